@@ -1,0 +1,44 @@
+"""The command `unrolled`: one file a command, each imported only when it is called."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "train a small network on embedded images and compare it with its peers, in about three minutes",
+    "train": "train a network from a config",
+    "evaluate": "PSNR and SSIM of trained weights on a folder of images",
+    "reconstruct": "measure a photo, or take measurements, and reconstruct the picture",
+    "zoo": "the shipped weights and their cards",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status: 0, 1 for an error in what was asked, 2 for a wrong command line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: unrolled COMMAND …\n\nLearned, unrolled optimisation for inverse problems.\n")
+        for name, summary in COMMANDS.items():
+            print(f"  {name:<12} {summary}")
+        print("\nunrolled COMMAND --help tells more.")
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"unrolled {version('unrolled')}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        print(f"unrolled: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    command = importlib.import_module(f"unrolled.cli.{arguments[0]}")
+    try:
+        status: int = command.run(arguments[1:])
+    except ValueError as error:
+        print(f"unrolled {arguments[0]}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nunrolled {arguments[0]}: interrupted", file=sys.stderr)
+        return 130
+    return status

@@ -1,0 +1,108 @@
+"""unrolled train --config configs/cs/epgn_25.yaml"""
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from unrolled.data import ImageData
+from unrolled.files import check_writable, replacing
+from unrolled.networks import UnrolledNetwork
+from unrolled.operators import LinearOperator
+from unrolled.penalties import Penalty
+from unrolled.training import TrainingOptions, fit
+
+
+def parser() -> ArgumentParser:
+    """All that a config can say; the signatures and docstrings of the classes are its documentation."""
+    set_parsing_settings(subclasses_enabled=[Penalty])
+    parser = ArgumentParser(prog="unrolled train", description="Train a network.", allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a YAML file; the command line overrides its values")
+    parser.add_subclass_arguments(UnrolledNetwork, "network", required=True)
+    parser.add_subclass_arguments(LinearOperator, "operator", required=True)
+    parser.add_class_arguments(ImageData, "data")
+    parser.add_class_arguments(TrainingOptions, "training")
+    parser.add_argument("--folder", type=str, default="runs/train", help="of the run: config, metrics, weights, curve")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, crops and held-out images")
+    parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
+    parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; by default all cores")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    return parser
+
+
+def run(argv: list[str]) -> int:
+    """Train, and say where the results are."""
+    train_parser = parser()
+    config = train_parser.parse_args(_with_shipped_config(argv))
+    folder = Path(config.folder)
+    if not config.seed >= 0:
+        raise ValueError(f"seed must be >= 0, got {config.seed}")
+    if config.threads is not None:
+        if config.threads < 1:
+            raise ValueError(f"threads must be >= 1, got {config.threads}")
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    made = train_parser.instantiate_classes(config)
+    check_writable(folder / "config.yaml")
+    if config.resume or not (folder / "last.pt").exists():
+        _save_config(train_parser, config, folder)
+    print(f"training {type(made.network).__name__}: {_parameters(made.network):,} parameters; folder {folder}")
+    try:
+        figures = fit(
+            made.network,
+            made.operator,
+            made.data,
+            made.training,
+            folder=folder,
+            seed=config.seed,
+            device=config.device,
+            resume=config.resume,
+            card={"config": _public(train_parser, config)},
+        )
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with: unrolled train --config {folder / 'config.yaml'} --resume", file=sys.stderr)
+        return 130
+    print(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
+    print(f"weights: {folder / 'best.safetensors'}; curve: {folder / 'curve.png'}")
+    return 0
+
+
+def _with_shipped_config(argv: list[str]) -> list[str]:
+    """A config that is not a file here is looked for among those that travel with the installation."""
+    found = list(argv)
+    for index, argument in enumerate(argv):
+        if argument == "--config" and index + 1 < len(argv):
+            found[index + 1] = _find_config(argv[index + 1])
+        elif argument.startswith("--config="):
+            found[index] = f"--config={_find_config(argument.removeprefix('--config='))}"
+    return found
+
+
+def _find_config(name: str) -> str:
+    shipped = Path(str(files("unrolled"))) / name
+    return str(shipped) if not Path(name).exists() and shipped.is_file() else name
+
+
+def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) -> None:
+    kept = config.clone()
+    kept.resume = False
+    kept.pop("config", None)
+    with replacing(folder / "config.yaml") as temporary:
+        temporary.write_text(train_parser.dump(kept))
+
+
+def _public(train_parser: ArgumentParser, config: Namespace) -> str:
+    """The config as it is saved with weights: without the paths of this machine."""
+    kept = config.clone()
+    kept.pop("config", None)
+    kept.data.train = [Path(folder).name for folder in kept.data.train]
+    if kept.data.validation is not None:
+        kept.data.validation = Path(kept.data.validation).name
+    kept.folder = Path(kept.folder).name
+    return str(train_parser.dump(kept))
+
+
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

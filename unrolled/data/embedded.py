@@ -1,0 +1,34 @@
+"""The images that ship inside scikit-image, as a small data set that needs no download."""
+
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from unrolled.data.images import array_to_image
+
+# Only names that scikit-image carries in its wheel. Every scene stands in one split alone.
+SPLITS = {
+    "train": ("astronaut", "brick", "coins", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "moon",
+              "retina", "text"),
+    "validation": ("clock", "rocket", "page"),
+    "test": ("camera", "cat", "coffee"),
+}  # fmt: skip
+
+Split = Literal["train", "validation", "test"]
+
+
+def embedded_images(split: Split, color: bool = False) -> dict[str, Tensor]:
+    """The images of a split by their names, each (1 or 3, height, width), float32 in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        for an unknown split.
+    """
+    from skimage import data, img_as_ubyte
+
+    if split not in SPLITS:
+        raise ValueError(f"embedded images: split must be one of {', '.join(SPLITS)}, got {split!r}")
+    arrays = {name: np.asarray(img_as_ubyte(getattr(data, name)())) for name in SPLITS[split]}
+    return {name: array_to_image(array, color) for name, array in arrays.items()}

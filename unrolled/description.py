@@ -1,0 +1,99 @@
+"""Objects that can be written down as a name and its arguments, and built again from them."""
+
+import functools
+import inspect
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+class Described:
+    """Remembers the arguments an object was made with, so that weights can carry the recipe of their network.
+
+    A subclass inherits this by being defined; nothing has to be called. `describe` writes the recipe, `build` follows
+    it.
+    """
+
+    arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            return
+        init = cls.__init__
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            if type(self).__init__ is remember:
+                bound = signature.bind(self, *args, **kwargs)
+                bound.apply_defaults()
+                object.__setattr__(self, "arguments", dict(list(bound.arguments.items())[1:]))
+            init(self, *args, **kwargs)
+
+        cls.__init__ = remember  # type: ignore[method-assign]
+
+    def description(self) -> dict[str, Any]:
+        """The arguments that make this object again, as plain values."""
+        return {name: _plain(value) for name, value in self.arguments.items()}
+
+
+def describe(thing: Any) -> dict[str, Any]:
+    """The recipe of an object: `{"class_path": name, "init_args": {…}}`, of plain values (JSON, YAML)."""
+    arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else thing.description()
+    return {"class_path": type(thing).__name__, "init_args": arguments}
+
+
+def build(recipe: Any, *bases: type) -> Any:
+    """Build an object from its recipe. Only subclasses of the bases that are already imported can be named.
+
+    A recipe may come from a stranger's file, so nothing is imported by it.
+
+    Parameters
+    ----------
+    recipe : dict
+        as `describe` returns it; nested recipes are built first.
+    *bases : type
+        the first is what the object itself must be, the others may appear among its arguments.
+
+    Raises
+    ------
+    ValueError
+        if the recipe is malformed, names an unknown class or has arguments that the class refuses.
+    """
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("class_path"), str):
+        raise ValueError(f"a recipe must be {{'class_path': …, 'init_args': …}}, got {recipe!r}")
+    known = {cls.__name__: cls for cls in _subclasses(bases[0]) if not inspect.isabstract(cls)}
+    name = recipe["class_path"].rpartition(".")[2]
+    if name not in known:
+        raise ValueError(f"unknown {bases[0].__name__} {name!r}; known: {', '.join(sorted(known))}")
+    arguments = {
+        key: _build_nested(value, bases[1:]) for key, value in dict(recipe.get("init_args") or {}).items()
+    }
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built from {arguments!r}: {error}") from error
+
+
+def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
+    if not (isinstance(value, dict) and "class_path" in value):
+        return value
+    for base in bases:
+        if any(cls.__name__ == value["class_path"] for cls in _subclasses(base)):
+            return build(value, base, *bases)
+    raise ValueError(f"unknown class {value['class_path']!r} in a recipe")
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [cls, *(deeper for child in cls.__subclasses__() for deeper in _subclasses(child))]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) or isinstance(value, Described):
+        return describe(value)
+    return value

@@ -1,0 +1,72 @@
+"""Image quality: one number per image."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, peak 1, after clipping the image to [0, 1].
+
+    Parameters
+    ----------
+    image, truth : Tensor, (batch, channel, height, width)
+
+    Returns
+    -------
+    Tensor, (batch,); inf where both are equal
+    """
+    _check(image, truth)
+    error = (image.double().clamp(0, 1) - truth.double()).square().flatten(1).mean(1)
+    return -10 * error.log10()
+
+
+def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
+    """Structural similarity (Wang et al., 2004), data range 1, after clipping the image to [0, 1].
+
+    A uniform window with the sample covariance, averaged over the pixels whose window lies inside the image and over
+    channels: what scikit-image's `structural_similarity(…, data_range=1)` gives.
+
+    Parameters
+    ----------
+    image, truth : Tensor, (batch, channel, height, width), sides at least the window
+    window : int
+        side of the window in pixels.
+
+    Returns
+    -------
+    Tensor, (batch,)
+    """
+    _check(image, truth)
+    if min(image.shape[-2:]) < window:
+        raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
+    x, y = image.double().clamp(0, 1), truth.double()
+    mean_x, mean_y = F.avg_pool2d(x, window, 1), F.avg_pool2d(y, window, 1)
+    unbiased = window**2 / (window**2 - 1)
+    var_x = unbiased * (F.avg_pool2d(x * x, window, 1) - mean_x**2)
+    var_y = unbiased * (F.avg_pool2d(y * y, window, 1) - mean_y**2)
+    cov = unbiased * (F.avg_pool2d(x * y, window, 1) - mean_x * mean_y)
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return similarity.flatten(1).mean(1)
+
+
+def nmse(image: Tensor, truth: Tensor) -> Tensor:
+    """Normalised mean squared error ‖image − truth‖² / ‖truth‖²; no clipping.
+
+    Parameters
+    ----------
+    image, truth : Tensor, (batch, channel, height, width), real or complex
+
+    Returns
+    -------
+    Tensor, (batch,)
+    """
+    _check(image, truth)
+    return (image - truth).abs().square().flatten(1).sum(1) / truth.abs().square().flatten(1).sum(1)
+
+
+def _check(image: Tensor, truth: Tensor) -> None:
+    if image.shape != truth.shape or image.ndim != 4:
+        raise ValueError(
+            f"images must both be (batch, channel, height, width), got {tuple(image.shape)} and {tuple(truth.shape)}"
+        )

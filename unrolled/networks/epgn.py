@@ -1,0 +1,155 @@
+"""EPGN, the unrolled extra proximal gradient network."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes
+from unrolled.networks.unrolled import Phase, UnrolledNetwork, per_channel, positive
+from unrolled.operators import LinearOperator
+from unrolled.penalties import Penalty
+from unrolled.shrinkage import Shrinkage
+
+
+class EPGN(UnrolledNetwork):
+    """The extra proximal gradient network (Zhang, Ye, Chen, J. Imaging 8(7):178, 2022), local or nonlocal.
+
+    Each phase is one iteration of the extra proximal gradient algorithm on ½‖Ax − y‖² + g(x): two gradient steps, each
+    followed by the same learned proximal map, prox(b) = b + G̃(N(S(G(b)))) with a learned sparsifying map G, the
+    shrinkage S of a penalty, and G̃, which maps back to an image. It works on images of any size that the operator
+    measures. Starting values and the windows of N are our reading; the paper leaves them open.
+
+    Parameters
+    ----------
+    phases : int
+        iterations.
+    features : int
+        feature maps inside the learned proximal map.
+    variant : "accelerated" or "plain"
+        plain: x⁺ = prox(x − β∇f(x½)) with x½ = prox(x − α∇f(x)). Accelerated: both steps start from an extrapolation
+        with a learned momentum γ; at γ = 0 they are two ordinary proximal gradient steps.
+    nonlocal_window : int or None
+        side in pixels of the windows of the nonlocal block N; None: local, N is the identity.
+    penalty : Penalty or None
+        whose proximal map is the shrinkage S. Default: L1.
+    shrink_channels : bool
+        a learned threshold for every feature map instead of one for all.
+    threshold : float > 0
+        where the thresholds start.
+
+    Examples
+    --------
+    >>> sum(parameter.numel() for parameter in EPGN(phases=9).parameters())
+    336996
+    """
+
+    def __init__(
+        self,
+        phases: int = 9,
+        features: int = 32,
+        variant: Literal["accelerated", "plain"] = "accelerated",
+        nonlocal_window: int | None = None,
+        penalty: Penalty | None = None,
+        shrink_channels: bool = False,
+        threshold: float = 0.01,
+    ):
+        check_sizes("EPGN", phases, features)
+        if variant not in _PHASES:
+            raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
+        if nonlocal_window is not None and nonlocal_window < 1:
+            raise ValueError(f"EPGN: nonlocal_window must be >= 1 or None, got {nonlocal_window!r}")
+        super().__init__(
+            [
+                _PHASES[variant](
+                    LearnedProx(
+                        features,
+                        Shrinkage(penalty, features if shrink_channels else None, threshold),
+                        nonlocal_window,
+                    )
+                )
+                for _ in range(phases)
+            ]
+        )
+
+
+class LearnedProx(nn.Module):
+    """prox(b) = b + G̃(N(S(G(b)))), on images of one channel.
+
+    Parameters
+    ----------
+    features : int
+    shrinkage : Module
+        S, on the feature maps.
+    window : int or None
+        of the nonlocal block N; None: N is the identity.
+    """
+
+    def __init__(self, features: int, shrinkage: nn.Module, window: int | None = None):
+        super().__init__()
+        self.sparsify = SparsifyingMap(features)  # G
+        self.shrinkage = shrinkage  # S
+        self.attend = nn.Identity() if window is None else WindowAttention(features, window)  # N
+        self.synthesize = SynthesisMap(features)  # G̃
+
+    def forward(self, b: Tensor) -> Tensor:
+        return b + self.synthesize(self.attend(self.shrinkage(self.sparsify(b)))).to(b.dtype)
+
+
+class _ExtraProximalGradient(Phase):
+    def __init__(self, prox: LearnedProx):
+        super().__init__()
+        self.prox = prox
+        # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
+        self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
+
+    @property
+    def alpha(self) -> Tensor:
+        """Step size of the first half-step, > 0."""
+        return F.softplus(self.raw_alpha)
+
+    @property
+    def beta(self) -> Tensor:
+        """Step size of the second half-step, > 0."""
+        return F.softplus(self.raw_beta)
+
+    def apply_prox(self, b: Tensor) -> Tensor:
+        return per_channel(self.prox, b)
+
+
+class PlainPhase(_ExtraProximalGradient):
+    """x½ = prox(x − α∇f(x));  x⁺ = prox(x − β∇f(x½))."""
+
+    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
+        half = self.apply_prox(x - self.alpha * gradient(x, y, operator))
+        return self.apply_prox(x - self.beta * gradient(half, y, operator)), None
+
+
+class AcceleratedPhase(_ExtraProximalGradient):
+    """t = x + γ(x − x½⁻), x½ = prox(t − α∇f(t));  s = x½ + γ(x½ − x), x⁺ = prox(s − β∇f(s)).
+
+    The memory is x½ of the phase before.
+    """
+
+    def __init__(self, prox: LearnedProx):
+        super().__init__(prox)
+        self.raw_gamma = positive(0.1)
+
+    @property
+    def gamma(self) -> Tensor:
+        """Momentum, > 0."""
+        return F.softplus(self.raw_gamma)
+
+    def forward(self, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+        t = x if memory is None else x + self.gamma * (x - memory)
+        half = self.apply_prox(t - self.alpha * gradient(t, y, operator))
+        s = half + self.gamma * (half - x)
+        return self.apply_prox(s - self.beta * gradient(s, y, operator)), half
+
+
+def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+    """∇f(x) = Aᴴ(Ax − y) of f(x) = ½‖Ax − y‖²."""
+    return operator.adjoint(operator(x) - y)
+
+
+_PHASES = {"accelerated": AcceleratedPhase, "plain": PlainPhase}

@@ -1,0 +1,102 @@
+"""ISTA-Net+, the unrolled iterative shrinkage-thresholding network."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unrolled.networks.epgn import gradient
+from unrolled.networks.maps import ConvolutionPair, check_sizes
+from unrolled.networks.unrolled import Phase, UnrolledNetwork, per_channel, positive
+from unrolled.operators import LinearOperator
+from unrolled.penalties import Penalty
+from unrolled.shrinkage import Shrinkage
+
+
+class ISTANetPlus(UnrolledNetwork):
+    """ISTA-Net+ (Zhang, Ghanem, CVPR 2018): a gradient step and a learned proximal map in every phase.
+
+    Parameters
+    ----------
+    phases : int
+    features : int
+        feature maps.
+    penalty : Penalty or None
+        whose proximal map is the shrinkage. Default: L1, as in the paper.
+    threshold : float > 0
+        where the thresholds start.
+    symmetry : float >= 0
+        weight of the term ‖H̃(H(d)) − d‖² in the loss, which asks the maps to be inverse to each other.
+
+    Examples
+    --------
+    >>> sum(parameter.numel() for parameter in ISTANetPlus(phases=9).parameters())
+    336978
+    """
+
+    def __init__(
+        self,
+        phases: int = 9,
+        features: int = 32,
+        penalty: Penalty | None = None,
+        threshold: float = 0.01,
+        symmetry: float = 0.01,
+    ):
+        check_sizes("ISTANetPlus", phases, features)
+        if not symmetry >= 0:
+            raise ValueError(f"ISTANetPlus: symmetry must be >= 0, got {symmetry!r}")
+        super().__init__([ISTAPhase(features, Shrinkage(penalty, threshold=threshold)) for _ in range(phases)])
+        self.symmetry = symmetry
+
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+        """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
+        if not self.symmetry:
+            return super().loss(x, y, operator)
+        image, asymmetry = self.start(y, operator), x.new_zeros(())
+        for phase in self.phases:
+            b = phase.descend(image, y, operator)
+            image = phase.apply_prox(b)
+            asymmetry = asymmetry + phase.asymmetry(b)
+        return (image - x).square().mean() + self.symmetry * asymmetry / len(self.phases)
+
+
+class ISTAPhase(Phase):
+    """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), with H = conv ∘ ReLU ∘ conv and H̃ likewise."""
+
+    def __init__(self, features: int, shrinkage: Shrinkage):
+        super().__init__()
+        self.raw_step = positive(1.0)
+        self.shrinkage = shrinkage
+        self.analysis = ConvolutionPair(1, features, features)  # D, then the first of H
+        self.analysis_last = nn.Parameter(torch.empty(features, features, 3, 3))
+        self.synthesis_first = nn.Parameter(torch.empty(features, features, 3, 3))
+        self.synthesis = ConvolutionPair(features, features, 1)  # the last of H̃, then G
+        for weight in (self.analysis_last, self.synthesis_first):
+            nn.init.xavier_normal_(weight)
+        nn.init.zeros_(self.synthesis.second)
+
+    @property
+    def step(self) -> Tensor:
+        """Step size of the gradient, > 0."""
+        return F.softplus(self.raw_step)
+
+    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
+        return self.apply_prox(self.descend(x, y, operator)), None
+
+    def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+        """b = x − ρ∇f(x)."""
+        return x - self.step * gradient(x, y, operator)
+
+    def apply_prox(self, b: Tensor) -> Tensor:
+        return b + per_channel(self._residual, b).to(b.dtype)
+
+    def _residual(self, b: Tensor) -> Tensor:
+        features = F.relu(self.analysis(b))
+        features = self.shrinkage(F.conv2d(features, self.analysis_last, padding=1))
+        return self.synthesis(F.relu(F.conv2d(features, self.synthesis_first, padding=1)))
+
+    def asymmetry(self, b: Tensor) -> Tensor:
+        """The mean of |H̃(H(d)) − d|² over the feature maps d = D(b)."""
+        d = F.conv2d(b.flatten(0, 1).unsqueeze(1), self.analysis.first, padding=1)
+        features = F.conv2d(F.relu(F.conv2d(d, self.analysis.second, padding=1)), self.analysis_last, padding=1)
+        back = F.relu(F.conv2d(features, self.synthesis_first, padding=1))
+        return (F.conv2d(back, self.synthesis.first, padding=1) - d).float().square().mean()

@@ -1,0 +1,126 @@
+"""The learned maps inside a phase: a sparsifying map, its approximate inverse, and attention between them."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class ConvolutionPair(nn.Module):
+    """Two 3×3 convolutions with nothing between them, learned as two and run as the one 5×5 that they are.
+
+    The image is padded once, by two pixels of zeros, before the pair; then the pair is exactly one 5×5 convolution.
+    Where one side has a single channel this takes about a tenth of the arithmetic of the inner F→F convolution.
+
+    Parameters
+    ----------
+    inputs, middle, outputs : int
+        channels before, between and after the convolutions.
+    """
+
+    def __init__(self, inputs: int, middle: int, outputs: int):
+        super().__init__()
+        self.first = nn.Parameter(torch.empty(middle, inputs, 3, 3))
+        self.second = nn.Parameter(torch.empty(outputs, middle, 3, 3))
+        for weight in (self.first, self.second):
+            nn.init.xavier_normal_(weight)
+
+    def kernel(self) -> Tensor:
+        """The kernel of the pair, (outputs, inputs, 5, 5), in full precision."""
+        with torch.autocast(self.first.device.type, enabled=False):
+            flipped = self.first.transpose(0, 1).flip(-2, -1)
+            return F.conv2d(self.second, flipped, padding=2).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel(), padding=2)
+
+
+class SparsifyingMap(nn.Module):
+    """G = B ∘ ReLU ∘ A ∘ D, an image to F feature maps; 3×3 convolutions without bias (Zhang, Ye, Chen, 2022)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.pair = ConvolutionPair(1, features, features)  # A after D
+        self.conv = _convolution(features)  # B
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv(F.relu(self.pair(image)))
+
+
+class SynthesisMap(nn.Module):
+    """G̃ = D̃ ∘ Ã ∘ ReLU ∘ B̃, F feature maps to an image; the last convolution starts at zero."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv = _convolution(features)  # B̃
+        self.pair = ConvolutionPair(features, features, 1)  # D̃ after Ã
+        # The untrained network then is gradient descent from its start, instead of noise around it.
+        nn.init.zeros_(self.pair.second)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.pair(F.relu(self.conv(features)))
+
+
+class WindowAttention(nn.Module):
+    """The nonlocal block N(z) = ReLU(C[z, softmax((W_a z)ᵀ W_b z)·W_c z]), within windows of the image.
+
+    An embedded Gaussian followed by a 1×1 combination. Over a whole image of 256² the attention would have 4·10⁹
+    entries; within windows the cost grows with the image only linearly.
+
+    Parameters
+    ----------
+    features : int
+        feature maps, even.
+    window : int
+        side of a window in pixels.
+    """
+
+    def __init__(self, features: int, window: int = 11):
+        super().__init__()
+        if features % 2:
+            raise ValueError(f"WindowAttention: features must be even, got {features!r}")
+        self.window = window
+        self.query = nn.Conv2d(features, features // 2, 1, bias=False)
+        self.key = nn.Conv2d(features, features // 2, 1, bias=False)
+        self.content = nn.Conv2d(features, features, 1, bias=False)
+        self.combine = nn.Conv2d(2 * features, features, 1, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        height, width = z.shape[-2:]
+        bottom, right = -height % self.window, -width % self.window
+        query, key, content = (
+            self._windows(F.pad(layer(z), (0, right, 0, bottom))) for layer in (self.query, self.key, self.content)
+        )
+        mask = None
+        if bottom or right:  # keys in the padding must not be looked at
+            inside = F.pad(z.new_ones(1, 1, height, width), (0, right, 0, bottom))
+            mask = rearrange(self._windows(inside.expand(len(z), 1, -1, -1)), "n k 1 -> n 1 k") > 0
+        attended = F.scaled_dot_product_attention(query, key, content, attn_mask=mask, scale=1.0)
+        attended = rearrange(
+            attended,
+            "(b rows cols) (p q) c -> b c (rows p) (cols q)",
+            rows=(height + bottom) // self.window,
+            cols=(width + right) // self.window,
+            p=self.window,
+        )
+        return F.relu(self.combine(torch.cat([z, attended[..., :height, :width]], dim=1)))
+
+    def _windows(self, maps: Tensor) -> Tensor:
+        return rearrange(
+            maps, "b c (rows p) (cols q) -> (b rows cols) (p q) c", p=self.window, q=self.window
+        ).contiguous()
+
+
+def _convolution(features: int) -> nn.Conv2d:
+    layer = nn.Conv2d(features, features, 3, padding=1, bias=False)
+    nn.init.xavier_normal_(layer.weight)
+    return layer
+
+
+def check_sizes(network: str, phases: int, features: int) -> None:
+    """Raise ValueError unless a network can have so many phases and feature maps."""
+    for name, size in (("phases", phases), ("features", features)):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1 or not math.isfinite(size):
+            raise ValueError(f"{network}: {name} must be a whole number >= 1, got {size!r}")

@@ -1,0 +1,122 @@
+"""Where a network starts: the first image, made linearly from the measurements."""
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.operators import BlockCompressedSensing, LinearOperator
+
+LAGS = 65
+"""Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
+
+
+class LinearStart(nn.Module):
+    """The linear minimum-mean-square estimate x₀ = Q y, Q = CΦᵀ(ΦCΦᵀ)⁻¹, for block compressive sensing.
+
+    C is the second moment of image blocks, taken as stationary: E[x_p x_q] = r(p − q). So the 65×65 autocorrelation r
+    of natural images gives Q for any Φ, also one that is being learned. For any other operator x₀ = Aᴴy.
+
+    r starts as an exponential, the classical model of images; `fit` replaces it by that of training images.
+    """
+
+    autocorrelation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        lag = torch.arange(LAGS, dtype=torch.float64) - LAGS // 2
+        distance = torch.hypot(lag[:, None], lag[None, :])
+        # Mean brightness ½, standard deviation ¼, correlation length 20 pixels: rough, but of the right kind.
+        self.register_buffer("autocorrelation", 0.25 + 0.0625 * torch.exp(-distance / 20))
+        self._cache: tuple[Tensor, int, Tensor, int, Tensor] | None = None
+
+    def fit(self, images: list[Tensor]) -> None:
+        """Take the autocorrelation of these images.
+
+        Parameters
+        ----------
+        images : list of Tensor, each (channel, height, width) in [0, 1], of any sizes
+        """
+        self.autocorrelation.copy_(autocorrelation(images))
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        """x₀, (batch, channel, height, width)."""
+        if not isinstance(operator, BlockCompressedSensing) or operator.block > LAGS // 2 + 1:
+            return operator.adjoint(y)
+        return operator.apply_per_block(self.estimator(operator).T, y)
+
+    def estimator(self, operator: BlockCompressedSensing) -> Tensor:
+        """Q, (block², m), kept until Φ or the autocorrelation changes."""
+        phi, r = operator.matrix, self.autocorrelation
+        if phi.requires_grad and torch.is_grad_enabled():
+            return linear_estimator(phi, r, operator.block)
+        if self._cache is not None and self._cache[0] is phi and self._cache[2] is r:
+            # A compiled graph guards identity only; reading the version counters would break it.
+            if torch.compiler.is_compiling() or (self._cache[1], self._cache[3]) == (phi._version, r._version):
+                return self._cache[4]
+        q = linear_estimator(phi.detach(), r, operator.block)
+        if not torch.compiler.is_compiling():
+            self._cache = (phi, phi._version, r, r._version, q)
+        return q
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_cache": None}
+
+
+def linear_estimator(phi: Tensor, autocorrelation: Tensor, block: int) -> Tensor:
+    """Q = CΦᵀ(ΦCΦᵀ)⁻¹ with C[p, q] = r(p − q) over the pixels of a block.
+
+    Parameters
+    ----------
+    phi : Tensor, (m, block²)
+    autocorrelation : Tensor, (65, 65), r with lag 0 at the centre
+    block : int, at most 33
+
+    Returns
+    -------
+    Tensor, (block², m), of phi's type; computed in float64, differentiable in phi
+    """
+    with torch.autocast(phi.device.type, enabled=False):
+        index = torch.arange(block, device=phi.device)
+        lag = index[:, None] - index[None, :] + LAGS // 2
+        c = autocorrelation.double()[lag[:, None, :, None], lag[None, :, None, :]].reshape(block**2, block**2)
+        phi64 = phi.double()
+        cross = phi64 @ c  # ΦC = (CΦᵀ)ᵀ
+        moment = cross @ phi64.T
+        # A ridge far below the energy of any image direction, so that measured correlations may be rounded.
+        ridge = 1e-9 * moment.diagonal().mean() * torch.eye(len(moment), dtype=c.dtype, device=c.device)
+        return torch.linalg.solve(moment + ridge, cross).T.to(phi.dtype)
+
+
+def autocorrelation(images: list[Tensor]) -> Tensor:
+    """E[x_p x_{p+d}] over all pixels of all images, for lags d of −32 … 32.
+
+    Parameters
+    ----------
+    images : list of Tensor, each (channel, height, width)
+
+    Returns
+    -------
+    Tensor, (65, 65), float64, symmetric; lags that no image is large enough for are taken from the nearest that is
+
+    Raises
+    ------
+    ValueError
+        if there is no image.
+    """
+    if not images:
+        raise ValueError("autocorrelation: needs at least one image")
+    total = torch.zeros(LAGS, LAGS, dtype=torch.float64)
+    count = torch.zeros(LAGS, LAGS, dtype=torch.float64)
+    for image in images:
+        x = image.detach().cpu().double()
+        size = [side + LAGS for side in x.shape[-2:]]  # zero padding, so that nothing wraps around
+        for signal, into in ((x, total), (torch.ones_like(x), count)):
+            spectrum = torch.fft.rfft2(signal, s=size)
+            correlation = torch.fft.irfft2(spectrum.abs().square(), s=size).sum(0)
+            into += correlation.roll((LAGS // 2, LAGS // 2), (0, 1))[:LAGS, :LAGS]
+    rows, columns = (_reachable_lags(images, axis) for axis in (-2, -1))
+    return (total / count.round().clamp(min=1))[rows[:, None], columns[None, :]]
+
+
+def _reachable_lags(images: list[Tensor], axis: int) -> Tensor:
+    reach = max(image.shape[axis] for image in images) - 1
+    return (torch.arange(LAGS) - LAGS // 2).clamp(-reach, reach) + LAGS // 2

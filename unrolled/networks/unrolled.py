@@ -1,0 +1,85 @@
+"""Unrolled networks: a start and a list of phases."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.description import Described
+from unrolled.networks.start import LinearStart
+from unrolled.operators import LinearOperator
+
+
+class Phase(nn.Module, ABC):
+    """One iteration of an optimisation algorithm, with learned parts."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, memory: Any, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
+        """The next image and what the next phase wants to know.
+
+        Parameters
+        ----------
+        x : Tensor, (batch, channel, height, width)
+        memory : whatever the phase before returned; None at the start
+        y : Tensor, the measurements
+        operator : LinearOperator
+        """
+
+
+class UnrolledNetwork(Described, nn.Module, ABC):
+    """x̂ = network(y, operator): a linear start, then one phase after the other.
+
+    The phases see one channel; every channel of an image is reconstructed alike.
+
+    Parameters
+    ----------
+    phases : sequence of Phase
+    start : Module, (y, operator) ↦ x₀; by default `LinearStart`
+    """
+
+    def __init__(self, phases: list[Phase], start: nn.Module | None = None):
+        super().__init__()
+        self.start = LinearStart() if start is None else start
+        self.phases = nn.ModuleList(phases)
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        y : Tensor, measurements of a batch of images, in the shape that the operator states
+        operator : LinearOperator
+
+        Returns
+        -------
+        Tensor, (batch, channel, height, width)
+        """
+        x, memory = self.start(y, operator), None
+        for phase in self.phases:
+            x, memory = phase(x, memory, y, operator)
+        return x
+
+    def iterates(self, y: Tensor, operator: LinearOperator) -> list[Tensor]:
+        """The start and the image after every phase, each (batch, channel, height, width)."""
+        x, memory = self.start(y, operator), None
+        images = [x]
+        for phase in self.phases:
+            x, memory = phase(x, memory, y, operator)
+            images.append(x)
+        return images
+
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+        """What training minimises: the mean squared error to the true images x. A network may add to it."""
+        return (self(y, operator) - x).square().mean()
+
+
+def per_channel(layer: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Apply a layer of one channel to every channel of an image alike."""
+    return layer(image.flatten(0, 1).unsqueeze(1)).view(image.shape)
+
+
+def positive(value: float) -> nn.Parameter:
+    """A learned step size that starts at a value; read it through `softplus`, which keeps it positive."""
+    return nn.Parameter(torch.tensor(value).expm1().log())

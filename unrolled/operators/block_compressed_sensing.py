@@ -1,0 +1,151 @@
+"""Block compressive sensing: every block of an image is measured by the same small matrix."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix
+from unrolled.operators.operator import LinearOperator
+
+# Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
+# small ratios down and the others to the nearest.
+PROTOCOL_COUNTS = {0.01: 10, 0.04: 43, 0.10: 109, 0.25: 272, 0.30: 327, 0.40: 436, 0.50: 545}
+
+
+class BlockCompressedSensing(LinearOperator):
+    """y = Φ x for every block of the image, with rows of Φ that are orthonormal unless it is given or learned.
+
+    Images are (batch, channel, height, width) with sides that are multiples of the block; measurements are
+    (batch, channel, m, rows of blocks, columns of blocks). Pixels of a block are in row-major order.
+
+    Parameters
+    ----------
+    ratio : float in (0, 1], optional
+        measurements per pixel. For blocks of 33 the counts are those of the Set11 protocol (25 %: m = 272).
+    measurements : int, optional
+        measurements per block, m, instead of a ratio.
+    block : int
+        side of a block, in pixels.
+    seed : int
+        of the Gaussian matrix, the same on every machine.
+    matrix : Tensor (m, block²), or a file of one (`.npy`, `.mat`, `.h5`), optional
+        your own Φ, instead of ratio or measurements.
+    learned : bool
+        whether Φ is a parameter that is trained with the network. Results with a learned Φ belong in another table
+        than those with a fixed one.
+
+    Raises
+    ------
+    ValueError
+        unless exactly one of ratio, measurements and matrix is given and in its range.
+    """
+
+    matrix: Tensor
+
+    def __init__(
+        self,
+        ratio: float | None = None,
+        measurements: int | None = None,
+        block: int = 33,
+        seed: int = 0,
+        matrix: Tensor | str | Path | None = None,
+        learned: bool = False,
+    ):
+        super().__init__()
+        if block < 1:
+            raise ValueError(f"BlockCompressedSensing: block must be >= 1, got {block!r}")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"BlockCompressedSensing: seed must be in [0, 2^32), got {seed!r}")
+        if sum(choice is not None for choice in (ratio, measurements, matrix)) != 1:
+            raise ValueError("BlockCompressedSensing: give exactly one of ratio, measurements and matrix")
+        self.block, self.learned, self.multiple = block, learned, block
+        self.drawn = matrix is None
+        if matrix is None:
+            m = measurements_of(ratio, block) if measurements is None else measurements
+            if not 1 <= m <= block**2:
+                raise ValueError(f"BlockCompressedSensing: measurements must be in 1 … {block**2}, got {m!r}")
+            matrix = orthonormal_gaussian(m, block**2, seed)
+        elif not isinstance(matrix, Tensor):
+            matrix = read_matrix(matrix)
+        check_matrix(matrix)
+        if matrix.is_complex() or matrix.shape[1] != block**2 or matrix.shape[0] > block**2:
+            raise ValueError(
+                f"BlockCompressedSensing: matrix must be real, (at most {block**2}, {block**2}) for blocks of {block}, "
+                f"got {matrix.dtype} {tuple(matrix.shape)}"
+            )
+        matrix = matrix.to(torch.get_default_dtype())
+        if learned:
+            self.matrix = nn.Parameter(matrix)
+        else:
+            # A drawn matrix is made again from its seed, so it need not travel with weights.
+            self.register_buffer("matrix", matrix, persistent=not self.drawn)
+
+    @property
+    def measurements(self) -> int:
+        """Measurements per block, m."""
+        return self.matrix.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape:
+            raise ValueError(
+                f"BlockCompressedSensing: images must be (batch, channel, height, width) with sides that are multiples "
+                f"of {self.block}, got {tuple(x.shape)}"
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            blocks = rearrange(
+                x.to(self.matrix.dtype), "b c (rows p) (cols q) -> b c rows cols (p q)", p=self.block, q=self.block
+            )
+            return rearrange(blocks @ self.matrix.T, "b c rows cols m -> b c m rows cols")
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.apply_per_block(self.matrix, y)
+
+    def apply_per_block(self, matrix: Tensor, y: Tensor) -> Tensor:
+        """The image whose blocks are matrixᵀ y: with Φ the adjoint, with another matrix a linear estimate.
+
+        Parameters
+        ----------
+        matrix : Tensor, (m, block²)
+        y : Tensor, (batch, channel, m, rows, columns)
+
+        Returns
+        -------
+        Tensor, (batch, channel, rows·block, columns·block)
+        """
+        if y.ndim != 5 or y.shape[2] != self.measurements:
+            raise ValueError(
+                f"BlockCompressedSensing: measurements must be (batch, channel, {self.measurements}, rows, columns), "
+                f"got {tuple(y.shape)}"
+            )
+        with torch.autocast(y.device.type, enabled=False):
+            blocks = rearrange(y.to(matrix.dtype), "b c m rows cols -> b c rows cols m") @ matrix
+            return rearrange(blocks, "b c rows cols (p q) -> b c (rows p) (cols q)", p=self.block, q=self.block)
+
+    def norm(self) -> Tensor:
+        return torch.linalg.matrix_norm(self.matrix, ord=2)
+
+    def hash(self) -> str:
+        """A short hash of Φ, to tell whether weights belong to it."""
+        return matrix_hash(self.matrix)
+
+    def description(self) -> dict[str, Any]:
+        if self.drawn and not self.learned:
+            return super().description()
+        return {"block": self.block, "learned": self.learned}  # the matrix is in the state_dict
+
+    def extra_repr(self) -> str:
+        kind = "learned" if self.learned else "fixed"
+        return f"block={self.block}, measurements={self.measurements} ({kind} matrix)"
+
+
+def measurements_of(ratio: float | None, block: int = 33) -> int:
+    """Measurements per block for a sampling ratio: the counts of the protocol for blocks of 33, else the nearest."""
+    if ratio is None or not (math.isfinite(ratio) and 0 < ratio <= 1):
+        raise ValueError(f"BlockCompressedSensing: ratio must be in (0, 1], got {ratio!r}")
+    if block == 33 and round(ratio, 6) in PROTOCOL_COUNTS:
+        return PROTOCOL_COUNTS[round(ratio, 6)]
+    return max(1, round(ratio * block**2))

@@ -1,0 +1,55 @@
+"""A matrix that measures the whole image."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.operators.matrix import check_matrix, read_matrix
+from unrolled.operators.operator import LinearOperator
+
+
+class Dense(LinearOperator):
+    """y = M vec(x): one matrix for the whole image, pixels in row-major order.
+
+    Measurements are (batch, channel, rows of M).
+
+    Parameters
+    ----------
+    matrix : Tensor (rows, height·width), or a file of one (`.npy`, `.mat`, `.h5`)
+    height, width : int
+        of the images.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor | str | Path, height: int, width: int):
+        super().__init__()
+        if height < 1 or width < 1:
+            raise ValueError(f"Dense: height and width must be >= 1, got {height!r} and {width!r}")
+        matrix = matrix if isinstance(matrix, Tensor) else read_matrix(matrix).to(torch.get_default_dtype())
+        check_matrix(matrix)
+        if matrix.shape[1] != height * width:
+            raise ValueError(f"Dense: matrix must have height·width = {height * width} columns, got {matrix.shape[1]}")
+        self.height, self.width = height, width
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[2:] != (self.height, self.width):
+            raise ValueError(f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}")
+        with torch.autocast(x.device.type, enabled=False):
+            return x.to(self.matrix.dtype).flatten(2) @ self.matrix.T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if y.ndim != 3 or y.shape[2] != self.matrix.shape[0]:
+            expected = f"(batch, channel, {self.matrix.shape[0]})"
+            raise ValueError(f"Dense: measurements must be {expected}, got {tuple(y.shape)}")
+        with torch.autocast(y.device.type, enabled=False):
+            return (y.to(self.matrix.dtype) @ self.matrix.conj()).unflatten(2, (self.height, self.width))
+
+    def norm(self) -> Tensor:
+        return torch.linalg.matrix_norm(self.matrix, ord=2)
+
+    def description(self) -> dict[str, Any]:
+        return {"height": self.height, "width": self.width}  # the matrix is in the state_dict

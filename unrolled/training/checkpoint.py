@@ -1,0 +1,34 @@
+"""The state of a training run, in one file."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.files import replacing
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside its target and rename it, so that a stop at any moment leaves a whole file."""
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are unpickled.
+
+    Raises
+    ------
+    ValueError
+        if there is none, or it is damaged or not a checkpoint.
+    """
+    if not path.is_file():
+        raise ValueError(f"resume: there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"resume: {path} is damaged or not a checkpoint: {error}") from error
+    if not isinstance(state, dict) or "step" not in state:
+        raise ValueError(f"resume: {path} is not a checkpoint of this project")
+    return state

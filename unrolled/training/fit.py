@@ -1,0 +1,139 @@
+"""Train a network from Python: the whole way from images to weights in one call."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unrolled.data import Batches, DatasetBatches, ImageData, RandomCrops
+from unrolled.data.sources import cut, large_enough
+from unrolled.networks import LinearStart, UnrolledNetwork
+from unrolled.operators import LinearOperator
+from unrolled.training.environment import environment
+from unrolled.training.loop import Loop, TrainingOptions
+from unrolled.training.reconstruction import Loss, ReconstructionTask
+
+
+def fit(
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    dataset: ImageData | str | Path | Sequence[Tensor] | Dataset[Tensor] | Batches,
+    training: TrainingOptions | None = None,
+    *,
+    validation: Sequence[Tensor] | None = None,
+    crop: int = 66,
+    loss: Loss | None = None,
+    folder: str | Path = "runs/fit",
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    progress: bool = True,
+    card: dict[str, Any] | None = None,
+) -> dict[str, float]:
+    """Train a network on images, and leave it with the averaged weights of the end.
+
+    Parameters
+    ----------
+    network : UnrolledNetwork
+    operator : LinearOperator
+        trained too if it has parameters.
+    dataset :
+        an `ImageData`, a folder of images, "embedded", a list of images (channel, height, width) in [0, 1], a data
+        set of image tensors of one size, or `Batches`.
+    training : TrainingOptions, optional
+        the budget and the optimiser; by default five minutes.
+    validation : list of Tensor, each (channel, height, width), optional
+        held-out images; needed with a data set of your own, otherwise taken from the dataset.
+    crop : int
+        side of the random crops, where the dataset does not say it.
+    loss : callable (reconstruction, truth) → scalar, optional
+        your own loss.
+    folder : str or Path
+        of the run: metrics, checkpoint, weights, curve. A folder that already holds a run is refused unless resumed.
+    seed : int
+        of crops and held-out images.
+    device : str
+        "auto" takes the GPU if there is one.
+    resume : bool
+        go on from the folder's last checkpoint.
+    progress : bool
+    card : dict, optional
+        facts to save with the weights.
+
+    Returns
+    -------
+    dict
+        figures of the last validation: "psnr", "start_psnr", in dB
+
+    Raises
+    ------
+    ValueError
+        for a wrong argument or a folder that is in use; TrainingError if the loss becomes NaN.
+    """
+    training = TrainingOptions(minutes=5) if training is None else training
+    folder = Path(folder)
+    if not resume and (folder / "last.pt").exists():
+        raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
+    if isinstance(dataset, (str, Path)):
+        dataset = ImageData(train=[str(dataset)], crop=crop)
+    images: Sequence[Tensor] | None = None
+    batches: Batches
+    if isinstance(dataset, ImageData):
+        images, held_out = dataset.load(operator.multiple, seed)
+        validation = held_out if validation is None else validation
+        batches = RandomCrops(images, dataset.crop, seed)
+    elif isinstance(dataset, Batches):
+        batches = dataset
+    elif isinstance(dataset, Sequence):
+        images = large_enough(dataset, crop)
+        batches = RandomCrops(images, crop, seed)
+    else:
+        batches = DatasetBatches(dataset, seed)
+    if validation is None:
+        raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
+    task = ReconstructionTask(
+        network, operator, batches, cut(validation, operator.multiple), loss, torch_device(device)
+    )
+    if isinstance(network.start, LinearStart):
+        network.start.fit(list(images) if images is not None else list(batches.batch(0, 64)))
+    loop = Loop(task, training, folder, {"environment": environment(), **(card or {})}, progress)
+    (folder).mkdir(parents=True, exist_ok=True)
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    figures = loop.run(resume)
+    task.model.load_state_dict(loop.model.state_dict())
+    task.model.eval()
+    draw_curve(folder)
+    return figures
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: {name!r} is not usable here: {error}") from error
+    return device
+
+
+def draw_curve(folder: Path) -> None:
+    """Draw `curve.png` from `metrics.jsonl`; without matplotlib only a warning."""
+    try:
+        from unrolled.plots import training_curve
+    except ImportError:
+        warnings.warn("curve.png needs matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
+        return
+    training_curve(folder)

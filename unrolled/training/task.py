@@ -1,0 +1,41 @@
+"""What is trained: a model, its loss on the batch of a step, and its validation."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Task(ABC):
+    """What the loop trains. Reconstruction is one; a task of your own needs these five members.
+
+    Attributes
+    ----------
+    model : Module
+        everything that is learned. The loop averages its weights and hands the average to `validate` and `save`.
+    epoch : int
+        samples in an epoch.
+    score : str
+        the key of `validate`'s result by which the best weights are chosen: higher is better.
+    """
+
+    model: nn.Module
+    epoch: int
+    score: str
+
+    @abstractmethod
+    def batch(self, step: int, size: int) -> Any:
+        """The batch of a step, on the model's device: a function of the step, with no memory."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
+        """The loss of a batch: a scalar with gradient."""
+
+    @abstractmethod
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on held-out data, among them `score`."""
+
+    @abstractmethod
+    def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
+        """Write the weights as a file that users load."""
