@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from unrolled.networks.narrow import conv_from_one, conv_to_one
+
 
 class ConvolutionPair(nn.Module):
     """Two 3×3 convolutions with nothing between them, learned as two and run as the one 5×5 that they are.
@@ -34,7 +36,13 @@ class ConvolutionPair(nn.Module):
             return F.conv2d(self.second, flipped, padding=2).contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel(), padding=2)
+        kernel = self.kernel()
+        if x.device.type == "cpu":
+            if kernel.shape[0] == 1:
+                return conv_to_one(x, kernel)
+            if kernel.shape[1] == 1 and torch.is_grad_enabled():  # without a gradient the library is faster
+                return conv_from_one(x, kernel)
+        return F.conv2d(x, kernel, padding=2)
 
 
 class SparsifyingMap(nn.Module):
