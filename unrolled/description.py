@@ -67,9 +67,7 @@ def build(recipe: Any, *bases: type) -> Any:
     name = recipe["class_path"].rpartition(".")[2]
     if name not in known:
         raise ValueError(f"unknown {bases[0].__name__} {name!r}; known: {', '.join(sorted(known))}")
-    arguments = {
-        key: _build_nested(value, bases[1:]) for key, value in dict(recipe.get("init_args") or {}).items()
-    }
+    arguments = {key: _build_nested(value, bases[1:]) for key, value in dict(recipe.get("init_args") or {}).items()}
     try:
         return known[name](**arguments)
     except TypeError as error:
@@ -86,7 +84,8 @@ def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
 
 
 def _subclasses(cls: type) -> list[type]:
-    return [cls, *(deeper for child in cls.__subclasses__() for deeper in _subclasses(child))]
+    children: list[type] = cls.__subclasses__()
+    return [cls, *(deeper for child in children for deeper in _subclasses(child))]
 
 
 def _plain(value: Any) -> Any:

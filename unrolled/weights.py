@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from unrolled.description import build, describe
 from unrolled.files import replacing
@@ -20,7 +20,9 @@ FORMAT = 1
 SHIPPED = Path(__file__).parent / "zoo"
 
 
-def save(path: str | Path, network: UnrolledNetwork, operator: LinearOperator, card: dict[str, Any] | None = None) -> None:
+def save(
+    path: str | Path, network: UnrolledNetwork, operator: LinearOperator, card: dict[str, Any] | None = None
+) -> None:
     """Save a network and its operator as safetensors; see `load`.
 
     Parameters
@@ -71,12 +73,7 @@ def load(name_or_file: str | Path) -> tuple[UnrolledNetwork, LinearOperator]:
         if there are no such weights, the file is not weights of this project, cut short or altered, or does not fit.
     """
     path = find(name_or_file)
-    card, tensors = read_card(path), {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights: {path} cannot be read: {error}") from error
+    card, tensors = read_card(path), _read_tensors(path)
     if card.get("sha256") != _hash(tensors):
         raise ValueError(f"weights: {path} was altered: its tensors are not those its card was made for")
     recipe = dict(card["operator"])
@@ -104,11 +101,31 @@ def read_card(name_or_file: str | Path) -> dict[str, Any]:
         raise ValueError(f"weights: {path} is cut short or not a safetensors file: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"weights: {path} has a card that cannot be read: {error}") from error
-    if not isinstance(card, dict) or not isinstance(card.get("network"), dict) or not isinstance(card.get("operator"), dict):
+    if (
+        not isinstance(card, dict)
+        or not isinstance(card.get("network"), dict)
+        or not isinstance(card.get("operator"), dict)
+    ):
         raise ValueError(f"weights: {path} is a safetensors file, but not of a network of this project")
     if card.get("format") != FORMAT:
         raise ValueError(f"weights: {path} has format {card.get('format')!r}, this version reads {FORMAT}")
     return card
+
+
+def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:
+    """Add facts to the card of a weights file; dictionaries in it are merged. The tensors stay as they are.
+
+    Raises
+    ------
+    ValueError
+        if the file cannot be read or written.
+    """
+    path = find(name_or_file)
+    card, tensors = read_card(path), _read_tensors(path)
+    for key, value in facts.items():
+        card[key] = {**card.get(key, {}), **value} if isinstance(value, dict) else value
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"card": json.dumps(card)})
 
 
 def find(name_or_file: str | Path) -> Path:
@@ -127,8 +144,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"weights: {path} cannot be read: {error}") from error
+
+
 def _tensors(network: UnrolledNetwork, operator: LinearOperator) -> dict[str, Tensor]:
-    modules = {"network": network, "operator": operator}
+    modules: dict[str, nn.Module] = {"network": network, "operator": operator}
     return {
         f"{prefix}.{key}": tensor.detach().cpu().contiguous().clone()
         for prefix, module in modules.items()

@@ -81,8 +81,12 @@ def _with_shipped_config(argv: list[str]) -> list[str]:
 
 
 def _find_config(name: str) -> str:
-    shipped = Path(str(files("unrolled"))) / name
-    return str(shipped) if not Path(name).exists() and shipped.is_file() else name
+    package = Path(str(files("unrolled")))
+    if not Path(name).exists():
+        for shipped in (package / name, package.parent / name):  # of an installation, of a checkout
+            if name.startswith("configs/") and shipped.is_file():
+                return str(shipped)
+    return name
 
 
 def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) -> None:

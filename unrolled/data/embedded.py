@@ -26,7 +26,8 @@ def embedded_images(split: Split, color: bool = False) -> dict[str, Tensor]:
     ValueError
         for an unknown split.
     """
-    from skimage import data, img_as_ubyte
+    from skimage import data
+    from skimage.util import img_as_ubyte
 
     if split not in SPLITS:
         raise ValueError(f"embedded images: split must be one of {', '.join(SPLITS)}, got {split!r}")

@@ -118,6 +118,6 @@ def _unit_range(pixels: np.ndarray, color: bool) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """An image tensor as 8-bit pixels, clipped and rounded: (height, width), or (height, width, 3) for three channels."""
+    """An image tensor as 8-bit pixels, clipped and rounded: (height, width), or (height, width, 3) in color."""
     pixels = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)

@@ -53,6 +53,7 @@ class ISTANetPlus(UnrolledNetwork):
             return super().loss(x, y, operator)
         image, asymmetry = self.start(y, operator), x.new_zeros(())
         for phase in self.phases:
+            assert isinstance(phase, ISTAPhase)
             b = phase.descend(image, y, operator)
             image = phase.apply_prox(b)
             asymmetry = asymmetry + phase.asymmetry(b)

@@ -48,14 +48,19 @@ class LinearStart(nn.Module):
         phi, r = operator.matrix, self.autocorrelation
         if phi.requires_grad and torch.is_grad_enabled():
             return linear_estimator(phi, r, operator.block)
-        if self._cache is not None and self._cache[0] is phi and self._cache[2] is r:
-            # A compiled graph guards identity only; reading the version counters would break it.
-            if torch.compiler.is_compiling() or (self._cache[1], self._cache[3]) == (phi._version, r._version):
-                return self._cache[4]
+        if self._cache is not None and self._is_current(self._cache, phi, r):
+            return self._cache[4]
         q = linear_estimator(phi.detach(), r, operator.block)
         if not torch.compiler.is_compiling():
             self._cache = (phi, phi._version, r, r._version, q)
         return q
+
+    @staticmethod
+    def _is_current(cache: tuple[Tensor, int, Tensor, int, Tensor], phi: Tensor, r: Tensor) -> bool:
+        if cache[0] is not phi or cache[2] is not r:
+            return False
+        # A compiled graph guards identity only; reading the version counters would break it.
+        return torch.compiler.is_compiling() or (cache[1], cache[3]) == (phi._version, r._version)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": None}

@@ -37,7 +37,9 @@ class Dense(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2:] != (self.height, self.width):
-            raise ValueError(f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}"
+            )
         with torch.autocast(x.device.type, enabled=False):
             return x.to(self.matrix.dtype).flatten(2) @ self.matrix.T
 

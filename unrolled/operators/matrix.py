@@ -15,7 +15,7 @@ def read_matrix(path: str | Path, key: str | None = None) -> Tensor:
     ----------
     path : str or Path
     key : str, optional
-        the name of the matrix inside a `.mat` or `.h5` file; needed if the file holds several matrices.
+        the name of the matrix inside a `.mat` or `.h5` file; needed if the file holds several.
 
     Returns
     -------
@@ -26,26 +26,40 @@ def read_matrix(path: str | Path, key: str | None = None) -> Tensor:
     ValueError
         if the file does not exist, cannot be read, or does not hold one finite matrix.
     """
+    matrix = read_array(path, key, dimensions=2)
+    check_matrix(matrix)
+    return matrix
+
+
+def read_array(path: str | Path, key: str | None = None, dimensions: int | None = None) -> Tensor:
+    """Read an array of numbers from `.npy`, `.mat` (any version) or `.h5`; see `read_matrix`.
+
+    Parameters
+    ----------
+    dimensions : int, optional
+        only arrays of so many dimensions are looked at.
+    """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"matrix: there is no file {path}")
+        raise ValueError(f"array: there is no file {path}")
     readers = {".npy": _read_npy, ".mat": _read_mat, ".h5": _read_h5, ".hdf5": _read_h5}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"matrix: {path} must end in one of {', '.join(readers)}")
+        raise ValueError(f"array: {path} must end in one of {', '.join(readers)}")
     try:
         found = readers[path.suffix.lower()](path)
     except (OSError, ValueError, EOFError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"matrix: {path} cannot be read as {path.suffix}: {error}") from error
-    found = {name: array for name, array in found.items() if array.ndim == 2 and array.dtype.kind in "buifc"}
-    if key is not None:
-        found = {name: array for name, array in found.items() if name == key}
+        raise ValueError(f"array: {path} cannot be read as {path.suffix}: {error}") from error
+    found = {
+        name: array
+        for name, array in found.items()
+        if array.dtype.kind in "buifc" and dimensions in (None, array.ndim) and key in (None, name)
+    }
     if len(found) != 1:
         names = ", ".join(sorted(found)) or "none"
-        raise ValueError(f"matrix: {path} must hold one matrix{f' {key!r}' if key else ''}; matrices found: {names}")
+        wanted = "matrix" if dimensions == 2 else "array"
+        raise ValueError(f"array: {path} must hold one {wanted}{f' {key!r}' if key else ''}; found: {names}")
     (array,) = found.values()
-    matrix = torch.from_numpy(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
-    check_matrix(matrix)
-    return matrix
+    return torch.from_numpy(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
 
 
 def check_matrix(matrix: Tensor) -> None:

@@ -156,7 +156,8 @@ def _check_adjoint(operator: LinearOperator, shape: tuple[int, ...]) -> None:
     left, right = _inner(ax, y), _inner(x, back)
     if not abs(left - right) <= 1e-4 * float(ax.norm() * y.norm()):
         raise ValueError(
-            f"as_operator: the functions are not adjoint: ⟨Ax, y⟩ = {left:.6g} but ⟨x, Aᴴy⟩ = {right:.6g} for random x, y"
+            "as_operator: the functions are not adjoint: for random x and y "
+            f"⟨Ax, y⟩ = {left:.6g} but ⟨x, Aᴴy⟩ = {right:.6g}"
         )
 
 

@@ -18,7 +18,7 @@ class L1(Penalty):
         return w.abs()
 
     def derivative(self, w: Tensor) -> Tensor:
-        return torch.ones_like(w.abs())
+        return torch.where(w.isnan(), torch.nan, torch.ones_like(w.abs()))
 
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         if v.is_complex():

@@ -22,7 +22,7 @@ from unrolled.training.reconstruction import Loss, ReconstructionTask
 def fit(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    dataset: ImageData | str | Path | Sequence[Tensor] | Dataset[Tensor] | Batches,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | Dataset[Tensor] | Batches,
     training: TrainingOptions | None = None,
     *,
     validation: Sequence[Tensor] | None = None,
@@ -89,7 +89,7 @@ def fit(
         batches = RandomCrops(images, dataset.crop, seed)
     elif isinstance(dataset, Batches):
         batches = dataset
-    elif isinstance(dataset, Sequence):
+    elif isinstance(dataset, (list, tuple)):
         images = large_enough(dataset, crop)
         batches = RandomCrops(images, crop, seed)
     else:

@@ -169,7 +169,9 @@ class Loop:
 
     def _steps(self) -> Iterator[float]:
         self.task.model.train()
-        with tqdm(total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step") as bar:
+        with tqdm(
+            total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step"
+        ) as bar:
             self.bar, smooth, times = bar, math.nan, []
             while self.steps is None or self.step < self.steps:
                 began = time.perf_counter()

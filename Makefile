@@ -1,0 +1,33 @@
+# make demo: set up and see an image reconstructed.   make test: set up and check everything.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-full format clean
+
+demo: .venv/installed
+	$(BIN)/unrolled demo
+
+test: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# Also every combination of the long matrices.
+test-full: .venv/installed
+	UNROLLED_TEST_FULL=1 $(BIN)/pytest
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The versions of constraints.txt are those that were tested.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo runs .mypy_cache .pytest_cache .ruff_cache

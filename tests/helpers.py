@@ -1,0 +1,35 @@
+"""What several tests need."""
+
+import inspect
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def concrete_subclasses(base: type) -> list[type]:
+    """Every class of the package that can be made and is a subclass of base."""
+    found = []
+    for child in base.__subclasses__():
+        found += concrete_subclasses(child)
+        if not inspect.isabstract(child) and child.__module__.startswith("unrolled."):
+            found.append(child)
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+def picture(height: int, width: int, seed: int = 0) -> Tensor:
+    """A smooth random image with an edge, (1, height, width) in [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    a, b, c, d = torch.rand(4, generator=generator)
+    image = 0.5 + 0.2 * torch.sin(9 * a * rows + 9 * b) * torch.cos(9 * c * columns) + 0.25 * (rows * d > columns - 0.3)
+    return image.clamp(0, 1).unsqueeze(0)
+
+
+def write_picture(path, height: int = 40, width: int = 50, seed: int = 0, mode: str = "L"):
+    """Write such an image as an 8-bit file."""
+    pixels = (picture(height, width, seed)[0].numpy() * 255).round().astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path

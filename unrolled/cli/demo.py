@@ -1,0 +1,123 @@
+"""unrolled demo: train, compare and look, in about three minutes."""
+
+import time
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
+
+from unrolled import weights
+from unrolled.data import ImageData, embedded_images
+from unrolled.evaluate import evaluate
+from unrolled.files import check_writable
+from unrolled.metrics import psnr, ssim
+from unrolled.networks import EPGN
+from unrolled.operators import BlockCompressedSensing
+from unrolled.penalties import L1
+from unrolled.pictures import save_picture, save_side_by_side
+from unrolled.priors import SparsePrior
+from unrolled.reconstruct import iterates, pad
+from unrolled.solvers import proximal_gradient
+from unrolled.training import TrainingOptions, fit
+from unrolled.transforms import DCT
+
+SHIPPED = "epgn-cs25"
+
+
+def run(argv: list[str]) -> int:
+    """Train a small EPGN on embedded images and compare it with its peers on images it never saw."""
+    parser = ArgumentParser(prog="unrolled demo", description="Train, compare and look.", allow_abbrev=False)
+    parser.add_argument("--folder", type=str, default="demo", help="where weights and pictures go")
+    parser.add_argument("--minutes", type=float | None, default=None, help="of training; by default a fixed 500 steps")
+    parser.add_argument("--steps", type=int | None, default=None, help="of training, instead of minutes")
+    options = parser.parse_args(argv)
+    folder = Path(options.folder)
+    check_writable(folder / "table.txt")
+    for old in ("last.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
+        (folder / old).unlink(missing_ok=True)
+    steps = 500 if options.minutes is None and options.steps is None else options.steps
+
+    torch.manual_seed(0)
+    network = EPGN(phases=3, features=16)
+    operator = BlockCompressedSensing(ratio=0.25)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    print(f"1. Training an EPGN of 3 phases ({parameters:,} parameters) on images that ship inside scikit-image:")
+    print(f"   every block of 33×33 = 1089 pixels is seen through {operator.measurements} random measurements (25 %).")
+    training = TrainingOptions(
+        steps=steps, minutes=options.minutes, batch=8, learning_rate=2e-3, warmup=50, average=0.99, validations=5
+    )
+    fit(network, operator, ImageData(), training, folder=folder)
+
+    print("2. Reconstructing images that it never saw:")
+    test = embedded_images("test")
+    rows = {"linear start": None, "proximal gradient, l1 in DCT": _classical(test, operator, network.start)}
+    trained = evaluate(network, test, operator)
+    rows["linear start"] = {name: (row["start_psnr"], None) for name, row in _by_name(trained).items()}
+    rows["EPGN, trained just now"] = {name: (row["psnr"], row["ssim"]) for name, row in _by_name(trained).items()}
+    if SHIPPED in weights.names():
+        shipped = evaluate(SHIPPED, test)
+        rows[f"EPGN, shipped ({SHIPPED})"] = {n: (row["psnr"], row["ssim"]) for n, row in _by_name(shipped).items()}
+    text = _table({name: row for name, row in rows.items() if row is not None}, list(test))
+    (folder / "table.txt").write_text(text + "\n")
+    _pictures(folder, test, network, operator)
+
+    print(f"\n{text}\n\nPictures: {folder}/camera.png, {folder}/camera-comparison.png, {folder}/camera-iterates.png")
+    print(f"The run:  {folder}/curve.png, {folder}/best.safetensors")
+    print(
+        "\nNext:\n"
+        "  unrolled reconstruct photo.jpg --out photo.png --color     your own picture, with the shipped weights\n"
+        "  unrolled train --config configs/cs/epgn_25.yaml            your own network\n"
+        "  unrolled zoo                                               the shipped weights"
+    )
+    return 0
+
+
+Figures = dict[str, tuple[float, float | None]]
+
+
+def _classical(images: dict[str, Tensor], operator: BlockCompressedSensing, start: nn.Module) -> Figures:
+    """The classical baseline: strength and iterations were set on the embedded validation images."""
+    prior = SparsePrior(L1(), 0.01, DCT())
+    figures: Figures = {}
+    for name, image in images.items():
+        began = time.perf_counter()
+        y = operator(pad(image.unsqueeze(0), operator.multiple))
+        x = proximal_gradient(y, operator, prior, start(y, operator), iterations=60)
+        x = x[..., : image.shape[-2], : image.shape[-1]]
+        figures[name] = (float(psnr(x, image.unsqueeze(0))), float(ssim(x, image.unsqueeze(0))))
+        print(f"   proximal gradient on {name}: {time.perf_counter() - began:.1f} s")
+    return figures
+
+
+def _by_name(result: dict) -> dict[str, dict]:
+    return {row["name"]: row for row in result["images"]}
+
+
+def _table(rows: dict[str, Figures], images: list[str]) -> str:
+    lines = [f"{'PSNR, dB':<30}" + "".join(f"{name:>10}" for name in [*images, "mean"]) + "   SSIM"]
+    for method, figures in rows.items():
+        values = [figures[name][0] for name in images]
+        similarity = [value for name in images if (value := figures[name][1]) is not None]
+        cells = "".join(f"{value:10.2f}" for value in [*values, sum(values) / len(values)])
+        lines.append(f"{method:<30}{cells}" + (f"   {sum(similarity) / len(similarity):.3f}" if similarity else ""))
+    return "\n".join(lines)
+
+
+def _pictures(folder: Path, images: dict[str, Tensor], network: EPGN, operator: BlockCompressedSensing) -> None:
+    camera = images["camera"]
+    found = iterates(camera, network, operator)
+    window = (slice(None), slice(40, 240), slice(150, 350))  # the head and the camera, large enough to see the blocks
+    save_picture(folder / "camera.png", found[-1])
+    panels = {"original": camera, "linear start": found[0], "EPGN, trained just now": found[-1]}
+    if SHIPPED in weights.names():
+        panels[SHIPPED] = iterates(camera, *weights.load(SHIPPED), last_only=True)[-1]
+    save_side_by_side(folder / "camera-comparison.png", {label: image[window] for label, image in panels.items()})
+    names = ["start", *(f"phase {phase}" for phase in range(1, len(found)))]
+    save_side_by_side(
+        folder / "camera-iterates.png",
+        {
+            f"{name}\n{float(psnr(image[None], camera[None])):.2f} dB": image[window]
+            for name, image in zip(names, found, strict=True)
+        },
+    )

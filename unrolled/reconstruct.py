@@ -1,0 +1,138 @@
+"""From an image, or from its measurements, to the reconstruction."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unrolled.data.images import read_image
+from unrolled.networks import UnrolledNetwork
+from unrolled.operators import LinearOperator
+from unrolled.weights import load
+
+SMALLEST = 7
+"""Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
+
+
+def reconstruct(
+    image: Tensor | str | Path,
+    network: UnrolledNetwork | str | Path = "epgn-cs25",
+    operator: LinearOperator | None = None,
+    *,
+    color: bool = False,
+) -> Tensor:
+    """Measure an image of any size and reconstruct it from the measurements.
+
+    Parameters
+    ----------
+    image : Tensor, (channel, height, width) in [0, 1], or an image file
+    network : UnrolledNetwork, or the name or file of weights
+    operator : LinearOperator
+        needed with a network; weights bring their own.
+    color : bool
+        of a file: reconstruct red, green and blue, each for itself, instead of the luma.
+
+    Returns
+    -------
+    Tensor, (channel, height, width), in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        for a broken or too small image, weights that cannot be read, or sides that the operator cannot measure.
+
+    Examples
+    --------
+    >>> from unrolled.data import embedded_images
+    >>> camera = embedded_images("test")["camera"]
+    >>> reconstruct(camera).shape
+    torch.Size([1, 512, 512])
+    """
+    network, operator = resolve(network, operator)
+    x = image if isinstance(image, Tensor) else read_image(image, color)
+    return iterates(x, network, operator, last_only=True)[-1]
+
+
+def iterates(
+    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, *, last_only: bool = False
+) -> list[Tensor]:
+    """The start and the image after every phase, clipped to [0, 1], each (channel, height, width).
+
+    Parameters
+    ----------
+    image : Tensor, (channel, height, width) in [0, 1], any size
+    network, operator
+    last_only : bool
+        give only the start and the last image, without keeping the others.
+    """
+    check_image(image)
+    height, width = image.shape[-2:]
+    with torch.inference_mode():
+        y = operator(pad(image.unsqueeze(0).to(_device(network)), operator.multiple))
+        found = [network.start(y, operator), network(y, operator)] if last_only else network.iterates(y, operator)
+    return [x[0, :, :height, :width].clamp(0, 1) for x in found]
+
+
+def from_measurements(
+    y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Reconstruct from measurements that were taken elsewhere.
+
+    Parameters
+    ----------
+    y : Tensor, in the operator's shape with or without the batch of one in front
+        for block compressive sensing (1, channel, m, rows, columns).
+    network, operator
+    size : (height, width), optional
+        of the image, if it was padded to be measured.
+
+    Returns
+    -------
+    Tensor, (channel, height, width), in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        if the measurements are not finite or do not have the operator's shape.
+    """
+    if not y.is_floating_point() or not bool(torch.isfinite(y).all()):
+        raise ValueError(f"measurements: must be finite numbers of floating point, got {y.dtype}")
+    with torch.inference_mode():
+        x = network(y.float().to(_device(network)), operator)
+    if len(x) != 1:
+        raise ValueError(f"measurements: must be of one image, got a batch of {len(x)}")
+    height, width = x.shape[-2:] if size is None else size
+    if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
+        raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
+    return x[0, :, :height, :width].clamp(0, 1)
+
+
+def resolve(
+    network: UnrolledNetwork | str | Path, operator: LinearOperator | None
+) -> tuple[UnrolledNetwork, LinearOperator]:
+    """A network with its operator: as given, or loaded from weights."""
+    if not isinstance(network, UnrolledNetwork):
+        return load(network)
+    if operator is None:
+        raise ValueError("operator: is needed with a network; only weights bring their own")
+    return network, operator
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Zeros at the bottom and at the right until the sides are multiples of a number, as the protocol has it."""
+    return F.pad(x, (0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple))
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless this is a finite image (channel, height, width) that is not too small."""
+    if image.ndim != 3 or min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"image: must be (channel, height, width), sides at least {SMALLEST} pixels, got {tuple(image.shape)}"
+        )
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError("image: must be finite, but holds NaN or inf")
+
+
+def _device(network: UnrolledNetwork) -> torch.device:
+    return next(network.parameters()).device
