@@ -143,7 +143,9 @@ def test_gradients_of_prox(cls, data, step):
     v = v[~kinked].requires_grad_()
     step.requires_grad_()
     torch.autograd.gradcheck(penalty.prox, (v, step), eps=1e-6, atol=1e-5)
-    everywhere = torch.tensor([0.0, float(penalty.threshold(step.detach())), 1e4], dtype=torch.float64, requires_grad=True)
+    everywhere = torch.tensor(
+        [0.0, float(penalty.threshold(step.detach())), 1e4], dtype=torch.float64, requires_grad=True
+    )
     for gradient in torch.autograd.grad(penalty.prox(everywhere, step).sum(), (everywhere, step), allow_unused=True):
         assert gradient is None or torch.isfinite(gradient).all()
 
@@ -175,7 +177,13 @@ def test_nan_passes_and_infinity_stays(cls):
 def test_types_are_kept(cls, dtype):
     penalty = cls()
     w = torch.linspace(-3, 3, 13, dtype=dtype)
-    for result in (penalty.prox(w, 0.3), penalty.value(w), penalty.derivative(w), penalty.eta(w), penalty.dual(w.abs())):
+    for result in (
+        penalty.prox(w, 0.3),
+        penalty.value(w),
+        penalty.derivative(w),
+        penalty.eta(w),
+        penalty.dual(w.abs()),
+    ):
         assert result.dtype == dtype
     tolerance = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 2e-2}[dtype]
     exact = penalty.prox(w.double(), 0.3)

@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"unrolled: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     command = importlib.import_module(f"unrolled.cli.{arguments[0]}")
     try:
-        status: int = command.run(arguments[1:])
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            status: int = command.run(arguments[1:])
     except ValueError as error:
         print(f"unrolled {arguments[0]}: error: {error}", file=sys.stderr)
         return 1

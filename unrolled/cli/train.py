@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
             raise ValueError(f"threads must be >= 1, got {config.threads}")
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    made = train_parser.instantiate_classes(config)
+    made = train_parser.instantiate(config)
     check_writable(folder / "config.yaml")
     if config.resume or not (folder / "last.pt").exists():
         _save_config(train_parser, config, folder)

@@ -9,8 +9,8 @@ from unrolled.data.images import array_to_image
 
 # Only names that scikit-image carries in its wheel. Every scene stands in one split alone.
 SPLITS = {
-    "train": ("astronaut", "brick", "coins", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "moon",
-              "retina", "text"),
+    "train": ("astronaut", "brick", "coins", "grass", "gravel", "immunohistochemistry", "moon", "stereo_motorcycle",
+              "text"),
     "validation": ("clock", "rocket", "page"),
     "test": ("camera", "cat", "coffee"),
 }  # fmt: skip
@@ -31,5 +31,9 @@ def embedded_images(split: Split, color: bool = False) -> dict[str, Tensor]:
 
     if split not in SPLITS:
         raise ValueError(f"embedded images: split must be one of {', '.join(SPLITS)}, got {split!r}")
-    arrays = {name: np.asarray(img_as_ubyte(getattr(data, name)())) for name in SPLITS[split]}
-    return {name: array_to_image(array, color) for name, array in arrays.items()}
+    images = {}
+    for name in SPLITS[split]:
+        pixels = getattr(data, name)()
+        left = pixels[0] if isinstance(pixels, tuple) else pixels  # of a stereo pair
+        images[name] = array_to_image(np.asarray(img_as_ubyte(left)), color)
+    return images

@@ -112,7 +112,7 @@ def _unit_range(pixels: np.ndarray, color: bool) -> Tensor:
         raise ValueError("pixels must be finite, but some are NaN or inf")
     if pixels.min() < 0 or pixels.max() > 1:
         raise ValueError(f"pixels must lie in [0, 1], but reach from {pixels.min():.4g} to {pixels.max():.4g}")
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+    tensor = torch.from_numpy(np.array(pixels, dtype=np.float32, order="C"))
     tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.movedim(-1, 0).contiguous()
     return tensor.expand(3, -1, -1) if color and len(tensor) == 1 else tensor
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, RandomCrops
 from unrolled.data.sources import cut, large_enough
+from unrolled.files import replacing
 from unrolled.networks import LinearStart, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.training.environment import environment
@@ -102,8 +103,8 @@ def fit(
     if isinstance(network.start, LinearStart):
         network.start.fit(list(images) if images is not None else list(batches.batch(0, 64)))
     loop = Loop(task, training, folder, {"environment": environment(), **(card or {})}, progress)
-    (folder).mkdir(parents=True, exist_ok=True)
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    with replacing(folder / "environment.json") as temporary:
+        temporary.write_text(json.dumps(environment(), indent=2) + "\n")
     figures = loop.run(resume)
     task.model.load_state_dict(loop.model.state_dict())
     task.model.eval()

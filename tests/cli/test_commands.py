@@ -1,0 +1,233 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import unrolled
+from tests.helpers import picture, write_picture
+from unrolled.cli import COMMANDS, main
+from unrolled.networks import EPGN
+from unrolled.operators import BlockCompressedSensing
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+SMALL = ["--training.minutes=null", "--training.steps=2", "--training.validations=1", "--training.batch=1",
+         "--network.phases=1", "--network.features=2", "--training.bfloat16=false"]  # fmt: skip
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "w.safetensors"
+    unrolled.save(path, EPGN(2, 2), BlockCompressedSensing(ratio=0.25, block=11))
+    return str(path)
+
+
+def errors(capsys, *argv) -> str:
+    assert main(list(argv)) == 1
+    captured = capsys.readouterr().err
+    assert "Traceback" not in captured
+    return captured
+
+
+def size_and_mode(path):
+    with Image.open(path) as picture:
+        return picture.size, picture.mode
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+    assert main(["dance"]) == 2
+    assert "unknown command 'dance'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"unrolled {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_trains(config, tmp_path, capsys):
+    folder = tmp_path / "run"
+    data = tmp_path / "data"
+    for seed in range(14):
+        write_picture(data / f"{seed}.png", 66, 66, seed)
+    argv = ["train", "--config", str(config), f"--data.train=[{data}]", f"--folder={folder}", *SMALL]
+    assert main(argv) == 0
+    assert "validation PSNR" in capsys.readouterr().out
+    assert main(["evaluate", "--weights", str(folder / "best.safetensors"), "--data", str(data)]) == 0
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["training"]["steps"] == 2
+    environment = json.loads((folder / "environment.json").read_text())
+    assert {"python", "torch", "device", "revision"} <= set(environment)
+    # The saved config is a config: it resumes (here: to its end at once).
+    assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
+
+
+def test_a_penalty_can_be_chosen_in_the_config(tmp_path):
+    (tmp_path / "penalty.yaml").write_text(
+        "network:\n  class_path: EPGN\n"
+        "  init_args: {phases: 1, features: 2, penalty: {class_path: MCP, init_args: {b: 3}}}\n"
+        "operator: {class_path: BlockCompressedSensing, init_args: {ratio: 0.1}}\n"
+        "training: {steps: 1, validations: 1, batch: 1}\n"
+    )
+    assert main(["train", "--config", str(tmp_path / "penalty.yaml"), f"--folder={tmp_path / 'run'}"]) == 0
+    network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
+    assert network.phases[0].prox.shrinkage.penalty.b == 3
+
+
+def test_print_config_shows_all_that_can_be_set(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "configs/cs/epgn_25.yaml", "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["network"]["init_args"]["variant"] == "accelerated"
+    assert config["training"]["clip"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("--training.velocity=3", "velocity"),
+        ("--network.depth=3", "depth"),
+        ("--training.steps=many", "steps"),
+        ("--network.phases=two", "phases"),
+        ("--network=UNet", "UNet"),
+        ("--config=nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_unknown_keys_and_wrong_types_are_refused(change, named, tmp_path, capsys):
+    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}", change]
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_keys_in_a_file_are_refused(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text((ROOT / "configs/cs/epgn_25.yaml").read_text() + "flavour: sweet\n")
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "bad.yaml")])
+    assert "flavour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("--training.batch=-1", "batch must be"),
+        ("--training.steps=5", "exactly one of"),
+        ("--operator.ratio=-0.1", "ratio must be"),
+        ("--network.phases=-1", "phases must be"),
+        ("--data.crop=50", "multiple of 33"),
+        ("--data.train=[nowhere]", "no folder nowhere"),
+        ("--seed=-1", "seed must be"),
+        ("--threads=0", "threads must be"),
+        ("--device=abacus", "device"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(change, named, tmp_path, capsys):
+    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}", change]
+    assert named in errors(capsys, *argv)
+
+
+def test_evaluate_writes_what_it_prints(weights, tmp_path, capsys):
+    write_picture(tmp_path / "data" / "a.png", 40, 50)
+    write_picture(tmp_path / "data" / "odd.jpg", 31, 77, mode="RGB")
+    argv = ["evaluate", "--weights", weights, "--data", str(tmp_path / "data"), "--json", str(tmp_path / "r.json")]
+    assert main([*argv, "--record", "mine"]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert {"psnr", "ssim", "start_psnr", "images"} == set(result)
+    assert [row["name"] for row in result["images"]] == ["a.png", "odd.jpg"]
+    assert {"name", "psnr", "ssim", "seconds"} <= set(result["images"][0])
+    out = capsys.readouterr().out
+    assert f"{result['psnr']:.2f}" in out.splitlines()[-1]
+    assert main(["zoo", weights]) == 0
+    assert json.loads(capsys.readouterr().out)["evaluation"]["mine"]["psnr"] == pytest.approx(result["psnr"], abs=1e-4)
+
+
+def test_reconstruct_writes_its_pictures(weights, tmp_path, capsys):
+    write_picture(tmp_path / "photo.jpg", 40, 50, mode="RGB")
+    out = tmp_path / "new folder" / "photo.png"
+    assert (
+        main(["reconstruct", str(tmp_path / "photo.jpg"), "--weights", weights, "--out", str(out), "--iterates"]) == 0
+    )
+    assert size_and_mode(out) == ((50, 40), "L")
+    assert {path.name for path in out.parent.iterdir()} == {"photo.png", "photo-comparison.png", "photo-iterates.png"}
+    assert "dB" in capsys.readouterr().out
+    color = ["reconstruct", str(tmp_path / "photo.jpg"), "--weights", weights, "--out", str(out), "--color"]
+    assert main(color) == 0
+    assert size_and_mode(out) == ((50, 40), "RGB")
+
+
+def test_reconstruct_takes_measurements(weights, tmp_path):
+    _, operator = unrolled.load(weights)
+    np.save(tmp_path / "y.npy", operator(picture(44, 55).unsqueeze(0)).numpy())
+    argv = ["reconstruct", "--measurements", str(tmp_path / "y.npy"), "--weights", weights]
+    assert main([*argv, "--out", str(tmp_path / "x.png"), "--size", "[40,50]"]) == 0
+    assert size_and_mode(tmp_path / "x.png") == ((50, 40), "L")
+
+
+def test_bad_input_is_refused_before_any_work(weights, tmp_path, capsys):
+    write_picture(tmp_path / "photo.png")
+    write_picture(tmp_path / "one.png", 1, 1)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "y.npy", np.ones((1, 1, 7, 1, 1)))
+    photo, out = str(tmp_path / "photo.png"), str(tmp_path / "out.png")
+    y = str(tmp_path / "y.npy")
+    for argv, message in [
+        (["evaluate", "--weights", weights, "--data", str(tmp_path / "empty")], "holds no images"),
+        (["evaluate", "--weights", weights, "--data", str(tmp_path / "nowhere")], "no folder"),
+        (["evaluate", "--weights", photo, "--data", photo], "not a safetensors file"),
+        (["evaluate", "--weights", "no-such", "--data", photo], "neither a file nor"),
+        (["evaluate", "--weights", weights, "--data", photo, "--json", str(tmp_path)], "cannot write"),
+        (["reconstruct", photo, "--weights", weights, "--out", f"{photo}/x.png"], "cannot write"),
+        (["reconstruct", photo, "--weights", weights, "--out", str(tmp_path / "x.doc")], "must end in one of"),
+        (["reconstruct", str(tmp_path / "broken.png"), "--weights", weights, "--out", out], "broken.png"),
+        (["reconstruct", str(tmp_path / "one.png"), "--weights", weights, "--out", out], "at least 7 pixels"),
+        (["reconstruct", "--weights", weights, "--out", out], "an image or --measurements"),
+        (["reconstruct", "--measurements", y, "--weights", weights, "--out", out], "measurements must be"),
+    ]:  # fmt: skip
+        assert message in errors(capsys, *argv), argv
+    assert not Path(out).exists()
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "train.py", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}",
+               *SMALL, "--training.steps=100000", "--training.validations=100000"]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.time() + 240
+    while not (tmp_path / "run" / "last.pt").exists() and time.time() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "--resume" in err
+    assert (tmp_path / "run" / "last.pt").exists()
+
+
+def test_zoo_lists_the_shipped_weights(capsys):
+    assert main(["zoo"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in unrolled.weights.names())

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from tests.helpers import picture, write_picture
+from unrolled.data import DatasetBatches, ImageData, RandomCrops
+from unrolled.data.sources import cut
+
+
+class Images(TensorDataset):
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0]
+
+
+def batches():
+    return {
+        "crops": RandomCrops([picture(40, 50), picture(60, 45, 1)], crop=22, seed=3),
+        "dataset": DatasetBatches(Images(torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))), seed=3),
+    }
+
+
+@pytest.mark.parametrize("name", batches())
+def test_a_batch_is_a_function_of_seed_and_step(name):
+    there, back = batches()[name], batches()[name]
+    forward = [there.batch(step, 4) for step in range(6)]
+    for step in (5, 0, 3, 3):
+        assert torch.equal(back.batch(step, 4), forward[step])
+    assert not torch.equal(forward[0], forward[1])
+
+
+def test_another_seed_gives_other_crops():
+    images = [picture(40, 50)]
+    assert not torch.equal(RandomCrops(images, 22, 0).batch(0, 4), RandomCrops(images, 22, 1).batch(0, 4))
+
+
+def test_crops_are_windows_of_the_images_in_all_eight_orientations():
+    image = torch.arange(13 * 17, dtype=torch.float32).view(1, 13, 17) / 255
+    crops = RandomCrops([image], crop=9)
+    windows = image[0].unfold(0, 9, 1).unfold(1, 9, 1).reshape(-1, 9, 9)
+    orientations = set()
+    for crop in crops.batch(0, 100):
+        for turn in range(8):
+            turned = torch.rot90(crop[0], turn % 4)
+            turned = turned.flip(-1) if turn >= 4 else turned
+            if (windows - turned).abs().flatten(1).amax(1).min() < 1e-6:
+                orientations.add(turn)
+                break
+        else:
+            raise AssertionError("a crop is no window of the image")
+    assert orientations == set(range(8))
+
+
+def test_larger_images_are_drawn_more_often():
+    small, large = torch.zeros(1, 20, 20), torch.ones(1, 60, 20)
+    share = RandomCrops([small, large], crop=10).batch(0, 2000).mean().item()
+    assert share == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_data_set_is_seen_whole_in_every_epoch():
+    source = batches()["dataset"]
+    epoch = torch.cat([source.batch(step, 5) for step in range(2)])
+    order = [int((source.dataset.tensors[0] == image).flatten(1).all(1).nonzero()) for image in epoch]
+    assert sorted(order) == list(range(10))
+
+
+def test_bad_sources_are_refused():
+    with pytest.raises(ValueError, match="at least one image"):
+        RandomCrops([], 9)
+    with pytest.raises(ValueError, match="smaller than the crop of 99"):
+        RandomCrops([picture(40, 50)], 99)
+    with pytest.raises(ValueError, match="empty"):
+        DatasetBatches(Images(torch.zeros(0, 1, 8, 8)))
+
+
+def test_held_out_images_are_never_trained_on(tmp_path):
+    for index in range(10):
+        write_picture(tmp_path / f"{index}.png", 66, 66, seed=index)
+    data = ImageData(train=[str(tmp_path)], hold_out=3, crop=66)
+    training, validation = data.load(33, seed=1)
+    assert (len(training), len(validation)) == (7, 3)
+    for held in validation:
+        assert not any(torch.equal(held, image) for image in training)
+    again = data.load(33, seed=1)[1]
+    assert all(torch.equal(a, b) for a, b in zip(validation, again, strict=True))
+
+
+def test_image_data_refuses_what_cannot_work(tmp_path):
+    write_picture(tmp_path / "a.png", 40, 40)
+    with pytest.raises(ValueError, match="crop must be a multiple of 33"):
+        ImageData(crop=64).load(33)
+    with pytest.raises(ValueError, match="hold_out must be below the 1"):
+        ImageData(train=[str(tmp_path)], hold_out=1, crop=33).load(33)
+    with pytest.raises(ValueError, match="smaller than the crop of 66"):
+        ImageData(train=[str(tmp_path)], validation="embedded", crop=66).load(33)
+    for options, name in [({"train": []}, "train"), ({"crop": 0}, "crop"), ({"hold_out": 0}, "hold_out")]:
+        with pytest.raises(ValueError, match=f"data: {name} must"):
+            ImageData(**options)
+
+
+def test_small_training_images_are_left_out_with_a_warning(tmp_path):
+    write_picture(tmp_path / "small.png", 40, 40)
+    write_picture(tmp_path / "large.png", 80, 80)
+    with pytest.warns(UserWarning, match="1 training images smaller than 66"):
+        training, _ = ImageData(train=[str(tmp_path)], validation="embedded").load(33)
+    assert len(training) == 1
+
+
+def test_validation_images_are_cut_around_their_centre():
+    image = torch.from_numpy(np.indices((100, 400)).sum(0)[None].astype(np.float32))
+    (centre,) = cut([image], 33)
+    assert centre.shape == (1, 99, 264)
+    assert centre[0, 0, 0] == 0 + 68
+    with pytest.raises(ValueError, match="smaller than one block of 33"):
+        cut([torch.zeros(1, 20, 40)], 33)

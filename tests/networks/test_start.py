@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from tests.helpers import picture
+from unrolled.data import embedded_images
+from unrolled.metrics import psnr
+from unrolled.networks.start import LinearStart, autocorrelation, linear_estimator
+from unrolled.operators import BlockCompressedSensing
+
+
+def test_autocorrelation_is_the_mean_of_products():
+    images = [picture(7, 9, 0), picture(40, 50, 1)]
+    r = autocorrelation(images)
+    for down, right in [(0, 0), (3, 0), (2, -5), (6, 8), (-1, 4), (-32, 20)]:
+        total, pairs = 0.0, 0
+        for image in images:
+            x = image[0].double()
+            height, width = x.shape
+            if abs(down) >= height or abs(right) >= width:
+                continue
+            a = x[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+            b = x[max(0, down) : height - max(0, -down), max(0, right) : width - max(0, -right)]
+            total, pairs = total + float((a * b).sum()), pairs + a.numel()
+        assert r[32 + down, 32 + right].item() == pytest.approx(total / pairs, rel=1e-9)
+    torch.testing.assert_close(r, r.flip(0, 1))
+
+
+def test_lags_beyond_all_images_are_those_of_the_largest_image():
+    r = autocorrelation([picture(7, 9)])
+    assert torch.isfinite(r).all()
+    assert r[32, 32 + 20] == r[32, 32 + 8]
+
+
+def test_the_estimator_is_the_best_linear_one_for_its_correlation():
+    # Blocks drawn with a known second moment: a regression on many samples must come to the same matrix.
+    torch.manual_seed(0)
+    block, m = 4, 5
+    lag = torch.arange(65) - 32
+    r = 0.25 + 0.06 * torch.exp(-(lag[:, None].abs() + lag[None].abs()) / 6.0).double()
+    index = torch.arange(block)
+    rows, columns = (grid.flatten() for grid in torch.meshgrid(index, index, indexing="ij"))
+    c = r[rows[:, None] - rows[None] + 32, columns[:, None] - columns[None] + 32]
+    samples = torch.linalg.cholesky(c) @ torch.randn(16, 400_000, dtype=torch.float64)
+    phi = BlockCompressedSensing(measurements=m, block=block).double().matrix
+    y = phi @ samples
+    regression = samples @ y.T @ torch.linalg.inv(y @ y.T)
+    torch.testing.assert_close(linear_estimator(phi, r, block), regression, atol=0.01, rtol=0)
+
+
+def test_the_start_agrees_with_the_measurements():
+    operator, x = BlockCompressedSensing(ratio=0.25), picture(33, 66).unsqueeze(0)
+    y = operator(x)
+    torch.testing.assert_close(operator(LinearStart()(y, operator)), y, atol=1e-4, rtol=0)
+
+
+def test_a_changed_matrix_or_correlation_is_noticed():
+    start, operator, x = LinearStart(), BlockCompressedSensing(ratio=0.25, block=11), picture(22, 22).unsqueeze(0)
+    first = start(operator(x), operator)
+    start.fit([picture(40, 40, 5)])
+    second = start(operator(x), operator)
+    assert not torch.equal(first, second)
+    operator.matrix.copy_(BlockCompressedSensing(ratio=0.25, block=11, seed=9).matrix)
+    third = start(operator(x), operator)
+    torch.testing.assert_close(operator(third), operator(x), atol=1e-4, rtol=0)
+
+
+def test_correlation_of_the_image_beats_the_guess_which_beats_the_adjoint_by_far():
+    operator, fitted = BlockCompressedSensing(ratio=0.25), LinearStart()
+    x = embedded_images("test")["camera"][:, :330, :330].unsqueeze(0)
+    fitted.fit(list(x))
+    y = operator(x)
+    own, guess, adjoint = (psnr(image, x) for image in (fitted(y, operator), LinearStart()(y, operator), operator.H(y)))
+    assert own > guess > adjoint + 10
+
+
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match="at least one image"):
+        LinearStart().fit([])

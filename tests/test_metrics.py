@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import skimage.metrics
+import torch
+
+from unrolled.metrics import nmse, psnr, ssim
+
+
+def pair(channels=1, noise=0.1):
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(3, channels, 40, 50, generator=generator)
+    return truth + noise * torch.randn(truth.shape, generator=generator), truth
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_psnr_agrees_with_scikit_image(channels):
+    image, truth = pair(channels)
+    clipped = image.clamp(0, 1)
+    for index, value in enumerate(psnr(image, truth).tolist()):
+        a, b = truth[index].numpy(), clipped[index].numpy()
+        assert value == pytest.approx(skimage.metrics.peak_signal_noise_ratio(a, b, data_range=1), abs=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_agrees_with_scikit_image(channels):
+    image, truth = pair(channels)
+    for index, value in enumerate(ssim(image, truth).tolist()):
+        a, b = truth[index].double().numpy(), image[index].clamp(0, 1).double().numpy()
+        expected = skimage.metrics.structural_similarity(a, b, data_range=1, channel_axis=0)
+        assert value == pytest.approx(expected, abs=1e-7)
+
+
+def test_equal_images():
+    _, truth = pair()
+    assert psnr(truth, truth).tolist() == [np.inf] * 3
+    torch.testing.assert_close(ssim(truth, truth), torch.ones(3, dtype=torch.float64))
+    assert nmse(truth, truth).tolist() == [0.0] * 3
+
+
+def test_psnr_of_a_known_error_is_per_image():
+    truth = torch.full((2, 1, 8, 8), 0.5)
+    image = truth + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
+    torch.testing.assert_close(psnr(image, truth).float(), torch.tensor([20.0, 40.0]), atol=1e-4, rtol=0)
+
+
+def test_nmse_of_complex_images():
+    truth = torch.full((1, 1, 2, 2), 3 + 4j)
+    torch.testing.assert_close(nmse(truth * 1.1, truth), torch.tensor([0.01]))
+
+
+def test_shapes_that_differ_are_refused():
+    for metric in (psnr, ssim, nmse):
+        with pytest.raises(ValueError, match="must both be"):
+            metric(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 9))
+    with pytest.raises(ValueError, match="at least 7 pixels"):
+        ssim(torch.zeros(1, 1, 6, 8), torch.zeros(1, 1, 6, 8))

@@ -1,0 +1,72 @@
+"""What holds for the package as a whole."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unrolled
+from unrolled.vision import import_torchvision
+
+PACKAGE = Path(unrolled.__file__).parent
+
+# From the ground up; a module may import from its own floor's package and from floors below it.
+FLOORS = [
+    {"description", "files", "vision"},
+    {"penalties", "operators", "transforms", "data", "metrics"},
+    {"shrinkage", "priors", "solvers"},
+    {"networks"},
+    {"weights"},
+    {"training", "reconstruct", "pictures", "plots"},
+    {"evaluate"},
+    {"cli"},
+]
+ALONE = {"penalties", "operators", "transforms", "data", "metrics"}  # these know nothing of each other
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_is_light():
+    heavy = ("torchvision", "matplotlib", "skimage", "scipy", "h5py", "jsonargparse")
+    loaded = run(f"import sys, unrolled; print([name for name in {heavy} if name in sys.modules])")
+    assert loaded == "[]"
+
+
+def test_nothing_imports_upward():
+    floor = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "unrolled"):
+                continue
+            names = [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
+            for name in names:
+                assert name == part or floor[name] <= floor[part], f"{path} imports {name}"
+                if part in ALONE and name in ALONE:
+                    assert name == part, f"{path} imports {name}"
+
+
+def test_torchvision_works_beside_this_torch():
+    models = import_torchvision("torchvision.models")
+    datasets = import_torchvision("torchvision.datasets")
+    transforms = import_torchvision("torchvision.transforms.v2")
+    image, label = datasets.FakeData(2, (3, 32, 32), 10, transforms.PILToTensor())[0]
+    assert image.shape == (3, 32, 32)
+    assert 0 <= label < 10
+    assert models.resnet18().eval()(image[None].float()).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", unrolled.__all__)
+def test_public_names_are_documented(name):
+    assert getattr(unrolled, name).__doc__
+
+
+def test_every_module_says_what_it_is():
+    for path in PACKAGE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
