@@ -162,6 +162,20 @@ def test_survives_pickle_copy_and_description(name):
 
 
 @every_network
+def test_fused_it_is_the_same_with_plain_convolutions(name):
+    network, operator, x = case(name)
+    y = operator(x)
+    fused = network.fuse()
+    torch.testing.assert_close(fused(y, operator), network(y, operator))
+    kinds = {type(module).__name__ for module in fused.modules()}
+    assert "ConvolutionPair" not in kinds
+    assert [m.kernel_size for m in fused.modules() if isinstance(m, torch.nn.Conv2d)].count((5, 5)) == 4
+    assert torch.isfinite(fused.loss(x, y, operator))
+    with pytest.raises(ValueError, match="fused network is for use only"):
+        describe(fused)
+
+
+@every_network
 def test_works_with_any_operator(name):
     network, _, _ = case(name)
     blur = torch.full((1, 1, 3, 3), 1 / 9)

@@ -49,7 +49,7 @@ class ISTANetPlus(UnrolledNetwork):
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
-        if not self.symmetry:
+        if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator)
         image, asymmetry = self.start(y, operator), x.new_zeros(())
         for phase in self.phases:

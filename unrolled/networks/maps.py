@@ -35,6 +35,13 @@ class ConvolutionPair(nn.Module):
             flipped = self.first.transpose(0, 1).flip(-2, -1)
             return F.conv2d(self.second, flipped, padding=2).contiguous(memory_format=torch.channels_last)
 
+    def fuse(self) -> nn.Conv2d:
+        """The pair as one plain 5×5 convolution."""
+        kernel = self.kernel().detach()
+        layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], 5, padding=2, bias=False)
+        layer.weight = nn.Parameter(kernel)
+        return layer
+
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.kernel()
         if x.device.type == "cpu":

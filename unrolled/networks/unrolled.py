@@ -1,13 +1,15 @@
 """Unrolled networks: a start and a list of phases."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.description import Described
+from unrolled.networks.maps import ConvolutionPair
 from unrolled.networks.start import LinearStart
 from unrolled.operators import LinearOperator
 
@@ -39,6 +41,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     start : Module, (y, operator) ↦ x₀; by default `LinearStart`
     """
 
+    fused = False
+
     def __init__(self, phases: list[Phase], start: nn.Module | None = None):
         super().__init__()
         self.start = LinearStart() if start is None else start
@@ -69,6 +73,21 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             x, memory = phase(x, memory, y, operator)
             images.append(x)
         return images
+
+    def fuse(self) -> Self:
+        """A copy for use without training: every convolution pair is one plain convolution, with the same result."""
+        network = copy.deepcopy(self).eval()
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, ConvolutionPair):
+                    setattr(module, name, child.fuse())
+        network.fused = True
+        return network
+
+    def description(self) -> dict[str, Any]:
+        if self.fused:
+            raise ValueError("a fused network is for use only: save or describe the network it was made from")
+        return super().description()
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """What training minimises: the mean squared error to the true images x. A network may add to it."""
