@@ -80,12 +80,11 @@ def test_ista_net_plus_is_the_algorithm_of_its_paper():
     for phase in network.phases:
         b = x - phase.step * operator.adjoint(operator(x) - y)
         d = conv(b, phase.analysis.first, 1)
-        h = lambda z: conv(F.relu(conv(z, phase.analysis.second, 1)), phase.analysis_last, 1)  # noqa: B023, E731
-        back = lambda z: conv(F.relu(conv(z, phase.synthesis_first, 1)), phase.synthesis.first, 1)  # noqa: B023, E731
-        asymmetry += (back(h(d)) - d).square().mean()
         features = F.relu(conv(conv(b, phase.analysis.first, 2), phase.analysis.second))
-        features = soft(conv(features, phase.analysis_last, 1), phase.shrinkage.threshold)
-        features = F.relu(conv(features, phase.synthesis_first, 1))
+        features = conv(features, phase.analysis_last, 1)
+        back = conv(F.relu(conv(features, phase.synthesis_first, 1)), phase.synthesis.first, 1)
+        asymmetry += (back - d).square().mean()
+        features = F.relu(conv(soft(features, phase.shrinkage.threshold), phase.synthesis_first, 1))
         x = b + conv(conv(features, phase.synthesis.first, 2), phase.synthesis.second)
     torch.testing.assert_close(network(y, operator), x)
     truth = torch.rand_like(x)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.epgn import gradient
 from unrolled.networks.maps import ConvolutionPair, check_sizes
+from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
@@ -55,8 +56,10 @@ class ISTANetPlus(UnrolledNetwork):
         for phase in self.phases:
             assert isinstance(phase, ISTAPhase)
             b = phase.descend(image, y, operator)
-            image = phase.apply_prox(b)
-            asymmetry = asymmetry + phase.asymmetry(b)
+            single = b.flatten(0, 1).unsqueeze(1)
+            features = phase.analyse(single)
+            image = b + phase.synthesise(features).view(b.shape)
+            asymmetry = asymmetry + phase.asymmetry(single, features)
         return (image - x).square().mean() + self.symmetry * asymmetry / len(self.phases)
 
 
@@ -81,23 +84,24 @@ class ISTAPhase(Phase):
         return F.softplus(self.raw_step)
 
     def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
-        return self.apply_prox(self.descend(x, y, operator)), None
+        b = self.descend(x, y, operator)
+        return b + per_channel(lambda image: self.synthesise(self.analyse(image)), b), None
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""
         return x - self.step * gradient(x, y, operator)
 
-    def apply_prox(self, b: Tensor) -> Tensor:
-        return b + per_channel(self._residual, b).to(b.dtype)
+    def analyse(self, b: Tensor) -> Tensor:
+        """H(D(b)) of images with one channel, (batch, features, height, width)."""
+        return F.conv2d(F.relu(self.analysis(b)), self.analysis_last, padding=1)
 
-    def _residual(self, b: Tensor) -> Tensor:
-        features = F.relu(self.analysis(b))
-        features = self.shrinkage(F.conv2d(features, self.analysis_last, padding=1))
-        return self.synthesis(F.relu(F.conv2d(features, self.synthesis_first, padding=1)))
+    def synthesise(self, features: Tensor) -> Tensor:
+        """G(H̃(soft(features))), (batch, 1, height, width)."""
+        features = F.relu(F.conv2d(self.shrinkage(features), self.synthesis_first, padding=1))
+        return self.synthesis(features).to(self.raw_step.dtype)
 
-    def asymmetry(self, b: Tensor) -> Tensor:
-        """The mean of |H̃(H(d)) − d|² over the feature maps d = D(b)."""
-        d = F.conv2d(b.flatten(0, 1).unsqueeze(1), self.analysis.first, padding=1)
-        features = F.conv2d(F.relu(F.conv2d(d, self.analysis.second, padding=1)), self.analysis_last, padding=1)
+    def asymmetry(self, b: Tensor, features: Tensor) -> Tensor:
+        """The mean of |H̃(H(d)) − d|² over the feature maps d = D(b); features are H(D(b))."""
+        d = convolve(b, self.analysis.first)
         back = F.relu(F.conv2d(features, self.synthesis_first, padding=1))
-        return (F.conv2d(back, self.synthesis.first, padding=1) - d).float().square().mean()
+        return (F.conv2d(back, self.synthesis.first, padding=1) - d).to(self.raw_step.dtype).square().mean()

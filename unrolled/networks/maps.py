@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from unrolled.networks.narrow import conv_from_one, conv_to_one
+from unrolled.networks.narrow import convolve
 
 
 class ConvolutionPair(nn.Module):
@@ -43,13 +43,7 @@ class ConvolutionPair(nn.Module):
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.kernel()
-        if x.device.type == "cpu":
-            if kernel.shape[0] == 1:
-                return conv_to_one(x, kernel)
-            if kernel.shape[1] == 1 and torch.is_grad_enabled():  # without a gradient the library is faster
-                return conv_from_one(x, kernel)
-        return F.conv2d(x, kernel, padding=2)
+        return convolve(x, self.kernel())
 
 
 class SparsifyingMap(nn.Module):
