@@ -72,6 +72,13 @@ def test_iterates_begin_at_the_start_and_end_at_the_reconstruction(model):
     torch.testing.assert_close(images[-1], unrolled.reconstruct(image, *model))
 
 
+def test_a_network_that_was_used_can_be_trained():
+    network, operator = EPGN(1, 4), BlockCompressedSensing(ratio=0.5, block=11, learned=True)
+    x = picture(22, 22)
+    unrolled.reconstruct(x, network, operator)
+    network.loss(x.unsqueeze(0), operator(x.unsqueeze(0)), operator).backward()
+
+
 def test_bad_images_and_measurements_are_refused(model, tmp_path):
     network, operator = model
     write_picture(tmp_path / "one.png", 1, 1)

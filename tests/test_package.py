@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ PACKAGE = Path(unrolled.__file__).parent
 
 # From the ground up; a module may import from its own floor's package and from floors below it.
 FLOORS = [
-    {"description", "files", "vision"},
+    {"description", "devices", "files", "vision"},
     {"penalties", "operators", "transforms", "data", "metrics"},
     {"shrinkage", "priors", "solvers"},
     {"networks"},
@@ -60,6 +61,17 @@ def test_torchvision_works_beside_this_torch():
     assert image.shape == (3, 32, 32)
     assert 0 <= label < 10
     assert models.resnet18().eval()(image[None].float()).shape == (1, 1000)
+
+
+def test_a_wheel_carries_configs_weights_and_types(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=PACKAGE.parent, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    root = PACKAGE.parent
+    wanted = {f"unrolled/{path.relative_to(root)}" for path in (root / "configs").rglob("*.yaml")}
+    wanted |= {str(path.relative_to(root)) for path in PACKAGE.rglob("*.safetensors")}
+    assert wanted | {"unrolled/py.typed"} <= inside
 
 
 @pytest.mark.parametrize("name", unrolled.__all__)

@@ -68,7 +68,7 @@ def iterates(
     """
     check_image(image)
     height, width = image.shape[-2:]
-    with torch.inference_mode():
+    with torch.no_grad():
         y = operator(pad(image.unsqueeze(0).to(_device(network)), operator.multiple))
         found = [network.start(y, operator), network(y, operator)] if last_only else network.iterates(y, operator)
     return [x[0, :, :height, :width].clamp(0, 1) for x in found]
@@ -98,7 +98,7 @@ def from_measurements(
     """
     if not y.is_floating_point() or not bool(torch.isfinite(y).all()):
         raise ValueError(f"measurements: must be finite numbers of floating point, got {y.dtype}")
-    with torch.inference_mode():
+    with torch.no_grad():
         x = network(y.float().to(_device(network)), operator)
     if len(x) != 1:
         raise ValueError(f"measurements: must be of one image, got a batch of {len(x)}")

@@ -104,11 +104,11 @@ def test_every_parameter_receives_a_gradient(name):
 @every_network
 def test_a_few_steps_of_training_beat_the_start(name):
     torch.manual_seed(0)
-    network, operator = NETWORKS[name](phases=1, features=8), BlockCompressedSensing(ratio=0.25, block=11)
+    network, operator = NETWORKS[name](phases=2, features=8), BlockCompressedSensing(ratio=0.25, block=11)
     x = torch.stack([picture(33, 33, seed) for seed in range(4)])
     y = operator(x)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for _ in range(40):
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(100):
         loss = network.loss(x, y, operator)
         optimizer.zero_grad()
         loss.backward()
@@ -130,7 +130,7 @@ def test_gradients_equal_in_double_precision_finite_differences(name):
 
 @every_network
 def test_compiles_to_one_graph_with_the_same_result(name):
-    network, operator, x = case(name)
+    network, operator, x = case(name, phases=1)
     y = operator(x)
     expected = network(y, operator)  # also fills the cache of the start
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")

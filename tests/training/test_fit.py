@@ -87,6 +87,13 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     assert steps == again
 
 
+def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
+    _, _, figures = fit(tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert fit(tmp_path / "run", resume=True)[2]["psnr"] == pytest.approx(figures["psnr"], abs=1e-6)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
 def test_nan_stops_and_the_last_good_checkpoint_stays(tmp_path):
     calls = []
 

@@ -29,14 +29,14 @@ def run(argv: list[str]) -> int:
     """Train a small EPGN on embedded images and compare it with its peers on images it never saw."""
     parser = ArgumentParser(prog="unrolled demo", description="Train, compare and look.", allow_abbrev=False)
     parser.add_argument("--folder", type=str, default="demo", help="where weights and pictures go")
-    parser.add_argument("--minutes", type=float | None, default=None, help="of training; by default a fixed 500 steps")
+    parser.add_argument("--minutes", type=float | None, default=None, help="of training; by default a fixed 800 steps")
     parser.add_argument("--steps", type=int | None, default=None, help="of training, instead of minutes")
     options = parser.parse_args(argv)
     folder = Path(options.folder)
     check_writable(folder / "table.txt")
     for old in ("last.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
         (folder / old).unlink(missing_ok=True)
-    steps = 500 if options.minutes is None and options.steps is None else options.steps
+    steps = 800 if options.minutes is None and options.steps is None else options.steps
 
     torch.manual_seed(0)
     network = EPGN(phases=3, features=16)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from unrolled.devices import torch_device
 from unrolled.evaluate import evaluate, table
 from unrolled.files import check_writable, replacing
 from unrolled.weights import load, record
@@ -23,8 +24,10 @@ def run(argv: list[str]) -> int:
         metavar="NAME",
         help="keep the means in the weights' card, under NAME",
     )
+    parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     options = parser.parse_args(argv)
-    network, operator = load(options.weights)
+    device = torch_device(options.device)
+    network, operator = (module.to(device) for module in load(options.weights))
     if options.json is not None:
         check_writable(options.json)
     result = evaluate(network, options.data, operator, progress=True)

@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from unrolled.data.images import read_image
+from unrolled.devices import torch_device
 from unrolled.files import check_writable
 from unrolled.metrics import psnr
 from unrolled.operators.matrix import read_array
@@ -31,19 +32,21 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--size", type=tuple[int, int] | None, default=None, metavar="[HEIGHT,WIDTH]", help="of the image measured"
     )
+    parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     options = parser.parse_args(argv)
     if (options.image is None) == (options.measurements is None):
         raise ValueError("give an image or --measurements, one of them")
     out = Path(options.out)
     check_format(out)
     check_writable(out)
-    network, operator = load(options.weights)
+    device = torch_device(options.device)
+    network, operator = (module.to(device) for module in load(options.weights))
     if options.measurements is not None:
         save_picture(out, from_measurements(read_array(options.measurements), network, operator, options.size))
         print(f"wrote {out}")
         return 0
     image = read_image(options.image, options.color)
-    found = iterates(image, network, operator, last_only=not options.iterates)
+    found = [x.cpu() for x in iterates(image, network, operator, last_only=not options.iterates)]
     save_picture(out, found[-1])
     comparison = _beside(out, "comparison")
     save_side_by_side(

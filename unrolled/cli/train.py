@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
     torch.manual_seed(config.seed)
     made = train_parser.instantiate(config)
     check_writable(folder / "config.yaml")
-    if config.resume or not (folder / "last.pt").exists():
+    if not config.resume and not (folder / "last.pt").exists():
         _save_config(train_parser, config, folder)
     print(f"training {type(made.network).__name__}: {_parameters(made.network):,} parameters; folder {folder}")
     try:

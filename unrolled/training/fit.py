@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, RandomCrops
 from unrolled.data.sources import cut, large_enough
+from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import LinearStart, UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -110,24 +110,6 @@ def fit(
     task.model.eval()
     draw_curve(folder)
     return figures
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        if there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: {name!r} is not usable here: {error}") from error
-    return device
 
 
 def draw_curve(folder: Path) -> None:

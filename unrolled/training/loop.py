@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from unrolled.files import check_writable
+from unrolled.files import check_writable, replacing
 from unrolled.training.checkpoint import load_checkpoint, save_checkpoint
 from unrolled.training.task import Task
 
@@ -118,6 +118,7 @@ class Loop:
         self.task, self.options, self.folder, self.card, self.progress = task, options, folder, card or {}, progress
         self.step, self.best, self.elapsed = 0, -math.inf, 0.0
         self.steps = options.steps
+        self.shown: dict[str, str] = {}
         if options.epochs is not None:
             self.steps = max(1, round(options.epochs * task.epoch / options.batch))
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
@@ -157,6 +158,8 @@ class Loop:
         check_writable(self.folder / "last.pt")
         if resume:
             self.load()
+        else:
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         figures: dict[str, float] = {}
         try:
             for loss in self._steps():
@@ -165,14 +168,14 @@ class Loop:
         except KeyboardInterrupt:
             self.save()
             raise
-        return figures or self.validate(math.nan)
+        return figures or self.task.validate(self.model.eval())
 
     def _steps(self) -> Iterator[float]:
         self.task.model.train()
         with tqdm(
             total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step"
         ) as bar:
-            self.bar, smooth, times = bar, math.nan, []
+            smooth, times = math.nan, []
             while self.steps is None or self.step < self.steps:
                 began = time.perf_counter()
                 loss = self._one_step()
@@ -182,7 +185,7 @@ class Loop:
                     self._calibrate(times)
                     bar.total = self.steps
                 smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
-                bar.set_postfix({"loss": f"{smooth:.2e}", **getattr(self, "_shown", {})}, refresh=False)
+                bar.set_postfix({"loss": f"{smooth:.2e}", **self.shown}, refresh=False)
                 bar.update()
                 yield smooth
 
@@ -247,7 +250,7 @@ class Loop:
         with open(self.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
         self.save()
-        self._shown = {f"val {self.task.score}": f"{score:.2f}"}
+        self.shown = {f"val {self.task.score}": f"{score:.2f}"}
         return figures
 
     def save(self) -> None:
@@ -279,4 +282,5 @@ class Loop:
         metrics = self.folder / "metrics.jsonl"
         if metrics.is_file():
             lines = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            metrics.write_text("".join(line + "\n" for line in lines))
+            with replacing(metrics) as temporary:
+                temporary.write_text("".join(line + "\n" for line in lines))

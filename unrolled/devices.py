@@ -1,0 +1,21 @@
+"""Devices by name."""
+
+import torch
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: {name!r} is not usable here: {error}") from error
+    return device
