@@ -73,6 +73,7 @@ def test_bad_weights_are_refused_and_told_apart(tmp_path):
     altered("argument.safetensors", tensors, {**card, "operator": {**card["operator"], "init_args": {"ratio": -1}}})
     altered("unknown.safetensors", tensors, {**card, "operator": {**card["operator"], "init_args": {"size": 1}}})
     altered("matrix.safetensors", tensors, {**card, "matrix_hash": "0"})
+    altered("path.safetensors", tensors, {**card, "operator": {**card["operator"], "init_args": {"matrix": "a.npy"}}})
     altered("format.safetensors", tensors, {**card, "format": 99})
     (tmp_path / "text.safetensors").write_text("hello " * 100)
     for name, message in {
@@ -88,6 +89,7 @@ def test_bad_weights_are_refused_and_told_apart(tmp_path):
         "argument": "ratio must be in",
         "unknown": "cannot be built",
         "matrix": "another measurement matrix",
+        "path": "not followed",
         "format": "format 99",
     }.items():
         with pytest.raises(ValueError, match=message):

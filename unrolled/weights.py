@@ -77,8 +77,11 @@ def load(name_or_file: str | Path) -> tuple[UnrolledNetwork, LinearOperator]:
     if card.get("sha256") != _hash(tensors):
         raise ValueError(f"weights: {path} was altered: its tensors are not those its card was made for")
     recipe = dict(card["operator"])
+    arguments = dict(recipe.get("init_args") or {})
+    if arguments.get("matrix") is not None:
+        raise ValueError(f"weights: {path} names a file of its own as the matrix, which is not followed")
     if "operator.matrix" in tensors:
-        recipe["init_args"] = {**recipe.get("init_args", {}), "matrix": tensors["operator.matrix"]}
+        recipe["init_args"] = {**arguments, "matrix": tensors["operator.matrix"]}
     try:
         network = build(card["network"], UnrolledNetwork, Penalty)
         operator = build(recipe, LinearOperator)

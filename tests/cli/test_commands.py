@@ -72,6 +72,9 @@ def test_every_config_trains(config, tmp_path, capsys):
     assert main(["evaluate", "--weights", str(folder / "best.safetensors"), "--data", str(data)]) == 0
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["training"]["steps"] == 2
+    card = unrolled.weights.read_card(folder / "best.safetensors")
+    assert yaml.safe_load(card["config"])["data"]["train"] == ["data"]
+    assert yaml.safe_load(card["config"])["folder"] == "run"
     environment = json.loads((folder / "environment.json").read_text())
     assert {"python", "torch", "device", "revision"} <= set(environment)
     # The saved config is a config: it resumes (here: to its end at once).

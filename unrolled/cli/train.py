@@ -1,5 +1,6 @@
 """unrolled train --config configs/cs/epgn_25.yaml"""
 
+import re
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -98,14 +99,10 @@ def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) 
 
 
 def _public(train_parser: ArgumentParser, config: Namespace) -> str:
-    """The config as it is saved with weights: without the paths of this machine."""
+    """The config as it is saved with weights: of every path only the last part, for the rest is nobody's business."""
     kept = config.clone()
     kept.pop("config", None)
-    kept.data.train = [Path(folder).name for folder in kept.data.train]
-    if kept.data.validation is not None:
-        kept.data.validation = Path(kept.data.validation).name
-    kept.folder = Path(kept.folder).name
-    return str(train_parser.dump(kept))
+    return re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", str(train_parser.dump(kept)))
 
 
 def _parameters(network: torch.nn.Module) -> int:

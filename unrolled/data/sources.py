@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -107,8 +106,3 @@ def cut(images: Sequence[Tensor], multiple: int, side: int = VALIDATION_SIDE) ->
         top, left = ((length - kept) // 2 for length, kept in zip(image.shape[-2:], size, strict=True))
         centres.append(image[:, top : top + size[0], left : left + size[1]])
     return centres
-
-
-def folder_name(path: str) -> str:
-    """How a card names a source: the last part of the path, for a machine's paths are nobody's business."""
-    return Path(path).name

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes
-from unrolled.networks.unrolled import Phase, UnrolledNetwork, per_channel, positive
+from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 from unrolled.shrinkage import Shrinkage
@@ -145,11 +145,6 @@ class AcceleratedPhase(_ExtraProximalGradient):
         half = self.apply_prox(t - self.alpha * gradient(t, y, operator))
         s = half + self.gamma * (half - x)
         return self.apply_prox(s - self.beta * gradient(s, y, operator)), half
-
-
-def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
-    """∇f(x) = Aᴴ(Ax − y) of f(x) = ½‖Ax − y‖²."""
-    return operator.adjoint(operator(x) - y)
 
 
 _PHASES = {"accelerated": AcceleratedPhase, "plain": PlainPhase}

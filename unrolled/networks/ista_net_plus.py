@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unrolled.networks.epgn import gradient
 from unrolled.networks.maps import ConvolutionPair, check_sizes
 from unrolled.networks.narrow import convolve
-from unrolled.networks.unrolled import Phase, UnrolledNetwork, per_channel, positive
+from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 from unrolled.shrinkage import Shrinkage

@@ -94,6 +94,11 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return (self(y, operator) - x).square().mean()
 
 
+def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+    """∇f(x) = Aᴴ(Ax − y) of f(x) = ½‖Ax − y‖²."""
+    return operator.adjoint(operator(x) - y)
+
+
 def per_channel(layer: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """Apply a layer of one channel to every channel of an image alike."""
     return layer(image.flatten(0, 1).unsqueeze(1)).view(image.shape)
