@@ -109,6 +109,24 @@ def test_nan_stops_and_the_last_good_checkpoint_stays(tmp_path):
     unrolled.load(tmp_path / "run" / "best.safetensors")
 
 
+def test_a_gradient_of_nan_stops_before_it_reaches_the_weights(tmp_path):
+    calls = []
+
+    class Poisoned(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            calls.append(1)
+            return gradient * (float("nan") if len(calls) == 4 else 1)  # in the step before a validation
+
+    with pytest.raises(TrainingError, match="norm of the gradient became nan at step 3"):
+        fit(tmp_path / "run", loss=lambda image, truth: (Poisoned.apply(image) - truth).square().mean())
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
 def test_own_losses_and_own_data_sets_fit_in(tmp_path):
     class Crops(TensorDataset):
         def __getitem__(self, index):

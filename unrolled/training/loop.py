@@ -2,11 +2,14 @@
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -162,9 +165,12 @@ class Loop:
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         figures: dict[str, float] = {}
         try:
-            for loss in self._steps():
-                if self._validation_is_due():
-                    figures = self.validate(loss)
+            with interrupt_between_steps() as interrupted:
+                for loss in self._steps():
+                    if self._validation_is_due():
+                        figures = self.validate(loss)
+                    if interrupted():
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
             self.save()
             raise
@@ -197,14 +203,15 @@ class Loop:
         with autocast:
             loss = self.task.loss(self.task.model, batch, self.step)
         loss.backward()
+        clip = math.inf if self.options.clip is None else self.options.clip
+        norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"training: the loss became {value} at step {self.step}; {self.folder} keeps the last good checkpoint. "
-                "A smaller learning_rate or clip may help"
-            )
-        if self.options.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
+        for name, number in {"loss": value, "norm of the gradient": float(norm)}.items():
+            if not math.isfinite(number):
+                raise TrainingError(
+                    f"training: the {name} became {number} at step {self.step}; {self.folder} keeps the last good "
+                    "checkpoint. A smaller learning_rate or clip may help"
+                )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.task.model)
@@ -284,3 +291,27 @@ class Loop:
             lines = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= self.step]
             with replacing(metrics) as temporary:
                 temporary.write_text("".join(line + "\n" for line in lines))
+
+
+@contextmanager
+def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C takes effect when the step is done, so that what is saved is whole; a second one takes effect at once.
+
+    Yields a function that says whether Ctrl-C was pressed.
+    """
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
