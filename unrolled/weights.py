@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unrolled.description import build, describe
+from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, LinearOperator
@@ -52,7 +53,7 @@ def save(
         save_file(tensors, temporary, metadata={"card": json.dumps(facts)})
 
 
-def load(name_or_file: str | Path) -> tuple[UnrolledNetwork, LinearOperator]:
+def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork, LinearOperator]:
     """Load a network and the operator it was trained for.
 
     Nothing is unpickled and nothing imported: a file can only name classes that are already imported.
@@ -61,17 +62,20 @@ def load(name_or_file: str | Path) -> tuple[UnrolledNetwork, LinearOperator]:
     ----------
     name_or_file : str or Path
         a name of shipped weights (`unrolled zoo` lists them), or a `.safetensors` file.
+    device : str
+        where to; "auto" takes the GPU if there is one.
 
     Returns
     -------
     network, operator
-        in evaluation mode, on the CPU
+        in evaluation mode
 
     Raises
     ------
     ValueError
         if there are no such weights, the file is not weights of this project, cut short or altered, or does not fit.
     """
+    target = torch_device(device)
     path = find(name_or_file)
     card, tensors = read_card(path), _read_tensors(path)
     if card.get("sha256") != _hash(tensors):
@@ -91,7 +95,7 @@ def load(name_or_file: str | Path) -> tuple[UnrolledNetwork, LinearOperator]:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
     if isinstance(operator, BlockCompressedSensing) and card.get("matrix_hash") != operator.hash():
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
-    return network.eval(), operator.eval()
+    return network.eval().to(target), operator.eval().to(target)
 
 
 def read_card(name_or_file: str | Path) -> dict[str, Any]:

@@ -197,6 +197,7 @@ def test_bad_input_is_refused_before_any_work(weights, tmp_path, capsys):
         (["evaluate", "--weights", weights, "--data", str(tmp_path / "nowhere")], "no folder"),
         (["evaluate", "--weights", photo, "--data", photo], "not a safetensors file"),
         (["evaluate", "--weights", "no-such", "--data", photo], "neither a file nor"),
+        (["evaluate", "--weights", weights, "--data", photo, "--device", "abacus"], "device: 'abacus'"),
         (["evaluate", "--weights", weights, "--data", photo, "--json", str(tmp_path)], "cannot write"),
         (["reconstruct", photo, "--weights", weights, "--out", f"{photo}/x.png"], "cannot write"),
         (["reconstruct", photo, "--weights", weights, "--out", str(tmp_path / "x.doc")], "must end in one of"),

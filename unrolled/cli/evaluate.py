@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from unrolled.devices import torch_device
 from unrolled.evaluate import evaluate, table
 from unrolled.files import check_writable, replacing
 from unrolled.weights import load, record
@@ -26,8 +25,7 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     options = parser.parse_args(argv)
-    device = torch_device(options.device)
-    network, operator = (module.to(device) for module in load(options.weights))
+    network, operator = load(options.weights, options.device)
     if options.json is not None:
         check_writable(options.json)
     result = evaluate(network, options.data, operator, progress=True)

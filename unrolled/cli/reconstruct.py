@@ -6,7 +6,6 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from unrolled.data.images import read_image
-from unrolled.devices import torch_device
 from unrolled.files import check_writable
 from unrolled.metrics import psnr
 from unrolled.operators.matrix import read_array
@@ -39,8 +38,7 @@ def run(argv: list[str]) -> int:
     out = Path(options.out)
     check_format(out)
     check_writable(out)
-    device = torch_device(options.device)
-    network, operator = (module.to(device) for module in load(options.weights))
+    network, operator = load(options.weights, options.device)
     if options.measurements is not None:
         save_picture(out, from_measurements(read_array(options.measurements), network, operator, options.size))
         print(f"wrote {out}")
