@@ -44,7 +44,7 @@ def save(
         "format": FORMAT,
         "network": describe(network),
         "operator": describe(operator),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": network.parameter_count,
         "sha256": _hash(tensors),
     }
     if isinstance(operator, BlockCompressedSensing):

@@ -81,6 +81,13 @@ def test_every_config_trains(config, tmp_path, capsys):
     assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
 
 
+def test_a_saved_config_keeps_what_was_turned_off(tmp_path):
+    folder = tmp_path / "run"
+    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={folder}", *SMALL, "--training.clip=null"]
+    assert main(argv) == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["training"]["clip"] is None
+
+
 def test_a_penalty_can_be_chosen_in_the_config(tmp_path):
     (tmp_path / "penalty.yaml").write_text(
         "network:\n  class_path: EPGN\n"

@@ -41,8 +41,8 @@ def run(argv: list[str]) -> int:
     torch.manual_seed(0)
     network = EPGN(phases=3, features=16)
     operator = BlockCompressedSensing(ratio=0.25)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    print(f"1. Training an EPGN of 3 phases ({parameters:,} parameters) on images that ship inside scikit-image:")
+    size = f"3 phases ({network.parameter_count:,} parameters)"
+    print(f"1. Training an EPGN of {size} on images that ship inside scikit-image:")
     print(f"   every block of 33×33 = 1089 pixels is seen through {operator.measurements} random measurements (25 %).")
     training = TrainingOptions(
         steps=steps, minutes=options.minutes, batch=8, learning_rate=2e-3, warmup=50, average=0.99, validations=5

@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     check_writable(folder / "config.yaml")
     if not config.resume and not (folder / "last.pt").exists():
         _save_config(train_parser, config, folder)
-    print(f"training {type(made.network).__name__}: {_parameters(made.network):,} parameters; folder {folder}")
+    print(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {folder}")
     try:
         figures = fit(
             made.network,
@@ -91,19 +91,18 @@ def _find_config(name: str) -> str:
 
 
 def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) -> None:
-    kept = config.clone()
-    kept.resume = False
-    kept.pop("config", None)
     with replacing(folder / "config.yaml") as temporary:
-        temporary.write_text(train_parser.dump(kept))
+        temporary.write_text(_dump(train_parser, config))
 
 
 def _public(train_parser: ArgumentParser, config: Namespace) -> str:
     """The config as it is saved with weights: of every path only the last part, for the rest is nobody's business."""
+    return re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", _dump(train_parser, config))
+
+
+def _dump(train_parser: ArgumentParser, config: Namespace) -> str:
+    """The config as YAML; null is written too, for it may stand where the default is not null."""
     kept = config.clone()
+    kept.resume = False
     kept.pop("config", None)
-    return re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", str(train_parser.dump(kept)))
-
-
-def _parameters(network: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    return str(train_parser.dump(kept, skip_unset=False))

@@ -1,7 +1,5 @@
 """The learned maps inside a phase: a sparsifying map, its approximate inverse, and attention between them."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -131,5 +129,5 @@ def _convolution(features: int) -> nn.Conv2d:
 def check_sizes(network: str, phases: int, features: int) -> None:
     """Raise ValueError unless a network can have so many phases and feature maps."""
     for name, size in (("phases", phases), ("features", features)):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1 or not math.isfinite(size):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{network}: {name} must be a whole number >= 1, got {size!r}")

@@ -48,6 +48,11 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.start = LinearStart() if start is None else start
         self.phases = nn.ModuleList(phases)
 
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
         """Reconstruct.
 

@@ -100,11 +100,12 @@ def fit(
     task = ReconstructionTask(
         network, operator, batches, cut(validation, operator.multiple), loss, torch_device(device)
     )
-    if isinstance(network.start, LinearStart):
+    if isinstance(network.start, LinearStart) and not resume:  # a checkpoint holds it
         network.start.fit(list(images) if images is not None else list(batches.batch(0, 64)))
-    loop = Loop(task, training, folder, {"environment": environment(), **(card or {})}, progress)
+    machine = environment()
+    loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress)
     with replacing(folder / "environment.json") as temporary:
-        temporary.write_text(json.dumps(environment(), indent=2) + "\n")
+        temporary.write_text(json.dumps(machine, indent=2) + "\n")
     figures = loop.run(resume)
     task.model.load_state_dict(loop.model.state_dict())
     task.model.eval()
