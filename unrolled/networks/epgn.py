@@ -1,11 +1,13 @@
 """EPGN, the unrolled extra proximal gradient network."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes
+from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
+from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
@@ -79,21 +81,36 @@ class LearnedProx(nn.Module):
     Parameters
     ----------
     features : int
-    shrinkage : Module
+    shrinkage : Shrinkage
         S, on the feature maps.
     window : int or None
         of the nonlocal block N; None: N is the identity.
     """
 
-    def __init__(self, features: int, shrinkage: nn.Module, window: int | None = None):
+    def __init__(self, features: int, shrinkage: Shrinkage, window: int | None = None):
         super().__init__()
         self.sparsify = SparsifyingMap(features)  # G
         self.shrinkage = shrinkage  # S
         self.attend = nn.Identity() if window is None else WindowAttention(features, window)  # N
         self.synthesize = SynthesisMap(features)  # G̃
 
+    def prepare(self) -> Callable[[Tensor], Tensor]:
+        """The map with its kernels composed once, for every image that a phase applies it to."""
+        g, g_back = self.sparsify, self.synthesize
+        first, last = g.pair.kernel(), g_back.pair.kernel()
+        shrink, inner, inner_back = self.shrinkage, g.conv.weight, g_back.conv.weight
+        if isinstance(self.attend, nn.Identity):
+            shrink, inner, inner_back = shrinking(shrink, inner, inner_back)
+
+        def prox(b: Tensor) -> Tensor:
+            z = F.conv2d(F.relu(convolve(b, first), inplace=True), inner, padding=1)
+            z = F.conv2d(self.attend(shrink(z)), inner_back, padding=1)
+            return b + convolve(F.relu(z, inplace=True), last).to(b.dtype)
+
+        return prox
+
     def forward(self, b: Tensor) -> Tensor:
-        return b + self.synthesize(self.attend(self.shrinkage(self.sparsify(b)))).to(b.dtype)
+        return self.prepare()(b)
 
 
 class _ExtraProximalGradient(Phase):
@@ -113,16 +130,19 @@ class _ExtraProximalGradient(Phase):
         """Step size of the second half-step, > 0."""
         return F.softplus(self.raw_beta)
 
-    def apply_prox(self, b: Tensor) -> Tensor:
-        return per_channel(self.prox, b)
+    def prepare_prox(self) -> Callable[[Tensor], Tensor]:
+        """The learned proximal map on images of any number of channels; both half-steps share it."""
+        prox = self.prox.prepare()
+        return lambda b: per_channel(prox, b)
 
 
 class PlainPhase(_ExtraProximalGradient):
     """x½ = prox(x − α∇f(x));  x⁺ = prox(x − β∇f(x½))."""
 
     def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
-        half = self.apply_prox(x - self.alpha * gradient(x, y, operator))
-        return self.apply_prox(x - self.beta * gradient(half, y, operator)), None
+        prox = self.prepare_prox()
+        half = prox(x - self.alpha * gradient(x, y, operator))
+        return prox(x - self.beta * gradient(half, y, operator)), None
 
 
 class AcceleratedPhase(_ExtraProximalGradient):
@@ -141,10 +161,11 @@ class AcceleratedPhase(_ExtraProximalGradient):
         return F.softplus(self.raw_gamma)
 
     def forward(self, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+        prox = self.prepare_prox()
         t = x if memory is None else x + self.gamma * (x - memory)
-        half = self.apply_prox(t - self.alpha * gradient(t, y, operator))
+        half = prox(t - self.alpha * gradient(t, y, operator))
         s = half + self.gamma * (half - x)
-        return self.apply_prox(s - self.beta * gradient(s, y, operator)), half
+        return prox(s - self.beta * gradient(s, y, operator)), half
 
 
 _PHASES = {"accelerated": AcceleratedPhase, "plain": PlainPhase}

@@ -1,15 +1,19 @@
 """ISTA-Net+, the unrolled iterative shrinkage-thresholding network."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unrolled.networks.maps import ConvolutionPair, check_sizes
+from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 from unrolled.shrinkage import Shrinkage
+
+Map = Callable[[Tensor], Tensor]
 
 
 class ISTANetPlus(UnrolledNetwork):
@@ -54,11 +58,12 @@ class ISTANetPlus(UnrolledNetwork):
         image, asymmetry = self.start(y, operator), x.new_zeros(())
         for phase in self.phases:
             assert isinstance(phase, ISTAPhase)
+            analyse, synthesise, phase_asymmetry = phase.prepare()
             b = phase.descend(image, y, operator)
             single = b.flatten(0, 1).unsqueeze(1)
-            features = phase.analyse(single)
-            image = b + phase.synthesise(features).view(b.shape)
-            asymmetry = asymmetry + phase.asymmetry(single, features)
+            features = analyse(single)
+            image = b + synthesise(features).view(b.shape)
+            asymmetry = asymmetry + phase_asymmetry(single, features)
         return (image - x).square().mean() + self.symmetry * asymmetry / len(self.phases)
 
 
@@ -84,23 +89,38 @@ class ISTAPhase(Phase):
 
     def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
         b = self.descend(x, y, operator)
-        return b + per_channel(lambda image: self.synthesise(self.analyse(image)), b), None
+        analyse, synthesise, _ = self.prepare()
+        return b + per_channel(lambda image: synthesise(analyse(image)), b), None
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""
         return x - self.step * gradient(x, y, operator)
 
-    def analyse(self, b: Tensor) -> Tensor:
-        """H(D(b)) of images with one channel, (batch, features, height, width)."""
-        return F.conv2d(F.relu(self.analysis(b)), self.analysis_last, padding=1)
+    def prepare(self) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
+        """The learned maps on images of one channel, with their kernels composed.
 
-    def synthesise(self, features: Tensor) -> Tensor:
-        """G(H̃(soft(features))), (batch, 1, height, width)."""
-        features = F.relu(F.conv2d(self.shrinkage(features), self.synthesis_first, padding=1))
-        return self.synthesis(features).to(self.raw_step.dtype)
+        Returns
+        -------
+        analyse :
+            an image b to its features H(D(b)), in units of the shrinkage's step if its penalty is homogeneous.
+        synthesise :
+            such features to the correction G(H̃(soft(features))).
+        asymmetry :
+            b and its features to the mean of |H̃(H(d)) − d|² over the feature maps d = D(b).
+        """
+        first, last = self.analysis.kernel(), self.synthesis.kernel()
+        shrink, inner, inner_back = shrinking(self.shrinkage, self.analysis_last, self.synthesis_first)
 
-    def asymmetry(self, b: Tensor, features: Tensor) -> Tensor:
-        """The mean of |H̃(H(d)) − d|² over the feature maps d = D(b); features are H(D(b))."""
-        d = convolve(b, self.analysis.first)
-        back = F.relu(F.conv2d(features, self.synthesis_first, padding=1))
-        return (F.conv2d(back, self.synthesis.first, padding=1) - d).to(self.raw_step.dtype).square().mean()
+        def analyse(b: Tensor) -> Tensor:
+            return F.conv2d(F.relu(convolve(b, first), inplace=True), inner, padding=1)
+
+        def synthesise(features: Tensor) -> Tensor:
+            features = F.relu(F.conv2d(shrink(features), inner_back, padding=1), inplace=True)
+            return convolve(features, last).to(self.raw_step.dtype)
+
+        def asymmetry(b: Tensor, features: Tensor) -> Tensor:
+            d = convolve(b, self.analysis.first)
+            back = F.relu(F.conv2d(features, inner_back, padding=1), inplace=True)
+            return (F.conv2d(back, self.synthesis.first, padding=1) - d).to(self.raw_step.dtype).square().mean()
+
+        return analyse, synthesise, asymmetry

@@ -1,11 +1,14 @@
 """The learned maps inside a phase: a sparsifying map, its approximate inverse, and attention between them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
+from unrolled.shrinkage import Shrinkage
 
 
 class ConvolutionPair(nn.Module):
@@ -33,15 +36,24 @@ class ConvolutionPair(nn.Module):
             flipped = self.first.transpose(0, 1).flip(-2, -1)
             return F.conv2d(self.second, flipped, padding=2).contiguous(memory_format=torch.channels_last)
 
-    def fuse(self) -> nn.Conv2d:
-        """The pair as one plain 5×5 convolution."""
-        kernel = self.kernel().detach()
-        layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], 5, padding=2, bias=False)
-        layer.weight = nn.Parameter(kernel)
-        return layer
-
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.kernel())
+
+
+class FusedPair(nn.Conv2d):
+    """A convolution pair as one plain 5×5 convolution, for use without training."""
+
+    def __init__(self, pair: ConvolutionPair):
+        kernel = pair.kernel().detach()
+        super().__init__(kernel.shape[1], kernel.shape[0], 5, padding=2, bias=False)
+        self.weight = nn.Parameter(kernel)
+
+    def kernel(self) -> Tensor:
+        """The kernel of the pair."""
+        return self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight)
 
 
 class SparsifyingMap(nn.Module):
@@ -51,9 +63,6 @@ class SparsifyingMap(nn.Module):
         super().__init__()
         self.pair = ConvolutionPair(1, features, features)  # A after D
         self.conv = _convolution(features)  # B
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.conv(F.relu(self.pair(image)))
 
 
 class SynthesisMap(nn.Module):
@@ -66,8 +75,28 @@ class SynthesisMap(nn.Module):
         # The untrained network then is gradient descent from its start, instead of noise around it.
         nn.init.zeros_(self.pair.second)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.pair(F.relu(self.conv(features)))
+
+def shrinking(shrinkage: Shrinkage, before: Tensor, after: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """The shrinkage between two convolutions, its step moved into their kernels where the penalty allows that.
+
+    For ρ(cz) = c·ρ(z), prox(v, s) = s·prox(v/s, 1): with the kernel before divided by the step and the one after
+    multiplied by it, what is left to do on the large maps is the proximal map at step 1, in one pass instead of four,
+    and the gradient of the step comes from the small kernels.
+
+    Parameters
+    ----------
+    shrinkage : Shrinkage
+    before, after : Tensor, (features, features, k, k)
+        kernels of the convolutions around it.
+
+    Returns
+    -------
+    shrink, before, after
+    """
+    if not shrinkage.penalty.homogeneous:
+        return shrinkage, before, after
+    step = shrinkage.step.view(-1, 1, 1, 1)
+    return lambda v: shrinkage.penalty.prox(v, 1.0), before / step, after * step.transpose(0, 1)
 
 
 class WindowAttention(nn.Module):

@@ -1,11 +1,12 @@
-"""Convolutions from or to a single channel, by taps: one matrix product and one sum of shifted images.
+"""Convolutions from or to a single channel, in the forms that are fast on a CPU.
 
-Vendor libraries are made for many channels on both sides. On a CPU a 5×5 convolution from or to one channel takes them
-longer than a 3×3 convolution among 32, for a tenth of the arithmetic. Written as
+Vendor libraries are made for many channels on both sides: a 5×5 convolution to one channel takes them longer than a 3×3
+convolution among 32, for a tenth of the arithmetic. These forms give the same numbers (`benchmarks/convolutions.py`
+measures them):
 
-    unfold: an image → its k² shifted copies, one a tap         fold: k² images → their shifted sum
-
-with a matrix product between taps and channels, the same numbers come out several times faster, most of all backward.
+    to one channel       a depthwise convolution, then the sum over channels
+    gradient of maps     the adjoint of that: a convolution from one channel, which libraries do well
+    gradient of kernels  one matrix product of the image's shifted copies with the maps
 """
 
 from typing import Any
@@ -20,13 +21,17 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
 
     Parameters
     ----------
-    x : Tensor, (batch, inputs, height, width)
+    x : Tensor, (batch, inputs, height, width), best channels last
     kernel : Tensor, (outputs, inputs, k, k), k odd
+
+    Returns
+    -------
+    Tensor, (batch, outputs, height, width), of the type that autocast asks for; to one channel on a CPU at least float32
     """
     if x.device.type == "cpu":
         if kernel.shape[0] == 1:
             return conv_to_one(x, kernel)
-        if kernel.shape[1] == 1 and torch.is_grad_enabled():  # without a gradient the library is faster
+        if kernel.shape[1] == 1:
             return conv_from_one(x, kernel)
     return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
 
@@ -41,12 +46,10 @@ def conv_from_one(image: Tensor, kernel: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor, (batch, channels, height, width), channels last
+    Tensor, (batch, channels, height, width)
     """
-    batch, _, height, width = image.shape
-    taps = _Unfold.apply(image[:, 0].to(_working_type(image)), kernel.shape[-1])
-    maps = taps.flatten(1).T @ kernel.flatten(1).T
-    return maps.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    kind = working_type(image)
+    return _FromOne.apply(image.to(kind), kernel.to(kind))
 
 
 def conv_to_one(maps: Tensor, kernel: Tensor) -> Tensor:
@@ -61,59 +64,61 @@ def conv_to_one(maps: Tensor, kernel: Tensor) -> Tensor:
     -------
     Tensor, (batch, 1, height, width), at least float32
     """
-    batch, channels, height, width = maps.shape
-    pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels)
-    taps = kernel[0].flatten(1).flip(1).T @ pixels.T
-    return _Fold.apply(taps.view(-1, batch, height, width), kernel.shape[-1]).unsqueeze(1)
+    kind = working_type(maps)
+    return _ToOne.apply(maps.to(kind), kernel.to(kind))
 
 
-def _working_type(x: Tensor) -> torch.dtype:
+def working_type(x: Tensor) -> torch.dtype:
+    """The type in which autocast wants a convolution of x to run."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
-def _unfold(image: Tensor, k: int) -> Tensor:
-    batch, height, width = image.shape
-    padded = F.pad(image, (k // 2,) * 4)
-    taps = image.new_empty(k * k, batch, height, width)
-    for tap in range(k * k):
-        top, left = divmod(tap, k)
-        taps[tap].copy_(padded[:, top : top + height, left : left + width])
-    return taps
+def _adjoint(kernel: Tensor) -> Tensor:
+    return kernel.transpose(0, 1).flip(-2, -1)
 
 
-def _fold(taps: Tensor, k: int) -> Tensor:
-    _, batch, height, width = taps.shape
-    # The sum is taken in at least float32, as convolutions do inside.
-    kind = torch.promote_types(taps.dtype, torch.float32)
-    total = torch.zeros(batch, height + k - 1, width + k - 1, dtype=kind, device=taps.device)
-    for tap in range(k * k):
-        top, left = divmod(tap, k)
-        total[:, top : top + height, left : left + width] += taps[tap]
-    return total[:, k // 2 : k // 2 + height, k // 2 : k // 2 + width]
+def _correlate(image: Tensor, maps: Tensor, k: int) -> Tensor:
+    """Σ_p maps[c, p]·image[p + tap] as (channels, 1, k, k): the gradient of a kernel from one channel."""
+    _, channels, height, width = maps.shape
+    padded = F.pad(image[:, 0], (k // 2,) * 4)
+    taps = padded.unfold(1, height, 1).unfold(2, width, 1).permute(1, 2, 0, 3, 4)  # (k, k, batch, height, width)
+    return (taps.reshape(k * k, -1) @ maps.permute(0, 2, 3, 1).reshape(-1, channels)).T.reshape(channels, 1, k, k)
 
 
-class _Unfold(torch.autograd.Function):
-    """The shifted copies; its adjoint is `_Fold`."""
+class _FromOne(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(image, kernel)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(image, kernel, padding=kernel.shape[-1] // 2).contiguous(memory_format=torch.channels_last)
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, k: int) -> Tensor:
-        ctx.k, ctx.kind = k, image.dtype
-        return _unfold(image, k)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        image, kernel = ctx.saved_tensors
+        for_image = for_kernel = None
+        if ctx.needs_input_grad[0]:
+            for_image = _ToOne.apply(gradient, _adjoint(kernel)).to(image.dtype)
+        if ctx.needs_input_grad[1]:
+            for_kernel = _correlate(image, gradient, kernel.shape[-1])
+        return for_image, for_kernel
+
+
+class _ToOne(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, kernel)
+        depthwise = F.conv2d(maps, kernel.transpose(0, 1), padding=kernel.shape[-1] // 2, groups=maps.shape[1])
+        # The sum is taken in at least float32, as convolutions do inside.
+        return depthwise.sum(1, keepdim=True, dtype=torch.promote_types(maps.dtype, torch.float32))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Fold.apply(gradient, ctx.k).to(ctx.kind), None
-
-
-class _Fold(torch.autograd.Function):
-    """The shifted sum; its adjoint is `_Unfold`."""
-
-    @staticmethod
-    def forward(ctx: Any, taps: Tensor, k: int) -> Tensor:
-        ctx.k, ctx.kind = k, taps.dtype
-        return _fold(taps, k)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Unfold.apply(gradient.to(ctx.kind), ctx.k), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        maps, kernel = ctx.saved_tensors
+        gradient = gradient.to(maps.dtype)
+        for_maps = for_kernel = None
+        if ctx.needs_input_grad[0]:
+            for_maps = _FromOne.apply(gradient, _adjoint(kernel))
+        if ctx.needs_input_grad[1]:
+            for_kernel = _adjoint(_correlate(gradient, maps, kernel.shape[-1]))
+        return for_maps, for_kernel

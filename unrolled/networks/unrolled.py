@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.description import Described
-from unrolled.networks.maps import ConvolutionPair
+from unrolled.networks.maps import ConvolutionPair, FusedPair
 from unrolled.networks.start import LinearStart
 from unrolled.operators import LinearOperator
 
@@ -85,7 +85,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, ConvolutionPair):
-                    setattr(module, name, child.fuse())
+                    setattr(module, name, FusedPair(child))
         network.fused = True
         return network
 

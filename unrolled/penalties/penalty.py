@@ -27,6 +27,9 @@ class Penalty(ABC):
     prox_has_step_gradient: ClassVar[bool] = True
     """False where the proximal map is piecewise constant in its step, so that a step cannot be learned."""
 
+    homogeneous: ClassVar[bool] = False
+    """True where ρ(cz) = c·ρ(z) for all c > 0, so that prox(v, s) = s·prox(v/s, 1)."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -14,6 +14,8 @@ from unrolled.penalties.penalty import Penalty, step_tensor
 class L1(Penalty):
     """ρ(z) = z. Its proximal map is soft thresholding."""
 
+    homogeneous: ClassVar[bool] = True
+
     def value(self, w: Tensor) -> Tensor:
         return w.abs()
 
@@ -23,6 +25,8 @@ class L1(Penalty):
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         if v.is_complex():
             return super().prox(v, step)
+        if not isinstance(step, Tensor) and step > 0:
+            return F.softshrink(v, step)  # one pass, but its threshold must be a number
         step = step_tensor(step, v)
         # sign(v)·(|v| − step)₊ without a sign: the fastest form forward and backward, in a network's innermost loop.
         return F.relu(v - step) + (v + step).clamp(max=0)
