@@ -103,7 +103,7 @@ class LearnedProx(nn.Module):
             shrink, inner, inner_back = shrinking(shrink, inner, inner_back)
 
         def prox(b: Tensor) -> Tensor:
-            z = F.conv2d(F.relu(convolve(b, first), inplace=True), inner, padding=1)
+            z = F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
             z = F.conv2d(self.attend(shrink(z)), inner_back, padding=1)
             return b + convolve(F.relu(z, inplace=True), last).to(b.dtype)
 

@@ -112,14 +112,14 @@ class ISTAPhase(Phase):
         shrink, inner, inner_back = shrinking(self.shrinkage, self.analysis_last, self.synthesis_first)
 
         def analyse(b: Tensor) -> Tensor:
-            return F.conv2d(F.relu(convolve(b, first), inplace=True), inner, padding=1)
+            return F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
 
         def synthesise(features: Tensor) -> Tensor:
             features = F.relu(F.conv2d(shrink(features), inner_back, padding=1), inplace=True)
             return convolve(features, last).to(self.raw_step.dtype)
 
         def asymmetry(b: Tensor, features: Tensor) -> Tensor:
-            d = convolve(b, self.analysis.first)
+            d = convolve(b, self.analysis.first, inner)
             back = F.relu(F.conv2d(features, inner_back, padding=1), inplace=True)
             return (F.conv2d(back, self.synthesis.first, padding=1) - d).to(self.raw_step.dtype).square().mean()
 

@@ -34,7 +34,7 @@ class ConvolutionPair(nn.Module):
         """The kernel of the pair, (outputs, inputs, 5, 5), in full precision."""
         with torch.autocast(self.first.device.type, enabled=False):
             flipped = self.first.transpose(0, 1).flip(-2, -1)
-            return F.conv2d(self.second, flipped, padding=2).contiguous(memory_format=torch.channels_last)
+            return F.conv2d(self.second, flipped, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.kernel())

@@ -16,40 +16,52 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def convolve(x: Tensor, kernel: Tensor) -> Tensor:
+def convolve(x: Tensor, kernel: Tensor, like: Tensor | None = None) -> Tensor:
     """`conv2d(x, kernel, padding=k // 2)`, by whichever way is the fastest.
 
     Parameters
     ----------
-    x : Tensor, (batch, inputs, height, width), best channels last
+    x : Tensor, (batch, inputs, height, width)
     kernel : Tensor, (outputs, inputs, k, k), k odd
+    like : Tensor, optional
+        the kernel of the next convolution: maps made from one channel get its memory format (a tensor with one channel
+        has none of its own). Default: channels last, which is the fastest on every machine it was measured on.
 
     Returns
     -------
     Tensor, (batch, outputs, height, width), of the type that autocast asks for; to one channel on a CPU at least float32
     """
-    if x.device.type == "cpu":
-        if kernel.shape[0] == 1:
-            return conv_to_one(x, kernel)
-        if kernel.shape[1] == 1:
-            return conv_from_one(x, kernel)
+    if kernel.shape[0] == 1 and x.device.type == "cpu":
+        return conv_to_one(x, kernel)
+    if kernel.shape[1] == 1:
+        return conv_from_one(x, kernel, like is None or is_channels_last(like))
     return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
 
 
-def conv_from_one(image: Tensor, kernel: Tensor) -> Tensor:
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the numbers of a pixel lie side by side in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def conv_from_one(image: Tensor, kernel: Tensor, channels_last: bool = True) -> Tensor:
     """The same as `conv2d(image, kernel, padding=k // 2)` for one input channel.
 
     Parameters
     ----------
     image : Tensor, (batch, 1, height, width)
     kernel : Tensor, (channels, 1, k, k), k odd
+    channels_last : bool
+        the memory format of the maps.
 
     Returns
     -------
     Tensor, (batch, channels, height, width)
     """
     kind = working_type(image)
-    return _FromOne.apply(image.to(kind), kernel.to(kind))
+    image, kernel = image.to(kind), kernel.to(kind)
+    if image.device.type == "cpu":
+        return _FromOne.apply(image, kernel, channels_last)
+    return _from_one(image, kernel, channels_last)
 
 
 def conv_to_one(maps: Tensor, kernel: Tensor) -> Tensor:
@@ -74,6 +86,15 @@ def working_type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def _from_one(image: Tensor, kernel: Tensor, channels_last: bool) -> Tensor:
+    # With a single channel both formats look alike, and the library picks the wrong one unless the strides say it.
+    if channels_last:
+        image, kernel = (x.reshape(len(x), *x.shape[2:], 1).movedim(-1, 1) for x in (image, kernel))
+    else:
+        image, kernel = image.contiguous(), kernel.contiguous()
+    return F.conv2d(image, kernel, padding=kernel.shape[-1] // 2)
+
+
 def _adjoint(kernel: Tensor) -> Tensor:
     return kernel.transpose(0, 1).flip(-2, -1)
 
@@ -88,20 +109,19 @@ def _correlate(image: Tensor, maps: Tensor, k: int) -> Tensor:
 
 class _FromOne(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, kernel: Tensor) -> Tensor:
+    def forward(ctx: Any, image: Tensor, kernel: Tensor, channels_last: bool) -> Tensor:
         ctx.save_for_backward(image, kernel)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(image, kernel, padding=kernel.shape[-1] // 2).contiguous(memory_format=torch.channels_last)
+        return _from_one(image, kernel, channels_last)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         image, kernel = ctx.saved_tensors
         for_image = for_kernel = None
         if ctx.needs_input_grad[0]:
             for_image = _ToOne.apply(gradient, _adjoint(kernel)).to(image.dtype)
         if ctx.needs_input_grad[1]:
             for_kernel = _correlate(image, gradient, kernel.shape[-1])
-        return for_image, for_kernel
+        return for_image, for_kernel, None
 
 
 class _ToOne(torch.autograd.Function):
@@ -118,7 +138,7 @@ class _ToOne(torch.autograd.Function):
         gradient = gradient.to(maps.dtype)
         for_maps = for_kernel = None
         if ctx.needs_input_grad[0]:
-            for_maps = _FromOne.apply(gradient, _adjoint(kernel))
+            for_maps = _FromOne.apply(gradient, _adjoint(kernel), is_channels_last(maps))
         if ctx.needs_input_grad[1]:
             for_kernel = _adjoint(_correlate(gradient, maps, kernel.shape[-1]))
         return for_maps, for_kernel
