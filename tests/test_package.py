@@ -20,6 +20,7 @@ FLOORS = [
     {"shrinkage", "priors", "solvers"},
     {"networks"},
     {"weights"},
+    {"tiles"},
     {"training", "reconstruct", "pictures", "plots"},
     {"evaluate"},
     {"cli"},

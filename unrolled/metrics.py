@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+ROWS = 256
+
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, peak 1, after clipping the image to [0, 1].
@@ -16,8 +18,13 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
     Tensor, (batch,); inf where both are equal
     """
     _check(image, truth)
-    error = (image.double().clamp(0, 1) - truth.double()).square().flatten(1).mean(1)
-    return -10 * error.log10()
+    # By rows, so that a large image is never in memory in double precision.
+    error = sum(
+        (part.double().clamp(0, 1) - true.double()).square().flatten(1).sum(1)
+        for part, true in zip(image.split(ROWS, dim=-2), truth.split(ROWS, dim=-2), strict=True)
+    )
+    assert isinstance(error, Tensor)
+    return -10 * (error / image[0].numel()).log10()
 
 
 def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:

@@ -17,7 +17,7 @@ from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
 from unrolled.pictures import save_picture, save_side_by_side
 from unrolled.priors import SparsePrior
-from unrolled.reconstruct import iterates, pad
+from unrolled.reconstruct import iterates, pad, reconstruct
 from unrolled.solvers import proximal_gradient
 from unrolled.training import TrainingOptions, fit
 from unrolled.transforms import DCT
@@ -111,7 +111,7 @@ def _pictures(folder: Path, images: dict[str, Tensor], network: EPGN, operator: 
     save_picture(folder / "camera.png", found[-1])
     panels = {"original": camera, "linear start": found[0], "EPGN, trained just now": found[-1]}
     if SHIPPED in weights.names():
-        panels[SHIPPED] = iterates(camera, *weights.load(SHIPPED), last_only=True)[-1]
+        panels[SHIPPED] = reconstruct(camera, SHIPPED)
     save_side_by_side(folder / "camera-comparison.png", {label: image[window] for label, image in panels.items()})
     names = ["start", *(f"phase {phase}" for phase in range(1, len(found)))]
     save_side_by_side(

@@ -24,11 +24,12 @@ def run(argv: list[str]) -> int:
         help="keep the means in the weights' card, under NAME",
     )
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
+    parser.add_argument("--bfloat16", type=bool, default=False, help="run the learned part in bfloat16")
     options = parser.parse_args(argv)
     network, operator = load(options.weights, options.device)
     if options.json is not None:
         check_writable(options.json)
-    result = evaluate(network, options.data, operator, progress=True)
+    result = evaluate(network, options.data, operator, bfloat16=options.bfloat16, progress=True)
     print(table(result))
     if options.json is not None:
         with replacing(options.json) as temporary:

@@ -10,7 +10,7 @@ from unrolled.files import check_writable
 from unrolled.metrics import psnr
 from unrolled.operators.matrix import read_array
 from unrolled.pictures import check_format, save_picture, save_side_by_side
-from unrolled.reconstruct import from_measurements, iterates
+from unrolled.reconstruct import WHOLE, from_measurements, iterates, linear_start, reconstruct
 from unrolled.weights import load
 
 
@@ -31,6 +31,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--size", type=tuple[int, int] | None, default=None, metavar="[HEIGHT,WIDTH]", help="of the image measured"
     )
+    parser.add_argument("--tile", type=int | None, default=None, help="side of tiles in pixels; the result is the same")
+    parser.add_argument("--bfloat16", type=bool, default=False, help="run the learned part in bfloat16")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     options = parser.parse_args(argv)
     if (options.image is None) == (options.measurements is None):
@@ -39,28 +41,35 @@ def run(argv: list[str]) -> int:
     check_format(out)
     check_writable(out)
     network, operator = load(options.weights, options.device)
+    how = {"tile": options.tile, "bfloat16": options.bfloat16, "progress": True}
     if options.measurements is not None:
-        save_picture(out, from_measurements(read_array(options.measurements), network, operator, options.size))
+        y = read_array(options.measurements)
+        save_picture(out, from_measurements(y, network, operator, options.size, **how))
         print(f"wrote {out}")
         return 0
     image = read_image(options.image, options.color)
-    found = [x.cpu() for x in iterates(image, network, operator, last_only=not options.iterates)]
-    save_picture(out, found[-1])
+    found = reconstruct(image, network, operator, **how)
+    save_picture(out, found)
+    print(f"PSNR {_db(found, image)}\nwrote {out}")
+    if image[0].numel() > WHOLE:
+        print(f"no comparison: {out} has more than {WHOLE:,} pixels")
+        return 0
+    images = iterates(image, network, operator) if options.iterates else [linear_start(image, network, operator)]
+    start, *phases = [x.cpu() for x in images]
     comparison = _beside(out, "comparison")
     save_side_by_side(
         comparison,
         {
             "original": image,
-            f"linear start\n{_db(found[0], image)}": found[0],
-            f"{type(network).__name__}\n{_db(found[-1], image)}": found[-1],
+            f"linear start\n{_db(start, image)}": start,
+            f"{type(network).__name__}\n{_db(found, image)}": found,
         },
     )
-    print(f"PSNR {_db(found[-1], image)}, linear start {_db(found[0], image)}")
-    print(f"wrote {out}\nwrote {comparison}")
+    print(f"linear start {_db(start, image)}\nwrote {comparison}")
     if options.iterates:
         strip = _beside(out, "iterates")
-        labels = ["start"] + [f"phase {phase}" for phase in range(1, len(found))]
-        panels = {f"{label}\n{_db(x, image)}": x for label, x in zip(labels, found, strict=True)}
+        labels = ["start"] + [f"phase {phase}" for phase in range(1, len(phases) + 1)]
+        panels = {f"{label}\n{_db(x, image)}": x for label, x in zip(labels, [start, *phases], strict=True)}
         save_side_by_side(strip, panels, columns=4)
         print(f"wrote {strip}")
     return 0

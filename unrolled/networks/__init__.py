@@ -1,8 +1,19 @@
 """Unrolled networks: x̂ = network(y, operator)."""
 
+from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
 from unrolled.networks.epgn import EPGN
 from unrolled.networks.ista_net_plus import ISTANetPlus
 from unrolled.networks.start import LinearStart
 from unrolled.networks.unrolled import Phase, UnrolledNetwork
 
-__all__ = ["EPGN", "ISTANetPlus", "LinearStart", "Phase", "UnrolledNetwork"]
+__all__ = [
+    "EPGN",
+    "Differentiation",
+    "ISTANetPlus",
+    "Implicit",
+    "LinearStart",
+    "Phase",
+    "Recompute",
+    "Unroll",
+    "UnrolledNetwork",
+]

@@ -6,6 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
@@ -39,6 +40,11 @@ class EPGN(UnrolledNetwork):
         a learned threshold for every feature map instead of one for all.
     threshold : float > 0
         where the thresholds start.
+    shared : bool
+        whether all phases are one, with one set of weights.
+    differentiation : Differentiation or None
+        how gradients are carried through the phases: `Unroll()` (the default), `Recompute(every)` for less memory, or,
+        with shared phases, `Implicit()`.
 
     Examples
     --------
@@ -55,6 +61,8 @@ class EPGN(UnrolledNetwork):
         penalty: Penalty | None = None,
         shrink_channels: bool = False,
         threshold: float = 0.01,
+        shared: bool = False,
+        differentiation: Differentiation | None = None,
     ):
         check_sizes("EPGN", phases, features)
         if variant not in _PHASES:
@@ -70,8 +78,10 @@ class EPGN(UnrolledNetwork):
                         nonlocal_window,
                     )
                 )
-                for _ in range(phases)
-            ]
+                for _ in range(1 if shared else phases)
+            ],
+            phases if shared else 1,
+            differentiation,
         )
 
 
@@ -98,9 +108,10 @@ class LearnedProx(nn.Module):
         """The map with its kernels composed once, for every image that a phase applies it to."""
         g, g_back = self.sparsify, self.synthesize
         first, last = g.pair.kernel(), g_back.pair.kernel()
-        shrink, inner, inner_back = self.shrinkage, g.conv.weight, g_back.conv.weight
+        shrink: Callable[[Tensor], Tensor] = self.shrinkage
+        inner, inner_back = g.conv.weight, g_back.conv.weight
         if isinstance(self.attend, nn.Identity):
-            shrink, inner, inner_back = shrinking(shrink, inner, inner_back)
+            shrink, inner, inner_back = shrinking(self.shrinkage, inner, inner_back)
 
         def prox(b: Tensor) -> Tensor:
             z = F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
@@ -108,6 +119,14 @@ class LearnedProx(nn.Module):
             return b + convolve(F.relu(z, inplace=True), last).to(b.dtype)
 
         return prox
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away the map looks: 5×5 and 3×3 on either side of the shrinkage, and a window between."""
+        reach = 2 + 1
+        if isinstance(self.attend, WindowAttention):
+            reach = -(-reach // self.attend.window) * self.attend.window
+        return reach + 1 + 2
 
     def forward(self, b: Tensor) -> Tensor:
         return self.prepare()(b)
@@ -129,6 +148,14 @@ class _ExtraProximalGradient(Phase):
     def beta(self) -> Tensor:
         """Step size of the second half-step, > 0."""
         return F.softplus(self.raw_beta)
+
+    @property
+    def reaches(self) -> tuple[int, ...]:
+        return (self.prox.reach,) * 2
+
+    @property
+    def alignment(self) -> int:
+        return self.prox.attend.window if isinstance(self.prox.attend, WindowAttention) else 1
 
     def prepare_prox(self) -> Callable[[Tensor], Tensor]:
         """The learned proximal map on images of any number of channels; both half-steps share it."""

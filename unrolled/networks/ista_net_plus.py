@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
@@ -30,6 +31,11 @@ class ISTANetPlus(UnrolledNetwork):
         where the thresholds start.
     symmetry : float >= 0
         weight of the term ‖H̃(H(d)) − d‖² in the loss, which asks the maps to be inverse to each other.
+    shared : bool
+        whether all phases are one, with one set of weights.
+    differentiation : Differentiation or None
+        how gradients are carried through the phases: `Unroll()` (the default), `Recompute(every)` for less memory, or,
+        with shared phases and without symmetry, `Implicit()`.
 
     Examples
     --------
@@ -44,27 +50,30 @@ class ISTANetPlus(UnrolledNetwork):
         penalty: Penalty | None = None,
         threshold: float = 0.01,
         symmetry: float = 0.01,
+        shared: bool = False,
+        differentiation: Differentiation | None = None,
     ):
         check_sizes("ISTANetPlus", phases, features)
         if not symmetry >= 0:
             raise ValueError(f"ISTANetPlus: symmetry must be >= 0, got {symmetry!r}")
-        super().__init__([ISTAPhase(features, Shrinkage(penalty, threshold=threshold)) for _ in range(phases)])
+        if symmetry and isinstance(differentiation, Implicit):
+            raise ValueError(
+                f"ISTANetPlus: symmetry must be 0 with Implicit, which sees only the last phase, got {symmetry!r}"
+            )
+        super().__init__(
+            [ISTAPhase(features, Shrinkage(penalty, threshold=threshold)) for _ in range(1 if shared else phases)],
+            phases if shared else 1,
+            differentiation,
+        )
         self.symmetry = symmetry
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator)
-        image, asymmetry = self.start(y, operator), x.new_zeros(())
-        for phase in self.phases:
-            assert isinstance(phase, ISTAPhase)
-            analyse, synthesise, phase_asymmetry = phase.prepare()
-            b = phase.descend(image, y, operator)
-            single = b.flatten(0, 1).unsqueeze(1)
-            features = analyse(single)
-            image = b + synthesise(features).view(b.shape)
-            asymmetry = asymmetry + phase_asymmetry(single, features)
-        return (image - x).square().mean() + self.symmetry * asymmetry / len(self.phases)
+        steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
+        image, asymmetry = self.differentiation.run(steps, self.start(y, operator), y, operator)
+        return (image - x).square().mean() + self.symmetry * asymmetry / len(steps)
 
 
 class ISTAPhase(Phase):
@@ -83,6 +92,10 @@ class ISTAPhase(Phase):
         nn.init.zeros_(self.synthesis.second)
 
     @property
+    def reaches(self) -> tuple[int, ...]:
+        return (2 + 1 + 1 + 2,)  # 5×5 and 3×3 on either side of the shrinkage
+
+    @property
     def step(self) -> Tensor:
         """Step size of the gradient, > 0."""
         return F.softplus(self.raw_step)
@@ -91,6 +104,17 @@ class ISTAPhase(Phase):
         b = self.descend(x, y, operator)
         analyse, synthesise, _ = self.prepare()
         return b + per_channel(lambda image: synthesise(analyse(image)), b), None
+
+    def with_asymmetry(
+        self, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator
+    ) -> tuple[Tensor, Tensor]:
+        """The phase for training: its memory is the sum of the asymmetries so far."""
+        b = self.descend(x, y, operator)
+        analyse, synthesise, asymmetry = self.prepare()
+        single = b.flatten(0, 1).unsqueeze(1)
+        features = analyse(single)
+        total = asymmetry(single, features) if memory is None else memory + asymmetry(single, features)
+        return b + synthesise(features).view(b.shape), total
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""

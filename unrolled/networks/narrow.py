@@ -29,7 +29,7 @@ def convolve(x: Tensor, kernel: Tensor, like: Tensor | None = None) -> Tensor:
 
     Returns
     -------
-    Tensor, (batch, outputs, height, width), of the type that autocast asks for; to one channel on a CPU at least float32
+    Tensor, (batch, outputs, height, width), to one channel on a CPU at least float32
     """
     if kernel.shape[0] == 1 and x.device.type == "cpu":
         return conv_to_one(x, kernel)

@@ -2,13 +2,14 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.description import Described
+from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.maps import ConvolutionPair, FusedPair
 from unrolled.networks.start import LinearStart
 from unrolled.operators import LinearOperator
@@ -16,6 +17,16 @@ from unrolled.operators import LinearOperator
 
 class Phase(nn.Module, ABC):
     """One iteration of an optimisation algorithm, with learned parts."""
+
+    @property
+    @abstractmethod
+    def reaches(self) -> tuple[int, ...]:
+        """How many pixels away each learned map of the phase looks; a gradient step stands before each."""
+
+    @property
+    def alignment(self) -> int:
+        """Parts of an image that the phase is to treat as the whole begin at multiples of so many pixels."""
+        return 1
 
     @abstractmethod
     def forward(self, x: Tensor, memory: Any, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
@@ -38,15 +49,34 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     Parameters
     ----------
     phases : sequence of Phase
+    repeats : int
+        how many times they are gone through: one phase repeated is a network whose phases share their weights.
+    differentiation : Differentiation, optional
+        how gradients are carried through the phases; by default `Unroll()`.
     start : Module, (y, operator) ↦ x₀; by default `LinearStart`
     """
 
     fused = False
 
-    def __init__(self, phases: list[Phase], start: nn.Module | None = None):
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        repeats: int = 1,
+        differentiation: Differentiation | None = None,
+        start: nn.Module | None = None,
+    ):
         super().__init__()
         self.start = LinearStart() if start is None else start
         self.phases = nn.ModuleList(phases)
+        self.repeats = repeats
+        self.differentiation = Unroll() if differentiation is None else differentiation
+        if isinstance(self.differentiation, Implicit) and len(phases) > 1:
+            raise ValueError(f"{type(self).__name__}: differentiation by Implicit needs shared=True")
+
+    @property
+    def sequence(self) -> list[Phase]:
+        """The phases in the order in which they are applied."""
+        return [phase for phase in self.phases if isinstance(phase, Phase)] * self.repeats
 
     @property
     def parameter_count(self) -> int:
@@ -65,16 +95,13 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         -------
         Tensor, (batch, channel, height, width)
         """
-        x, memory = self.start(y, operator), None
-        for phase in self.phases:
-            x, memory = phase(x, memory, y, operator)
-        return x
+        return self.differentiation.run(self.sequence, self.start(y, operator), y, operator)[0]
 
     def iterates(self, y: Tensor, operator: LinearOperator) -> list[Tensor]:
         """The start and the image after every phase, each (batch, channel, height, width)."""
         x, memory = self.start(y, operator), None
         images = [x]
-        for phase in self.phases:
+        for phase in self.sequence:
             x, memory = phase(x, memory, y, operator)
             images.append(x)
         return images

@@ -45,6 +45,7 @@ class BlockCompressedSensing(LinearOperator):
     """
 
     matrix: Tensor
+    local = True
 
     def __init__(
         self,
@@ -116,14 +117,30 @@ class BlockCompressedSensing(LinearOperator):
         -------
         Tensor, (batch, channel, rows·block, columns·block)
         """
-        if y.ndim != 5 or y.shape[2] != self.measurements:
+        self._check_measurements(y)
+        with torch.autocast(y.device.type, enabled=False):
+            blocks = rearrange(y.to(matrix.dtype), "b c m rows cols -> b c rows cols m") @ matrix
+            return rearrange(blocks, "b c rows cols (p q) -> b c (rows p) (cols q)", p=self.block, q=self.block)
+
+    def _check_measurements(self, y: Tensor) -> None:
+        if y.ndim != 5 or y.shape[2] != self.measurements or 0 in y.shape:
             raise ValueError(
                 f"BlockCompressedSensing: measurements must be (batch, channel, {self.measurements}, rows, columns), "
                 f"got {tuple(y.shape)}"
             )
-        with torch.autocast(y.device.type, enabled=False):
-            blocks = rearrange(y.to(matrix.dtype), "b c m rows cols -> b c rows cols m") @ matrix
-            return rearrange(blocks, "b c rows cols (p q) -> b c (rows p) (cols q)", p=self.block, q=self.block)
+
+    def image_size(self, y: Tensor) -> tuple[int, int]:
+        self._check_measurements(y)
+        return self.block * y.shape[3], self.block * y.shape[4]
+
+    def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+        if any(length % self.block for length in (top, left, height, width)):
+            raise ValueError(
+                f"BlockCompressedSensing: top, left, height and width must be multiples of {self.block}, "
+                f"got {(top, left, height, width)}"
+            )
+        first, rows, columns = top // self.block, height // self.block, width // self.block
+        return y[..., first : first + rows, left // self.block : left // self.block + columns]
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)

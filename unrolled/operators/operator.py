@@ -21,6 +21,30 @@ class LinearOperator(Described, nn.Module, ABC):
     multiple: int = 1
     """The sides of images must be multiples of this many pixels."""
 
+    local: bool = False
+    """Whether every part of an image whose edges are multiples of `multiple` has measurements of its own. Such an
+    operator implements `image_size` and `crop`, and images are then reconstructed in tiles of any size."""
+
+    def image_size(self, y: Tensor) -> tuple[int, int]:
+        """Height and width of the image that y was measured of; for local operators."""
+        raise ValueError(f"{type(self).__name__}: is not local, so measurements do not tell the size of their image")
+
+    def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+        """The measurements of a part of the image, so that it can be reconstructed alone; for local operators.
+
+        Parameters
+        ----------
+        y : Tensor, measurements of the whole image
+        top, left, height, width : int
+            the part, in pixels; multiples of `multiple`.
+
+        Raises
+        ------
+        ValueError
+            if the operator is not local.
+        """
+        raise ValueError(f"{type(self).__name__}: every measurement sees the whole image, parts have none of their own")
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """y = A x."""
