@@ -27,7 +27,7 @@ def case(name):
     network = NETWORKS[name]()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter))
     operator = BlockCompressedSensing(ratio=0.25, block=11)
     return network, operator, operator(torch.stack([picture(88, 143, seed) for seed in range(2)]))
 
