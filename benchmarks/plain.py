@@ -72,15 +72,17 @@ class PlainISTAPhase(nn.Module):
         for name, kernel in kernels.items():
             setattr(self, name, nn.Parameter(kernel.detach().clone(memory_format=torch.contiguous_format)))
 
-    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
-        b = x - F.softplus(self.raw_step) * operator.adjoint(operator(x) - y)
+    def denoise(self, b: Tensor) -> Tensor:
         z = F.conv2d(F.relu(F.conv2d(F.conv2d(b, self.d, padding=2), self.h1)), self.h2, padding=1)
         if self.training:
             d = F.conv2d(b, self.d, padding=1)
             back = F.conv2d(F.relu(F.conv2d(z, self.h1_back, padding=1)), self.h2_back, padding=1)
             self.asymmetry = (back - d).square().mean()
         z = F.relu(F.conv2d(soft(z, F.softplus(self.raw_threshold)), self.h1_back, padding=1))
-        return b + F.conv2d(F.conv2d(z, self.h2_back, padding=2), self.g), None
+        return b + F.conv2d(F.conv2d(z, self.h2_back, padding=2), self.g)
+
+    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
+        return self.denoise(x - F.softplus(self.raw_step) * operator.adjoint(operator(x) - y)), None
 
 
 class Plain(nn.Module):

@@ -1,0 +1,1 @@
+"""Speed and memory, measured: every file is a command, `python -m benchmarks.NAME`, that prints a table."""
