@@ -29,6 +29,19 @@ def test_a_batch_is_a_function_of_seed_and_step(name):
     assert not torch.equal(forward[0], forward[1])
 
 
+@pytest.mark.parametrize("name", batches())
+def test_processes_draw_the_parts_of_one_batch(name):
+    source = batches()[name]
+    for step in range(3):
+        parts = [source.batch(step, 7, range(rank, 7, 3)) for rank in range(3)]
+        whole = source.batch(step, 7)
+        for rank, part in enumerate(parts):
+            assert torch.equal(part, whole[rank::3])
+    for wrong in (range(7, 8), range(-1, 2), range(0)):
+        with pytest.raises(ValueError, match="part must be places of a batch of 7"):
+            source.batch(0, 7, wrong)
+
+
 def test_another_seed_gives_other_crops():
     images = [picture(40, 50)]
     assert not torch.equal(RandomCrops(images, 22, 0).batch(0, 4), RandomCrops(images, 22, 1).batch(0, 4))

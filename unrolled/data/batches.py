@@ -13,12 +13,40 @@ class Batches(ABC):
     """What training draws from: the batch of any step, with no memory of other steps."""
 
     @abstractmethod
-    def batch(self, step: int, size: int) -> Tensor:
-        """The images of a step, (size, channel, height, width)."""
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        """The images of a step.
+
+        Parameters
+        ----------
+        step : int
+        size : int
+            of the whole batch, over all processes that train together.
+        part : range, optional
+            draw only these places of the batch, as one of several processes does; by default all, range(size).
+
+        Returns
+        -------
+        Tensor, (len(part), channel, height, width), float32 in [0, 1]
+            `batch(step, size)[part]`, whatever the other places are.
+
+        Raises
+        ------
+        ValueError
+            if a place lies outside of the batch.
+        """
 
     @abstractmethod
     def __len__(self) -> int:
         """Samples in one epoch."""
+
+
+def places(size: int, part: range | None) -> range:
+    """The places of a batch that are to be drawn: all, or a checked part."""
+    if part is None:
+        return range(size)
+    if not part or min(part) < 0 or max(part) >= size:
+        raise ValueError(f"batch: part must be places of a batch of {size}, at least one, got {part}")
+    return part
 
 
 class RandomCrops(Batches):
@@ -54,8 +82,8 @@ class RandomCrops(Batches):
     def __len__(self) -> int:
         return self.length
 
-    def batch(self, step: int, size: int) -> Tensor:
-        return torch.stack([self.sample(step, index) for index in range(size)]).float() / 255
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        return torch.stack([self.sample(step, index) for index in places(size, part)]).float() / 255
 
     def sample(self, step: int, index: int) -> Tensor:
         """One crop, (channel, crop, crop), uint8: a function of (seed, step, index)."""
@@ -84,8 +112,8 @@ class DatasetBatches(Batches):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def batch(self, step: int, size: int) -> Tensor:
-        positions = range(step * size, (step + 1) * size)
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        positions = [step * size + place for place in places(size, part)]
         return default_collate([self.dataset[self._order(at // len(self))[at % len(self)]] for at in positions])
 
     def _order(self, epoch: int) -> np.ndarray:
