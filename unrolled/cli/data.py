@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
-from unrolled.data.prepare import prepare
+from unrolled.data.prepare import prepare_images
 
 
 def parser() -> ArgumentParser:
@@ -82,7 +82,7 @@ def _check(known: KnownData, folder: Path) -> int:
 
 
 def _prepare(folders: list[str], out: str, **options: bool | int | str) -> int:
-    files, skipped = prepare(folders, out, **options)  # type: ignore[arg-type]
+    files, skipped = prepare_images(folders, out, **options)  # type: ignore[arg-type]
     for reason in skipped:
         print(f"left out: {reason}")
     print(f"written: {', '.join(map(str, files))}")

@@ -3,7 +3,7 @@
 from unrolled.data.batches import Batches, DatasetBatches, Prefetch, RandomCrops
 from unrolled.data.embedded import embedded_images
 from unrolled.data.images import list_images, read_image, read_images, to_uint8
-from unrolled.data.prepare import prepare
+from unrolled.data.prepare import prepare_images
 from unrolled.data.sources import ImageData, open_images
 from unrolled.data.stores import ImageStore
 
@@ -17,7 +17,7 @@ __all__ = [
     "embedded_images",
     "list_images",
     "open_images",
-    "prepare",
+    "prepare_images",
     "read_image",
     "read_images",
     "to_uint8",

@@ -40,6 +40,7 @@ class OpenFiles:
     def _start(self) -> None:
         self._process, self._lock = os.getpid(), threading.RLock()
         self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._sets: dict[tuple[Path, str], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"limit": self.limit}
@@ -60,7 +61,9 @@ class OpenFiles:
         with self._lock:
             file = self._open(path)
             try:
-                return np.asarray(file[key][index])
+                if (path, key) not in self._sets:
+                    self._sets[path, key] = file[key]
+                return np.asarray(self._sets[path, key][index])
             except (KeyError, OSError, RuntimeError, IndexError, ValueError, TypeError) as error:
                 raise ValueError(f"HDF5: {path}: {key!r} cannot be read at {index[0]}: {error}") from error
 
@@ -69,7 +72,9 @@ class OpenFiles:
             self._files.move_to_end(path)
             return self._files[path]
         while len(self._files) >= self.limit:
-            self._files.popitem(last=False)[1].close()
+            oldest, file = self._files.popitem(last=False)
+            self._sets = {place: data for place, data in self._sets.items() if place[0] != oldest}
+            file.close()
         self._files[path] = open_file(path)
         return self._files[path]
 
@@ -87,7 +92,8 @@ def open_file(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"HDF5: there is no file {path}")
     try:
-        return h5py.File(path, "r")
+        # Without a cache of chunks, for crops lie anywhere: what is kept is kept by the store, within its budget.
+        return h5py.File(path, "r", rdcc_nbytes=0)
     except OSError as error:
         raise ValueError(f"HDF5: {path} is not an HDF5 file, or is cut short: {error}") from error
 

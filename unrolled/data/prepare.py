@@ -17,7 +17,7 @@ CHUNK = 256
 """Chunks have at most this many pixels a side, so that a crop reads little more than itself."""
 
 
-def prepare(
+def prepare_images(
     folders: Sequence[str | Path],
     out: str | Path,
     *,
