@@ -65,7 +65,7 @@ def test_windows_of_every_layout(tmp_path, name):
 def test_color_and_its_luma_are_those_of_image_files(tmp_path, channels_last):
     path = write(tmp_path / "a.h5", rgb=COLOR if channels_last else np.moveaxis(COLOR, -1, 1))
     for color in (True, False):
-        store = ImageStore(hdf5_images([path], color=color))
+        store = ImageStore(open_images(path, color=color))
         for image, pixels in zip(store, COLOR, strict=True):
             assert torch.equal(image, array_to_image(pixels, color))
     grey = ImageStore(hdf5_images([write(tmp_path / "b.h5", grey=GREY)], color=True))

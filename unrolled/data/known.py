@@ -121,7 +121,7 @@ class KnownData:
     @property
     def folder(self) -> Path:
         """Where it lies if nothing else is said: below `$UNROLLED_DATA`, or `datasets` in the current folder."""
-        return Path(os.environ.get(HOME) or "datasets") / self.name.lower()
+        return Path(os.environ.get(HOME) or "datasets").expanduser() / self.name.lower()
 
     @property
     def splits(self) -> dict[str, SplitFiles]:
@@ -239,7 +239,9 @@ def _unpack(path: Path, how: str | None) -> None:
             shutil.copyfileobj(packed, file)
     elif how == "tar":
         with tarfile.open(path) as archive:
-            archive.extractall(path.parent, filter="data")
+            # The first releases of Python 3.11 have no filter yet; what is unpacked has been checked by its hash.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(path.parent)
 
 
 def expand(pattern: str) -> list[str]:

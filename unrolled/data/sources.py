@@ -102,7 +102,9 @@ class ImageData:
         return store, cut((to_float(image.read()) for image in validation), multiple)
 
 
-def open_images(source: str | Path, split: Split = "train", key: str | None = None) -> list[StoredImage]:
+def open_images(
+    source: str | Path, split: Split = "train", key: str | None = None, color: bool = False
+) -> list[StoredImage]:
     """The images of a source, not yet read.
 
     Parameters
@@ -113,10 +115,12 @@ def open_images(source: str | Path, split: Split = "train", key: str | None = No
         of a known data set and of the embedded images.
     key : str, optional
         of the images in HDF5 files; see `hdf5_images`.
+    color : bool
+        as in `read_image`.
 
     Returns
     -------
-    list of StoredImage, each (1, height, width)
+    list of StoredImage, each (1 or 3, height, width)
 
     Raises
     ------
@@ -124,24 +128,23 @@ def open_images(source: str | Path, split: Split = "train", key: str | None = No
         if there is no such source, or it holds no images, or both image files and HDF5 files.
     """
     if source == EMBEDDED:
-        return [MemoryImage(image) for image in embedded_images(split).values()]
+        return [MemoryImage(image) for image in embedded_images(split, color).values()]
     path = Path(source)
     known = None if path.exists() else find_known(str(source))
     if known is not None:
         paths, known_key = known.split_files(split)
-        return open_files(paths, known_key if key is None else key)
+        return _open_files(paths, known_key if key is None else key, color)
     if path.is_dir() and (hdf5 := list_hdf5(path)):
         if any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
             raise ValueError(f"images: {path} holds image files and HDF5 files; name the one or the other")
-        return hdf5_images(hdf5, key)
-    return open_files(list_images(path), key)
+        return hdf5_images(hdf5, key, color)
+    return _open_files(list_images(path), key, color)
 
 
-def open_files(paths: Sequence[Path], key: str | None = None) -> list[StoredImage]:
-    """The images of HDF5 files and image files, not yet read."""
+def _open_files(paths: Sequence[Path], key: str | None, color: bool) -> list[StoredImage]:
     hdf5 = [path for path in paths if list_hdf5(path)]
-    files: list[StoredImage] = [FileImage(path) for path in paths if path not in set(hdf5)]
-    return files + hdf5_images(hdf5, key)
+    images: list[StoredImage] = [FileImage(path, color) for path in paths if not list_hdf5(path)]
+    return images + hdf5_images(hdf5, key, color)
 
 
 Shaped = TypeVar("Shaped", Tensor, StoredImage)

@@ -1,7 +1,9 @@
 """Images at rest: in memory, in files, in HDF5; of known sizes, read whole or in part when they are asked for."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -159,14 +161,17 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file, turned upright, from its header."""
-    try:
-        with Image.open(path) as file:
+    """(height, width) of an image file, turned upright, from its header where that is enough."""
+    with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
+        warnings.simplefilter("error")
+        with open(path, "rb") as stream, Image.open(stream) as file:
+            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
             width, height = file.size
-            turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    except Exception:  # a file that the decoder reads in another way, or that it refuses with the reason
-        return _shape(read_image(path))[1:]
-    return (width, height) if turned else (height, width)
+            if orientation == 1:
+                return height, width
+            if file.format == "JPEG":
+                return (width, height) if orientation >= 5 else (height, width)
+    return _shape(read_image(path))[1:]
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

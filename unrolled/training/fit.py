@@ -23,7 +23,7 @@ from unrolled.training.reconstruction import Loss, ReconstructionTask
 def fit(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | Dataset[Tensor] | Batches,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     training: TrainingOptions | None = None,
     *,
     validation: Sequence[Tensor] | None = None,
@@ -45,7 +45,7 @@ def fit(
         trained too if it has parameters.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
-        height, width) in [0, 1], a data set of image tensors of one size, or `Batches`.
+        height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
     validation : list of Tensor, each (channel, height, width), optional
@@ -86,16 +86,18 @@ def fit(
     batches: Batches
     if isinstance(dataset, ImageData):
         images, held_out = dataset.load(operator.multiple, seed)
-        validation = held_out if validation is None else validation
-        batches = RandomCrops(images, dataset.crop, seed)
-        batches = Prefetch(batches) if images.streams else batches
-    elif isinstance(dataset, Batches):
-        batches = dataset
+        validation, crop = held_out if validation is None else validation, dataset.crop
+    elif isinstance(dataset, ImageStore):
+        images = dataset
     elif isinstance(dataset, (list, tuple)):
         images = ImageStore(large_enough(dataset, crop))
-        batches = RandomCrops(images, crop, seed)
+    elif isinstance(dataset, Batches):
+        batches = dataset
     else:
         batches = DatasetBatches(dataset, seed)
+    if images is not None:
+        batches = RandomCrops(images, crop, seed)
+        batches = Prefetch(batches) if images.streams else batches
     if validation is None:
         raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
     task = ReconstructionTask(
