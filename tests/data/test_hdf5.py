@@ -118,6 +118,33 @@ def test_what_is_wrong_with_a_file_is_said_when_it_is_opened(tmp_path):
         open_images(whole, key="x")
 
 
+def test_what_was_never_written_or_lies_elsewhere_is_refused(tmp_path):
+    whole = write(tmp_path / "whole.h5", images=GREY)
+    layout = h5py.VirtualLayout((5, 30, 40), np.uint8)
+    layout[:] = h5py.VirtualSource(whole, "images", (5, 30, 40))
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("images", (5, 30, 40), np.uint8, external=[(str(whole), 0, 6000)])
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("images", (10**9, 30, 40), np.uint8, chunks=(1, 30, 40))
+    for name, message in {
+        "virtual": "lies in other files",
+        "external": "lies in other files",
+        "huge": "claims 1,200,000,000,000 bytes of pixels, but 0 were written",
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name}\.h5: 'images' {message}"):
+            open_images(tmp_path / f"{name}.h5")
+
+
+def test_compressed_files_are_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", data=GREY, compression="gzip", chunks=(2, 30, 40))
+        file.create_dataset("blank", data=np.zeros((9, 300, 400), np.uint8), compression="gzip", compression_opts=9)
+    np.testing.assert_array_equal(open_images(tmp_path / "a.h5", key="images")[4].read()[0].numpy(), GREY[4])
+    assert not open_images(tmp_path / "a.h5", key="blank")[8].read().any()
+
+
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (7.0, r"lie in \[0, 1\]")])
 def test_bad_values_are_refused_with_file_key_and_image(tmp_path, value, message):
     bad = (GREY / 255).astype(np.float32)

@@ -46,8 +46,8 @@ def test_an_interrupted_run_draws_on(photos, tmp_path, monkeypatch):
     whole = train(tmp_path / "a", data(photos, cache_mib=0))
     validate = Loop.validate
 
-    def interrupt(loop, loss):
-        validate(loop, loss)
+    def interrupt(*arguments):
+        validate(*arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Loop, "validate", interrupt)

@@ -18,6 +18,9 @@ SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "unrolled images", 1
 """The attributes `format` and `format_version` of the files that `unrolled.data.prepare` writes."""
 
+LARGEST_COMPRESSION = 5000
+"""No image is packed better than this; what was never written would read as 0."""
+
 LAYOUTS = "(n, height, width), (n, 1 or 3, height, width) or (n, height, width, 1 or 3)"
 
 
@@ -168,21 +171,25 @@ def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = Fal
         if a file is missing, cut short, or holds no such data set; if shards of a prepared set are missing.
     """
     files, images = OpenFiles(), list[StoredImage]()
-    shards: dict[tuple[Path, str], set[int]] = {}
+    shards: dict[tuple[Path, int], set[int]] = {}
     for path in paths:
         with open_file(path) as file:
-            if file.attrs.get("format") == FORMAT:
-                keys = _prepared_keys(file, path, key)
-                stem = path.stem.removesuffix(f"-{file.attrs['shard']}-of-{file.attrs['shards']}")
-                shards.setdefault((path.parent / stem, str(file.attrs["shards"])), set()).add(int(file.attrs["shard"]))
-            else:
-                keys = [_image_key(file, path, key)]
-            for each in keys:
-                axes, size = _layout(file[each], path, each)
-                shape = (3 if color else 1, *size)
-                images += [HDF5Image(files, path, each, row, axes, shape) for row in range(len(file[each]))]
+            try:
+                if file.attrs.get("format") == FORMAT:
+                    keys = _prepared_keys(file, path, key)
+                    shard, count = int(file.attrs["shard"]), int(file.attrs["shards"])
+                    stem = path.stem.removesuffix(f"-{shard}-of-{count}")
+                    shards.setdefault((path.parent / stem, count), set()).add(shard)
+                else:
+                    keys = [_image_key(file, path, key)]
+                for each in keys:
+                    axes, size = _layout(file[each], path, each)
+                    shape = (3 if color else 1, *size)
+                    images += [HDF5Image(files, path, each, row, axes, shape) for row in range(len(file[each]))]
+            except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+                raise ValueError(f"HDF5: {path} is damaged: {error}") from error
     for (of, count), found in shards.items():
-        missing = sorted(set(range(1, int(count) + 1)) - found)
+        missing = sorted(set(range(1, count + 1)) - found)
         if missing:
             raise ValueError(f"HDF5: of the {count} shards of {of} these are missing: {missing}")
     return images
@@ -218,11 +225,15 @@ def _layout(data: Any, path: Path, key: str) -> tuple[str, tuple[int, int]]:
     shape = tuple(data.shape)
     if data.dtype != np.uint8 and data.dtype != np.uint16 and data.dtype.kind != "f":
         raise ValueError(f"HDF5: {path}: {key!r} must be uint8, uint16 or floating point, is {data.dtype}")
-    if min(shape, default=0) > 0:
-        if len(shape) == 3:
-            return "hw", shape[1:]
-        if len(shape) == 4 and shape[1] in (1, 3):
-            return "chw", shape[2:]
-        if len(shape) == 4 and shape[3] in (1, 3):
-            return "hwc", shape[1:3]
-    raise ValueError(f"HDF5: {path}: {key!r} must be {LAYOUTS}, none of them 0, is {shape}")
+    if data.is_virtual or data.external:
+        raise ValueError(
+            f"HDF5: {path}: {key!r} lies in other files, which would read as 0 if missing; name those files"
+        )
+    axes = "hw" if len(shape) == 3 else "chw" if shape[1:2] in ((1,), (3,)) else "hwc"
+    size = dict(zip(axes, shape[1:], strict=False))
+    if len(shape) != 1 + len(axes) or size.get("c", 1) not in (1, 3) or min(shape) < 1:
+        raise ValueError(f"HDF5: {path}: {key!r} must be {LAYOUTS}, none of them 0, is {shape}")
+    written = data.id.get_storage_size()
+    if data.nbytes > LARGEST_COMPRESSION * written:
+        raise ValueError(f"HDF5: {path}: {key!r} claims {data.nbytes:,} bytes of pixels, but {written:,} were written")
+    return axes, (size["h"], size["w"])
