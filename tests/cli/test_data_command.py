@@ -59,7 +59,7 @@ def test_prepare_writes_and_trains(tmp_path, capsys):
     assert "left out: image:" in printed
     assert f"written: {out}" in printed
     with h5py.File(out) as file:
-        assert file.attrs["licence"] == "mine"
+        assert file.attrs["licence"] == b"mine"
     assert main(argv) == 1
     assert "--force" in capsys.readouterr().err
     assert main([*argv, "--skip-broken", "--force", "--shards=2"]) == 0

@@ -32,7 +32,7 @@ def by_name(store_file):
 
 @pytest.mark.parametrize("color", [False, True])
 def test_a_prepared_file_holds_the_images_exactly(folder, tmp_path, color):
-    (path,), skipped = prepare_images([folder], tmp_path / "set.h5", color=color, licence="mine", progress=False)
+    (path,), skipped = prepare_images([folder], tmp_path / "set.h5", color=color, licence="© mine", progress=False)
     assert skipped == []
     found = by_name(path)
     assert set(found) == {"photos/deep.tif", *(f"photos/sub/{index}.png" for index in range(5))}
@@ -41,8 +41,8 @@ def test_a_prepared_file_holds_the_images_exactly(folder, tmp_path, color):
         assert pixels.dtype == (np.float32 if "deep" in name else np.uint8)
         np.testing.assert_array_equal(pixels.astype(np.float32) / (1 if "deep" in name else 255), truth)
     with h5py.File(path) as file:
-        assert (file.attrs["format"], file.attrs["format_version"]) == ("unrolled images", 1)
-        assert (file.attrs["licence"], file.attrs["color"]) == ("mine", color)
+        assert (file.attrs["format"], file.attrs["format_version"]) == (b"unrolled images", 1)
+        assert (file.attrs["licence"].decode(), file.attrs["color"]) == ("© mine", color)
     stored = sum(pixels.nbytes for pixels in found.values())
     assert path.stat().st_size < stored + 60_000
 
@@ -62,7 +62,7 @@ def test_shards_share_the_images_and_belong_together(folder, tmp_path):
     assert sorted(len(by_name(path)) for path in paths) == [2, 2, 2]
     assert len(open_images(out.parent)) == 6
     paths[1].unlink()
-    with pytest.raises(ValueError, match=r"of the 3 shards of .*set these are missing: \[2\]"):
+    with pytest.raises(ValueError, match=r"of the 3 shards of .*set only these are there: \[1, 3\]"):
         open_images(out.parent)
 
 

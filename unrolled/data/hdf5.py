@@ -1,5 +1,6 @@
 """Images in HDF5 files: read window by window, from files that every process opens for itself."""
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -18,7 +19,7 @@ SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "unrolled images", 1
 """The attributes `format` and `format_version` of the files that `unrolled.data.prepare` writes."""
 
-LARGEST_COMPRESSION = 5000
+LARGEST_COMPRESSION = 2000
 """No image is packed better than this; what was never written would read as 0."""
 
 LAYOUTS = "(n, height, width), (n, 1 or 3, height, width) or (n, height, width, 1 or 3)"
@@ -175,7 +176,7 @@ def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = Fal
     for path in paths:
         with open_file(path) as file:
             try:
-                if file.attrs.get("format") == FORMAT:
+                if _is_prepared(file):
                     keys = _prepared_keys(file, path, key)
                     shard, count = int(file.attrs["shard"]), int(file.attrs["shards"])
                     stem = path.stem.removesuffix(f"-{shard}-of-{count}")
@@ -189,10 +190,15 @@ def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = Fal
             except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
                 raise ValueError(f"HDF5: {path} is damaged: {error}") from error
     for (of, count), found in shards.items():
-        missing = sorted(set(range(1, count + 1)) - found)
-        if missing:
-            raise ValueError(f"HDF5: of the {count} shards of {of} these are missing: {missing}")
+        if len(found) != count:
+            raise ValueError(f"HDF5: of the {count} shards of {of} only these are there: {sorted(found)}")
     return images
+
+
+def _is_prepared(file: Any) -> bool:
+    # Our attributes are strings of fixed length: reading one of any length can hang in the library if it is damaged.
+    fixed = "format" in file.attrs and file.attrs.get_id("format").dtype.kind == "S"
+    return fixed and bool(file.attrs["format"] == FORMAT.encode())
 
 
 def _prepared_keys(file: Any, path: Path, key: str | None) -> list[str]:
@@ -233,7 +239,7 @@ def _layout(data: Any, path: Path, key: str) -> tuple[str, tuple[int, int]]:
     size = dict(zip(axes, shape[1:], strict=False))
     if len(shape) != 1 + len(axes) or size.get("c", 1) not in (1, 3) or min(shape) < 1:
         raise ValueError(f"HDF5: {path}: {key!r} must be {LAYOUTS}, none of them 0, is {shape}")
-    written = data.id.get_storage_size()
-    if data.nbytes > LARGEST_COMPRESSION * written:
-        raise ValueError(f"HDF5: {path}: {key!r} claims {data.nbytes:,} bytes of pixels, but {written:,} were written")
+    claimed, written = math.prod(shape) * data.dtype.itemsize, min(data.id.get_storage_size(), path.stat().st_size)
+    if claimed > LARGEST_COMPRESSION * written:
+        raise ValueError(f"HDF5: {path}: {key!r} claims {claimed:,} bytes of pixels, but {written:,} were written")
     return axes, (size["h"], size["w"])

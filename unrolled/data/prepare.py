@@ -80,8 +80,9 @@ def prepare_images(
         temporaries = [stack.enter_context(replacing(path)) for path in paths]
         files = [stack.enter_context(_new_file(temporary)) for temporary in temporaries]
         for number, file in enumerate(files, 1):
-            file.attrs.update(format=FORMAT, format_version=VERSION, color=color, licence=licence)
-            file.attrs.update(shard=number, shards=shards)
+            file.attrs.update(format_version=VERSION, color=color, shard=number, shards=shards)
+            for key, text in {"format": FORMAT, "licence": licence or "not stated"}.items():
+                file.attrs.create(key, text.encode(), dtype=_fixed_length(text))
         broken = _write(sources, files, color, progress)
         if broken and not skip_broken:
             raise ValueError(
@@ -105,6 +106,12 @@ def _new_file(path: Path) -> Any:
     import h5py
 
     return h5py.File(path, "w")
+
+
+def _fixed_length(text: str) -> Any:
+    import h5py
+
+    return h5py.string_dtype("utf-8", len(text.encode()))
 
 
 def _write(sources: list[tuple[Path, Path]], files: list[Any], color: bool, progress: bool) -> list[str]:
