@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unrolled.data import Batches, DatasetBatches, ImageData, RandomCrops
+from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.sources import cut, large_enough
 from unrolled.devices import torch_device
 from unrolled.files import replacing
@@ -23,7 +23,7 @@ from unrolled.training.reconstruction import Loss, ReconstructionTask
 def fit(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | Dataset[Tensor] | Batches,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     training: TrainingOptions | None = None,
     *,
     validation: Sequence[Tensor] | None = None,
@@ -44,8 +44,8 @@ def fit(
     operator : LinearOperator
         trained too if it has parameters.
     dataset :
-        an `ImageData`, a folder of images, "embedded", a list of images (channel, height, width) in [0, 1], a data
-        set of image tensors of one size, or `Batches`.
+        an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
+        height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
     validation : list of Tensor, each (channel, height, width), optional
@@ -82,26 +82,29 @@ def fit(
         raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)], crop=crop)
-    images: Sequence[Tensor] | None = None
+    images: ImageStore | None = None
     batches: Batches
     if isinstance(dataset, ImageData):
         images, held_out = dataset.load(operator.multiple, seed)
-        validation = held_out if validation is None else validation
-        batches = RandomCrops(images, dataset.crop, seed)
+        validation, crop = held_out if validation is None else validation, dataset.crop
+    elif isinstance(dataset, ImageStore):
+        images = dataset
+    elif isinstance(dataset, (list, tuple)):
+        images = ImageStore(large_enough(dataset, crop))
     elif isinstance(dataset, Batches):
         batches = dataset
-    elif isinstance(dataset, (list, tuple)):
-        images = large_enough(dataset, crop)
-        batches = RandomCrops(images, crop, seed)
     else:
         batches = DatasetBatches(dataset, seed)
+    if images is not None:
+        batches = RandomCrops(images, crop, seed)
+        batches = Prefetch(batches) if images.streams else batches
     if validation is None:
         raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
     task = ReconstructionTask(
         network, operator, batches, cut(validation, operator.multiple), loss, torch_device(device)
     )
     if isinstance(network.start, LinearStart) and not resume:  # a checkpoint holds it
-        network.start.fit(list(images) if images is not None else list(batches.batch(0, 64)))
+        network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
     machine = environment()
     loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress)
     with replacing(folder / "environment.json") as temporary:
