@@ -114,7 +114,7 @@ def as_mode(mode: str, color: tuple[int, int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])
 def test_every_mode_in_color_gives_the_color_it_stands_for(mode):
-    rounding = 2 if mode in ("YCbCr", "HSV", "LAB") else 0.01
+    rounding = {"YCbCr": 2, "HSV": 2, "LAB": 6}.get(mode, 0.01)  # LAB: 8 bits, and another white
     found = _to_tensor(as_mode(mode, (200, 90, 40)), color=True)[:, 0, 0].numpy() * 255
     assert np.abs(found - (200, 90, 40)).max() <= rounding
     luma = _to_tensor(as_mode(mode, (200, 90, 40)), color=False)[0, 0, 0].item() * 255
