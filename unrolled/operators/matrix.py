@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.operators.matlab import variables
+
 LARGEST_DRAWN = 2**28
 """Numbers in a matrix that is drawn, at most: 2 GB, and minutes for the QR decomposition."""
 
@@ -150,13 +152,16 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
                 entry.load = entry.load and (lambda load=entry.load: load().T)
             yield entries
         return
-    numbers = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
-    yield [
+    data = path.read_bytes()
+    if 0 not in data[:4]:
+        yield [_Entry(*variable) for variable in variables(data, EXPANSION)]
+        return
+    yield [  # version 4, which has nothing but matrices of numbers and of characters
         _Entry(
             name,
             shape,
             kind,
-            (lambda name=name: loadmat(path, variable_names=[name])[name]) if kind in numbers else None,
+            (lambda name=name: loadmat(path, variable_names=[name])[name]) if kind not in ("char", "sparse") else None,
         )
         for name, shape, kind in whosmat(path)
     ]
