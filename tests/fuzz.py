@@ -25,9 +25,6 @@ from typing import Any
 
 from tests.mutations import BYTES, Mutation
 
-SECONDS = 10
-"""For a case, at most."""
-
 MEMORY = 4 * 2**30
 """Bytes that a case may ask for: Pillow's largest image, some times over."""
 
@@ -57,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mutations", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", nargs="*", help="only these kinds")
+    parser.add_argument("--seconds", type=float, default=10, help="for a case, at most")
     parser.add_argument("--only", type=int, help="only the case of this number")
     parser.add_argument("--table", default="tests.kinds", help="the module with the table of kinds")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -83,12 +81,21 @@ def supervise(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
     position = 0
     while True:
         command = [sys.executable, "-m", "tests.fuzz", "--worker", f"{folder}:{position}", "--table", options.table]
-        command += ["--mutations", str(options.mutations), "--seed", str(options.seed)]
+        command += [
+            "--mutations",
+            str(options.mutations),
+            "--seed",
+            str(options.seed),
+            "--seconds",
+            str(options.seconds),
+        ]
         command += ["--only", str(options.only)] if options.only is not None else []
         command += ["--kind", *options.kind] if options.kind else []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        ) as worker:
             case = None
-            for message in _messages(worker):
+            for message in _messages(worker, 2 * options.seconds):
                 if message.get("done"):
                     worker.wait()
                     return tallies
@@ -106,7 +113,7 @@ def supervise(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
         position = case["position"] + 1
 
 
-def _messages(worker: subprocess.Popen) -> Iterator[dict[str, Any]]:
+def _messages(worker: subprocess.Popen, seconds: float) -> Iterator[dict[str, Any]]:
     """What the worker says, until it ends or is silent for longer than a case may last."""
     assert worker.stdout is not None
     with selectors.DefaultSelector() as selector:
@@ -120,7 +127,7 @@ def _messages(worker: subprocess.Popen) -> Iterator[dict[str, Any]]:
             *lines, rest = (rest + read).split(b"\n")
             for line in lines:
                 yield json.loads(line)
-            patience = 2.0 * SECONDS
+            patience = seconds
 
 
 def _count(tallies: dict[str, Tally], message: dict[str, Any], options: argparse.Namespace) -> None:
@@ -165,7 +172,7 @@ def work(options: argparse.Namespace) -> int:
         print(json.dumps(case), file=report)
         path, data = mutate(chosen[name], wholes / name, here, f"{options.seed} {name} {index}")
         path.write_bytes(data)
-        outcome, reason = attempt(chosen[name].read, path)
+        outcome, reason = attempt(chosen[name].read, path, options.seconds)
         leftover = sorted(found.name for found in here.iterdir() if found != path)
         if leftover:
             executed = any("canary" in found for found in leftover)
@@ -196,9 +203,9 @@ def mutate(kind: Kind, wholes: Path, here: Path, seed: str) -> tuple[Path, bytes
     return here / f"damaged{source.suffix}", data
 
 
-def attempt(read: Callable[[Path], None], path: Path) -> tuple[str, str]:
+def attempt(read: Callable[[Path], None], path: Path, seconds: float = 10) -> tuple[str, str]:
     """The outcome of one case: answer, refusal or finding; and its reason."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         read(path)
         return "answer", ""
@@ -207,7 +214,7 @@ def attempt(read: Callable[[Path], None], path: Path) -> tuple[str, str]:
             return "finding", f"asked for more than {MEMORY:,} bytes: {error}"
         return ("refusal", str(error)) if str(error).strip() else ("finding", "a refusal without a message")
     except Hang:
-        return "finding", f"hang: more than {SECONDS} s"
+        return "finding", f"hang: more than {seconds:g} s"
     except BaseException as error:
         return "finding", f"{type(error).__name__}: {str(error)[:500]}"
     finally:
@@ -215,7 +222,7 @@ def attempt(read: Callable[[Path], None], path: Path) -> tuple[str, str]:
 
 
 def command(*argv: str) -> str:
-    """What a command line prints; ValueError with the message if it refuses, RuntimeError for what no user should see."""
+    """What a command prints; ValueError with the message if it refuses, RuntimeError for what no user should see."""
     from unrolled.cli import main as unrolled
 
     out, err = io.StringIO(), io.StringIO()

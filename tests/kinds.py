@@ -23,8 +23,6 @@ from unrolled.penalties import MCP
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.reconstruction import ReconstructionTask
 
-torch.set_num_threads(1)
-
 GREY = (picture(20, 24)[0].numpy() * 255).round().astype(np.uint8)
 COLOR = np.dstack([GREY, GREY[::-1], 255 - GREY])
 MODES = {"png": ("1", "L", "LA", "P", "RGB", "RGBA"), "jpg": ("L", "RGB", "CMYK"), "webp": ("RGB", "RGBA"),
@@ -35,7 +33,9 @@ MODES = {"png": ("1", "L", "LA", "P", "RGB", "RGBA"), "jpg": ("L", "RGB", "CMYK"
 def write_images(suffix: str):
     def write(folder: Path) -> None:
         for mode in MODES[suffix]:
-            image = Image.new("LAB", (24, 20), (90, 120, 140)) if mode == "LAB" else Image.fromarray(COLOR).convert(mode)
+            image = (
+                Image.new("LAB", (24, 20), (90, 120, 140)) if mode == "LAB" else Image.fromarray(COLOR).convert(mode)
+            )
             image.save(folder / f"{mode}.{suffix}")
         image = Image.fromarray(GREY)
         exif = image.getexif()

@@ -11,20 +11,38 @@ from collections.abc import Callable
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
-EXTREMES = [0, 1, 2, 3, 7, 255, 256, 1000, 65535, 65536, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
+EXTREMES = [
+    0,
+    1,
+    2,
+    3,
+    7,
+    255,
+    256,
+    1000,
+    65535,
+    65536,
+    10**6,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**63 - 1,
+    2**64 - 1,
+]
 
 PAYLOAD = b"cos\nsystem\n(S'touch canary'\ntR."
 """A pickle that leaves a file behind if it is ever executed."""
 
-VALUES = [None, True, False, 0, -1, 1, 2, 3, 7, 33, 10**5, 10**9, 2**63, 10**400, 0.5, -0.5, 1e308, "", "a", "L1", "EPGN",
-          "os.system", "\ud800", "x" * 1000, [], [1], [[]], {}, {"a": 1}, {"class_path": "MCP"}, {"class_path": None},
+VALUES = [None, True, False, 0, -1, 1, 2, 3, 7, 33, 10**5, 10**9, 2**63, 10**400, 0.5, -0.5, 1e308, "", "a", "L1",
+          "EPGN", "os.system", "\ud800", "x" * 1000, [], [1], [[]], {}, {"a": 1}, {"class_path": "MCP"}, {"class_path": None},
           {"class_path": "Dense"}, {"class_path": "os.system", "init_args": {"command": "touch canary"}},
           float("nan"), float("inf")]  # fmt: skip
 
-WORDS = ["&a", "*a", "- ", ": ", "? ", "[", "]", "{", "}", "!!python/object/apply:os.system ['touch canary']", "!!binary",
-         "!!set", "!!int ''", "null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "9" * 30, "0x" + "f" * 40, "2020-01-01",
-         "1:2:3", "''", '"\\0"', "\t", "\n", "\n---\n", "<<: ", "|\n", "%YAML 9.9\n", "#", "@", "\x00", "é", "os.system",
-         "config: x", "class_path: MCP", "class_path: os.system", "init_args: 3", "[[[[", "{a: {a: {a: ",
+WORDS = ["&a", "*a", "- ", ": ", "? ", "[", "]", "{", "}", "!!python/object/apply:os.system ['touch canary']",
+         "!!binary", "!!set", "!!int ''", "null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "9" * 30,
+         "0x" + "f" * 40, "2020-01-01", "1:2:3", "''", '"\\0"', "\t", "\n", "\n---\n", "<<: ", "|\n", "%YAML 9.9\n", "#", "@", "\x00", "é",
+         "os.system", "config: x", "class_path: MCP", "class_path: os.system", "init_args: 3", "[[[[", "{a: {a: {a: ",
          "-", "(", ")", ",", "'", "'|O'", "'<c16'", "'<U9'", "'f8, i4'", "lambda: 0", "__import__('os')"]  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import pytest
 from unrolled.cli import main
 
 CONFIG = (Path(__file__).parents[2] / "configs/cs/epgn_25.yaml").read_text()
-TENFOLD = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcde", "bcdef", strict=True))
+TENFOLD = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcde", "bcdef", strict=True)
+)
 
 
 def errors(capsys, path) -> str:

@@ -1,6 +1,6 @@
 """MATLAB files of version 5 to 7.2, read without trust in what they say of themselves.
 
-SciPy's reader looks up the types of numbers in a table by numbers from the file, which an altered file points elsewhere.
+SciPy's reader looks the types of numbers up in a table, at places that an altered file may put outside of it.
 """
 
 import struct
@@ -17,18 +17,21 @@ CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "doub
 FIRST_NUMERIC = 6
 IS_COMPLEX = 0x0800
 
+HEAD = 10_000
+"""Bytes of a compressed variable in which its shape and name must lie."""
+
 Variable = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray] | None]
 
 
-def variables(data: bytes, expansion: int) -> Iterator[Variable]:
+def variables(data: bytes) -> Iterator[Variable]:
     """Name, shape, class, and a function that gives the numbers (None if there are none) of every variable.
+
+    Compressed numbers are unpacked only by that function.
 
     Parameters
     ----------
     data : bytes
         of the whole file.
-    expansion : int
-        how much larger than in the file a variable may be that is compressed.
 
     Raises
     ------
@@ -39,27 +42,25 @@ def variables(data: bytes, expansion: int) -> Iterator[Variable]:
     if order is None:
         raise ValueError("it has no header of a MATLAB file")
     for kind, body in _elements(memoryview(data)[128:], order):
-        if kind == COMPRESSED:
-            unpacked = zlib.decompressobj().decompress(body, expansion * len(body))
-            kind, body = next(_elements(memoryview(unpacked), order))
-        if kind == MATRIX:
-            variable = _variable(body, order)
-            if variable[0]:  # what has no name belongs to objects elsewhere in the file
-                yield variable
+        variable = _variable(body, kind == COMPRESSED, order) if kind in (MATRIX, COMPRESSED) else None
+        if variable is not None and variable[0]:  # what has no name belongs to objects elsewhere in the file
+            yield variable
 
 
-def _variable(body: memoryview, order: str) -> Variable:
-    parts = [part for _, part in zip(range(3), _elements(body, order), strict=False)]
+def _variable(body: memoryview, compressed: bool, order: str) -> Variable:
+    head = _unpack(body, HEAD, order) if compressed else body
+    parts = [part for _, (_, part) in zip(range(3), _elements(head, order), strict=False)]
     if len(parts) < 3:
         raise ValueError("a variable is cut short")
-    flags = struct.unpack(f"{order}I", parts[0][1][:4])[0]
-    shape = tuple(np.frombuffer(parts[1][1], f"{order}i4").tolist())
-    name, kind = bytes(parts[2][1]).decode("latin-1"), flags & 0xFF
+    flags = struct.unpack(f"{order}I", parts[0][:4])[0]
+    shape = tuple(np.frombuffer(parts[1], f"{order}i4").tolist())
+    name, kind = bytes(parts[2]).decode("latin-1"), flags & 0xFF
     if not FIRST_NUMERIC <= kind <= max(CLASSES):
         return name, shape, CLASSES.get(kind, "object"), None
 
     def load() -> np.ndarray:
-        _, _, _, *numbers = _elements(body, order)
+        whole = _unpack(body, None, order) if compressed else body
+        _, _, _, *numbers = _elements(whole, order)
         if len(numbers) != (2 if flags & IS_COMPLEX else 1) or any(kind not in NUMBERS for kind, _ in numbers):
             raise ValueError(f"the numbers of {name} are not as its header states")
         real, *imaginary = (np.frombuffer(part, order + NUMBERS[kind]) for kind, part in numbers)
@@ -67,6 +68,14 @@ def _variable(body: memoryview, order: str) -> Variable:
         return values.reshape(shape, order="F")
 
     return name, shape, CLASSES[kind], load
+
+
+def _unpack(body: memoryview, length: int | None, order: str) -> memoryview:
+    """What is inside of a compressed variable: its first bytes, or as many as it states."""
+    kind, size = struct.unpack(f"{order}II", zlib.decompressobj().decompress(body, 8))
+    if kind != MATRIX:
+        raise ValueError("a compressed element is not a variable")
+    return memoryview(zlib.decompressobj().decompress(body, 8 + (size if length is None else min(size, length))))[8:]
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

@@ -154,7 +154,7 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
         return
     data = path.read_bytes()
     if 0 not in data[:4]:
-        yield [_Entry(*variable) for variable in variables(data, EXPANSION)]
+        yield [_Entry(*variable) for variable in variables(data)]
         return
     yield [  # version 4, which has nothing but matrices of numbers and of characters
         _Entry(
