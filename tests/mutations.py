@@ -34,16 +34,62 @@ EXTREMES = [
 PAYLOAD = b"cos\nsystem\n(S'touch canary'\ntR."
 """A pickle that leaves a file behind if it is ever executed."""
 
-VALUES = [None, True, False, 0, -1, 1, 2, 3, 7, 33, 10**5, 10**9, 2**63, 10**400, 0.5, -0.5, 1e308, "", "a", "L1",
-          "EPGN", "os.system", "\ud800", "x" * 1000, [], [1], [[]], {}, {"a": 1}, {"class_path": "MCP"}, {"class_path": None},
-          {"class_path": "Dense"}, {"class_path": "os.system", "init_args": {"command": "touch canary"}},
-          float("nan"), float("inf")]  # fmt: skip
+VALUES = [
+    *(None, True, False, 0, -1, 1, 2, 3, 7, 33, 10**5, 10**9, 2**63, 10**400, 0.5, -0.5, 1e308),
+    *(
+        float("nan"),
+        float("inf"),
+        "",
+        "a",
+        "L1",
+        "EPGN",
+        "os.system",
+        "\ud800",
+        "x" * 1000,
+        [],
+        [1],
+        [[]],
+        {},
+        {"a": 1},
+    ),
+    *({"class_path": "MCP"}, {"class_path": None}, {"class_path": "Dense"}),
+    {"class_path": "os.system", "init_args": {"command": "touch canary"}},
+]
 
-WORDS = ["&a", "*a", "- ", ": ", "? ", "[", "]", "{", "}", "!!python/object/apply:os.system ['touch canary']",
-         "!!binary", "!!set", "!!int ''", "null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "9" * 30,
-         "0x" + "f" * 40, "2020-01-01", "1:2:3", "''", '"\\0"', "\t", "\n", "\n---\n", "<<: ", "|\n", "%YAML 9.9\n", "#", "@", "\x00", "é",
-         "os.system", "config: x", "class_path: MCP", "class_path: os.system", "init_args: 3", "[[[[", "{a: {a: {a: ",
-         "-", "(", ")", ",", "'", "'|O'", "'<c16'", "'<U9'", "'f8, i4'", "lambda: 0", "__import__('os')"]  # fmt: skip
+WORDS = [
+    *(
+        "&a",
+        "*a",
+        "- ",
+        ": ",
+        "? ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "[[[[",
+        "{a: {a: {a: ",
+        "|\n",
+        "<<: ",
+        "\t",
+        "\n",
+        "\n---\n",
+        "#",
+    ),
+    *(
+        "!!python/object/apply:os.system ['touch canary']",
+        "!!binary",
+        "!!set",
+        "!!int ''",
+        "%YAML 9.9\n",
+        "@",
+        "\x00",
+        "é",
+    ),
+    *("null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "9" * 30, "0x" + "f" * 40, "2020-01-01", "1:2:3", "''"),
+    *('"\\0"', "os.system", "config: x", "class_path: MCP", "class_path: os.system", "init_args: 3"),
+    *("-", "(", ")", ",", "'", "'|O'", "'<c16'", "'<U9'", "'f8, i4'", "lambda: 0", "__import__('os')"),
+]
 
 
 def flip_bits(data: bytes, draw: random.Random) -> bytes:
