@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mutations", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", nargs="*", help="only these kinds")
-    parser.add_argument("--seconds", type=float, default=10, help="for a case, at most")
+    parser.add_argument("--seconds", type=float, default=20, help="for a case, at most")
     parser.add_argument("--only", type=int, help="only the case of this number")
     parser.add_argument("--table", default="tests.kinds", help="the module with the table of kinds")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -203,7 +203,7 @@ def mutate(kind: Kind, wholes: Path, here: Path, seed: str) -> tuple[Path, bytes
     return here / f"damaged{source.suffix}", data
 
 
-def attempt(read: Callable[[Path], None], path: Path, seconds: float = 10) -> tuple[str, str]:
+def attempt(read: Callable[[Path], None], path: Path, seconds: float = 20) -> tuple[str, str]:
     """The outcome of one case: answer, refusal or finding; and its reason."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
