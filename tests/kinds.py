@@ -5,12 +5,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 import scipy.io
 import tifffile
 import torch
 import yaml
 from PIL import Image
-from pytest import MonkeyPatch
 
 import unrolled
 from tests.fuzz import Kind, command
@@ -58,7 +58,7 @@ def write_images(suffix: str):
 
 def open_image(path: Path) -> None:
     for color in (False, True):
-        with MonkeyPatch.context() as patch:  # or else a header alone could ask for seconds of work
+        with pytest.MonkeyPatch.context() as patch:  # or else a header alone could ask for seconds of work
             patch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
             image = read_image(path, color)
         assert image.dtype == torch.float32

@@ -91,7 +91,10 @@ def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
 
 
 def _check_types(cls: type, arguments: dict[str, Any]) -> None:
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # of a type that is only imported for type checkers
+        return
     for name, value in arguments.items():
         if name in hints and not _is_of(value, hints[name]):
             kind = getattr(hints[name], "__name__", hints[name])
@@ -111,7 +114,7 @@ def _is_of(value: Any, kind: Any) -> bool:
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     if (origin or kind) in (tuple, list):  # a plain value has no tuples
         return isinstance(value, (tuple, list))
-    return isinstance(value, origin or kind)
+    return not isinstance(origin or kind, type) or isinstance(value, origin or kind)
 
 
 def _subclasses(cls: type) -> list[type]:

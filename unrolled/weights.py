@@ -176,11 +176,15 @@ def _tensors(network: UnrolledNetwork, operator: LinearOperator) -> dict[str, Te
 
 @contextmanager
 def _at_most(numbers: int, recipe: Any) -> Iterator[None]:
-    """While a recipe is followed: refuse parameters that the file does not hold, before memory is filled with them."""
-    reason = f"it asks for more parameters than the {numbers:,} numbers in the file"
-    if _largest(recipe) > numbers:  # phases and features are fewer than what they are made of
+    """While a recipe is followed: refuse parameters that the file cannot hold, before memory is filled with them.
+
+    With room to spare, for a network may make parameters that it replaces; what fits exactly is seen later.
+    """
+    reason = f"it asks for many more parameters than the {numbers:,} numbers in the file"
+    left = max(10 * numbers, 1_000_000)
+    if _largest(recipe) > left:  # phases and features are fewer than what they are made of
         raise ValueError(reason)
-    thread, left = threading.get_ident(), numbers
+    thread = threading.get_ident()
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal left

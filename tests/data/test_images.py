@@ -142,6 +142,15 @@ def test_cmyk_jpegs_are_not_inverted(tmp_path):
         read_image(tmp_path / "unmarked.jpg")
 
 
+def test_sixteen_bits_with_alpha_are_read_with_eight(tmp_path):
+    rows = np.zeros((6, 1 + 4 * 4), np.uint8)
+    rows[:, 1::2] = np.tile([30, 0, 30, 85, 30, 170, 30, 255], (6, 1))  # the high bytes of grey and alpha
+    rows[:, 2::2] = rows[:, 1::2]
+    (tmp_path / "a.png").write_bytes(png(4, 6, 16, 4, rows.tobytes()))
+    shown = 255 + (30 - 255) * np.array([0, 85, 170, 255]) / 255
+    assert np.abs(read_image(tmp_path / "a.png").numpy() * 255 - shown).max() <= 1
+
+
 def test_sixteen_bits_in_color_are_read_with_eight(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", COLOR.astype(np.uint16) * 257)
     np.testing.assert_array_equal(to_uint8(read_image(tmp_path / "a.tif", color=True)), COLOR)
@@ -233,14 +242,18 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path):
             read_image(tmp_path / name)
 
 
-def claiming(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of white pixels of which only the first few are there."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    data = zlib.compress(b"\0" + b"\xff" * 1000)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
+def png(width: int, height: int, depth: int, kind: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of these scan lines, each behind its filter byte, whatever its header claims."""
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
     )
+
+
+def claiming(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of grey pixels of which only the first few are there."""
+    return png(width, height, 8, 0, b"\0" + b"\xff" * 1000, *chunks)
 
 
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path):
