@@ -42,8 +42,10 @@ def load(text: str) -> Any:
             )
     try:
         return _load(text)
-    except ValueError as error:  # such as of a number with thousands of digits
-        raise yaml.YAMLError(str(error)) from error
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # the library lets others out: of thousands of digits, of an empty !!int
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
 
 
 def check_config(path: str) -> str:
