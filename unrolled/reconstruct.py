@@ -102,6 +102,8 @@ def from_measurements(
         x = network(y.float().to(_device(network)), operator)
     if len(x) != 1:
         raise ValueError(f"measurements: must be of one image, got a batch of {len(x)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"measurements: are too large to be of an image in [0, 1], up to {float(y.abs().max()):.3g}")
     height, width = x.shape[-2:] if size is None else size
     if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
         raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
