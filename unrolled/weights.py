@@ -181,10 +181,9 @@ def _at_most(numbers: int, recipe: Any) -> Iterator[None]:
     With room to spare, for a network may make parameters that it replaces; what fits exactly is seen later.
     """
     reason = f"it asks for many more parameters than the {numbers:,} numbers in the file"
-    left = max(10 * numbers, 1_000_000)
-    if _largest(recipe) > left:  # phases and features are fewer than what they are made of
+    if _largest(recipe) > max(numbers, 10_000):  # phases and features are fewer than what they are made of
         raise ValueError(reason)
-    thread = threading.get_ident()
+    thread, left = threading.get_ident(), max(10 * numbers, 1_000_000)
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal left
