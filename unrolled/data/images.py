@@ -71,8 +71,8 @@ def read_image(path: str | Path, color: bool = False) -> Tensor:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"image: {path} is not an image of a known format, or is empty") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"image: {path} is too large: {error}") from None
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ValueError(f"image: {path} is too large: {str(error) or 'there is not enough memory'}") from error
     except Exception as error:  # whatever the decoders of seven formats make of what is in the file
         raise ValueError(f"image: {path} is broken and cannot be decoded: {error or type(error).__name__}") from error
 
