@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-full format clean
+.PHONY: demo test test-full fuzz format clean
 
 demo: .venv/installed
 	$(BIN)/unrolled demo
@@ -16,6 +16,10 @@ test: .venv/installed
 # Also every combination of the long matrices.
 test-full: .venv/installed
 	UNROLLED_TEST_FULL=1 $(BIN)/pytest
+
+# A thousand damaged files of every kind against the code that reads them.
+fuzz: .venv/installed
+	$(BIN)/python -m tests.fuzz --mutations 1000
 
 format: .venv/installed
 	$(BIN)/ruff format .

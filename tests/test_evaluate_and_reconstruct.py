@@ -98,6 +98,7 @@ def test_bad_images_and_measurements_are_refused(model, tmp_path):
         (y.repeat(2, 1, 1, 1, 1), None, "of one image"),
         (y, (40, 40), "size: must be within"),
         (y.long(), None, "floating point"),
+        (y.double() * 1e300, None, "too large"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_measurements(y_bad, network, operator, size)

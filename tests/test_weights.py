@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 import torch
@@ -96,6 +97,120 @@ def test_bad_weights_are_refused_and_told_apart(tmp_path):
             unrolled.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match="neither a file nor among the shipped weights"):
         unrolled.load("no-such-weights")
+
+
+def write(path, header: dict | bytes, data: bytes = b"") -> None:
+    """A safetensors file of exactly this header."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def test_headers_that_lie_are_refused(tmp_path):
+    half, deep = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "[" * 200_000 + "]" * 200_000
+    recipes = '{"format": 1, "network": {"class_path": "EPGN"}, "operator": {"class_path": "Dense"}, "n": '
+    for name, header, message in [
+        ("huge", {"a": {**half, "shape": [2**60], "data_offsets": [0, 2**62]}}, "cut short"),
+        ("overlap", {"a": half, "b": half}, "cut short"),
+        ("deep card", {"__metadata__": {"card": deep}}, "card that cannot be read"),
+        ("digits", {"__metadata__": {"card": recipes + "9" * 10_000 + "}"}}, "card that cannot be read"),
+        ("deep header", deep.encode(), "cut short"),
+        ("list", {"__metadata__": {"card": "[]"}}, "not of a network of this project"),
+        ("text", {"__metadata__": {"card": '"hello"'}}, "not of a network of this project"),
+        ("name", {"__metadata__": {"card": '{"format": 1, "network": "EPGN", "operator": {}}'}}, "not of a network"),
+    ]:
+        write(tmp_path / name, header, bytes(8) if name in ("huge", "overlap") else b"")
+        with pytest.raises(ValueError, match=rf"{name}.*{message}"):
+            unrolled.load(tmp_path / name)
+    (tmp_path / "long").write_bytes((2**63 - 1).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="cut short"):
+        unrolled.load(tmp_path / "long")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Tensors and card of good weights."""
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    unrolled.save(path, *PAIRS["drawn matrix"]())
+    return load_file(path), weights.read_card(path)
+
+
+def test_tensors_that_do_not_fit_are_refused_though_the_hash_is_right(tmp_path, whole):
+    tensors, card = whole
+    key = "network.phases.0.raw_alpha"
+    for change, message in [
+        ({key: torch.tensor(float("nan"))}, f"{key} holds NaN"),
+        ({key: torch.tensor(1e300, dtype=torch.float64)}, f"{key} holds NaN or inf"),
+        ({key: torch.tensor(1j)}, f"{key} must be torch.float32, got torch.complex64"),
+        ({key: torch.ones(3)}, "size mismatch"),
+        ({key: None}, "Missing key"),
+        ({"network.extra": torch.ones(1)}, "Unexpected key"),
+        ({"elsewhere": torch.ones(1)}, "Unexpected key"),
+    ]:
+        kept = {name: tensor for name, tensor in {**tensors, **change}.items() if tensor is not None}
+        facts = {**card, "sha256": weights._hash(kept)}
+        save_file(kept, tmp_path / "w.safetensors", metadata={"card": json.dumps(facts)})
+        with pytest.raises(ValueError, match=f"(?s)does not fit its own card.*{message}"):
+            unrolled.load(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "recipe", "message"),
+    [
+        ("network", {"phases": 10**9}, "more parameters than"),
+        ("network", {"features": 10**6}, "more parameters than"),
+        ("network", {"features": 10**12, "shrink_channels": True}, "more parameters than"),
+        ("network", {"phases": 1000, "features": 1000}, "more parameters than"),
+        ("network", {"phases": "three"}, "phases must be int, got 'three'"),
+        ("network", {"phases": 2.0}, "phases must be int, got 2.0"),
+        ("network", {"phases": True}, "phases must be int, got True"),
+        ("network", {"penalty": "L1"}, "penalty must be .*Penalty"),
+        ("network", {"penalty": {"class_path": "os.system"}}, "unknown class 'os.system'"),
+        ("network", {"penalty": {"class_path": "EPGN"}}, "unknown class 'EPGN'"),
+        ("network", {"penalty": {"class_path": ["L1"]}}, "unknown class"),
+        ("network", {"threshold": float("nan")}, "threshold must be"),
+        ("network", {"variant": ["plain"]}, "variant must be"),
+        ("network", {"colour": "red"}, "cannot be built"),
+        ("network", [1, 2], "a recipe must be"),
+        ("operator", {"block": 10**5}, "can be drawn"),
+        ("operator", {"block": 10**400}, "cannot be built"),
+        ("operator", {"block": -5}, "block must be"),
+        ("operator", {"block": "5"}, "block must be int"),
+        ("operator", {"seed": 1.5}, "seed must be int"),
+        ("operator", {"ratio": [0.2]}, "ratio must be"),
+        ("operator", "BlockCompressedSensing", "a recipe must be"),
+    ],
+)
+def test_recipes_of_strangers_are_refused_before_memory_is_filled(tmp_path, whole, part, recipe, message):
+    tensors, card = whole
+    if isinstance(recipe, dict):
+        recipe = {**card[part]["init_args"], **recipe}
+    facts = {**card, part: {**card[part], "init_args": recipe}}
+    save_file(tensors, tmp_path / "w.safetensors", metadata={"card": json.dumps(facts)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=rf"w\.safetensors does not fit.*{message}"):
+        unrolled.load(tmp_path / "w.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_only_what_a_recipe_can_make_is_made(tmp_path, whole):
+    tensors, card = whole
+    nested = {"class_path": "MCP"}
+    for _ in range(300):
+        nested = {"class_path": "MCP", "init_args": {"gamma": nested}}
+    for part, recipe in [
+        ("operator", {"class_path": "Adjoint", "init_args": {"operator": 5}}),
+        (
+            "operator",
+            {"class_path": "FromFunctions", "init_args": {"apply": 1, "apply_adjoint": 2, "shape": [1, 5, 5]}},
+        ),
+        ("operator", {"class_path": "LinearOperator"}),
+        ("operator", {"class_path": "EPGN"}),
+        ("network", {"class_path": "UnrolledNetwork", "init_args": {"phases": []}}),
+        ("network", {"class_path": "EPGN", "init_args": {"penalty": nested}}),
+    ]:
+        save_file(tensors, tmp_path / "w.safetensors", metadata={"card": json.dumps({**card, part: recipe})})
+        with pytest.raises(ValueError, match=r"w\.safetensors does not fit"):
+            unrolled.load(tmp_path / "w.safetensors")
 
 
 def test_an_output_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):

@@ -2,9 +2,11 @@
 
 import functools
 import inspect
+import reprlib
+import types
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class Described:
@@ -59,19 +61,24 @@ def build(recipe: Any, *bases: type) -> Any:
     Raises
     ------
     ValueError
-        if the recipe is malformed, names an unknown class or has arguments that the class refuses.
+        if the recipe is malformed, names an unknown class or has arguments that the class refuses, or that are not of
+        the types it states.
     """
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("class_path"), str):
-        raise ValueError(f"a recipe must be {{'class_path': …, 'init_args': …}}, got {recipe!r}")
+    arguments = recipe.get("init_args") or {} if isinstance(recipe, dict) else None
+    if not (isinstance(recipe, dict) and isinstance(recipe.get("class_path"), str) and isinstance(arguments, dict)):
+        raise ValueError(f"a recipe must be {{'class_path': …, 'init_args': …}}, got {reprlib.repr(recipe)}")
     known = {cls.__name__: cls for cls in _subclasses(bases[0]) if not inspect.isabstract(cls)}
     name = recipe["class_path"].rpartition(".")[2]
     if name not in known:
-        raise ValueError(f"unknown {bases[0].__name__} {name!r}; known: {', '.join(sorted(known))}")
-    arguments = {key: _build_nested(value, bases[1:]) for key, value in dict(recipe.get("init_args") or {}).items()}
+        raise ValueError(f"unknown {bases[0].__name__} {reprlib.repr(name)}; known: {', '.join(sorted(known))}")
+    arguments = {key: _build_nested(value, bases[1:]) for key, value in arguments.items()}
+    _check_types(known[name], arguments)
     try:
         return known[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"{name} cannot be built from {arguments!r}: {error}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # what else comes of arguments that nobody thought of
+        raise ValueError(f"{name} cannot be built from {reprlib.repr(arguments)}: {error}") from error
 
 
 def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
@@ -80,7 +87,34 @@ def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
     for base in bases:
         if any(cls.__name__ == value["class_path"] for cls in _subclasses(base)):
             return build(value, base, *bases)
-    raise ValueError(f"unknown class {value['class_path']!r} in a recipe")
+    raise ValueError(f"unknown class {reprlib.repr(value['class_path'])} in a recipe")
+
+
+def _check_types(cls: type, arguments: dict[str, Any]) -> None:
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # of a type that is only imported for type checkers
+        return
+    for name, value in arguments.items():
+        if name in hints and not _is_of(value, hints[name]):
+            kind = getattr(hints[name], "__name__", hints[name])
+            raise ValueError(f"{cls.__name__}: {name} must be {kind}, got {reprlib.repr(value)}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a plain value has an annotated type; of containers only the outside is looked at."""
+    origin = get_origin(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_is_of(value, choice) for choice in get_args(kind))
+    if origin is Literal:
+        return value in get_args(kind)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if (origin or kind) in (tuple, list):  # a plain value has no tuples
+        return isinstance(value, (tuple, list))
+    return not isinstance(origin or kind, type) or isinstance(value, origin or kind)
 
 
 def _subclasses(cls: type) -> list[type]:

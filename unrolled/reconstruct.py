@@ -116,7 +116,7 @@ def from_measurements(
 
     Parameters
     ----------
-    y : Tensor, in the operator's shape with or without the batch of one in front
+    y : Tensor, in the operator's shape, a batch of one
         for block compressive sensing (1, channel, m, rows, columns).
     network, operator
     size : (height, width), optional
@@ -141,6 +141,8 @@ def from_measurements(
     tiled = tile is not None or (operator.local and math.prod(operator.image_size(y)) > WHOLE)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         x = in_tiles(y, network, operator, TILE if tile is None else tile, progress) if tiled else network(y, operator)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"measurements: are too large to be of an image in [0, 1], up to {float(y.abs().max()):.3g}")
     height, width = x.shape[-2:] if size is None else size
     if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
         raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")

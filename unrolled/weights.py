@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unrolled.description import build, describe
 from unrolled.devices import torch_device
@@ -80,17 +85,17 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     card, tensors = read_card(path), _read_tensors(path)
     if card.get("sha256") != _hash(tensors):
         raise ValueError(f"weights: {path} was altered: its tensors are not those its card was made for")
-    recipe = dict(card["operator"])
-    arguments = dict(recipe.get("init_args") or {})
-    if arguments.get("matrix") is not None:
+    recipe = card["operator"]
+    arguments = recipe.get("init_args") or {}
+    if isinstance(arguments, dict) and arguments.get("matrix") is not None:
         raise ValueError(f"weights: {path} names a file of its own as the matrix, which is not followed")
-    if "operator.matrix" in tensors:
-        recipe["init_args"] = {**arguments, "matrix": tensors["operator.matrix"]}
+    if isinstance(arguments, dict) and "operator.matrix" in tensors:
+        recipe = {**recipe, "init_args": {**arguments, "matrix": tensors["operator.matrix"]}}
     try:
-        network = build(card["network"], UnrolledNetwork, Penalty)
-        operator = build(recipe, LinearOperator)
-        network.load_state_dict(_under("network.", tensors))
-        operator.load_state_dict(_under("operator.", tensors))
+        with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
+            network = build(card["network"], UnrolledNetwork, Penalty)
+            operator = build(recipe, LinearOperator)
+        _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
     if isinstance(operator, BlockCompressedSensing) and card.get("matrix_hash") != operator.hash():
@@ -103,11 +108,12 @@ def read_card(name_or_file: str | Path) -> dict[str, Any]:
     path = find(name_or_file)
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {}).get("card", "null"))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights: {path} is cut short or not a safetensors file: {error}") from error
-    except json.JSONDecodeError as error:
+            written = (file.metadata() or {}).get("card", "null")
+        card = json.loads(written)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"weights: {path} has a card that cannot be read: {error}") from error
+    except Exception as error:  # the reader has errors of its own, and what is in the file may raise others
+        raise ValueError(f"weights: {path} is cut short or not a safetensors file: {error}") from error
     if (
         not isinstance(card, dict)
         or not isinstance(card.get("network"), dict)
@@ -130,7 +136,8 @@ def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:
     path = find(name_or_file)
     card, tensors = read_card(path), _read_tensors(path)
     for key, value in facts.items():
-        card[key] = {**card.get(key, {}), **value} if isinstance(value, dict) else value
+        before = card.get(key)
+        card[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"card": json.dumps(card)})
 
@@ -138,10 +145,10 @@ def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:
 def find(name_or_file: str | Path) -> Path:
     """The file of weights: a path, or the name of shipped weights."""
     path = Path(name_or_file)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     shipped = SHIPPED / f"{name_or_file}.safetensors"
-    if path.name == str(name_or_file) and shipped.is_file():
+    if path.name == str(name_or_file) and os.path.isfile(shipped):
         return shipped
     raise ValueError(f"weights: {name_or_file} is neither a file nor among the shipped weights: {', '.join(names())}")
 
@@ -154,7 +161,7 @@ def names() -> list[str]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # as above
         raise ValueError(f"weights: {path} cannot be read: {error}") from error
 
 
@@ -167,8 +174,46 @@ def _tensors(network: UnrolledNetwork, operator: LinearOperator) -> dict[str, Te
     }
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+@contextmanager
+def _at_most(numbers: int, recipe: Any) -> Iterator[None]:
+    """While a recipe is followed: refuse parameters that the file cannot hold, before memory is filled with them.
+
+    With room to spare, for a network may make parameters that it replaces; what fits exactly is seen later.
+    """
+    reason = f"it asks for many more parameters than the {numbers:,} numbers in the file"
+    if _largest(recipe) > max(numbers, 10_000):  # phases and features are fewer than what they are made of
+        raise ValueError(reason)
+    thread, left = threading.get_ident(), max(10 * numbers, 1_000_000)
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        if parameter is not None and threading.get_ident() == thread:
+            left -= parameter.numel()
+            if left < 0:
+                raise ValueError(reason)
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _largest(value: Any) -> int:
+    """The largest whole number anywhere in a recipe."""
+    if isinstance(value, dict):
+        return max(map(_largest, value.values()), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    for key, own in model.state_dict().items():
+        if key in tensors and not torch.can_cast(tensors[key].dtype, own.dtype):
+            raise ValueError(f"{key} must be {own.dtype}, got {tensors[key].dtype}")
+    model.load_state_dict(tensors)
+    for key, own in model.state_dict().items():
+        if not bool(torch.isfinite(own).all()):
+            raise ValueError(f"{key} holds NaN or inf")
 
 
 def _hash(tensors: dict[str, Tensor]) -> str:

@@ -169,6 +169,16 @@ def test_evaluate_writes_what_it_prints(weights, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["evaluation"]["mine"]["psnr"] == pytest.approx(result["psnr"], abs=1e-4)
 
 
+def test_names_of_files_need_not_be_text(weights, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff.png"))
+    write_picture(path, 40, 50)
+    code = "import sys; from unrolled.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "evaluate", "--weights", weights, "--data", str(path.parent)]
+    run = subprocess.run(command, capture_output=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert b"udcff.png" in run.stdout
+
+
 def test_reconstruct_writes_its_pictures(weights, tmp_path, capsys):
     write_picture(tmp_path / "photo.jpg", 40, 50, mode="RGB")
     out = tmp_path / "new folder" / "photo.png"

@@ -1,6 +1,7 @@
 """The command `unrolled`: one file a command, each imported only when it is called."""
 
 import importlib
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 1 for an error in what was asked, 2 for a wrong command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: unrolled COMMAND …\n\nLearned, unrolled optimisation for inverse problems.\n")
         for name, summary in COMMANDS.items():

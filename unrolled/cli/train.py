@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from unrolled.cli.config_file import check_config, guard_yaml
 from unrolled.data import ImageData
 from unrolled.files import check_writable, replacing
 from unrolled.networks import UnrolledNetwork
@@ -19,8 +20,13 @@ from unrolled.training import TrainingOptions, fit
 def parser() -> ArgumentParser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     set_parsing_settings(subclasses_enabled=[Penalty])
+    guard_yaml()
     parser = ArgumentParser(prog="unrolled train", description="Train a network.", allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a YAML file; the command line overrides its values")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="a YAML file; the command line overrides its values. The modules of classes that it names are imported",
+    )
     parser.add_subclass_arguments(UnrolledNetwork, "network", required=True)
     parser.add_subclass_arguments(LinearOperator, "operator", required=True)
     parser.add_class_arguments(ImageData, "data")
@@ -87,7 +93,7 @@ def _find_config(name: str) -> str:
         for shipped in (package / name, package.parent / name):  # of an installation, of a checkout
             if name.startswith("configs/") and shipped.is_file():
                 return str(shipped)
-    return name
+    return check_config(name)
 
 
 def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) -> None:

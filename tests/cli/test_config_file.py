@@ -1,0 +1,79 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from unrolled.cli import main
+
+CONFIG = (Path(__file__).parents[2] / "configs/cs/epgn_25.yaml").read_text()
+TENFOLD = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcde", "bcdef", strict=True)
+)
+
+
+def errors(capsys, path) -> str:
+    """What is said of a config, which is never followed further than to be printed."""
+    try:
+        status = main(["train", "--config", str(path), "--print_config"])
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (1, 2)
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TENFOLD + CONFIG, r"aliases (*a) are not allowed"),
+        ("data: &x\n  train: *x\n", "aliases (*x) are not allowed"),
+        ("data: " + "[" * 20_000, "nested 30 deep"),
+        ("data: " + "{a: " * 3_000 + "1" + "}" * 3_000, "nested 30 deep"),
+        (CONFIG.replace("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "python/object/apply:os.mkdir"),
+        (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "limit"),
+        (CONFIG.replace("seed: 0", "seed: !!int ''"), "a value cannot be read"),
+        (CONFIG + "#" * 100_000, "at most 100,000 bytes"),
+        (CONFIG + "config: other.yaml\n", "names another config"),
+        (CONFIG.replace("  ", "\t"), "cannot be read"),
+        (bytes(range(256)), "not text in UTF-8"),
+        ("", "must hold settings"),
+        ("- a\n- b\n", "must hold settings"),
+        ("hello", "must hold settings"),
+        ("1: 2\n" + CONFIG, "Key must be a string"),
+        (CONFIG + "---\n" + CONFIG, "single document"),
+        (CONFIG.replace("unrolled.networks.EPGN", "os.system"), "os.system"),
+    ],
+)
+def test_what_is_no_config_is_refused_with_its_reason(tmp_path, monkeypatch, capsys, text, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert message in errors(capsys, path)
+    assert [found.name for found in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_a_config_inside_of_a_config_is_checked_too(tmp_path, capsys):
+    (tmp_path / "network.yaml").write_text(TENFOLD)
+    head, tail = CONFIG.index("network:"), CONFIG.index("operator:")
+    (tmp_path / "outer.yaml").write_text(CONFIG[:head] + f"network: {tmp_path}/network.yaml\n" + CONFIG[tail:])
+    assert "aliases (*a) are not allowed" in errors(capsys, tmp_path / "outer.yaml")
+
+
+def test_only_regular_files_are_opened(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", tmp_path, "/dev/zero"):
+        assert "not a regular file" in errors(capsys, path)
+
+
+def test_a_class_that_is_no_network_is_not_called(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stranger.py").write_text(
+        "class Stranger:\n    def __init__(self, *args, **kwargs):\n        open('canary', 'w')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "bad.yaml").write_text(CONFIG.replace("unrolled.networks.EPGN", "stranger.Stranger"))
+    assert "stranger.Stranger" in errors(capsys, "bad.yaml")
+    sys.modules.pop("stranger", None)
+    assert not (tmp_path / "canary").exists()

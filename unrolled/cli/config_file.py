@@ -1,0 +1,75 @@
+"""Config files are checked before they are followed: a few lines of YAML can ask for more than any memory."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader, set_loader
+
+LARGEST = 100_000
+"""Bytes in a config, at most."""
+
+DEEPEST = 30
+"""Lists and mappings inside each other, at most."""
+
+_load = get_loader("yaml")
+
+
+def guard_yaml() -> None:
+    """Let every YAML that is parsed, of configs and of the command line, be checked first."""
+    set_loader("yaml", load, (yaml.YAMLError,))
+
+
+def load(text: str) -> Any:
+    """Parse YAML that is not large, not deep and without aliases, by which lists of lists grow without end.
+
+    Raises
+    ------
+    yaml.YAMLError
+        which the parser of the command line turns into its message.
+    """
+    if len(text) > LARGEST:
+        raise yaml.YAMLError(f"a config must have at most {LARGEST:,} characters, got {len(text):,}")
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"lists and mappings may be nested {DEEPEST} deep\n{event.start_mark}")
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(
+                f"aliases (*{event.anchor[:100]}) are not allowed: write the value\n{event.start_mark}"
+            )
+    try:
+        return _load(text)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # the library lets others out: of thousands of digits, of an empty !!int
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
+
+
+def check_config(path: str) -> str:
+    """Return the path of a config; what does not exist is left to the parser of the command line.
+
+    Raises
+    ------
+    ValueError
+        if it is not a regular file, too large, not text, or not a mapping of settings.
+    """
+    if not os.path.lexists(path):
+        return path
+    if not os.path.isfile(path):
+        raise ValueError(f"config: {path} is not a regular file")
+    if (size := os.path.getsize(path)) > LARGEST:
+        raise ValueError(f"config: {path} must have at most {LARGEST:,} bytes, got {size:,}")
+    try:
+        settings = load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"config: {path} is not text in UTF-8: {error}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"config: {path} cannot be read: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"config: {path} must hold settings (network: …, operator: …), got {str(settings)[:100]!r}")
+    if "config" in settings:
+        raise ValueError(f"config: {path} names another config, which is not followed")
+    return path
