@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,17 @@ def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, rounds
             times[name].append(time.perf_counter() - began)
     quartiles = {name: statistics.quantiles(values, n=4) for name, values in times.items()}
     return {name: {"low": q[0], "median": q[1], "high": q[2]} for name, q in quartiles.items()}
+
+
+def peak_resident() -> int:
+    """The most memory that this process has had so far, in bytes (Linux).
+
+    Not `ru_maxrss`, which a child process inherits from the process that started it.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM")
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

@@ -25,7 +25,7 @@ class DeepinvISTA(nn.Module):
 
     def __init__(self, plain: Plain, operator: LinearOperator):
         import deepinv
-        from deepinv.optim import PGD, L2, PnP
+        from deepinv.optim import L2, PGD, PnP
 
         super().__init__()
         self.physics = deepinv.physics.LinearPhysics(A=operator, A_adjoint=operator.adjoint)

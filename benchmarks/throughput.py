@@ -9,7 +9,6 @@ Everything is timed in turn in one process; peak memory is that of a process of 
 import argparse
 import copy
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import Demand, ceilings, interleaved
+from benchmarks.machine import Demand, ceilings, interleaved, peak_resident
 from benchmarks.plain import Plain
 from unrolled import load
 from unrolled.data import RandomCrops, embedded_images
@@ -222,10 +221,9 @@ def main() -> None:
     device = torch.device(options.device)
     if options.peak_of:
         name, kind, task = options.peak_of
-        torch.ones(8, 8) @ torch.ones(8, 8)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_resident()
         one(name, kind, task, device)
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        print((peak_resident() - before) / 2**20)
         return
     if options.json is not None:
         check_writable(options.json)

@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
-from unrolled.networks import UnrolledNetwork
+from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.penalties import Penalty
 
@@ -93,7 +93,7 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
         recipe = {**recipe, "init_args": {**arguments, "matrix": tensors["operator.matrix"]}}
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
-            network = build(card["network"], UnrolledNetwork, Penalty)
+            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
             operator = build(recipe, LinearOperator)
         _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
