@@ -34,7 +34,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     folder = Path(options.folder)
     check_writable(folder / "table.txt")
-    for old in ("last.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
+    for old in ("last.pt", "previous.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
         (folder / old).unlink(missing_ok=True)
     steps = 800 if options.minutes is None and options.steps is None else options.steps
 
