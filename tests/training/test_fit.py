@@ -147,7 +147,7 @@ def test_the_average_is_the_exponential_one(tmp_path):
     loop = Loop(task, options(steps=30, learning_rate=0.1, average=0.9), tmp_path / "run", progress=False)
     expected, one_step = task.model.weight.detach().clone(), Loop._one_step
     history = []
-    loop._one_step = lambda: (one_step(loop), history.append(task.model.weight.detach().clone()))[0]
+    loop._one_step = lambda loss_of: (one_step(loop, loss_of), history.append(task.model.weight.detach().clone()))[0]
     loop.run()
     for count, weight in enumerate(history):
         decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0

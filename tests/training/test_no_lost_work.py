@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import time
@@ -19,7 +17,7 @@ from safetensors.torch import load_file
 
 import unrolled
 from tests.helpers import write_picture
-from tests.training.runs import IMAGES, Line, fit, options, pieces
+from tests.training.runs import IMAGES, Line, at_step, file_size_limit, fit, options, pieces, processes_context, tensors
 from unrolled.cli import main
 from unrolled.files import remove_temporary
 from unrolled.networks import EPGN
@@ -29,13 +27,6 @@ from unrolled.training.lock import locked
 
 KILLS = 20 if os.environ.get("UNROLLED_TEST_FULL") else 5
 STATE = ("model", "average", "optimizer")
-
-
-def tensors(tree) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else []
-    return [tensor for child in children for tensor in tensors(child)]
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -57,18 +48,6 @@ def assert_same_end(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
 
 
-def at_step(monkeypatch, step, action):
-    """Do something when the loop begins a step."""
-    one_step = Loop._one_step
-
-    def patched(self):
-        if self.step == step:
-            action()
-        one_step(self)
-
-    monkeypatch.setattr(Loop, "_one_step", patched)
-
-
 class Crash(Exception):
     """The run ends with no chance to save."""
 
@@ -82,10 +61,7 @@ def crash():
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that start in an instant: they are forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unrolled.cli.train", "torch._dynamo", "matplotlib.figure"])
-    return context
+    return processes_context()
 
 
 @pytest.fixture
@@ -244,15 +220,17 @@ def test_checkpoints_by_time_change_nothing(tmp_path, monkeypatch):
 
 
 def test_the_steps_of_a_run_by_time_are_fixed_once(tmp_path, monkeypatch):
-    training = options(steps=None, minutes=0.01, validations=1)
+    def run(resume):
+        Loop(Line(), options(steps=None, minutes=0.01, validations=1), tmp_path, progress=False).run(resume)
+
     with monkeypatch.context() as patch:
         at_step(patch, 20, crash)
         with pytest.raises(Crash):
-            fit(tmp_path / "run", training=training)
-    state = load_checkpoint(tmp_path / "run" / "last.pt")
+            run(resume=False)
+    state = load_checkpoint(tmp_path / "last.pt")
     assert state["step"] == 20
-    fit(tmp_path / "run", training=training, resume=True)
-    assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == state["steps"] > 20
+    run(resume=True)
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == state["steps"] > 20
 
 
 @pytest.mark.parametrize("harm", ["a flipped bit", "cut short", "missing"])
@@ -375,12 +353,12 @@ def poisoned(image, truth):
 def test_a_batch_of_nan_changes_nothing_but_the_count(tmp_path, monkeypatch):
     unchanged, one_step = [], Loop._one_step
 
-    def watched(self):
+    def watched(self, loss_of):
         def all_tensors():
             return tensors([self.task.model.state_dict(), self.average.state_dict(), self.optimizer.state_dict()])
 
         before, skipped, step = [tensor.clone() for tensor in all_tensors()], self.skipped, self.step
-        one_step(self)
+        one_step(self, loss_of)
         assert self.step == step + 1
         same = len(before) == len(all_tensors()) and all(map(torch.equal, before, all_tensors()))
         assert same == (self.skipped == skipped + 1)
@@ -461,17 +439,6 @@ def test_a_skipped_batch_leaves_no_trace_in_running_statistics(tmp_path):
 
 
 # ---- disks
-
-
-@contextlib.contextmanager
-def file_size_limit(size):
-    """Files cannot grow beyond a size, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", ["for nothing", "for weights but no checkpoint"])

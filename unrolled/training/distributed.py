@@ -1,6 +1,8 @@
 """Training by several processes, as torchrun starts them. Without torchrun all of this is one process that is alone."""
 
+import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,7 +49,10 @@ def joined(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of weights with one input or output channel; their numbers lie in memory alike either way.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            yield
     finally:
         dist.destroy_process_group()
 
@@ -82,7 +87,7 @@ def agreed(loss: Tensor, *wishes: bool) -> tuple[float, ...]:
     """The mean of the processes' losses, and for every wish whether any of them has it: > 0."""
     if size() == 1:
         return float(loss), *wishes
-    numbers = torch.stack([loss.detach().float() / size(), *(loss.new_tensor(wish).float() for wish in wishes)])
+    numbers = torch.stack([loss.detach().double() / size(), *(loss.new_tensor(wish).double() for wish in wishes)])
     dist.all_reduce(numbers)
     return tuple(numbers.tolist())
 
@@ -103,15 +108,24 @@ def part(batch: int) -> range | None:
     return range(rank() * own, (rank() + 1) * own)
 
 
-def loss_function(task: Task, broadcast_buffers: bool) -> Callable[[Any, int], Tensor]:
+@contextmanager
+def shared_loss(task: Task, broadcast_buffers: bool) -> Iterator[Callable[[Any, int], Tensor]]:
     """(batch, step) ↦ loss. With several processes its backward leaves the mean of their gradients on each of them.
 
     Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
-    over the weights of the first one.
+    over the weights of the first one. What is yielded must not be kept.
     """
     if size() == 1:
-        return lambda batch, step: task.loss(task.model, batch, step)
-    return DistributedDataParallel(_Loss(task), broadcast_buffers=broadcast_buffers)
+        yield lambda batch, step: task.loss(task.model, batch, step)
+        return
+    names = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
+    wrapped = [DistributedDataParallel(_Loss(task), **{name: broadcast_buffers})]
+    try:
+        yield lambda batch, step: wrapped[0](batch, step)
+    finally:
+        # If it outlived the process group it would end the group's threads while these wait for Python, for ever.
+        wrapped.clear()
 
 
 class _Loss(nn.Module):

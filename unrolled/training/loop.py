@@ -28,6 +28,7 @@ from unrolled.training.signals import stop_between_steps
 from unrolled.training.task import Task
 
 CALIBRATION_STEPS = 20
+Loss = Callable[[Any, int], Tensor]
 BUDGET = ("steps", "epochs", "minutes")
 
 
@@ -87,7 +88,6 @@ class Loop:
             if isinstance(module, nn.modules.batchnorm._NormBase)
             for buffer in module.buffers(recurse=False)
         ]
-        self.loss = distributed.loss_function(task, broadcast_buffers=bool(self.statistics))
         self.optimizer = torch.optim.Adam(self.parameters, lr=options.learning_rate)
         self.average = AveragedModel(task.model, avg_fn=self._average_weight)
         self.device = self.parameters[0].device
@@ -126,9 +126,14 @@ class Loop:
         figures: dict[str, float] = {}
         devices = [self.device] if self.device.type == "cuda" else []
         patient = distributed.size() > 1
-        with locked(self.folder), torch.random.fork_rng(devices), stop_between_steps(patient) as self.stop_wanted:
+        with (
+            locked(self.folder),
+            torch.random.fork_rng(devices),
+            stop_between_steps(patient) as self.stop_wanted,
+            distributed.shared_loss(self.task, broadcast_buffers=bool(self.statistics)) as loss_of,
+        ):
             self._start(resume)
-            for _ in self._steps():
+            for _ in self._steps(loss_of):
                 if self._validation_is_due():
                     figures = self.validate()
                 elif self.save_is_due and not self.skipped_in_a_row:  # what is kept should be from before the trouble
@@ -167,7 +172,7 @@ class Loop:
         self.checkpoints.clear()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
 
-    def _steps(self) -> Iterator[None]:
+    def _steps(self, loss_of: Loss) -> Iterator[None]:
         self.task.model.train()
         with tqdm(
             total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step"
@@ -175,7 +180,7 @@ class Loop:
             times: list[float] = []
             while self.steps is None or self.step < self.steps:
                 began = time.perf_counter()
-                self._one_step()
+                self._one_step(loss_of)
                 times.append(time.perf_counter() - began)
                 self.elapsed += times[-1]
                 if self.steps is None and len(times) == CALIBRATION_STEPS:
@@ -185,7 +190,7 @@ class Loop:
                 bar.update()
                 yield
 
-    def _one_step(self) -> None:
+    def _one_step(self, loss_of: Loss) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(self.step, self.steps)
         self._seed()
@@ -194,7 +199,7 @@ class Loop:
         before = [buffer.clone() for buffer in self.statistics]
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
         with autocast:
-            loss = self.loss(batch, self.step)
+            loss = loss_of(batch, self.step)
         loss.backward()
         clip = math.inf if self.options.clip is None else self.options.clip
         norm = float(nn.utils.clip_grad_norm_(self.parameters, clip))
