@@ -32,7 +32,7 @@ def run(code: str) -> str:
 
 
 def test_import_is_light():
-    heavy = ("torchvision", "matplotlib", "skimage", "scipy", "h5py", "jsonargparse")
+    heavy = ("torchvision", "matplotlib", "skimage", "scipy", "h5py", "jsonargparse", "pooch", "yaml")
     loaded = run(f"import sys, unrolled; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"
 
@@ -71,6 +71,8 @@ def test_a_wheel_carries_configs_weights_and_types(tmp_path):
     root = PACKAGE.parent
     wanted = {f"unrolled/{path.relative_to(root)}" for path in (root / "configs").rglob("*.yaml")}
     wanted |= {str(path.relative_to(root)) for path in PACKAGE.rglob("*.safetensors")}
+    manifests = {f"unrolled/datasets/{path.name}" for path in (root / "datasets").glob("*.yaml")}
+    assert manifests == {name for name in inside if name.startswith("unrolled/datasets/")}  # no data that lies there
     assert wanted | {"unrolled/py.typed"} <= inside
 
 

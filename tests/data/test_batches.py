@@ -1,10 +1,12 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import TensorDataset
 
 from tests.helpers import picture, write_picture
-from unrolled.data import DatasetBatches, ImageData, RandomCrops
+from unrolled.data import Batches, DatasetBatches, ImageData, Prefetch, RandomCrops
 from unrolled.data.sources import cut
 
 
@@ -16,6 +18,7 @@ class Images(TensorDataset):
 def batches():
     return {
         "crops": RandomCrops([picture(40, 50), picture(60, 45, 1)], crop=22, seed=3),
+        "prefetched": Prefetch(RandomCrops([picture(40, 50), picture(60, 45, 1)], crop=22, seed=3)),
         "dataset": DatasetBatches(Images(torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))), seed=3),
     }
 
@@ -64,6 +67,48 @@ def test_crops_are_windows_of_the_images_in_all_eight_orientations():
     assert orientations == set(range(8))
 
 
+def test_crops_are_drawn_as_ever():
+    """A run that goes on must draw what it would have drawn: this is how crops have been drawn from the first."""
+    images = [picture(40, 50), picture(60, 45, 1), picture(30, 90, 2)]
+    area = np.array([image[0].numel() for image in images], dtype=np.float64)
+    for index, crop in enumerate(RandomCrops(images, 22, seed=3).batch(5, 50)):
+        random = np.random.default_rng((3, 5, index))
+        image = images[random.choice(3, p=area / area.sum())]
+        top, left = (int(random.integers(side - 22 + 1)) for side in image.shape[-2:])
+        patch = torch.rot90(image[:, top : top + 22, left : left + 22], int(random.integers(4)), dims=(-2, -1))
+        assert torch.equal(crop, patch.flip(-1) if random.integers(2) else patch)
+
+
+class Slow(Batches):
+    """Says when a step was drawn, and in which thread; step 3 fails."""
+
+    def __init__(self):
+        self.drawn, self.threads = [threading.Event() for _ in range(5)], set()
+
+    def __len__(self):
+        return 1
+
+    def batch(self, step, size, part=None):
+        self.drawn[step].set()
+        self.threads.add(threading.get_ident())
+        if step == 3:
+            raise ValueError("a broken file")
+        return torch.full((size, 1, 2, 2), float(step))
+
+
+def test_the_next_batch_is_drawn_meanwhile_and_fails_in_its_turn():
+    slow = Slow()
+    source = Prefetch(slow)
+    for step in range(3):
+        assert (source.batch(step, 2) == step).all()
+        assert slow.drawn[step + 1].wait(timeout=60)
+    with pytest.raises(ValueError, match="a broken file"):
+        source.batch(3, 2)
+    assert (source.batch(0, 2) == 0).all()
+    assert len(slow.threads) == 1
+    assert threading.get_ident() not in slow.threads
+
+
 def test_larger_images_are_drawn_more_often():
     small, large = torch.zeros(1, 20, 20), torch.ones(1, 60, 20)
     share = RandomCrops([small, large], crop=10).batch(0, 2000).mean().item()
@@ -106,7 +151,12 @@ def test_image_data_refuses_what_cannot_work(tmp_path):
         ImageData(train=[str(tmp_path)], hold_out=1, crop=33).load(33)
     with pytest.raises(ValueError, match="smaller than the crop of 66"):
         ImageData(train=[str(tmp_path)], validation="embedded", crop=66).load(33)
-    for options, name in [({"train": []}, "train"), ({"crop": 0}, "crop"), ({"hold_out": 0}, "hold_out")]:
+    for options, name in [
+        ({"train": []}, "train"),
+        ({"crop": 0}, "crop"),
+        ({"hold_out": 0}, "hold_out"),
+        ({"cache_mib": -1}, "cache_mib"),
+    ]:
         with pytest.raises(ValueError, match=f"data: {name} must"):
             ImageData(**options)
 

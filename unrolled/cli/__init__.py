@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a network from a config",
     "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "reconstruct": "measure a photo, or take measurements, and reconstruct the picture",
+    "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "zoo": "the shipped weights and their cards",
 }
 

@@ -1,17 +1,23 @@
 """Images in, tensors out."""
 
-from unrolled.data.batches import Batches, DatasetBatches, RandomCrops
+from unrolled.data.batches import Batches, DatasetBatches, Prefetch, RandomCrops
 from unrolled.data.embedded import embedded_images
 from unrolled.data.images import list_images, read_image, read_images, to_uint8
-from unrolled.data.sources import ImageData
+from unrolled.data.prepare import prepare_images
+from unrolled.data.sources import ImageData, open_images
+from unrolled.data.stores import ImageStore
 
 __all__ = [
     "Batches",
     "DatasetBatches",
     "ImageData",
+    "ImageStore",
+    "Prefetch",
     "RandomCrops",
     "embedded_images",
     "list_images",
+    "open_images",
+    "prepare_images",
     "read_image",
     "read_images",
     "to_uint8",

@@ -2,11 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
+
+from unrolled.data.stores import ImageStore, to_float
 
 
 class Batches(ABC):
@@ -52,11 +55,12 @@ def places(size: int, part: range | None) -> range:
 class RandomCrops(Batches):
     """Square crops of images at random places, flipped and rotated at random.
 
-    Images are kept as bytes, and drawn in proportion to the number of crops that fit on them side by side.
+    Images are drawn in proportion to the number of crops that fit on them side by side.
 
     Parameters
     ----------
-    images : list of Tensor, each (channel, height, width) in [0, 1]
+    images : ImageStore, or list of Tensor, each (channel, height, width) in [0, 1]
+        tensors are kept as bytes where that loses nothing.
     crop : int
         side of the crops in pixels. A network that is to remove block artefacts needs crops of several blocks.
     seed : int
@@ -67,32 +71,62 @@ class RandomCrops(Batches):
         if there is no image, or one is smaller than the crop.
     """
 
-    def __init__(self, images: Sequence[Tensor], crop: int, seed: int = 0):
-        if not images:
+    def __init__(self, images: ImageStore | Sequence[Tensor], crop: int, seed: int = 0):
+        self.store = images if isinstance(images, ImageStore) else ImageStore(images)
+        if not self.store.images:
             raise ValueError("RandomCrops: needs at least one image")
-        for image in images:
+        for image in self.store.images:
             if min(image.shape[-2:]) < crop:
                 raise ValueError(f"RandomCrops: an image of {tuple(image.shape)} is smaller than the crop of {crop}")
-        self.images = [(image * 255).round().to(torch.uint8) for image in images]
         self.crop, self.seed = crop, seed
-        area = np.array([image.shape[-2] * image.shape[-1] for image in images], dtype=np.float64)
-        self.probability = area / area.sum()
+        area = np.array([height * width for _, height, width in (image.shape for image in self.store.images)], float)
+        self.distribution = (area / area.sum()).cumsum()
+        self.distribution /= self.distribution[-1]
         self.length = max(1, int(area.sum() / crop**2))
 
     def __len__(self) -> int:
         return self.length
 
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
-        return torch.stack([self.sample(step, index) for index in places(size, part)]).float() / 255
+        return torch.stack([to_float(self.sample(step, index)) for index in places(size, part)])
 
     def sample(self, step: int, index: int) -> Tensor:
-        """One crop, (channel, crop, crop), uint8: a function of (seed, step, index)."""
+        """One crop as it is stored, (channel, crop, crop), uint8 or float32: a function of (seed, step, index)."""
         random = np.random.default_rng((self.seed, step, index))
-        image = self.images[random.choice(len(self.images), p=self.probability)]
+        image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
         top, left = (int(random.integers(side - self.crop + 1)) for side in image.shape[-2:])
-        patch = image[:, top : top + self.crop, left : left + self.crop]
+        patch = image.read(slice(top, top + self.crop), slice(left, left + self.crop))
         patch = torch.rot90(patch, int(random.integers(4)), dims=(-2, -1))
         return patch.flip(-1) if random.integers(2) else patch
+
+
+class Prefetch(Batches):
+    """The same batches, the next one being drawn in a thread while the present one is trained on.
+
+    For images that are read from files as they are drawn. All drawing happens in that one thread.
+
+    Parameters
+    ----------
+    batches : Batches
+    """
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self.next: tuple[tuple[int, int, range | None], Future[Tensor]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        if self.next is None or self.next[0] != (step, size, part):
+            self.next = None
+            drawn = self.thread.submit(self.batches.batch, step, size, part)
+        else:
+            drawn = self.next[1]
+        batch = drawn.result()
+        self.next = (step + 1, size, part), self.thread.submit(self.batches.batch, step + 1, size, part)
+        return batch
 
 
 class DatasetBatches(Batches):

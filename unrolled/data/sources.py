@@ -1,14 +1,19 @@
-"""Where training images come from: folders or the embedded images, and which of them are held out."""
+"""Where training images come from: folders, HDF5 files or embedded images, and which of them are held out."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from unrolled.data.embedded import embedded_images
-from unrolled.data.images import read_images
+from unrolled.data.embedded import Split, embedded_images
+from unrolled.data.hdf5 import hdf5_images, list_hdf5
+from unrolled.data.images import SUFFIXES, list_images
+from unrolled.data.known import find_known
+from unrolled.data.stores import CACHE_MIB, FileImage, ImageStore, MemoryImage, StoredImage, to_float
 
 EMBEDDED = "embedded"
 VALIDATION_SIDE = 264
@@ -22,20 +27,28 @@ class ImageData:
     Parameters
     ----------
     train : list of str
-        folders of images (subfolders too); "embedded" stands for the images that ship inside scikit-image.
+        folders of images (subfolders too), HDF5 files or folders of them, names of known data sets (`unrolled data
+        list`); "embedded" stands for the images that ship inside scikit-image.
     validation : str or None
-        a folder of images to validate on, or "embedded"; by default some of the training images are held out.
+        images to validate on, given like one of train; by default some of the training images are held out.
     hold_out : int
         how many training images are held out, drawn by the seed, if validation is not given; the embedded images
         have a split of their own.
     crop : int
         side of the random training crops in pixels: several blocks, so that the network learns to remove block edges.
+    cache_mib : int
+        the most memory for decoded training images, in MiB; what does not fit is read again each time it is drawn,
+        which is slow for image files: `unrolled data prepare` turns them into HDF5, of which a crop alone is read.
+    key : str or None
+        of the images in HDF5 files of your own; not needed if there is only one data set that can be images.
     """
 
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
     validation: str | None = None
     hold_out: int = 8
     crop: int = 66
+    cache_mib: int = CACHE_MIB
+    key: str | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -44,9 +57,11 @@ class ImageData:
             raise ValueError(f"data: crop must be >= 1, got {self.crop!r}")
         if self.hold_out < 1:
             raise ValueError(f"data: hold_out must be >= 1, got {self.hold_out!r}")
+        if self.cache_mib < 0:
+            raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
 
-    def load(self, multiple: int = 1, seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
-        """Read the images.
+    def load(self, multiple: int = 1, seed: int = 0) -> tuple[ImageStore, list[Tensor]]:
+        """Open the images, and read those that fit into the cache.
 
         Parameters
         ----------
@@ -57,7 +72,7 @@ class ImageData:
 
         Returns
         -------
-        training, validation : list of Tensor, each (1, height, width) in [0, 1]
+        training, validation : ImageStore and list of Tensor, of images (1, height, width) in [0, 1]
 
         Raises
         ------
@@ -66,27 +81,76 @@ class ImageData:
         """
         if self.crop % multiple:
             raise ValueError(f"data: crop must be a multiple of {multiple} for this operator, got {self.crop}")
-        training: list[Tensor] = []
-        validation: list[Tensor] = []
-        folders = [folder for folder in self.train if folder != EMBEDDED]
-        for folder in folders:
-            training += read_images(folder)
-        if self.validation is None and folders:
+        training: list[StoredImage] = []
+        validation: list[StoredImage] = []
+        sources = [source for source in self.train if source != EMBEDDED]
+        for source in sources:
+            training += open_images(source, "train", self.key)
+        if self.validation is not None:
+            validation += open_images(self.validation, "validation", self.key)
+        elif sources:
             if self.hold_out >= len(training):
                 raise ValueError(f"data: hold_out must be below the {len(training)} images found, got {self.hold_out}")
             held = set(np.random.default_rng(seed).permutation(len(training))[: self.hold_out].tolist())
             validation = [image for index, image in enumerate(training) if index in held]
             training = [image for index, image in enumerate(training) if index not in held]
-        elif self.validation not in (None, EMBEDDED):
-            validation = read_images(self.validation)
         if EMBEDDED in self.train:
-            training += embedded_images("train").values()
-        if self.validation == EMBEDDED or not validation:
-            validation += embedded_images("validation").values()
-        return large_enough(training, self.crop), cut(validation, multiple)
+            training += open_images(EMBEDDED, "train")
+        if not validation:
+            validation += open_images(EMBEDDED, "validation")
+        store = ImageStore(large_enough(training, self.crop), self.cache_mib)
+        return store, cut((to_float(image.read()) for image in validation), multiple)
 
 
-def large_enough(images: Sequence[Tensor], crop: int) -> list[Tensor]:
+def open_images(
+    source: str | Path, split: Split = "train", key: str | None = None, color: bool = False
+) -> list[StoredImage]:
+    """The images of a source, not yet read.
+
+    Parameters
+    ----------
+    source : str or Path
+        a folder of images or of HDF5 files, an image, an HDF5 file, the name of a known data set, or "embedded".
+    split : str
+        of a known data set and of the embedded images.
+    key : str, optional
+        of the images in HDF5 files; see `hdf5_images`.
+    color : bool
+        as in `read_image`.
+
+    Returns
+    -------
+    list of StoredImage, each (1 or 3, height, width)
+
+    Raises
+    ------
+    ValueError
+        if there is no such source, or it holds no images, or both image files and HDF5 files.
+    """
+    if source == EMBEDDED:
+        return [MemoryImage(image) for image in embedded_images(split, color).values()]
+    path = Path(source)
+    known = None if path.exists() else find_known(str(source))
+    if known is not None:
+        paths, known_key = known.split_files(split)
+        return _open_files(paths, known_key if key is None else key, color)
+    if path.is_dir() and (hdf5 := list_hdf5(path)):
+        if any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
+            raise ValueError(f"images: {path} holds image files and HDF5 files; name the one or the other")
+        return hdf5_images(hdf5, key, color)
+    return _open_files(list_images(path), key, color)
+
+
+def _open_files(paths: Sequence[Path], key: str | None, color: bool) -> list[StoredImage]:
+    hdf5 = [path for path in paths if list_hdf5(path)]
+    images: list[StoredImage] = [FileImage(path, color) for path in paths if not list_hdf5(path)]
+    return images + hdf5_images(hdf5, key, color)
+
+
+Shaped = TypeVar("Shaped", Tensor, StoredImage)
+
+
+def large_enough(images: Sequence[Shaped], crop: int) -> list[Shaped]:
     """The images that a crop fits on; a warning tells how many do not, an error that none does."""
     kept = [image for image in images if min(image.shape[-2:]) >= crop]
     if not kept:
@@ -96,7 +160,7 @@ def large_enough(images: Sequence[Tensor], crop: int) -> list[Tensor]:
     return kept
 
 
-def cut(images: Sequence[Tensor], multiple: int, side: int = VALIDATION_SIDE) -> list[Tensor]:
+def cut(images: Iterable[Tensor], multiple: int, side: int = VALIDATION_SIDE) -> list[Tensor]:
     """The centres of the images, with sides that are multiples of a number and at most `side`."""
     centres = []
     for image in images:

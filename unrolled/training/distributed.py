@@ -120,7 +120,8 @@ def shared_loss(task: Task, broadcast_buffers: bool) -> Iterator[Callable[[Any, 
         return
     names = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
-    wrapped = [DistributedDataParallel(_Loss(task), **{name: broadcast_buffers})]
+    option: dict[str, Any] = {name: broadcast_buffers}
+    wrapped = [DistributedDataParallel(_Loss(task), **option)]
     try:
         yield lambda batch, step: wrapped[0](batch, step)
     finally:

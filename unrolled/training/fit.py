@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unrolled.data import Batches, DatasetBatches, ImageData, RandomCrops
+from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.sources import cut, large_enough
 from unrolled.devices import torch_device
 from unrolled.files import replacing
@@ -27,7 +27,7 @@ from unrolled.training.reconstruction import Loss, ReconstructionTask
 def fit(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | Dataset[Tensor] | Batches,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     training: TrainingOptions | None = None,
     *,
     validation: Sequence[Tensor] | None = None,
@@ -48,8 +48,8 @@ def fit(
     operator : LinearOperator
         trained too if it has parameters.
     dataset :
-        an `ImageData`, a folder of images, "embedded", a list of images (channel, height, width) in [0, 1], a data
-        set of image tensors of one size, or `Batches`.
+        an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
+        height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
     validation : list of Tensor, each (channel, height, width), optional
@@ -97,7 +97,7 @@ def fit(
             raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
         task = ReconstructionTask(network, operator, batches, cut(validation, operator.multiple), loss, place)
         if isinstance(network.start, LinearStart) and not goes_on:  # a checkpoint holds it
-            network.start.fit(list(images) if images is not None else list(batches.batch(0, 64)))
+            network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
         machine = environment()
         loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed)
         distributed.on_first(lambda: _write_environment(folder, machine))
@@ -115,23 +115,26 @@ def _goes_on(folder: Path, resume: bool) -> bool:
 
 
 def _data(
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | Dataset[Tensor] | Batches,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     multiple: int,
     crop: int,
     seed: int,
-) -> tuple[Sequence[Tensor] | None, Batches, Sequence[Tensor] | None]:
+) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
     """The training images if they are images, the batches, and held-out images if the data set has any."""
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)], crop=crop)
+    held_out: Sequence[Tensor] | None = None
     if isinstance(dataset, ImageData):
         images, held_out = dataset.load(multiple, seed)
-        return images, RandomCrops(images, dataset.crop, seed), held_out
-    if isinstance(dataset, Batches):
-        return None, dataset, None
-    if isinstance(dataset, (list, tuple)):
-        images = large_enough(dataset, crop)
-        return images, RandomCrops(images, crop, seed), None
-    return None, DatasetBatches(dataset, seed), None
+        crop = dataset.crop
+    elif isinstance(dataset, ImageStore):
+        images = dataset
+    elif isinstance(dataset, (list, tuple)):
+        images = ImageStore(large_enough(dataset, crop))
+    else:
+        return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
+    crops = RandomCrops(images, crop, seed)
+    return images, Prefetch(crops) if images.streams else crops, held_out
 
 
 def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:

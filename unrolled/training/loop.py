@@ -339,6 +339,8 @@ class Loop:
             self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"resume: {self.folder} belongs to another model or task: {error}") from error
+        if not (self.folder / "best.safetensors").exists():
+            self.best = -math.inf  # it was removed: let the next validation write it again
         self.saved_step, self.saved_at = self.step, time.monotonic()
         distributed.on_first(self._drop_later_metrics)
 

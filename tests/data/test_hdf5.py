@@ -1,0 +1,244 @@
+"""HDF5: any common layout, opened once in every process, and without a leak."""
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from unrolled.data import ImageData, ImageStore, RandomCrops, hdf5, open_images
+from unrolled.data.hdf5 import hdf5_images
+from unrolled.data.images import array_to_image
+
+GREY = np.random.default_rng(0).integers(0, 256, (5, 30, 40)).astype(np.uint8)
+COLOR = np.random.default_rng(1).integers(0, 256, (5, 30, 40, 3)).astype(np.uint8)
+
+
+def write(path, **data):
+    with h5py.File(path, "w") as file:
+        for key, value in data.items():
+            file[key] = value
+    return path
+
+
+def handles(path):
+    """How many descriptors of this process are of a file."""
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            count += os.readlink(link) == str(path)
+        except FileNotFoundError:  # the listing itself
+            continue
+    return count
+
+
+LAYOUTS = {
+    "grey": (GREY, GREY / 255),
+    "grey with a channel": (GREY[:, None], GREY / 255),
+    "grey, channel last": (GREY[..., None], GREY / 255),
+    "16 bit": (GREY.astype(np.uint16) * 257, GREY / 255),
+    "float32": ((GREY / 255).astype(np.float32), GREY / 255),
+    "float64": (GREY / 255, GREY / 255),
+    "big-endian": ((GREY / 255).astype(">f4"), GREY / 255),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_windows_of_every_layout(tmp_path, name):
+    stored, truth = LAYOUTS[name]
+    images = open_images(write(tmp_path / "a.h5", stack=stored))
+    store = ImageStore(images, cache_mib=0)
+    assert [image.shape for image in images] == [(1, 30, 40)] * 5
+    np.testing.assert_allclose(torch.stack([*store])[:, 0].numpy(), truth, atol=1e-7)
+    window = images[3].read(slice(4, 10), slice(33, 40))
+    assert torch.equal(window, images[3].read()[:, 4:10, 33:40])
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_color_and_its_luma_are_those_of_image_files(tmp_path, channels_last):
+    path = write(tmp_path / "a.h5", rgb=COLOR if channels_last else np.moveaxis(COLOR, -1, 1))
+    for color in (True, False):
+        store = ImageStore(open_images(path, color=color))
+        for image, pixels in zip(store, COLOR, strict=True):
+            assert torch.equal(image, array_to_image(pixels, color))
+    grey = ImageStore(hdf5_images([write(tmp_path / "b.h5", grey=GREY)], color=True))
+    assert torch.equal(grey[2], array_to_image(GREY[2], color=True))
+
+
+def test_the_key_chooses_among_several(tmp_path):
+    path = write(tmp_path / "a.h5", first=GREY, second=255 - GREY, labels=np.arange(5))
+    with pytest.raises(ValueError, match=r"a\.h5: give the key .* it holds first \(5, 30, 40\) uint8, labels"):
+        open_images(path)
+    assert torch.equal(open_images(path, key="/second")[1].read()[0], torch.from_numpy(255 - GREY[1]))
+    training, validation = ImageData([str(path)], crop=20, hold_out=2, key="first").load(10)
+    assert (len(training), len(validation)) == (3, 2)
+
+
+def test_a_folder_of_files_is_one_set(tmp_path):
+    write(tmp_path / "a.h5", images=GREY)
+    write(tmp_path / "b.hdf5", images=GREY[:2])
+    (tmp_path / ".half-written.h5").write_bytes(b"")
+    assert len(open_images(tmp_path)) == 7
+    (tmp_path / "c.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="image files and HDF5 files"):
+        open_images(tmp_path)
+
+
+def test_what_is_wrong_with_a_file_is_said_when_it_is_opened(tmp_path):
+    whole = write(tmp_path / "whole.h5", images=GREY)
+    (tmp_path / "short.h5").write_bytes(whole.read_bytes()[:3000])
+    (tmp_path / "text.h5").write_text("hello")
+    write(tmp_path / "flat.h5", images=GREY.ravel())
+    write(tmp_path / "deep.h5", images=GREY[:, None, None])
+    write(tmp_path / "seven.h5", images=np.zeros((5, 7, 30, 40), np.uint8))
+    write(tmp_path / "none.h5", images=GREY[:0])
+    write(tmp_path / "complex.h5", images=GREY.astype(np.complex64))
+    write(tmp_path / "empty.h5")
+    for name, message in {
+        "missing": "there is no file",
+        "short": "cut short",
+        "text": "not an HDF5 file",
+        "flat": "must be .* is \\(6000,\\)",
+        "deep": "must be .* is \\(5, 1, 1, 30, 40\\)",
+        "seven": "must be .* is \\(5, 7, 30, 40\\)",
+        "none": "none of them 0",
+        "complex": "is complex64",
+        "empty": "no data set 'images'; it holds nothing",
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name}\.h5.*{message}|{message}.*{name}\.h5"):
+            hdf5_images([tmp_path / f"{name}.h5"], key="images")
+    with pytest.raises(ValueError, match=r"whole\.h5 has no data set 'x'; it holds images \(5, 30, 40\) uint8"):
+        open_images(whole, key="x")
+
+
+def test_what_was_never_written_or_lies_elsewhere_is_refused(tmp_path):
+    whole = write(tmp_path / "whole.h5", images=GREY)
+    layout = h5py.VirtualLayout((5, 30, 40), np.uint8)
+    layout[:] = h5py.VirtualSource(whole, "images", (5, 30, 40))
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("images", (5, 30, 40), np.uint8, external=[(str(whole), 0, 6000)])
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("images", (10**9, 30, 40), np.uint8, chunks=(1, 30, 40))
+    for name, message in {
+        "virtual": "lies in other files",
+        "external": "lies in other files",
+        "huge": "claims 1,200,000,000,000 bytes of pixels, but 0 were written",
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name}\.h5: 'images' {message}"):
+            open_images(tmp_path / f"{name}.h5")
+
+
+def test_compressed_files_are_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", data=GREY, compression="gzip", chunks=(2, 30, 40))
+        file.create_dataset("blank", data=np.zeros((9, 300, 400), np.uint8), compression="gzip", compression_opts=9)
+    np.testing.assert_array_equal(open_images(tmp_path / "a.h5", key="images")[4].read()[0].numpy(), GREY[4])
+    assert not open_images(tmp_path / "a.h5", key="blank")[8].read().any()
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (7.0, r"lie in \[0, 1\]")])
+def test_bad_values_are_refused_with_file_key_and_image(tmp_path, value, message):
+    bad = (GREY / 255).astype(np.float32)
+    bad[3, 9, 9] = value
+    path = write(tmp_path / "bad.h5", images=bad)
+    with pytest.raises(ValueError, match=rf"bad\.h5: image 3 of 'images': .*{message}"):
+        ImageStore(open_images(path))
+
+
+def test_a_file_that_vanishes_is_named(tmp_path):
+    images = open_images(write(tmp_path / "a.h5", images=GREY))
+    (tmp_path / "a.h5").unlink()
+    with pytest.raises(ValueError, match=r"no file .*a\.h5"):
+        images[0].read()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # newer Pythons warn that torch has threads
+def test_every_worker_of_a_loader_opens_the_file_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", images=np.repeat(GREY, 20, axis=0))
+    log = tmp_path / "log"
+    open_file = hdf5.open_file
+
+    def noted(path):
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return open_file(path)
+
+    store = ImageStore(open_images(path), cache_mib=0)
+    monkeypatch.setattr(hdf5, "open_file", noted)
+    assert torch.equal(store[7], torch.from_numpy(GREY[0] / 255).float()[None])  # open here, before the workers start
+    loader = DataLoader(store, batch_size=10, num_workers=2, multiprocessing_context="fork")
+    drawn = torch.cat([*loader])
+    np.testing.assert_array_equal(drawn[:, 0].numpy(), np.repeat(GREY, 20, axis=0).astype(np.float32) / 255)
+    processes = log.read_text().split()
+    assert len(processes) == len(set(processes)) == 3
+    assert processes[0] == str(os.getpid())
+    assert torch.equal(store[99], drawn[99])  # the parent's handle has survived its children
+
+
+def test_files_are_opened_once_closed_again_and_never_pickled(tmp_path):
+    path = write(tmp_path / "a.h5", images=GREY)
+    store = ImageStore(open_images(path), cache_mib=0)
+    assert handles(path) == 0
+    for _ in range(3):
+        before = [*store]
+    assert handles(path) == 1
+    copy = pickle.loads(pickle.dumps(store))
+    assert handles(path) == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, copy, strict=True))
+    del store, copy
+    gc.collect()
+    assert handles(path) == 0
+
+
+def test_no_more_files_are_open_than_the_limit(tmp_path):
+    paths = [write(tmp_path / f"{index}.h5", images=GREY + index) for index in range(6)]
+    images = hdf5_images(paths)
+    images[0].files.limit = 2
+    for turn in range(2):
+        for index, image in enumerate(images):
+            assert torch.equal(image.read()[0], torch.from_numpy(GREY[index % 5] + index // 5)), turn
+            assert sum(map(handles, paths)) <= 2
+
+
+MEMORY = """
+import sys
+import h5py, numpy as np
+from unrolled.data import ImageStore, RandomCrops, open_images
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+with h5py.File(sys.argv[1], "w") as file:  # 64 MiB
+    file["images"] = np.random.default_rng(0).integers(0, 256, (256, 512, 512), dtype=np.uint8)
+RandomCrops(ImageStore(open_images(sys.argv[1])[:1]), crop=64).batch(0, 10)  # imports, buffers
+for cache in (0, 8):
+    before = resident()
+    crops = RandomCrops(ImageStore(open_images(sys.argv[1]), cache_mib=cache), crop=64)
+    for step in range(500):
+        crops.batch(step, 20)
+    print(resident() - before - cache)
+    del crops
+"""
+
+
+def test_memory_stays_flat_over_ten_thousand_crops(tmp_path):
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "large.h5")]
+    grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert len(grown) == 2
+    assert all(float(mebibytes) < 6 for mebibytes in grown), grown
+
+
+def test_crops_of_a_file_are_those_of_the_same_images_in_memory(tmp_path):
+    store = ImageStore(open_images(write(tmp_path / "a.h5", images=GREY)), cache_mib=0)
+    tensors = [torch.from_numpy(image).float()[None] / 255 for image in GREY]
+    assert torch.equal(RandomCrops(store, 16, 4).batch(9, 20), RandomCrops(tensors, 16, 4).batch(9, 20))

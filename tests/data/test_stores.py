@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from tests.helpers import picture, write_picture
+from unrolled.data import ImageStore, RandomCrops, read_image
+from unrolled.data.stores import FileImage, MemoryImage, compact, to_float
+
+KIB_40 = 200  # a side whose bytes are about 40 KiB
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index in range(40):
+        write_picture(tmp_path / f"{index:02}.png", KIB_40, KIB_40, seed=index)
+    return tmp_path
+
+
+def files(folder):
+    return [FileImage(path) for path in sorted(folder.glob("*"))]
+
+
+def in_memory(store):
+    return [image for image in store.images if isinstance(image, MemoryImage)]
+
+
+@pytest.mark.parametrize("mib", [0, 1, 64])
+def test_the_cache_keeps_to_its_budget_and_changes_no_pixel(folder, mib):
+    store = ImageStore(files(folder), cache_mib=mib)
+    held = sum(image.pixels.nbytes for image in in_memory(store))
+    assert held <= mib * 2**20
+    assert len(in_memory(store)) == {0: 0, 1: 2**20 // KIB_40**2, 64: 40}[mib]
+    assert store.streams == (mib < 64)
+    for path, image in zip(sorted(folder.glob("*")), store, strict=True):
+        assert torch.equal(image, read_image(path))
+    assert torch.equal(RandomCrops(store, 33).batch(2, 8), RandomCrops([*store], 33).batch(2, 8))
+
+
+def test_what_eight_bits_cannot_hold_is_kept_as_float_and_counted_so(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (600, 600)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep)  # 350 KiB in bytes, 1.4 MiB in floats
+    tifffile.imwrite(tmp_path / "float.tif", deep[:400, :400].astype(np.float32) / 65535)
+    store = ImageStore(files(tmp_path), cache_mib=1)
+    np.testing.assert_allclose(store[0][0].numpy(), deep / 65535, atol=1e-7)
+    np.testing.assert_array_equal(store[1][0].numpy(), deep[:400, :400].astype(np.float32) / 65535)
+    assert [isinstance(image, MemoryImage) for image in store.images] == [False, True]
+
+
+def test_bytes_are_kept_only_where_they_are_exact():
+    levels = torch.arange(256, dtype=torch.float32).view(1, 16, 16) / 255
+    assert compact(levels).dtype == torch.uint8
+    assert torch.equal(to_float(compact(levels)), levels)
+    for other in (levels + 1e-6, levels * 2, -levels, torch.full((1, 2, 2), 0.5)):
+        assert torch.equal(compact(other), other)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6])
+def test_sizes_are_those_of_the_decoded_image(tmp_path, suffix, orientation):
+    picture = Image.fromarray(np.zeros((30, 40), np.uint8))
+    exif = picture.getexif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    picture.save(tmp_path / f"a.{suffix}", exif=exif)
+    (image,) = files(tmp_path)
+    assert image.shape == image.read().shape
+    assert sorted(image.shape) == [1, 30, 40]
+
+
+def test_sizes_come_from_headers(tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png", 30, 40)
+    monkeypatch.setattr("unrolled.data.stores.read_image", None)
+    assert files(tmp_path)[0].shape == (1, 30, 40)
+
+
+def test_broken_files_are_named_when_they_are_opened_not_when_they_are_drawn(folder):
+    (folder / "07.png").write_bytes((folder / "07.png").read_bytes()[:200])
+    (folder / "zz.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"07\.png is broken"):
+        ImageStore(files(folder))
+    (folder / "07.png").unlink()
+    with pytest.raises(ValueError, match=r"zz\.png is not an image"):
+        ImageStore(files(folder), cache_mib=0)
+
+
+def test_a_file_that_changes_its_size_is_refused(folder):
+    store = ImageStore(files(folder), cache_mib=0)
+    write_picture(folder / "00.png", 50, 60)
+    with pytest.raises(ValueError, match=r"00\.png was of \(1, 200, 200\)"):
+        store[0]
+
+
+def test_a_negative_budget_is_refused():
+    with pytest.raises(ValueError, match="cache_mib must be >= 0, got -1"):
+        ImageStore([picture(20, 20)], cache_mib=-1)
+
+
+def test_a_spread_of_images_reaches_over_the_store():
+    store = ImageStore([torch.full((1, 10, 10), index / 255) for index in range(100)])
+    assert len(store.spread()) == 100
+    shown = [round(float(image[0, 0, 0] * 255)) for image in store.spread(pixels=1000)]
+    assert len(shown) == 10
+    assert shown == list(range(0, 100, 10))

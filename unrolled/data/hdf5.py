@@ -1,0 +1,239 @@
+"""Images in HDF5 files: read window by window, from files that every process opens for itself."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.data.images import array_to_image
+from unrolled.data.stores import ALL, StoredImage
+
+SUFFIXES = (".h5", ".hdf5")
+FORMAT, VERSION = "unrolled images", 1
+"""The attributes `format` and `format_version` of the files that `unrolled.data.prepare` writes."""
+
+LARGEST_COMPRESSION = 5000
+"""No image is packed better than this; what was never written would read as 0."""
+
+LAYOUTS = "(n, height, width), (n, 1 or 3, height, width) or (n, height, width, 1 or 3)"
+
+
+class OpenFiles:
+    """HDF5 files that are opened when they are first read, once in every process, the least used closed again.
+
+    Handles of HDF5 must not cross a fork, so a process that finds itself with those of another drops them; a pickled
+    copy has none.
+
+    Parameters
+    ----------
+    limit : int
+        how many files may be open at a time.
+    """
+
+    def __init__(self, limit: int = 64):
+        self.limit = limit
+        self._start()
+
+    def _start(self) -> None:
+        self._process, self._lock = os.getpid(), threading.RLock()
+        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._sets: dict[tuple[Path, str], Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["limit"])  # type: ignore[misc]
+
+    def read(self, path: Path, key: str, index: tuple[int | slice, ...]) -> np.ndarray:
+        """A part of a data set.
+
+        Raises
+        ------
+        ValueError
+            if the file or the data set is missing or cut short.
+        """
+        if self._process != os.getpid():
+            self._start()
+        with self._lock:
+            file = self._open(path)
+            try:
+                if (path, key) not in self._sets:
+                    self._sets[path, key] = file[key]
+                return np.asarray(self._sets[path, key][index])
+            except (KeyError, OSError, RuntimeError, IndexError, ValueError, TypeError) as error:
+                raise ValueError(f"HDF5: {path}: {key!r} cannot be read at {index[0]}: {error}") from error
+
+    def _open(self, path: Path) -> Any:
+        if path in self._files:
+            self._files.move_to_end(path)
+            return self._files[path]
+        while len(self._files) >= self.limit:
+            oldest, file = self._files.popitem(last=False)
+            self._sets = {place: data for place, data in self._sets.items() if place[0] != oldest}
+            file.close()
+        self._files[path] = open_file(path)
+        return self._files[path]
+
+
+def open_file(path: Path) -> Any:
+    """An `h5py.File`, open for reading.
+
+    Raises
+    ------
+    ValueError
+        if there is no such file, or it is not HDF5, or cut short.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise ValueError(f"HDF5: there is no file {path}")
+    try:
+        # Without a cache of chunks, for crops lie anywhere: what is kept is kept by the store, within its budget.
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except OSError as error:
+        raise ValueError(f"HDF5: {path} is not an HDF5 file, or is cut short: {error}") from error
+
+
+class HDF5Image(StoredImage):
+    """One image of a data set that holds many; reading a window reads no more than that from the file.
+
+    Parameters
+    ----------
+    files : OpenFiles
+    path : Path
+    key : str
+        of the data set.
+    row : int
+        of the image in the data set.
+    axes : str
+        what the other axes of the data set are: "hw", "chw" or "hwc".
+    shape : (channel, height, width)
+        of the image as it is read: 3 channels give color, 1 channel the luma.
+    """
+
+    __slots__ = ("axes", "files", "key", "path", "row", "shape")
+
+    def __init__(self, files: OpenFiles, path: Path, key: str, row: int, axes: str, shape: tuple[int, int, int]):
+        self.files, self.path, self.key, self.row, self.axes, self.shape = files, path, key, row, axes, shape
+
+    def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
+        parts = {"h": rows, "w": columns, "c": ALL}
+        pixels = self.files.read(self.path, self.key, (self.row, *(parts[axis] for axis in self.axes)))
+        if self.axes == "chw":
+            pixels = np.moveaxis(pixels, 0, -1)
+        if pixels.shape[2:] == (1,):
+            pixels = pixels[..., 0]
+        if pixels.dtype == np.uint8 and pixels.ndim == 2 and self.shape[0] == 1:
+            return torch.from_numpy(pixels).unsqueeze(0)
+        if pixels.dtype == np.uint16:
+            pixels = pixels / 65535
+        try:
+            return array_to_image(np.ascontiguousarray(pixels), color=self.shape[0] == 3)
+        except ValueError as error:
+            raise ValueError(f"HDF5: {self.path}: image {self.row} of {self.key!r}: {error}") from error
+
+
+def list_hdf5(folder: Path) -> list[Path]:
+    """The HDF5 files of a folder and its subfolders, sorted by name; of a single file, that file."""
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() in SUFFIXES else []
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = False) -> list[StoredImage]:
+    """All images of HDF5 files.
+
+    Parameters
+    ----------
+    paths : list of Path
+        files that `unrolled data prepare` wrote, or files of your own with a data set of images stacked along its first
+        axis: uint8, uint16, or floating point in [0, 1]; (n, height, width), (n, channel, height, width) or
+        (n, height, width, channel), with 1 or 3 channels.
+    key : str, optional
+        of the data set; not needed if a file holds only one of such a shape.
+    color : bool
+        red, green and blue; otherwise the luma, as in `read_image`.
+
+    Raises
+    ------
+    ValueError
+        if a file is missing, cut short, or holds no such data set; if shards of a prepared set are missing.
+    """
+    files, images = OpenFiles(), list[StoredImage]()
+    shards: dict[tuple[Path, int], set[int]] = {}
+    for path in paths:
+        with open_file(path) as file:
+            try:
+                if file.attrs.get("format") == FORMAT:
+                    keys = _prepared_keys(file, path, key)
+                    shard, count = int(file.attrs["shard"]), int(file.attrs["shards"])
+                    stem = path.stem.removesuffix(f"-{shard}-of-{count}")
+                    shards.setdefault((path.parent / stem, count), set()).add(shard)
+                else:
+                    keys = [_image_key(file, path, key)]
+                for each in keys:
+                    axes, size = _layout(file[each], path, each)
+                    shape = (3 if color else 1, *size)
+                    images += [HDF5Image(files, path, each, row, axes, shape) for row in range(len(file[each]))]
+            except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+                raise ValueError(f"HDF5: {path} is damaged: {error}") from error
+    for (of, count), found in shards.items():
+        missing = sorted(set(range(1, count + 1)) - found)
+        if missing:
+            raise ValueError(f"HDF5: of the {count} shards of {of} these are missing: {missing}")
+    return images
+
+
+def _prepared_keys(file: Any, path: Path, key: str | None) -> list[str]:
+    version = int(file.attrs.get("format_version", 0))
+    if version != VERSION:
+        raise ValueError(f"HDF5: {path} has version {version} of the format, this release reads version {VERSION}")
+    if key is not None:
+        raise ValueError(f"HDF5: {path} was prepared with all its images in one set; key must be left out, got {key!r}")
+    return [f"images/{name}" for name in file["images"]]
+
+
+def _image_key(file: Any, path: Path, key: str | None) -> str:
+    import h5py
+
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    listed = ", ".join(f"{name} {item.shape} {item.dtype}" for name, item in found.items()) or "nothing"
+    if key is not None:
+        if key.strip("/") not in found:
+            raise ValueError(f"HDF5: {path} has no data set {key!r}; it holds {listed}")
+        return key.strip("/")
+    stacks = [name for name, item in found.items() if item.ndim in (3, 4)]
+    if len(stacks) != 1:
+        raise ValueError(f"HDF5: {path}: give the key of the images, {LAYOUTS}; it holds {listed}")
+    return stacks[0]
+
+
+def _layout(data: Any, path: Path, key: str) -> tuple[str, tuple[int, int]]:
+    """Which axes a data set has, and (height, width)."""
+    shape = tuple(data.shape)
+    if data.dtype != np.uint8 and data.dtype != np.uint16 and data.dtype.kind != "f":
+        raise ValueError(f"HDF5: {path}: {key!r} must be uint8, uint16 or floating point, is {data.dtype}")
+    if data.is_virtual or data.external:
+        raise ValueError(
+            f"HDF5: {path}: {key!r} lies in other files, which would read as 0 if missing; name those files"
+        )
+    axes = "hw" if len(shape) == 3 else "chw" if shape[1:2] in ((1,), (3,)) else "hwc"
+    size = dict(zip(axes, shape[1:], strict=False))
+    if len(shape) != 1 + len(axes) or size.get("c", 1) not in (1, 3) or min(shape) < 1:
+        raise ValueError(f"HDF5: {path}: {key!r} must be {LAYOUTS}, none of them 0, is {shape}")
+    written = data.id.get_storage_size()
+    if data.nbytes > LARGEST_COMPRESSION * written:
+        raise ValueError(f"HDF5: {path}: {key!r} claims {data.nbytes:,} bytes of pixels, but {written:,} were written")
+    return axes, (size["h"], size["w"])

@@ -1,0 +1,144 @@
+"""Folders of images into HDF5 files, for training sets that do not fit into memory."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
+from unrolled.data.images import list_images, read_image
+from unrolled.data.stores import compact
+from unrolled.files import check_writable, replacing
+
+CHUNK = 256
+"""Chunks have at most this many pixels a side, so that a crop reads little more than itself."""
+
+
+def prepare_images(
+    folders: Sequence[str | Path],
+    out: str | Path,
+    *,
+    color: bool = False,
+    shards: int = 1,
+    licence: str = "",
+    force: bool = False,
+    skip_broken: bool = False,
+    progress: bool = True,
+) -> tuple[list[Path], list[str]]:
+    """Write the images of folders into one HDF5 file or several; they appear when they are complete.
+
+    In a file, the group `images` has a data set for every size and type, (n, channel, height, width), uint8 for 8-bit
+    images and float32 in [0, 1] for all others, uncompressed and chunked; the group `names` has, under the same key,
+    where each image came from. Attributes of the file: `format`, `format_version`, `color`, `licence`, `shard` and
+    `shards`.
+
+    Parameters
+    ----------
+    folders : list of str or Path
+        with subfolders; single images too.
+    out : str or Path
+        ends in .h5 or .hdf5; with several shards, `set.h5` becomes `set-1-of-4.h5` and so on.
+    color : bool
+        keep red, green and blue; otherwise the luma.
+    shards : int
+        how many files; the images are dealt to them in turn.
+    licence : str
+        is written into the files.
+    force : bool
+        replace files of the same name, and all shards of it, once the new ones are complete.
+    skip_broken : bool
+        leave out images that cannot be read.
+    progress : bool
+        whether to show a progress bar.
+
+    Returns
+    -------
+    files, skipped : list of Path, list of str
+        what was written, and what is wrong with each image that was left out.
+
+    Raises
+    ------
+    ValueError
+        for a wrong argument, an existing file, images that cannot be read (all are named), or if nothing can be read.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"prepare: out must end in {' or '.join(SUFFIXES)}, got {out}")
+    sources = [(Path(folder), path) for folder in folders for path in list_images(folder)]
+    if not 1 <= shards <= max(1, len(sources)):
+        raise ValueError(f"prepare: shards must be between 1 and the number of images, {len(sources)}, got {shards}")
+    existing = [path for path in (out, *out.parent.glob(f"{out.stem}-*-of-*{out.suffix}")) if path.exists()]
+    if existing and not force:
+        raise ValueError(f"prepare: {existing[0]} exists already; choose another name, or replace it with --force")
+    check_writable(out)
+    paths = [out if shards == 1 else shard_path(out, shard, shards) for shard in range(1, shards + 1)]
+    with ExitStack() as stack:
+        # All shards are written beside their targets and renamed together at the end.
+        temporaries = [stack.enter_context(replacing(path)) for path in paths]
+        files = [stack.enter_context(_new_file(temporary)) for temporary in temporaries]
+        for number, file in enumerate(files, 1):
+            file.attrs.update(format=FORMAT, format_version=VERSION, color=color, licence=licence)
+            file.attrs.update(shard=number, shards=shards)
+        broken = _write(sources, files, color, progress)
+        if broken and not skip_broken:
+            raise ValueError(
+                f"prepare: {len(broken)} of {len(sources)} images cannot be read (--skip-broken leaves them out):\n"
+                + "\n".join(broken)
+            )
+        if any("images" not in file for file in files):
+            raise ValueError(f"prepare: {len(sources) - len(broken)} readable images do not fill {shards} shards")
+    for path in existing:
+        if path not in paths:
+            path.unlink()
+    return paths, broken
+
+
+def shard_path(out: Path, shard: int, shards: int) -> Path:
+    """Where a shard is written; they are counted from 1."""
+    return out.with_name(f"{out.stem}-{shard}-of-{shards}{out.suffix}")
+
+
+def _new_file(path: Path) -> Any:
+    import h5py
+
+    return h5py.File(path, "w")
+
+
+def _write(sources: list[tuple[Path, Path]], files: list[Any], color: bool, progress: bool) -> list[str]:
+    """Deal the images to the files; what is wrong with those that cannot be read."""
+    broken: list[str] = []
+    written = 0
+    for folder, path in tqdm(sources, desc="preparing", unit="image", disable=not progress, dynamic_ncols=True):
+        try:
+            pixels = compact(read_image(path, color)).numpy()
+        except ValueError as error:
+            broken.append(str(error))
+            continue
+        name = path.name if path == folder else str(Path(folder.resolve().name) / path.relative_to(folder))
+        _append(files[written % len(files)], pixels, name)
+        written += 1
+    return broken
+
+
+def _append(file: Any, pixels: np.ndarray, name: str) -> None:
+    import h5py
+
+    key = "x".join(map(str, (pixels.dtype, *pixels.shape)))
+    if f"images/{key}" not in file:
+        # Chunks of equal size that cover the image: nothing is stored but its pixels.
+        sides = [-(-side // -(-side // CHUNK)) for side in pixels.shape[1:]]
+        file.create_dataset(
+            f"images/{key}",
+            (0, *pixels.shape),
+            pixels.dtype,
+            maxshape=(None, *pixels.shape),
+            chunks=(1, len(pixels), *sides),
+        )
+        file.create_dataset(f"names/{key}", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(64,))
+    for group, value in (("images", pixels), ("names", name)):
+        data = file[f"{group}/{key}"]
+        data.resize(len(data) + 1, axis=0)
+        data[-1] = value
