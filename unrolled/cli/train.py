@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from unrolled.data import ImageData
 from unrolled.devices import torch_device
-from unrolled.files import check_writable, replacing
+from unrolled.files import replacing
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
@@ -52,7 +52,6 @@ def run(argv: list[str]) -> int:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     made = train_parser.instantiate(config)
-    check_writable(folder / "config.yaml")
     with distributed.joined(torch_device(distributed.own_device(config.device))), locked(folder):
         say = _say if distributed.rank() == 0 else _say_nothing
         distributed.on_first(lambda: _save_config(train_parser, config, folder))
