@@ -1,6 +1,7 @@
 """Whatever happens to a run, what it has learned is kept, and resumed it ends as if nothing had happened."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -137,6 +138,15 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_gone(processes
     with locked(folder):
         pass
     assert not (folder / "run.lock").exists()
+
+
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("unrolled.training.lock._lock", refuse)
+    with pytest.warns(UserWarning, match="without locks"), locked(tmp_path):
+        assert (tmp_path / "run.lock").read_text().startswith(f"process {os.getpid()} on ")
 
 
 # ---- stops

@@ -1,10 +1,12 @@
 """One run a folder: a lock that the system frees when its process ends, however it ends."""
 
+import errno
 import os
 import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ else:
     import fcntl
 
 NAME = "run.lock"
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _held: dict[Path, int] = {}
 
 
@@ -65,6 +68,10 @@ def _open_locked(path: Path) -> IO[str]:
             holder = file.read().strip() or "just started"
             file.close()
             raise ValueError(f"folder: {path.parent} is in use by another run ({holder})") from error
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            warnings.warn(f"{path.parent} is on a file system without locks: start only one run in it", stacklevel=2)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
