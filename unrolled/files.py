@@ -3,13 +3,17 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+TEMPORARY = ".partial-"
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary file beside the target, renamed to it when the block ends well and removed when it does not.
+
+    The file is on the disk before it is renamed, so that a power failure leaves the old file or the new one.
 
     Raises
     ------
@@ -21,7 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}") from error
@@ -32,11 +36,36 @@ def replacing(path: str | Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
+        reach_the_disk(temporary)
         temporary.replace(path)
+        reach_the_disk(path.parent)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reach_the_disk(path: Path) -> None:
+    """Wait until what was written to a file, or renamed in a folder, would survive a power failure."""
+    if path.is_dir():
+        with suppress(OSError):  # not every system or file system can do it for folders
+            _synchronise(path, os.O_RDONLY)
+    else:
+        _synchronise(path, os.O_RDWR)
+
+
+def _synchronise(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left of files they were writing. Only for a folder that nobody else writes to."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path) -> None:

@@ -5,39 +5,21 @@ import torch
 from torch.utils.data import TensorDataset
 
 import unrolled
-from tests.helpers import picture, write_picture
+from tests.helpers import write_picture
+from tests.training.runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.metrics import psnr
-from unrolled.networks import EPGN, ISTANetPlus
+from unrolled.networks import ISTANetPlus
 from unrolled.operators import BlockCompressedSensing
-from unrolled.training import Loop, Task, TrainingError
+from unrolled.training import Loop
 from unrolled.training.checkpoint import load_checkpoint
-
-
-def options(**changes):
-    return TrainingOptions(**{"steps": 12, "batch": 2, "warmup": 2, "validations": 3, "average": 0.5, **changes})
-
-
-def pieces(seed=0):
-    torch.manual_seed(seed)
-    return EPGN(1, 4), BlockCompressedSensing(ratio=0.25, block=11)
-
-
-IMAGES = [picture(60, 70, seed) for seed in range(4)]
-HELD_OUT = [picture(40, 50, 9)]
-
-
-def fit(folder, dataset=IMAGES, network=None, operator=None, training=None, **more):
-    made = pieces()
-    network, operator = network or made[0], operator or made[1]
-    more = {"validation": HELD_OUT, "crop": 22, "progress": False, "folder": folder, **more}
-    return network, operator, unrolled.fit(network, operator, dataset, training or options(), **more)
 
 
 def test_a_run_leaves_everything_in_its_folder(tmp_path):
     network, operator, figures = fit(tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"metrics.jsonl", "last.pt", "best.safetensors", "curve.png", "environment.json"}
+    checkpoints = {"last.pt", "previous.pt"}
+    assert names == {"metrics.jsonl", "best.safetensors", "curve.png", "environment.json"} | checkpoints
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 8, 12]
     assert lines[-1]["psnr"] == figures["psnr"]
@@ -61,70 +43,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
-class Interrupted(Exception):
-    pass
-
-
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    straight, _, _ = fit(tmp_path / "straight")
-    one_step = Loop._one_step
-
-    def stop(self):
-        if self.step == 10:
-            raise KeyboardInterrupt
-        return one_step(self)
-
-    monkeypatch.setattr(Loop, "_one_step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "stopped")
-    monkeypatch.setattr(Loop, "_one_step", one_step)
-    assert load_checkpoint(tmp_path / "stopped" / "last.pt")["step"] == 10
-    resumed, _, _ = fit(tmp_path / "stopped", resume=True)
-    for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    metrics = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("straight", "stopped")]
-    steps, again = ([json.loads(line)["step"] for line in lines] for lines in metrics)
-    assert steps == again
-
-
 def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
     _, _, figures = fit(tmp_path / "run")
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert fit(tmp_path / "run", resume=True)[2]["psnr"] == pytest.approx(figures["psnr"], abs=1e-6)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
-
-
-def test_nan_stops_and_the_last_good_checkpoint_stays(tmp_path):
-    calls = []
-
-    def loss(image, truth):
-        calls.append(1)
-        return (image - truth).square().mean() * (float("nan") if len(calls) > 6 else 1)
-
-    with pytest.raises(TrainingError, match=r"loss became nan at step 6; .* keeps the last good checkpoint"):
-        fit(tmp_path / "run", loss=loss)
-    state = load_checkpoint(tmp_path / "run" / "last.pt")
-    assert state["step"] == 4
-    assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
-    unrolled.load(tmp_path / "run" / "best.safetensors")
-
-
-def test_a_gradient_of_nan_stops_before_it_reaches_the_weights(tmp_path):
-    calls = []
-
-    class Poisoned(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            calls.append(1)
-            return gradient * (float("nan") if len(calls) == 4 else 1)  # in the step before a validation
-
-    with pytest.raises(TrainingError, match="norm of the gradient became nan at step 3"):
-        fit(tmp_path / "run", loss=lambda image, truth: (Poisoned.apply(image) - truth).square().mean())
-    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_own_losses_and_own_data_sets_fit_in(tmp_path):
@@ -170,36 +93,13 @@ def test_epochs_count_the_data(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == round(1.5 * crops / 2)
 
 
-def test_folders_in_use_not_writable_or_without_checkpoint_are_refused(tmp_path):
+def test_folders_that_hold_a_run_or_cannot_be_written_are_refused(tmp_path):
     fit(tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run"):
         fit(tmp_path / "run")
-    with pytest.raises(ValueError, match="no checkpoint"):
-        fit(tmp_path / "empty", resume=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot write"):
         fit(tmp_path / "file" / "run")
-    (tmp_path / "run" / "last.pt").write_bytes((tmp_path / "run" / "last.pt").read_bytes()[:1000])
-    with pytest.raises(ValueError, match="damaged"):
-        fit(tmp_path / "run", resume=True)
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    fit(tmp_path / "run")
-    with pytest.raises(ValueError, match="belongs to another model"):
-        fit(tmp_path / "run", network=EPGN(2, 4), resume=True)
-
-
-def test_a_checkpoint_that_holds_code_is_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return print, ("executed",)
-
-    folder = tmp_path / "run"
-    folder.mkdir()
-    torch.save({"step": 1, "code": Evil()}, folder / "last.pt")
-    with pytest.raises(ValueError, match="damaged or not a checkpoint"):
-        fit(folder, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +114,8 @@ def test_a_checkpoint_that_holds_code_is_not_run(tmp_path):
         ({"warmup": -1}, "warmup must be"),
         ({"average": 1.0}, r"average must be in \[0, 1\)"),
         ({"validations": 0}, "validations must be"),
+        ({"checkpoint_minutes": 0.0}, "checkpoint_minutes must be"),
+        ({"nan_limit": 0}, "nan_limit must be"),
     ],
 )
 def test_bad_options_are_refused_by_name(changes, message):
@@ -235,27 +137,6 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[100] == pytest.approx(0.1)
 
 
-class Line(Task):
-    """Another task: fit a line. The loop must not know of images."""
-
-    epoch, score = 8, "fit"
-
-    def __init__(self):
-        self.model = torch.nn.Linear(1, 1)
-
-    def batch(self, step, size):
-        return torch.randn(size, 1, generator=torch.Generator().manual_seed(step))
-
-    def loss(self, model, batch, step):
-        return (model(batch) - (3 * batch + 1)).square().mean()
-
-    def validate(self, model):
-        return {"fit": -(model.weight - 3).abs().max().item()}
-
-    def save(self, model, path, card):
-        torch.save(model.state_dict(), path)
-
-
 def test_the_loop_trains_any_task(tmp_path):
     figures = Loop(Line(), options(steps=200, learning_rate=0.1, batch=8), tmp_path / "run", progress=False).run()
     assert figures["fit"] > -0.2
@@ -266,7 +147,7 @@ def test_the_average_is_the_exponential_one(tmp_path):
     loop = Loop(task, options(steps=30, learning_rate=0.1, average=0.9), tmp_path / "run", progress=False)
     expected, one_step = task.model.weight.detach().clone(), Loop._one_step
     history = []
-    loop._one_step = lambda: (one_step(loop), history.append(task.model.weight.detach().clone()))[0]
+    loop._one_step = lambda loss_of: (one_step(loop, loss_of), history.append(task.model.weight.detach().clone()))[0]
     loop.run()
     for count, weight in enumerate(history):
         decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0

@@ -20,6 +20,7 @@ from unrolled.priors import SparsePrior
 from unrolled.reconstruct import iterates, pad, reconstruct
 from unrolled.solvers import proximal_gradient
 from unrolled.training import TrainingOptions, fit
+from unrolled.training.lock import locked
 from unrolled.transforms import DCT
 
 SHIPPED = "epgn-cs25"
@@ -34,8 +35,9 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     folder = Path(options.folder)
     check_writable(folder / "table.txt")
-    for old in ("last.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
-        (folder / old).unlink(missing_ok=True)
+    with locked(folder):
+        for old in ("last.pt", "previous.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
+            (folder / old).unlink(missing_ok=True)
     steps = 800 if options.minutes is None and options.steps is None else options.steps
 
     torch.manual_seed(0)

@@ -1,20 +1,26 @@
 """unrolled train --config configs/cs/epgn_25.yaml"""
 
+import os
 import re
+import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from unrolled.cli.config_file import check_config, guard_yaml
 from unrolled.data import ImageData
-from unrolled.files import check_writable, replacing
+from unrolled.devices import torch_device
+from unrolled.files import replacing
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
-from unrolled.training import TrainingOptions, fit
+from unrolled.training import TrainingOptions, distributed, fit
+from unrolled.training.checkpoint import Checkpoints
+from unrolled.training.lock import locked
 
 
 def parser() -> ArgumentParser:
@@ -35,7 +41,7 @@ def parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, crops and held-out images")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; by default all cores")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, if any")
     return parser
 
 
@@ -52,28 +58,43 @@ def run(argv: list[str]) -> int:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     made = train_parser.instantiate(config)
-    check_writable(folder / "config.yaml")
-    if not config.resume and not (folder / "last.pt").exists():
-        _save_config(train_parser, config, folder)
-    print(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {folder}")
-    try:
-        figures = fit(
-            made.network,
-            made.operator,
-            made.data,
-            made.training,
-            folder=folder,
-            seed=config.seed,
-            device=config.device,
-            resume=config.resume,
-            card={"config": _public(train_parser, config)},
-        )
-    except KeyboardInterrupt:
-        print(f"\nstopped; go on with: unrolled train --config {folder / 'config.yaml'} --resume", file=sys.stderr)
-        return 130
-    print(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
-    print(f"weights: {folder / 'best.safetensors'}; curve: {folder / 'curve.png'}")
+    with distributed.joined(torch_device(distributed.own_device(config.device))), locked(folder):
+        say = _say if distributed.rank() == 0 else _say_nothing
+        distributed.on_first(lambda: _save_config(train_parser, config, folder))
+        say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {folder}")
+        try:
+            figures = fit(
+                made.network,
+                made.operator,
+                made.data,
+                made.training,
+                folder=folder,
+                seed=config.seed,
+                device=config.device,
+                resume=config.resume,
+                card={"config": _public(train_parser, config)},
+            )
+        except KeyboardInterrupt as stop:
+            say(f"\nstopped; go on with: {_resume_command(folder)}", file=sys.stderr)
+            return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+        say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
+        say(f"weights: {folder / 'best.safetensors'}; curve: {folder / 'curve.png'}")
     return 0
+
+
+def _say(text: str, file: TextIO | None = None) -> None:
+    print(text, file=file, flush=True)
+
+
+def _say_nothing(text: str, file: TextIO | None = None) -> None:
+    pass
+
+
+def _resume_command(folder: Path) -> str:
+    options = f"--config {folder / 'config.yaml'} --resume"
+    if distributed.size() == 1:
+        return f"unrolled train {options}"
+    return f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', distributed.size())} train.py {options}"
 
 
 def _with_shipped_config(argv: list[str]) -> list[str]:
@@ -97,8 +118,10 @@ def _find_config(name: str) -> str:
 
 
 def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) -> None:
-    with replacing(folder / "config.yaml") as temporary:
-        temporary.write_text(_dump(train_parser, config))
+    """Write the config of a run that starts; one that goes on keeps the config it was started with."""
+    if not Checkpoints(folder).exist():
+        with replacing(folder / "config.yaml") as temporary:
+            temporary.write_text(_dump(train_parser, config))
 
 
 def _public(train_parser: ArgumentParser, config: Namespace) -> str:

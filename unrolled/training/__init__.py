@@ -1,7 +1,8 @@
 """Training: the loop, and what is trained."""
 
 from unrolled.training.fit import fit
-from unrolled.training.loop import Loop, TrainingError, TrainingOptions
+from unrolled.training.loop import Loop, TrainingError
+from unrolled.training.options import TrainingOptions
 from unrolled.training.reconstruction import ReconstructionTask
 from unrolled.training.task import Task
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from unrolled.training import distributed
+
 PACKAGES = ("torch", "numpy", "scikit-image", "safetensors", "jsonargparse", "unrolled")
 
 
@@ -17,6 +19,7 @@ def environment() -> dict[str, str | None]:
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": str(torch.get_num_threads()),
+        "processes": str(distributed.size()),
         "revision": revision(),
     }
 

@@ -15,8 +15,12 @@ from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import LinearStart, UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.training import distributed
+from unrolled.training.checkpoint import Checkpoints, to_resume
 from unrolled.training.environment import environment
-from unrolled.training.loop import Loop, TrainingOptions
+from unrolled.training.lock import locked
+from unrolled.training.loop import Loop
+from unrolled.training.options import TrainingOptions
 from unrolled.training.reconstruction import Loss, ReconstructionTask
 
 
@@ -55,13 +59,13 @@ def fit(
     loss : callable (reconstruction, truth) → scalar, optional
         your own loss.
     folder : str or Path
-        of the run: metrics, checkpoint, weights, curve. A folder that already holds a run is refused unless resumed.
+        of the run: metrics, checkpoints, weights, curve. A folder that already holds a run is refused unless resumed.
     seed : int
         of crops and held-out images.
     device : str
         "auto" takes the GPU if there is one.
     resume : bool
-        go on from the folder's last checkpoint.
+        go on from the folder's last checkpoint; if it holds none yet, start, with a warning.
     progress : bool
     card : dict, optional
         facts to save with the weights.
@@ -74,46 +78,68 @@ def fit(
     Raises
     ------
     ValueError
-        for a wrong argument or a folder that is in use; TrainingError if the loss becomes NaN.
+        for a wrong argument or a folder that is in use; TrainingError if the loss stays NaN or a checkpoint cannot be
+        written.
+    KeyboardInterrupt
+        on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written.
+
+    Notes
+    -----
+    Started by torchrun, several processes train together: each draws an equal part of every batch.
     """
     training = TrainingOptions(minutes=5) if training is None else training
-    folder = Path(folder)
-    if not resume and (folder / "last.pt").exists():
+    folder, place = Path(folder), torch_device(distributed.own_device(device))
+    with distributed.joined(place), locked(folder):
+        goes_on = distributed.on_first(lambda: _goes_on(folder, resume))
+        images, batches, held_out = _data(dataset, operator.multiple, crop, seed)
+        validation = held_out if validation is None else validation
+        if validation is None:
+            raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
+        task = ReconstructionTask(network, operator, batches, cut(validation, operator.multiple), loss, place)
+        if isinstance(network.start, LinearStart) and not goes_on:  # a checkpoint holds it
+            network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
+        machine = environment()
+        loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed)
+        distributed.on_first(lambda: _write_environment(folder, machine))
+        figures = loop.run(goes_on)
+        task.model.load_state_dict(loop.model.state_dict())
+        task.model.eval()
+        distributed.on_first(lambda: draw_curve(folder))
+    return figures
+
+
+def _goes_on(folder: Path, resume: bool) -> bool:
+    if not resume and Checkpoints(folder).exist():
         raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
+    return to_resume(folder, resume)
+
+
+def _data(
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
+    multiple: int,
+    crop: int,
+    seed: int,
+) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
+    """The training images if they are images, the batches, and held-out images if the data set has any."""
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)], crop=crop)
-    images: ImageStore | None = None
-    batches: Batches
+    held_out: Sequence[Tensor] | None = None
     if isinstance(dataset, ImageData):
-        images, held_out = dataset.load(operator.multiple, seed)
-        validation, crop = held_out if validation is None else validation, dataset.crop
+        images, held_out = dataset.load(multiple, seed)
+        crop = dataset.crop
     elif isinstance(dataset, ImageStore):
         images = dataset
     elif isinstance(dataset, (list, tuple)):
         images = ImageStore(large_enough(dataset, crop))
-    elif isinstance(dataset, Batches):
-        batches = dataset
     else:
-        batches = DatasetBatches(dataset, seed)
-    if images is not None:
-        batches = RandomCrops(images, crop, seed)
-        batches = Prefetch(batches) if images.streams else batches
-    if validation is None:
-        raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
-    task = ReconstructionTask(
-        network, operator, batches, cut(validation, operator.multiple), loss, torch_device(device)
-    )
-    if isinstance(network.start, LinearStart) and not resume:  # a checkpoint holds it
-        network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
-    machine = environment()
-    loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress)
+        return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
+    crops = RandomCrops(images, crop, seed)
+    return images, Prefetch(crops) if images.streams else crops, held_out
+
+
+def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:
     with replacing(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(machine, indent=2) + "\n")
-    figures = loop.run(resume)
-    task.model.load_state_dict(loop.model.state_dict())
-    task.model.eval()
-    draw_curve(folder)
-    return figures
 
 
 def draw_curve(folder: Path) -> None:

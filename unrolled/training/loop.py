@@ -2,102 +2,48 @@
 
 import json
 import math
+import os
+import shutil
 import signal
-import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from unrolled.files import check_writable, replacing
-from unrolled.training.checkpoint import load_checkpoint, save_checkpoint
+from unrolled.files import check_writable, remove_temporary, replacing
+from unrolled.training import distributed
+from unrolled.training.checkpoint import Checkpoints, to_resume
+from unrolled.training.lock import locked
+from unrolled.training.options import TrainingOptions
+from unrolled.training.signals import stop_between_steps
 from unrolled.training.task import Task
 
 CALIBRATION_STEPS = 20
+Loss = Callable[[Any, int], Tensor]
+BUDGET = ("steps", "epochs", "minutes")
 
 
 class TrainingError(ValueError):
     """Training cannot go on; what was reached is kept."""
 
 
-@dataclass
-class TrainingOptions:
-    """How to train.
-
-    Parameters
-    ----------
-    steps, epochs, minutes :
-        the budget: give exactly one. Minutes are turned into steps after the first steps were timed; from then on the
-        number of steps is fixed, and a resumed run keeps it.
-    batch : int
-        samples per step.
-    learning_rate : float
-        of Adam, at its highest.
-    warmup : int
-        steps over which the learning rate rises linearly.
-    final_rate : float
-        the part of the learning rate that the cosine ends with.
-    clip : float or None
-        gradients are scaled down to this norm.
-    average : float
-        decay of the exponential moving average of the weights, which is what is validated and saved; 0 turns it off.
-    bfloat16 : bool
-        run the learned part in bfloat16; operators, weights and optimiser stay float32.
-    validations : int
-        how many times to validate and to write a checkpoint, evenly spaced.
-    """
-
-    steps: int | None = None
-    epochs: float | None = None
-    minutes: float | None = None
-    batch: int = 16
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    final_rate: float = 0.01
-    clip: float | None = 1.0
-    average: float = 0.999
-    bfloat16: bool = False
-    validations: int = 20
-
-    def __post_init__(self) -> None:
-        budget = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
-        given = {name: value for name, value in budget.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError(f"training: give exactly one of steps, epochs and minutes, got {given or 'none'}")
-        positive = {**given, "batch": self.batch, "learning_rate": self.learning_rate, "validations": self.validations}
-        if self.clip is not None:
-            positive["clip"] = self.clip
-        for name, value in positive.items():
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"training: {name} must be a finite number > 0, got {value!r}")
-        if self.warmup < 0:
-            raise ValueError(f"training: warmup must be >= 0, got {self.warmup!r}")
-        for name, value in {"final_rate": self.final_rate, "average": self.average}.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"training: {name} must be in [0, 1), got {value!r}")
-
-    def rate(self, step: int, steps: int | None) -> float:
-        """The learning rate of a step: linear warm-up, then a cosine. Before steps is known only the warm-up."""
-        if step < self.warmup or steps is None:
-            return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
-        progress = (step - self.warmup) / max(1, steps - self.warmup)
-        low = self.learning_rate * self.final_rate
-        return low + (self.learning_rate - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-
-
 class Loop:
     """One training run in one folder.
 
-    The folder gets `metrics.jsonl` (a line per validation), `last.pt` (to resume from), `best.safetensors` (weights
-    with the best validation score, ready for use) and `curve.png`.
+    The folder gets `metrics.jsonl` (a line per validation), `last.pt` and `previous.pt` (to resume from), and
+    `best.safetensors` (weights with the best validation score, ready for use).
+
+    A run that was killed at any moment and resumed ends like one that was not: with the same weights, bit for bit, on
+    a CPU. What happens in a step depends on the last checkpoint, the seed and the number of the step, nothing else.
 
     Parameters
     ----------
@@ -108,6 +54,8 @@ class Loop:
         facts that are saved with the weights.
     progress : bool
         whether to show a progress bar.
+    seed : int
+        of torch's random numbers in every step.
     """
 
     def __init__(
@@ -117,14 +65,29 @@ class Loop:
         folder: Path,
         card: dict[str, Any] | None = None,
         progress: bool = True,
+        seed: int = 0,
     ):
-        self.task, self.options, self.folder, self.card, self.progress = task, options, folder, card or {}, progress
-        self.step, self.best, self.elapsed = 0, -math.inf, 0.0
+        self.task, self.options, self.folder, self.card, self.seed = task, options, folder, card or {}, seed
+        self.progress = progress and distributed.rank() == 0
+        self.checkpoints = Checkpoints(folder)
+        self.step, self.best, self.elapsed, self.smooth_loss = 0, -math.inf, 0.0, math.nan
+        self.skipped, self.skipped_in_a_row = 0, 0
+        self.saved_step, self.saved_at = 0, -math.inf
+        self.stop_wanted: Callable[[], int] = lambda: 0
+        self.stop, self.save_is_due = False, False
         self.steps = options.steps
         self.shown: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
         if options.epochs is not None:
             self.steps = max(1, round(options.epochs * task.epoch / options.batch))
+        self.part = distributed.part(options.batch)
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+        self.statistics = [
+            buffer
+            for module in task.model.modules()
+            if isinstance(module, nn.modules.batchnorm._NormBase)
+            for buffer in module.buffers(recurse=False)
+        ]
         self.optimizer = torch.optim.Adam(self.parameters, lr=options.learning_rate)
         self.average = AveragedModel(task.model, avg_fn=self._average_weight)
         self.device = self.parameters[0].device
@@ -147,76 +110,133 @@ class Loop:
         Parameters
         ----------
         resume : bool
-            go on from the folder's last checkpoint.
+            go on from the folder's last checkpoint; if it holds none yet, start, with a warning.
 
         Raises
         ------
         ValueError
-            if the folder cannot be written or there is nothing to resume.
+            if the folder cannot be written, has too little room or is in use by another run, or if its checkpoints
+            are damaged or of another run.
         TrainingError
-            if the loss becomes NaN or infinite; the last good checkpoint stays.
+            if too many batches in a row give a loss or gradient that is not finite, or a checkpoint cannot be written;
+            the last good checkpoint stays.
         KeyboardInterrupt
-            on Ctrl-C, after a checkpoint was written.
+            on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written; its argument is the signal's number.
         """
-        check_writable(self.folder / "last.pt")
-        if resume:
+        figures: dict[str, float] = {}
+        devices = [self.device] if self.device.type == "cuda" else []
+        patient = distributed.size() > 1
+        with (
+            locked(self.folder),
+            torch.random.fork_rng(devices),
+            stop_between_steps(patient) as self.stop_wanted,
+            distributed.shared_loss(self.task, broadcast_buffers=bool(self.statistics)) as loss_of,
+        ):
+            self._start(resume)
+            for _ in self._steps(loss_of):
+                if self._validation_is_due():
+                    figures = self.validate()
+                elif self.save_is_due and not self.skipped_in_a_row:  # what is kept should be from before the trouble
+                    self.save()
+                if self.stop and self.step != self.steps:
+                    self.save()
+                    raise KeyboardInterrupt(self.stop_wanted() or signal.SIGTERM)
+            return figures or self.task.validate(self.model.eval())
+
+    def _start(self, resume: bool) -> None:
+        distributed.on_first(self._check_folder)
+        self._seed()
+        self.facts = {"seed": self.seed, "batch": self.options.batch, **self.task.facts()}
+        if distributed.on_first(lambda: to_resume(self.folder, resume)):
             self.load()
         else:
-            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-        figures: dict[str, float] = {}
-        try:
-            with interrupt_between_steps() as interrupted:
-                for loss in self._steps():
-                    if self._validation_is_due():
-                        figures = self.validate(loss)
-                    if interrupted():
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        return figures or self.task.validate(self.model.eval())
+            distributed.on_first(self._clear)
+            self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
 
-    def _steps(self) -> Iterator[float]:
+    def _check_folder(self) -> None:
+        """Everything that would otherwise be noticed only when the first results are to be written."""
+        check_writable(self.folder / "last.pt")
+        remove_temporary(self.folder)
+        tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
+        size = sum(
+            tensor.nbytes for tensor in (*tensors, *self.parameters, *self.parameters)
+        )  # Adam keeps two a weight
+        needed = 3 * size - self.checkpoints.size()  # two that stay, and one that is being written
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise ValueError(
+                f"folder: {self.folder} has {free / 1e6:.1f} MB free, and the checkpoints need {needed / 1e6:.1f} MB"
+            )
+
+    def _clear(self) -> None:
+        self.checkpoints.clear()
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+
+    def _steps(self, loss_of: Loss) -> Iterator[None]:
         self.task.model.train()
         with tqdm(
             total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step"
         ) as bar:
-            smooth, times = math.nan, []
+            times: list[float] = []
             while self.steps is None or self.step < self.steps:
                 began = time.perf_counter()
-                loss = self._one_step()
+                self._one_step(loss_of)
                 times.append(time.perf_counter() - began)
                 self.elapsed += times[-1]
                 if self.steps is None and len(times) == CALIBRATION_STEPS:
                     self._calibrate(times)
                     bar.total = self.steps
-                smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
-                bar.set_postfix({"loss": f"{smooth:.2e}", **self.shown}, refresh=False)
+                bar.set_postfix({"loss": f"{self.smooth_loss:.2e}", **self.shown}, refresh=False)
                 bar.update()
-                yield smooth
+                yield
 
-    def _one_step(self) -> float:
+    def _one_step(self, loss_of: Loss) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(self.step, self.steps)
-        batch = self.task.batch(self.step, self.options.batch)
+        self._seed()
+        part = {} if self.part is None else {"part": self.part}
+        batch = self.task.batch(self.step, self.options.batch, **part)
+        before = [buffer.clone() for buffer in self.statistics]
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
         with autocast:
-            loss = self.task.loss(self.task.model, batch, self.step)
+            loss = loss_of(batch, self.step)
         loss.backward()
         clip = math.inf if self.options.clip is None else self.options.clip
-        norm = nn.utils.clip_grad_norm_(self.parameters, clip)
-        value = float(loss.detach())
-        for name, number in {"loss": value, "norm of the gradient": float(norm)}.items():
-            if not math.isfinite(number):
-                raise TrainingError(
-                    f"training: the {name} became {number} at step {self.step}; {self.folder} keeps the last good "
-                    "checkpoint. A smaller learning_rate or clip may help"
-                )
-        self.optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip))
+        value, stop, save = distributed.agreed(loss.detach(), self.stop_wanted() != 0, self._checkpoint_is_old())
+        self.stop, self.save_is_due = stop > 0, save > 0
+        if math.isfinite(value) and math.isfinite(norm):
+            self.optimizer.step()
+            self.average.update_parameters(self.task.model)
+            self.skipped_in_a_row = 0
+            self.smooth_loss = value if math.isnan(self.smooth_loss) else 0.98 * self.smooth_loss + 0.02 * value
+        else:
+            for buffer, old in zip(self.statistics, before, strict=True):
+                buffer.copy_(old)
+            self._skip(value, norm)
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update_parameters(self.task.model)
         self.step += 1
-        return value
+
+    def _seed(self) -> None:
+        """Random numbers of a step are a function of (seed, step, process), whatever came before."""
+        words = np.random.SeedSequence((self.seed, self.step, distributed.rank())).generate_state(1, np.uint64)
+        torch.manual_seed(int(words[0]))
+
+    def _skip(self, loss: float, norm: float) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self.shown["skipped"] = str(self.skipped)
+        if self.skipped_in_a_row >= self.options.nan_limit:
+            named = f"loss became {loss}" if not math.isfinite(loss) else f"norm of the gradient became {norm}"
+            raise TrainingError(
+                f"training: the {named} at step {self.step}, and {self.skipped_in_a_row} batches in a row were skipped "
+                f"for that (nan_limit); {self.folder} keeps the checkpoint of step {self.saved_step}. A smaller "
+                "learning_rate or clip may help"
+            )
+
+    def _checkpoint_is_old(self) -> bool:
+        age = time.monotonic() - self.saved_at
+        return distributed.rank() == 0 and age > 60 * self.options.checkpoint_minutes
 
     def _calibrate(self, times: list[float]) -> None:
         assert self.options.minutes is not None
@@ -226,7 +246,8 @@ class Loop:
         # The first steps also pay for allocations and kernel choices.
         typical = sorted(times[CALIBRATION_STEPS // 4 :])[(CALIBRATION_STEPS - CALIBRATION_STEPS // 4) // 2]
         left = 60 * self.options.minutes - validations - sum(times)
-        self.steps = max(self.step, self.step + int(left / typical))
+        self.steps = distributed.on_first(lambda: max(self.step, self.step + int(left / typical)))
+        self.save_is_due = True  # from now on the number of steps is the run's, however often it is resumed
 
     def _validation_is_due(self) -> bool:
         if self.steps is None:
@@ -234,84 +255,123 @@ class Loop:
         count = min(self.options.validations, self.steps)
         return self.step * count // self.steps > (self.step - 1) * count // self.steps
 
-    def validate(self, loss: float) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Validate the averaged weights, keep them if they are the best, write a checkpoint and the metrics."""
         began = time.perf_counter()
         self.model.eval()
         figures = self.task.validate(self.model)
         score = figures[self.task.score]
-        if score > self.best:
-            self.best = score
-            self.task.save(
-                self.model, self.folder / "best.safetensors", {**self.card, "step": self.step, "validation": figures}
-            )
+        best, self.best = score > self.best, max(score, self.best)
         self.elapsed += time.perf_counter() - began
+        # A kill between these files does no harm: the resumed run comes here again and writes the same.
+        self._write(lambda: self._write_results(figures, best))
+        self.save()
+        self.shown[f"val {self.task.score}"] = f"{score:.2f}"
+        return figures
+
+    def _write_results(self, figures: dict[str, float], best: bool) -> None:
+        if best:
+            card = {**self.card, "step": self.step, "validation": figures}
+            self.task.save(self.model, self.folder / "best.safetensors", card)
         line = {
             "step": self.step,
             "steps": self.steps,
-            "loss": loss,
+            "loss": self.smooth_loss,
             **figures,
             "learning_rate": self.options.rate(self.step, self.steps),
+            "skipped": self.skipped,
             "seconds": round(self.elapsed, 2),
         }
         with open(self.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
-        self.save()
-        self.shown = {f"val {self.task.score}": f"{score:.2f}"}
-        return figures
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _write(self, action: Callable[[], None]) -> None:
+        """Write files, by the first process; if that fails all of them stop."""
+
+        def attempt() -> None:
+            try:
+                action()
+            except Exception as error:  # every way of writing files has errors of its own
+                raise TrainingError(
+                    f"training: stopped at step {self.step}, for results could not be written: {error}; "
+                    f"{self.folder} keeps the checkpoint of step {self.saved_step}"
+                ) from error
+
+        distributed.on_first(attempt)
 
     def save(self) -> None:
-        """Write `last.pt`."""
-        save_checkpoint(
-            self.folder / "last.pt",
-            {
-                "step": self.step,
-                "steps": self.steps,
-                "best": self.best,
-                "elapsed": self.elapsed,
-                "model": self.task.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-        )
+        """Write a checkpoint."""
+        state = {
+            "step": self.step,
+            "steps": self.steps,
+            "best": self.best,
+            "elapsed": self.elapsed,
+            "smooth_loss": self.smooth_loss,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "facts": self.facts,
+            "options": asdict(self.options),
+            "model": self.task.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self._write(lambda: self.checkpoints.save(state))
+        self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def load(self) -> None:
-        """Go back to the state of `last.pt`; metrics that were written after it are dropped."""
-        state = load_checkpoint(self.folder / "last.pt")
+        """Go back to the state of the last checkpoint; metrics that were written after it are dropped.
+
+        Raises
+        ------
+        ValueError
+            if no checkpoint can be read, or seed, batch or what the task says of itself are not those of the run.
+        """
+        state = distributed.on_first(self.checkpoints.load)
+        self._compare(state)
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.steps = state["step"], state["steps"]
-            self.best, self.elapsed = state["best"], state["elapsed"]
+            self.best, self.elapsed, self.smooth_loss = state["best"], state["elapsed"], state["smooth_loss"]
+            self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"resume: {self.folder / 'last.pt'} belongs to another model or task: {error}") from error
+            raise ValueError(f"resume: {self.folder} belongs to another model or task: {error}") from error
+        if not (self.folder / "best.safetensors").exists():
+            self.best = -math.inf  # it was removed: let the next validation write it again
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+        distributed.on_first(self._drop_later_metrics)
+
+    def _compare(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with another run's network, operator, seed or batch; say what else is not as it was."""
+        for name, now in self.facts.items():
+            before = state["facts"].get(name)
+            if before != now and name != "data":
+                raise ValueError(f"resume: {name} must be that of the run in {self.folder}, {before}, got {now}")
+        notes = []
+        if self.facts.get("data") != state["facts"].get("data"):
+            notes.append(f"the data were {state['facts'].get('data')} and are {self.facts.get('data')}")
+        options = {name: (state["options"].get(name, now), now) for name, now in asdict(self.options).items()}
+        changed = {name: pair for name, pair in options.items() if pair[0] != pair[1]}
+        if any(name in changed for name in BUDGET):
+            notes.append(f"the run keeps its {state['steps']} steps")
+        notes += [f"{name} was {was} and is {now}" for name, (was, now) in changed.items() if name not in BUDGET]
+        if notes and distributed.rank() == 0:
+            warnings.warn(f"resume: {'; '.join(notes)}", stacklevel=2)
+
+    def _drop_later_metrics(self) -> None:
         metrics = self.folder / "metrics.jsonl"
         if metrics.is_file():
-            lines = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            kept = [line for line in metrics.read_text().splitlines() if _step_of(line) <= self.step]
             with replacing(metrics) as temporary:
-                temporary.write_text("".join(line + "\n" for line in lines))
+                temporary.write_text("".join(line + "\n" for line in kept))
 
 
-@contextmanager
-def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C takes effect when the step is done, so that what is saved is whole; a second one takes effect at once.
-
-    Yields a function that says whether Ctrl-C was pressed.
-    """
-    pressed = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
+def _step_of(line: str) -> float:
+    """The step of a line of metrics; infinity for a line that a kill cut short."""
     try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf

@@ -1,5 +1,7 @@
 """The task of reconstruction: images are measured, the network gives them back."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.data import Batches
+from unrolled.description import describe
 from unrolled.metrics import psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.training.distributed import in_shards
 from unrolled.training.task import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -58,13 +62,15 @@ class ReconstructionTask(Task):
         if not validation:
             raise ValueError("validation: needs at least one image")
         self.device = torch.device("cpu") if device is None else device
-        self.model = Reconstructor(network, operator).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Reconstructor = Reconstructor(network, operator).to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
         self.batches, self.own_loss = batches, loss
         self.validation = [image.unsqueeze(0).to(self.device) for image in validation]
         self.epoch = len(batches)
 
-    def batch(self, step: int, size: int) -> Tensor:
-        return self.batches.batch(step, size).to(self.device, non_blocking=True)
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        return self.batches.batch(step, size, part).to(self.device, non_blocking=True)
 
     def loss(self, model: nn.Module, batch: Tensor, step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
@@ -76,13 +82,28 @@ class ReconstructionTask(Task):
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The mean PSNR over the validation images, and that of the network's start."""
         assert isinstance(model, Reconstructor)
-        score, start = [], []
-        for x in self.validation:
-            y = model.operator(x)
-            score.append(float(psnr(model.network(y, model.operator), x)))
-            start.append(float(psnr(model.network.start(y, model.operator), x)))
+        network, operator = model.network, model.operator
+
+        def figures(x: Tensor) -> tuple[float, float]:
+            y = operator(x)
+            return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
+
+        score, start = zip(*in_shards(figures, self.validation), strict=True)
         return {"psnr": sum(score) / len(score), "start_psnr": sum(start) / len(start)}
 
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
         assert isinstance(model, Reconstructor)
         weights.save(path, model.network, model.operator, card)
+
+    def facts(self) -> dict[str, str]:
+        model = self.model
+        first = self.batches.batch(0, 1).cpu().numpy().tobytes()
+        return {
+            "network": _recipe(model.network),
+            "operator": _recipe(model.operator),
+            "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
+        }
+
+
+def _recipe(thing: Any) -> str:
+    return json.dumps(describe(thing), default=lambda value: type(value).__name__)

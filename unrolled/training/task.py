@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Task(ABC):
-    """What the loop trains. Reconstruction is one; a task of your own needs these five members.
+    """What the loop trains. Reconstruction is one; a task of your own needs three attributes and four methods.
 
     Attributes
     ----------
@@ -25,17 +25,24 @@ class Task(ABC):
     score: str
 
     @abstractmethod
-    def batch(self, step: int, size: int) -> Any:
-        """The batch of a step, on the model's device: a function of the step, with no memory."""
+    def batch(self, step: int, size: int, part: range | None = None) -> Any:
+        """The batch of a step, on the model's device: a function of the step, with no memory.
+
+        One of several processes asks only for its part of the places range(size); alone it asks for all, with None.
+        """
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
-        """The loss of a batch: a scalar with gradient."""
+        """The loss of a batch: a scalar with gradient, the mean over the samples."""
 
     @abstractmethod
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures on held-out data, among them `score`."""
+        """Figures on held-out data, among them `score`: the same on every process, which may share the work."""
 
     @abstractmethod
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
         """Write the weights as a file that users load."""
+
+    def facts(self) -> dict[str, str]:
+        """What must be as it was when a run goes on: refused if it is not, by its name; only said if that is "data"."""
+        return {}

@@ -1,0 +1,140 @@
+"""Training by several processes, as torchrun starts them. Without torchrun all of this is one process that is alone."""
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from unrolled.training.task import Task
+
+TIMEOUT = timedelta(minutes=15)
+"""How long a process waits for the others: longer than one of them reads its data or writes a checkpoint."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0; the first one writes files and shows progress."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def own_device(name: str) -> str:
+    """The name of this process's GPU, where torchrun started one a GPU and the name does not say which."""
+    if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return name
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started, and leave them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        with warnings.catch_warnings():
+            # Of weights with one input or output channel; their numbers lie in memory alike either way.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            yield
+    finally:
+        dist.destroy_process_group()
+
+
+def on_first(action: Callable[[], T]) -> T:
+    """Let the first process act; its result, or its ValueError, becomes that of every process."""
+    if size() == 1:
+        return action()
+    outcome: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = action()
+        except ValueError as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0, device=torch.device("cpu"))
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def in_shards(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """`[function(item) for item in items]`, the work shared among the processes; every one gets the whole list."""
+    own = [function(item) for item in items[rank() :: size()]]
+    if size() == 1:
+        return own
+    shards: list[list[T]] = [[] for _ in range(size())]
+    dist.all_gather_object(shards, own)
+    return [shards[index % size()][index // size()] for index in range(len(items))]
+
+
+def agreed(loss: Tensor, *wishes: bool) -> tuple[float, ...]:
+    """The mean of the processes' losses, and for every wish whether any of them has it: > 0."""
+    if size() == 1:
+        return float(loss), *wishes
+    numbers = torch.stack([loss.detach().double() / size(), *(loss.new_tensor(wish).double() for wish in wishes)])
+    dist.all_reduce(numbers)
+    return tuple(numbers.tolist())
+
+
+def part(batch: int) -> range | None:
+    """The places of a batch that this process draws; None: all.
+
+    Raises
+    ------
+    ValueError
+        if the batch cannot be shared equally.
+    """
+    if size() == 1:
+        return None
+    if batch % size():
+        raise ValueError(f"training: batch must be a multiple of the {size()} processes, got {batch}")
+    own = batch // size()
+    return range(rank() * own, (rank() + 1) * own)
+
+
+@contextmanager
+def shared_loss(task: Task, broadcast_buffers: bool) -> Iterator[Callable[[Any, int], Tensor]]:
+    """(batch, step) ↦ loss. With several processes its backward leaves the mean of their gradients on each of them.
+
+    Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
+    over the weights of the first one. What is yielded must not be kept.
+    """
+    if size() == 1:
+        yield lambda batch, step: task.loss(task.model, batch, step)
+        return
+    names = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
+    option: dict[str, Any] = {name: broadcast_buffers}
+    wrapped = [DistributedDataParallel(_Loss(task), **option)]
+    try:
+        yield lambda batch, step: wrapped[0](batch, step)
+    finally:
+        # If it outlived the process group it would end the group's threads while these wait for Python, for ever.
+        wrapped.clear()
+
+
+class _Loss(nn.Module):
+    """The loss as a module, for gradients are averaged only of what is called through its wrapper."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.model, self.loss = task.model, task.loss
+
+    def forward(self, batch: Any, step: int) -> Tensor:
+        return self.loss(self.model, batch, step)
