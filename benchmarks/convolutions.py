@@ -1,6 +1,6 @@
 """Forms of the convolutions from and to one channel, with the same result: which is the fastest here?
 
-    python -m benchmarks.convolutions --json docs/performance/convolutions.json
+python -m benchmarks.convolutions --json docs/performance/convolutions.json
 """
 
 import argparse
@@ -38,9 +38,7 @@ def taps_to_one(maps: Tensor, kernel: Tensor) -> Tensor:
     batch, channels, height, width = maps.shape
     taps = kernel[0].flatten(1).T @ maps.permute(0, 2, 3, 1).reshape(-1, channels).T
     taps = F.pad(taps.view(K, K, batch, height, width), (K // 2,) * 4)
-    parts = [
-        taps[i, j, :, i : i + height, j : j + width].to(torch.float32) for i in range(K) for j in range(K)
-    ]
+    parts = [taps[i, j, :, i : i + height, j : j + width].to(torch.float32) for i in range(K) for j in range(K)]
     return torch.stack(parts).sum(0).unsqueeze(1)
 
 
@@ -125,10 +123,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines.append("|---|" + "---|" * len(columns))
     for direction, forms in FORMS.items():
         for form in forms:
-            cells = (
-                f"{found[direction, form, 'forward', *column]:.2f} / {found[direction, form, 'and backward', *column]:.2f}"
-                for column in columns
+            pairs = (
+                [found[direction, form, what, *column] for what in ("forward", "and backward")] for column in columns
             )
+            cells = (f"{forward:.2f} / {both:.2f}" for forward, both in pairs)
             lines.append(f"| {direction}: {form} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

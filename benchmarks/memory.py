@@ -1,7 +1,7 @@
 """Memory of training against phases, for every way to differentiate; and of reconstructing a large image in tiles.
 
-    python -m benchmarks.memory --json docs/performance/memory.json --figure docs/figures/memory.png
-    python -m benchmarks.memory --large 9999 --json docs/performance/large.json
+python -m benchmarks.memory --json docs/performance/memory.json --figure docs/figures/memory.png
+python -m benchmarks.memory --large 9999 --json docs/performance/large.json
 """
 
 import argparse
@@ -76,7 +76,9 @@ def draw(rows: list[dict[str, Any]], path: str) -> None:
 def large(side: int, bfloat16: bool) -> dict[str, Any]:
     """Reconstruct an image of side² pixels with the shipped weights."""
     ramp = torch.linspace(0, 1, side)
-    image = (0.5 + 0.25 * torch.sin(40 * ramp)[:, None] * torch.cos(90 * ramp)[None, :] + 0.2 * ramp[None, :]).unsqueeze(0)
+    image = (
+        0.5 + 0.25 * torch.sin(40 * ramp)[:, None] * torch.cos(90 * ramp)[None, :] + 0.2 * ramp[None, :]
+    ).unsqueeze(0)
     network, operator = unrolled.load("epgn-cs25")
     began = time.perf_counter()
     found = unrolled.reconstruct(image, network, operator, bfloat16=bfloat16, progress=True)
@@ -92,7 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", default=None, help="write the figures to this file")
     parser.add_argument("--figure", default=None, help="draw memory against phases into this file")
-    parser.add_argument("--large", type=int, default=None, metavar="SIDE", help="reconstruct an image of so many pixels squared")
+    parser.add_argument(
+        "--large", type=int, default=None, metavar="SIDE", help="reconstruct an image of so many pixels squared"
+    )
     parser.add_argument("--bfloat16", action="store_true", help="of the large image")
     parser.add_argument("--step", nargs=2, metavar=("WAY", "PHASES"), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -15,7 +15,7 @@ from unrolled.cli.config_file import check_config, guard_yaml
 from unrolled.data import ImageData
 from unrolled.devices import torch_device
 from unrolled.files import replacing
-from unrolled.networks import UnrolledNetwork
+from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 from unrolled.training import TrainingOptions, distributed, fit
@@ -25,7 +25,7 @@ from unrolled.training.lock import locked
 
 def parser() -> ArgumentParser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
-    set_parsing_settings(subclasses_enabled=[Penalty])
+    set_parsing_settings(subclasses_enabled=[Penalty, Differentiation])
     guard_yaml()
     parser = ArgumentParser(prog="unrolled train", description="Train a network.", allow_abbrev=False)
     parser.add_argument(

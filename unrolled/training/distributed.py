@@ -109,19 +109,22 @@ def part(batch: int) -> range | None:
 
 
 @contextmanager
-def shared_loss(task: Task, broadcast_buffers: bool) -> Iterator[Callable[[Any, int], Tensor]]:
-    """(batch, step) ↦ loss. With several processes its backward leaves the mean of their gradients on each of them.
+def shared_loss(task: Task, broadcast_buffers: bool, compiled: bool = False) -> Iterator[Callable[[Any, int], Tensor]]:
+    """(batch, step) ↦ loss, compiled to one graph if asked. With several processes its backward leaves the mean of their gradients on each of them.
 
     Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
     over the weights of the first one. What is yielded must not be kept.
     """
+    loss = _Loss(task)
+    if compiled:
+        loss.compile(fullgraph=True, dynamic=False)
     if size() == 1:
-        yield lambda batch, step: task.loss(task.model, batch, step)
+        yield loss
         return
     names = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
     option: dict[str, Any] = {name: broadcast_buffers}
-    wrapped = [DistributedDataParallel(_Loss(task), **option)]
+    wrapped = [DistributedDataParallel(loss, **option)]
     try:
         yield lambda batch, step: wrapped[0](batch, step)
     finally:

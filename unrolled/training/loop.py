@@ -69,6 +69,7 @@ class Loop:
     ):
         self.task, self.options, self.folder, self.card, self.seed = task, options, folder, card or {}, seed
         self.progress = progress and distributed.rank() == 0
+        task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         self.checkpoints = Checkpoints(folder)
         self.step, self.best, self.elapsed, self.smooth_loss = 0, -math.inf, 0.0, math.nan
         self.skipped, self.skipped_in_a_row = 0, 0
@@ -130,9 +131,11 @@ class Loop:
             locked(self.folder),
             torch.random.fork_rng(devices),
             stop_between_steps(patient) as self.stop_wanted,
-            distributed.shared_loss(self.task, broadcast_buffers=bool(self.statistics)) as loss_of,
+            distributed.shared_loss(self.task, bool(self.statistics), self.options.compile) as loss_of,
         ):
             self._start(resume)
+            if self.options.compile:
+                self._fill_caches()
             for _ in self._steps(loss_of):
                 if self._validation_is_due():
                     figures = self.validate()
@@ -152,6 +155,11 @@ class Loop:
         else:
             distributed.on_first(self._clear)
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
+
+    def _fill_caches(self) -> None:
+        """Compute the loss once as it stands: what layers keep between calls they do not make inside of a graph."""
+        with torch.no_grad():
+            self.task.loss(self.task.model, self.task.batch(self.step, self.options.batch), self.step)
 
     def _check_folder(self) -> None:
         """Everything that would otherwise be noticed only when the first results are to be written."""

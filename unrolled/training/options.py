@@ -27,6 +27,10 @@ class TrainingOptions:
         decay of the exponential moving average of the weights, which is what is validated and saved; 0 turns it off.
     bfloat16 : bool
         run the learned part in bfloat16; operators, weights and optimiser stay float32.
+    channels_last : bool
+        keep the numbers of a pixel side by side in memory; the fastest on every machine it was measured on.
+    compile : bool
+        let torch.compile make one graph of the loss; worth its minutes of compilation on GPUs, little on CPUs.
     validations : int
         how many times to validate and to write a checkpoint, evenly spaced.
     checkpoint_minutes : float
@@ -46,6 +50,8 @@ class TrainingOptions:
     clip: float | None = 1.0
     average: float = 0.999
     bfloat16: bool = False
+    channels_last: bool = True
+    compile: bool = False
     validations: int = 20
     checkpoint_minutes: float = 5.0
     nan_limit: int = 10

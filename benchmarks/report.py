@@ -1,0 +1,136 @@
+"""Make docs/performance.md of the figures in docs/performance/*.json.
+
+    python -m benchmarks.report
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import convolutions
+from unrolled.files import replacing
+
+ROOT = Path(__file__).parents[1]
+FIGURES = ROOT / "docs" / "performance"
+PAGE = ROOT / "docs" / "performance.md"
+TITLES = {"cpu": "On two CPU cores", "gpu": "On a GPU"}
+COMMANDS = {
+    "cpu": "python -m benchmarks.throughput --deepinv --json docs/performance/cpu.json",
+    "gpu": "python -m benchmarks.throughput --device cuda --compile --json docs/performance/gpu.json",
+}
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """The machine and the versions that figures are from."""
+    return (
+        f"{environment['device']}, {environment['threads']} threads, Python {environment['python']}, "
+        f"torch {environment['torch']}"
+    )
+
+
+def throughput(name: str, result: dict[str, Any]) -> str:
+    """The table of one machine."""
+    ceiling = result["ceilings"]
+    lines = [
+        f"## {TITLES[name]}",
+        "",
+        f"    {COMMANDS[name]}",
+        "",
+        f"{machine(result['environment'])}; median of {result['rounds']} rounds in which all variants take turns, "
+        "quartiles in brackets.",
+        f"Measured ceilings: {ceiling['float32'] / 1e9:,.0f} GFLOP/s in float32 and {ceiling['bfloat16'] / 1e9:,.0f} "
+        f"GFLOP/s in bfloat16 (a large matrix product), {ceiling['bytes'] / 1e9:.1f} GB/s (a large copy, read and "
+        "written).",
+        "",
+        "| network | task | variant | images/s | ratio | peak MiB | GFLOP an image | MB an image | of the bound | PSNR |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        speed = row["images_per_second"]
+        low, high = sorted((speed["low"], speed["high"]))
+        counted = "of_bound" in row
+        cells = [
+            row["network"],
+            row["task"],
+            row["variant"],
+            f"{speed['median']:.2f} ({low:.2f}–{high:.2f})",
+            f"{row['ratio']:.2f}×",
+            f"{row['peak_mib']:.0f}",
+            f"{row['gflop_per_image']:.2f}" if counted else "",
+            f"{row['mb_per_image']:.0f}" if counted else "",
+            f"{row['of_bound']:.0%}" if counted else "",
+            f"{row['psnr']:.2f} dB" if "psnr" in row else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def thin(result: dict[str, Any]) -> str:
+    """The table of convolutions from and to one channel."""
+    return "\n".join(
+        [
+            "## Convolutions from and to one channel",
+            "",
+            "    python -m benchmarks.convolutions --json docs/performance/convolutions.json",
+            "",
+            f"5×5, 32 channels on the other side; batch×height×width above. {machine(result['environment'])}.",
+            "",
+            convolutions.table(result["rows"]),
+        ]
+    )
+
+
+def memory(result: dict[str, Any]) -> str:
+    """Memory against phases, as a table beside its figure."""
+    phases = sorted({row["phases"] for row in result["rows"]})
+    found = {(row["way"], row["phases"]): row for row in result["rows"]}
+    lines = [
+        "## Memory against phases",
+        "",
+        "    python -m benchmarks.memory --json docs/performance/memory.json --figure docs/figures/memory.png",
+        "",
+        "![Peak memory of a training step against the number of phases](figures/memory.png)",
+        "",
+        f"Peak MiB of one training step of EPGN in float32, 8 crops of 66×66, every case in a process of its own; "
+        f"{machine(result['environment'])}.",
+        "",
+        "| | " + " | ".join(f"{count} phases" for count in phases) + " |",
+        "|---|" + "---|" * len(phases),
+    ]
+    for way in dict.fromkeys(row["way"] for row in result["rows"]):
+        lines.append(f"| `{way}` | " + " | ".join(f"{found[way, count]['mib']:.0f}" for count in phases) + " |")
+    return "\n".join(lines)
+
+
+def large(result: dict[str, Any]) -> str:
+    """The large image."""
+    (row,) = result["rows"]
+    return "\n".join(
+        [
+            "## A large image",
+            "",
+            "    python -m benchmarks.memory --large 9999 --json docs/performance/large.json",
+            "",
+            f"{row['megapixels']:.0f} megapixels by `epgn-cs25` in float32, in tiles: {row['seconds'] / 60:.1f} minutes, "
+            f"{row['peak_mib']:.0f} MiB at the peak of the whole process, image and result included; "
+            f"{machine(result['environment'])}.",
+        ]
+    )
+
+
+SECTIONS = {"convolutions": thin, "memory": memory, "large": large}
+
+
+def page() -> str:
+    """The page, of all figures there are."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(FIGURES.glob("*.json"))}
+    parts = [(FIGURES / "introduction.md").read_text().strip()]
+    parts += [throughput(name, found[name]) for name in TITLES if name in found]
+    parts += [section(found[name]) for name, section in SECTIONS.items() if name in found]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    with replacing(PAGE) as temporary:
+        temporary.write_text(page())
+    print(f"wrote {PAGE}")
