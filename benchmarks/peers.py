@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain import Plain, PlainISTAPhase
 from unrolled.operators import LinearOperator
+from unrolled.vision import import_torchvision
 
 
 class _Denoiser(nn.Module):
@@ -24,6 +25,7 @@ class DeepinvISTA(nn.Module):
     """deepinv's PGD, unfolded, on our operator, from our start."""
 
     def __init__(self, plain: Plain, operator: LinearOperator):
+        import_torchvision()  # which deepinv imports
         import deepinv
         from deepinv.optim import L2, PGD, PnP
 
@@ -32,7 +34,7 @@ class DeepinvISTA(nn.Module):
         self.model = PGD(
             data_fidelity=L2(),
             prior=[PnP(denoiser=_Denoiser(phase)) for phase in plain.phases],
-            stepsize=[float(torch.nn.functional.softplus(phase.raw_step)) for phase in plain.phases],
+            stepsize=[float(torch.nn.functional.softplus(phase.raw_step.detach())) for phase in plain.phases],
             g_param=[0.0] * len(plain.phases),
             max_iter=len(plain.phases),
             custom_init=lambda y, physics: plain.start(y, operator),

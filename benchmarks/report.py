@@ -1,6 +1,6 @@
 """Make docs/performance.md of the figures in docs/performance/*.json.
 
-    python -m benchmarks.report
+python -m benchmarks.report
 """
 
 import json
@@ -42,7 +42,7 @@ def throughput(name: str, result: dict[str, Any]) -> str:
         f"GFLOP/s in bfloat16 (a large matrix product), {ceiling['bytes'] / 1e9:.1f} GB/s (a large copy, read and "
         "written).",
         "",
-        "| network | task | variant | images/s | ratio | peak MiB | GFLOP an image | MB an image | of the bound | PSNR |",
+        "| network | task | variant | images/s | ratio | peak MiB | GFLOP / image | MB / image | of bound | PSNR |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
@@ -111,9 +111,9 @@ def large(result: dict[str, Any]) -> str:
             "",
             "    python -m benchmarks.memory --large 9999 --json docs/performance/large.json",
             "",
-            f"{row['megapixels']:.0f} megapixels by `epgn-cs25` in float32, in tiles: {row['seconds'] / 60:.1f} minutes, "
-            f"{row['peak_mib']:.0f} MiB at the peak of the whole process, image and result included; "
-            f"{machine(result['environment'])}.",
+            f"{row['megapixels']:.0f} megapixels by `epgn-cs25` in float32, in tiles: "
+            f"{row['seconds'] / 60:.1f} minutes, {row['peak_mib']:.0f} MiB at the peak of the whole process, with "
+            f"the image and the result; {machine(result['environment'])}.",
         ]
     )
 

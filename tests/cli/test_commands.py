@@ -16,7 +16,7 @@ from PIL import Image
 import unrolled
 from tests.helpers import picture, write_picture
 from unrolled.cli import COMMANDS, main
-from unrolled.networks import EPGN
+from unrolled.networks import EPGN, Implicit
 from unrolled.operators import BlockCompressedSensing
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +98,14 @@ def test_a_penalty_can_be_chosen_in_the_config(tmp_path):
     assert main(["train", "--config", str(tmp_path / "penalty.yaml"), f"--folder={tmp_path / 'run'}"]) == 0
     network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
     assert network.phases[0].prox.shrinkage.penalty.b == 3
+
+
+def test_how_to_differentiate_can_be_chosen_on_the_command_line(tmp_path):
+    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}", *SMALL]
+    way = ["--network.shared=true", "--network.differentiation=Implicit", "--network.differentiation.iterations=3"]
+    assert main([*argv, *way]) == 0
+    network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
+    assert network.differentiation == Implicit(iterations=3)
 
 
 def test_print_config_shows_all_that_can_be_set(capsys):

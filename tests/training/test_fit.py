@@ -159,3 +159,33 @@ def test_a_folder_name_or_embedded_images_are_data_sets_too(tmp_path):
     for seed in range(10):
         write_picture(tmp_path / "images" / f"{seed}.png", 44, 44, seed)
     fit(tmp_path / "run", str(tmp_path / "images"), validation=None, training=options(steps=2, validations=1))
+
+
+def test_memory_formats_train_alike(tmp_path):
+    weights = []
+    for layout in (True, False):
+        network, _, _ = fit(tmp_path / str(layout), training=options(channels_last=layout))
+        inner = network.phases[0].prox.sparsify.conv.weight
+        assert inner.is_contiguous(memory_format=torch.channels_last) == layout
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make", [EPGN, ISTANetPlus])
+def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
+    # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
+    compile_module = torch.nn.Module.compile
+    graphs = []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **how: (graphs.append(how), compile_module(self, backend="aot_eager", **how)),
+    )
+    runs = {}
+    for name, compiled in {"eager": False, "compiled": True}.items():
+        torch.manual_seed(0)
+        fit(tmp_path / name, network=make(1, 4), training=options(steps=3, validations=1, compile=compiled))
+        runs[name] = load_checkpoint(tmp_path / name / "last.pt")["model"]
+    assert graphs == [{"fullgraph": True, "dynamic": False}]
+    for key, weight in runs["eager"].items():
+        torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)

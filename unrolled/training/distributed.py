@@ -110,8 +110,9 @@ def part(batch: int) -> range | None:
 
 @contextmanager
 def shared_loss(task: Task, broadcast_buffers: bool, compiled: bool = False) -> Iterator[Callable[[Any, int], Tensor]]:
-    """(batch, step) ↦ loss, compiled to one graph if asked. With several processes its backward leaves the mean of their gradients on each of them.
+    """(batch, step) ↦ loss, compiled to one graph if asked.
 
+    With several processes its backward leaves the mean of their gradients on each of them.
     Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
     over the weights of the first one. What is yielded must not be kept.
     """

@@ -1,0 +1,99 @@
+"""Benchmarks compare equal things, and the pages that they make are up to date."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import convolutions, report, throughput
+from benchmarks.machine import Demand, interleaved
+from benchmarks.plain import Plain
+from unrolled.networks import EPGN, ISTANetPlus
+from unrolled.operators import BlockCompressedSensing
+
+DEVICE = torch.device("cpu")
+
+
+@pytest.mark.parametrize("make", [EPGN, ISTANetPlus])
+def test_the_plain_reference_is_the_same_network(make):
+    torch.manual_seed(0)
+    network = make(phases=3, features=6).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    operator = BlockCompressedSensing(ratio=0.25, block=11).double()
+    x = torch.rand(2, 1, 22, 33, dtype=torch.float64)
+    y, plain = operator(x), Plain(network)
+    torch.testing.assert_close(plain(y, operator), network(y, operator))
+    ours, reference = network.loss(x, y, operator), plain.loss(x, y, operator)
+    torch.testing.assert_close(reference, ours)
+    # And so are its gradients: both learn the same.
+    sizes = [
+        sorted(float(part.norm()) for part in torch.autograd.grad(loss, list(model.parameters())))
+        for loss, model in ((ours, network), (reference, plain))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-9)
+
+
+def test_every_form_of_a_thin_convolution_is_that_convolution():
+    torch.manual_seed(0)
+    for direction, forms in convolutions.FORMS.items():
+        inputs, outputs = (1, 8) if direction.startswith("from") else (8, 1)
+        x = torch.randn(2, inputs, 9, 12, dtype=torch.float64)
+        kernel = torch.randn(outputs, inputs, 5, 5, dtype=torch.float64)
+        expected = torch.conv2d(x, kernel, padding=2)
+        for name, form in forms.items():
+            torch.testing.assert_close(form(x, kernel).double(), expected, atol=1e-5, rtol=0, msg=name)
+
+
+def test_demand_counts_arithmetic_and_bytes():
+    a, b = torch.randn(30, 40, requires_grad=True), torch.randn(40, 50)
+    with Demand() as demand:
+        (a @ b).relu().sum().backward()
+    forward = 2 * 30 * 40 * 50
+    assert demand.arithmetic == 2 * forward  # the gradient of a is one more product
+    products = [moved for arithmetic, moved, _ in demand.operations if arithmetic]
+    assert products == [4 * (30 * 40 + 40 * 50 + 30 * 50)] * 2
+    network, operator = EPGN(1, 4), BlockCompressedSensing(ratio=0.25, block=11)
+    y = operator(torch.rand(1, 1, 22, 22))
+    with Demand() as demand, torch.no_grad():
+        network(y, operator)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(y, operator)
+    assert demand.arithmetic == counter.get_total_flops()
+
+
+def test_all_runs_take_turns_and_wait_for_each_other():
+    order = []
+    times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, DEVICE, 5)
+    assert order == list("aabb" + 5 * "ab")
+    assert all(entry["low"] <= entry["median"] <= entry["high"] for entry in times.values())
+
+
+def test_variants_run_and_their_switches_act(monkeypatch):
+    monkeypatch.setattr(throughput, "CROP", 33)
+    network, operator = EPGN(1, 4), BlockCompressedSensing(ratio=0.25)
+    x = torch.rand(1, 1, 33, 33)
+    for name in throughput.VARIANTS:
+        if not throughput.applies(name, "EPGN", "training", set()):
+            continue
+        for task in throughput.TASKS:
+            throughput.runner(name, throughput.variant(name, network, operator, task), operator, task, x)()
+    first = throughput.variant("unrolled, float32, channels first", network, operator, "training")
+    last = throughput.variant("unrolled, float32", network, operator, "training")
+    weights = [model.phases[0].prox.sparsify.conv.weight for model in (first, last)]
+    assert [weight.is_contiguous() for weight in weights] == [True, False]
+
+
+def test_the_performance_page_is_made_of_its_figures():
+    assert report.page() == report.PAGE.read_text()
+
+
+def test_speed_did_not_cost_quality():
+    for path in report.FIGURES.glob("[cg]pu.json"):
+        rows = [row for row in json.loads(path.read_text())["rows"] if "psnr" in row]
+        for kind in {row["network"] for row in rows}:
+            values = [row["psnr"] for row in rows if row["network"] == kind]
+            assert max(values) - min(values) <= 0.02, (Path(path).name, kind)
