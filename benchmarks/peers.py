@@ -30,6 +30,7 @@ class DeepinvISTA(nn.Module):
         from deepinv.optim import L2, PGD, PnP
 
         super().__init__()
+        self.start = plain.start
         self.physics = deepinv.physics.LinearPhysics(A=operator, A_adjoint=operator.adjoint)
         self.model = PGD(
             data_fidelity=L2(),

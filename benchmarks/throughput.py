@@ -8,6 +8,7 @@ Everything is timed in turn in one process; peak memory is that of a process of 
 
 import argparse
 import copy
+import functools
 import json
 import subprocess
 import sys
@@ -78,33 +79,37 @@ def variant(name: str, network: UnrolledNetwork, operator: BlockCompressedSensin
         made = network.fuse() if task == "reconstruction" else copy.deepcopy(network)
         layout = torch.channels_last if how.get("channels_last", True) else torch.contiguous_format
         made = made.to(memory_format=layout)
-    made.train(task == "training")
-    if how.get("compile"):
-        made.compile(fullgraph=True, dynamic=False)
-    return made
+    return made.train(task == "training")
 
 
 def runner(name: str, network: nn.Module, operator: BlockCompressedSensing, task: str, x: Tensor) -> Callable[[], Any]:
     """One step of training, or one reconstruction, of a variant."""
-    bfloat16 = VARIANTS[name].get("bfloat16", False)
+    bfloat16, compile_it = (VARIANTS[name].get(switch, False) for switch in ("bfloat16", "compile"))
+    compiled = functools.partial(torch.compile, fullgraph=True, dynamic=False)
 
     def autocast() -> Any:
         return torch.autocast(x.device.type, torch.bfloat16) if bfloat16 else nullcontext()
 
     if task == "reconstruction":
         y = operator(x)
+        with torch.no_grad():
+            network.start(y, operator)  # its estimator is made once, outside of any graph
+        forward = compiled(network) if compile_it else network
 
         def reconstruct() -> Tensor:
             with torch.no_grad(), autocast():
-                return network(y, operator)
+                return forward(y, operator)
 
         return reconstruct
 
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
+    with torch.no_grad():
+        network.start(operator(x), operator)
+    loss_of = compiled(network.loss) if compile_it else network.loss
 
     def train() -> None:
         with autocast():
-            loss = network.loss(x, operator(x), operator)
+            loss = loss_of(x, operator(x), operator)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -58,6 +58,7 @@ def test_demand_counts_arithmetic_and_bytes():
     assert products == [4 * (30 * 40 + 40 * 50 + 30 * 50)] * 2
     network, operator = EPGN(1, 4), BlockCompressedSensing(ratio=0.25, block=11)
     y = operator(torch.rand(1, 1, 22, 22))
+    network.start(y, operator)  # its estimator is made once
     with Demand() as demand, torch.no_grad():
         network(y, operator)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -129,6 +129,7 @@ def test_gradients_equal_in_double_precision_finite_differences(name):
 
 
 @every_network
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiles_to_one_graph_with_the_same_result(name):
     network, operator, x = case(name, phases=1)
     y = operator(x)

@@ -4,6 +4,7 @@ import torch
 from tests.helpers import picture
 from unrolled.data import embedded_images
 from unrolled.metrics import psnr
+from unrolled.networks import start
 from unrolled.networks.start import LinearStart, autocorrelation, linear_estimator
 from unrolled.operators import BlockCompressedSensing
 
@@ -76,3 +77,22 @@ def test_correlation_of_the_image_beats_the_guess_which_beats_the_adjoint_by_far
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="at least one image"):
         LinearStart().fit([])
+
+
+def test_the_estimator_is_made_again_only_when_something_changed(monkeypatch):
+    made = []
+    estimator = start.linear_estimator
+    monkeypatch.setattr(start, "linear_estimator", lambda *arguments: made.append(1) or estimator(*arguments))
+    linear, operator = start.LinearStart(), BlockCompressedSensing(ratio=0.25, block=11)
+    y = operator(picture(22, 33).unsqueeze(0))
+    first = linear(y, operator)
+    linear(y, operator)
+    linear.autocorrelation.copy_(linear.autocorrelation.clone())  # written to, but not changed
+    linear(y, BlockCompressedSensing(ratio=0.25, block=11))  # another operator with the same matrix
+    assert len(made) == 1
+    linear.autocorrelation.mul_(torch.linspace(1, 0.5, 65).outer(torch.linspace(1, 0.5, 65)))
+    assert not torch.equal(linear(y, operator), first)
+    assert len(made) == 2
+    operator = operator.double()
+    assert linear(operator(picture(22, 33).unsqueeze(0).double()), operator).dtype == torch.float64
+    assert len(made) == 3

@@ -9,7 +9,7 @@ from tests.helpers import write_picture
 from tests.training.runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.metrics import psnr
-from unrolled.networks import ISTANetPlus
+from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing
 from unrolled.training import Loop
 from unrolled.training.checkpoint import load_checkpoint
@@ -171,6 +171,7 @@ def test_memory_formats_train_alike(tmp_path):
     torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("make", [EPGN, ISTANetPlus])
 def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
     # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.

@@ -59,7 +59,7 @@ def conv_from_one(image: Tensor, kernel: Tensor, channels_last: bool = True) -> 
     """
     kind = working_type(image)
     image, kernel = image.to(kind), kernel.to(kind)
-    if image.device.type == "cpu":
+    if image.device.type == "cpu" and torch.is_grad_enabled():
         return _FromOne.apply(image, kernel, channels_last)
     return _from_one(image, kernel, channels_last)
 

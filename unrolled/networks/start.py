@@ -1,5 +1,7 @@
 """Where a network starts: the first image, made linearly from the measurements."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class LinearStart(nn.Module):
         distance = torch.hypot(lag[:, None], lag[None, :])
         # Mean brightness ½, standard deviation ¼, correlation length 20 pixels: rough, but of the right kind.
         self.register_buffer("autocorrelation", 0.25 + 0.0625 * torch.exp(-distance / 20))
-        self._cache: tuple[Tensor, int, Tensor, int, Tensor] | None = None
+        self._cache: _Kept | None = None
 
     def fit(self, images: list[Tensor]) -> None:
         """Take the autocorrelation of these images.
@@ -48,22 +50,42 @@ class LinearStart(nn.Module):
         phi, r = operator.matrix, self.autocorrelation
         if phi.requires_grad and torch.is_grad_enabled():
             return linear_estimator(phi, r, operator.block)
-        if self._cache is not None and self._is_current(self._cache, phi, r):
-            return self._cache[4]
-        q = linear_estimator(phi.detach(), r, operator.block)
-        if not torch.compiler.is_compiling():
-            self._cache = (phi, phi._version, r, r._version, q)
-        return q
-
-    @staticmethod
-    def _is_current(cache: tuple[Tensor, int, Tensor, int, Tensor], phi: Tensor, r: Tensor) -> bool:
-        if cache[0] is not phi or cache[2] is not r:
-            return False
-        # A compiled graph guards identity only; reading the version counters would break it.
-        return torch.compiler.is_compiling() or (cache[1], cache[3]) == (phi._version, r._version)
+        kept = self._cache
+        if torch.compiler.is_compiling():
+            # A compiled graph guards identity only; reading the version counters would break it.
+            same = kept is not None and kept.phi is phi and kept.r is r
+            return kept.q if kept is not None and same else linear_estimator(phi.detach(), r, operator.block)
+        if kept is None or not kept.holds(phi, r):
+            # Written to is not yet changed: an average of weights, for one, is written to in every step.
+            equal = kept is not None and kept.equals(phi, r)
+            q = kept.q if kept is not None and equal else linear_estimator(phi.detach(), r, operator.block)
+            self._cache = _Kept(phi, phi._version, phi.detach().clone(), r, r._version, r.clone(), q)
+            return q
+        return kept.q
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": None}
+
+
+class _Kept(NamedTuple):
+    """An estimator, and what it was made of."""
+
+    phi: Tensor
+    phi_version: int
+    phi_values: Tensor
+    r: Tensor
+    r_version: int
+    r_values: Tensor
+    q: Tensor
+
+    def holds(self, phi: Tensor, r: Tensor) -> bool:
+        """Whether these are the same tensors, not written to since."""
+        return (phi is self.phi and r is self.r) and (phi._version, r._version) == (self.phi_version, self.r_version)
+
+    def equals(self, phi: Tensor, r: Tensor) -> bool:
+        """Whether these have the same values, on the same device."""
+        pairs = ((phi, self.phi_values), (r, self.r_values))
+        return all(a.device == b.device and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def linear_estimator(phi: Tensor, autocorrelation: Tensor, block: int) -> Tensor:
