@@ -118,7 +118,22 @@ def large(result: dict[str, Any]) -> str:
     )
 
 
-SECTIONS = {"convolutions": thin, "memory": memory, "large": large}
+def imports(result: dict[str, Any]) -> str:
+    """What importing costs."""
+    seconds = result["seconds"]
+    return "\n".join(
+        [
+            "## Importing",
+            "",
+            "    python -m benchmarks.imports --json docs/performance/imports.json",
+            "",
+            f"`import unrolled` takes {seconds['unrolled']:.2f} s where `import torch` takes {seconds['torch']:.2f} s: "
+            f"{result['ratio']:.2f}×; {machine(result['environment'])}.",
+        ]
+    )
+
+
+SECTIONS = {"convolutions": thin, "memory": memory, "large": large, "imports": imports}
 
 
 def page() -> str:
