@@ -1,6 +1,10 @@
 """The kinds of files that the project reads, for `tests.fuzz`: a kind more is an entry more in the table below."""
 
+import json
 import pickle
+import tempfile
+import warnings
+import zlib
 from pathlib import Path
 
 import h5py
@@ -15,12 +19,14 @@ from PIL import Image
 import unrolled
 from tests.fuzz import Kind, command
 from tests.helpers import picture
-from tests.mutations import npy_header, png_checksums, safetensors_header, words, zip_member
-from unrolled.data import read_image
+from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
+from unrolled.data import open_images, prepare_images, read_image
+from unrolled.data.stores import FileImage, compact, to_float
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Dense
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
+from unrolled.plots import training_curve
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.reconstruction import ReconstructionTask
 
@@ -61,10 +67,50 @@ def open_image(path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:  # or else a header alone could ask for seconds of work
             patch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
             image = read_image(path, color)
+            assert FileImage(path, color).shape == image.shape
         assert image.dtype == torch.float32
         assert image.ndim == 3
         assert len(image) == (3 if color else 1)
         assert 0 <= image.min() <= image.max() <= 1
+
+
+def write_image_h5(folder: Path) -> None:
+    originals = folder.parent / "originals"
+    originals.mkdir()
+    for index, image in enumerate([GREY, 255 - GREY, COLOR, GREY[:9], GREY.astype(np.uint16) * 257]):
+        Image.fromarray(image).save(originals / f"{index}.png")
+    prepare_images([originals], folder / "grey.h5", progress=False)
+    prepare_images([originals], folder / "color.h5", color=True, licence="public domain", progress=False)
+    prepare_images([originals], folder / "half.h5", shards=2, progress=False)
+    (folder / "half-2-of-2.h5").unlink()
+    stack = np.stack([GREY, 255 - GREY, GREY // 2])
+    for name, pixels, options in [
+        ("bytes", stack, {}),
+        ("deep", stack.astype(np.uint16)[:, None] * 257, {"chunks": (1, 1, 10, 12)}),
+        ("float", np.float32(stack / 255), {"compression": "gzip", "shuffle": True, "fletcher32": True}),
+        ("last", np.float16(np.stack([COLOR, COLOR]) / 255), {"chunks": (1, 8, 8, 3), "compression": "lzf"}),
+    ]:
+        with h5py.File(folder / f"{name}.h5", "w", libver="latest" if name == "last" else None) as file:
+            file.create_dataset("group/images", data=pixels, **options)
+            file["labels"] = np.arange(3)
+            file["note"] = "text"
+            file["soft"] = h5py.SoftLink("/labels")
+            file["away"] = h5py.ExternalLink("elsewhere.h5", "x")
+
+
+def open_image_h5(path: Path) -> None:
+    for color in (False, True):
+        images = open_images(path, color=color)
+        assert images
+        for image in [*images[:5], *images[-2:]]:
+            channel, height, width = image.shape
+            assert channel == (3 if color else 1)
+            top, left = height // 2, width // 3
+            crop = to_float(image.read(slice(top, top + 8), slice(left, left + 8)))
+            assert crop.shape == (channel, min(8, height - top), min(8, width - left))
+            assert 0 <= crop.min() <= crop.max() <= 1
+            if height * width < 10**5:
+                assert torch.equal(to_float(compact(image.read()))[:, top : top + 8, left : left + 8], crop)
 
 
 MATRIX = np.random.default_rng(0).normal(size=(4, 9))
@@ -172,11 +218,35 @@ def write_checkpoint(folder: Path) -> None:
 def resume(path: Path) -> None:
     last = path.rename(path.with_name("last.pt"))
     try:
-        state = loop(path.parent)
-        state.load()
-        assert isinstance(state.step, int)
+        resumed = loop(path.parent)
+        resumed._start(resume=True)
+        assert isinstance(resumed.step, int)
+        resumed.task.validate(resumed.model)
     finally:
         last.rename(path)
+
+
+def write_metrics(folder: Path) -> None:
+    lines = [{"step": step, "steps": 9, "loss": 0.1 / step, "psnr": 20.5 + step, "start_psnr": 20.0, "skipped": 0,
+              "learning_rate": 1e-3, "seconds": 0.5 * step} for step in range(1, 10, 2)]  # fmt: skip
+    (folder / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "cut.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines)[:-30])
+    (folder / "nan.jsonl").write_text("".join(json.dumps({**line, "loss": float("nan")}) + "\n" for line in lines))
+
+
+def go_on_with_metrics(path: Path) -> None:
+    data = path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Path(folder, "metrics.jsonl")
+        metrics.write_bytes(data)
+        resumed = loop(Path(folder))
+        resumed.step = 7
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if zlib.crc32(data) % 8 == 0:  # drawing is slow
+                training_curve(Path(folder))
+            resumed._drop_later_metrics()
+        assert all(json.loads(line)["step"] <= 7 for line in metrics.read_bytes().splitlines())
 
 
 def write_config(folder: Path) -> None:
@@ -202,12 +272,14 @@ KINDS = {
     "gif": Kind(write_images("gif"), open_image),
     "bmp": Kind(write_images("bmp"), open_image),
     "pgm": Kind(write_images("pgm"), open_image),
+    "image-h5": Kind(write_image_h5, open_image_h5),
     "npy": Kind(write_npy, open_matrix, (npy_header,)),
     "mat": Kind(write_mat, open_matrix),
     "mat73": Kind(write_h5("mat"), open_matrix),
     "h5": Kind(write_h5("h5"), open_matrix),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
-    "checkpoint": Kind(write_checkpoint, resume, (zip_member,)),
+    "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
+    "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),
     "config": Kind(write_config, print_config, (words,)),
 }

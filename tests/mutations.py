@@ -1,5 +1,6 @@
 """Seeded damage: to bytes, and to what is inside of files that would refuse damaged bytes at their door."""
 
+import hashlib
 import io
 import json
 import random
@@ -8,6 +9,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+
+import torch
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
@@ -203,6 +206,28 @@ def zip_member(data: bytes, draw: random.Random) -> bytes:
                 body = PAYLOAD if draw.random() < 0.1 else draw.choice(BYTES)(body, draw)
             target.writestr(name, body)
     return out.getvalue()
+
+
+def checkpoint_member(data: bytes, draw: random.Random) -> bytes:
+    """Damage one file of a checkpoint's archive, and state the checkpoint's checksum anew."""
+    return _signed(zip_member(data, draw))
+
+
+def checkpoint_state(data: bytes, draw: random.Random) -> bytes:
+    """Change, remove or add one value of a checkpoint, and state its checksum anew."""
+    state = torch.load(io.BytesIO(data), weights_only=True)
+    if draw.random() < 0.5:
+        state[draw.choice([*state])] = draw.choice([*VALUES, torch.zeros(2)])
+    else:
+        _edit(state, draw)
+    out = io.BytesIO()
+    torch.save(state, out)
+    return _signed(out.getvalue())
+
+
+def _signed(archive: bytes) -> bytes:
+    content = archive[:-2] + (64).to_bytes(2, "little")
+    return content + hashlib.sha256(content).hexdigest().encode()
 
 
 def _place(data: bytes | bytearray, draw: random.Random) -> int:

@@ -11,7 +11,10 @@ from tests.kinds import KINDS
 MUTATIONS = 1000 if os.environ.get("UNROLLED_TEST_FULL") else 50
 
 # Whole files that are refused for what they are.
-REFUSED = {"moving", "objects", "other"}
+REFUSED = {"moving", "objects", "other", "half-1-of-2"}
+
+# Kinds of which what is damaged is left out, so that none is refused.
+FORGIVING = {"metrics"}
 
 
 def fuzz(*options: str) -> subprocess.CompletedProcess:
@@ -34,7 +37,7 @@ def test_damaged_files_give_an_answer_or_a_message():
     for name in KINDS:
         (row,) = (line.split() for line in run.stdout.splitlines() if line.split()[:1] == [name])
         assert int(row[1]) == MUTATIONS
-        assert int(row[3]) > 0
+        assert int(row[3]) > 0 or name in FORGIVING
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -73,6 +75,14 @@ def test_sizes_come_from_headers(tmp_path, monkeypatch):
     write_picture(tmp_path / "a.png", 30, 40)
     monkeypatch.setattr("unrolled.data.stores.read_image", None)
     assert files(tmp_path)[0].shape == (1, 30, 40)
+
+
+def test_headers_are_read_of_regular_files_of_known_formats_alone(tmp_path):
+    Image.new("L", (40, 30)).save(tmp_path / "script.png", format="EPS")
+    os.mkfifo(tmp_path / "pipe.png")  # it would wait forever
+    for name, message in {"script": "not an image of a known format", "pipe": "is not a regular file"}.items():
+        with pytest.raises(ValueError, match=rf"{name}\.png.* {message}"):
+            _ = FileImage(tmp_path / f"{name}.png").shape
 
 
 def test_broken_files_are_named_when_they_are_opened_not_when_they_are_drawn(folder):

@@ -22,6 +22,7 @@ from tests.training.runs import IMAGES, Line, at_step, file_size_limit, fit, opt
 from unrolled.cli import main
 from unrolled.files import remove_temporary
 from unrolled.networks import EPGN
+from unrolled.plots import training_curve
 from unrolled.training import Loop, TrainingError
 from unrolled.training.checkpoint import Checkpoints, load_checkpoint, write_checkpoint
 from unrolled.training.lock import locked
@@ -349,6 +350,41 @@ def test_half_a_line_of_metrics_is_repaired(tmp_path, monkeypatch):
     fit(tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "straight", tmp_path / "run")
     assert not list((tmp_path / "run").glob(".partial-*"))
+
+
+DAMAGED = b'\xff\xfe\x00\n{"step": "4"}\n[1]\n{"step": 4, "lo\n\n'
+
+
+def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path):
+    fit(tmp_path / "straight")
+    fit(tmp_path / "run")
+    lines = tmp_path / "run" / "metrics.jsonl"
+    lines.write_bytes(DAMAGED + lines.read_bytes())
+    with pytest.warns(UserWarning, match=r"resume: .*metrics\.jsonl: damaged lines are left out: \[1, 2, 3, 4, 5\]"):
+        fit(tmp_path / "run", resume=True)
+    assert_same_end(tmp_path / "straight", tmp_path / "run")
+
+
+def test_the_curve_is_drawn_of_the_lines_that_are_whole(tmp_path):
+    fit(tmp_path / "run")
+    whole = (tmp_path / "run" / "curve.png").read_bytes()
+    lines = tmp_path / "run" / "metrics.jsonl"
+    lines.write_bytes(DAMAGED + lines.read_bytes())
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl: damaged lines are left out: \[1, 2, 3, 4, 5\]"):
+        training_curve(tmp_path / "run")
+    assert (tmp_path / "run" / "curve.png").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("facts", None), ("options", [1]), ("model", 3), ("optimizer", {}), ("average", {"a": 1}), ("step", "4")],
+)
+def test_a_whole_checkpoint_with_wrong_contents_is_refused(tmp_path, name, value):
+    fit(tmp_path / "run")
+    last = tmp_path / "run" / "last.pt"
+    write_checkpoint(last, {**load_checkpoint(last), name: value})
+    with pytest.raises(ValueError, match=f"resume: .*run (is damaged: {name} is|belongs to another model or task)"):
+        fit(tmp_path / "run", resume=True)
 
 
 # ---- batches of NaN

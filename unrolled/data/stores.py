@@ -1,5 +1,6 @@
 """Images at rest: in memory, in files, in HDF5; of known sizes, read whole or in part when they are asked for."""
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unrolled.data.images import read_image
+from unrolled.data.images import FORMATS, read_image
 
 CACHE_MIB = 1024
 ALL = slice(None)
@@ -162,15 +163,16 @@ def to_float(pixels: Tensor) -> Tensor:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image file, turned upright, from its header where that is enough."""
-    with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
-        warnings.simplefilter("error")
-        with open(path, "rb") as stream, Image.open(stream) as file:
-            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-            width, height = file.size
-            if orientation == 1:
-                return height, width
-            if file.format == "JPEG":
-                return (width, height) if orientation >= 5 else (height, width)
+    if os.path.isfile(path):  # a pipe would wait forever
+        with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
+            warnings.simplefilter("error")
+            with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
+                orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+                width, height = file.size
+                if orientation == 1:
+                    return height, width
+                if file.format == "JPEG":
+                    return (width, height) if orientation >= 5 else (height, width)
     return _shape(read_image(path))[1:]
 
 

@@ -30,6 +30,13 @@ from unrolled.training.task import Task
 CALIBRATION_STEPS = 20
 Loss = Callable[[Any, int], Tensor]
 BUDGET = ("steps", "epochs", "minutes")
+STATE: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("step", "skipped", "skipped_in_a_row"), (int,)),
+    **dict.fromkeys(("best", "elapsed", "smooth_loss"), (int, float)),
+    **dict.fromkeys(("facts", "options", "model", "average", "optimizer"), (dict,)),
+    "steps": (int, type(None)),
+}
+"""What a checkpoint holds, and of which types."""
 
 
 class TrainingError(ValueError):
@@ -337,6 +344,11 @@ class Loop:
             if no checkpoint can be read, or seed, batch or what the task says of itself are not those of the run.
         """
         state = distributed.on_first(self.checkpoints.load)
+        for name, types in STATE.items():
+            if not isinstance(state.get(name), types):
+                raise ValueError(
+                    f"resume: the checkpoint in {self.folder} is damaged: {name} is {state.get(name)!r:.99}"
+                )
         self._compare(state)
         try:
             self.task.model.load_state_dict(state["model"])
@@ -345,7 +357,7 @@ class Loop:
             self.step, self.steps = state["step"], state["steps"]
             self.best, self.elapsed, self.smooth_loss = state["best"], state["elapsed"], state["smooth_loss"]
             self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
-        except (KeyError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of states of other things anything may come
             raise ValueError(f"resume: {self.folder} belongs to another model or task: {error}") from error
         if not (self.folder / "best.safetensors").exists():
             self.best = -math.inf  # it was removed: let the next validation write it again
@@ -372,14 +384,20 @@ class Loop:
     def _drop_later_metrics(self) -> None:
         metrics = self.folder / "metrics.jsonl"
         if metrics.is_file():
-            kept = [line for line in metrics.read_text().splitlines() if _step_of(line) <= self.step]
+            lines = metrics.read_bytes().splitlines()
+            steps = [_step_of(line) for line in lines]
+            damaged = [number for number, step in enumerate(steps[:-1], 1) if step == math.inf]
+            if damaged:  # of the last line a kill may have left a part
+                warnings.warn(f"resume: {metrics}: damaged lines are left out: {damaged}", stacklevel=2)
+            kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step <= self.step]
             with replacing(metrics) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept))
+                temporary.write_bytes(b"".join(kept))
 
 
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for a line that a kill cut short."""
+def _step_of(line: bytes) -> float:
+    """The step of a line of metrics; infinity for a line that is damaged or was cut short by a kill."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf
+    return step if isinstance(step, int) else math.inf
