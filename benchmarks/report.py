@@ -65,6 +65,19 @@ def throughput(name: str, result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary(result: dict[str, Any]) -> str:
+    """The short table that README shows."""
+    variants = ("plain, float32", "unrolled, float32", "unrolled, bfloat16")
+    lines = ["| images a second | " + " | ".join(variants) + " |", "|---|---|---|---|"]
+    found = {(row["network"], row["task"], row["variant"]): row for row in result["rows"]}
+    for network, task in dict.fromkeys(key[:2] for key in found):
+        rows = [found[network, task, variant] for variant in variants]
+        cells = [f"{row['images_per_second']['median']:.1f}" for row in rows]
+        cells[1:] = [f"{cell} ({row['ratio']:.2f}×)" for cell, row in zip(cells[1:], rows[1:], strict=True)]
+        lines.append(f"| {network}, {task} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def thin(result: dict[str, Any]) -> str:
     """The table of convolutions from and to one channel."""
     return "\n".join(
@@ -148,4 +161,4 @@ def page() -> str:
 if __name__ == "__main__":
     with replacing(PAGE) as temporary:
         temporary.write_text(page())
-    print(f"wrote {PAGE}")
+    print(f"wrote {PAGE}; README shows\n\n{summary(json.loads((FIGURES / 'cpu.json').read_text()))}")

@@ -90,6 +90,8 @@ def test_variants_run_and_their_switches_act(monkeypatch):
 
 def test_the_performance_page_is_made_of_its_figures():
     assert report.page() == report.PAGE.read_text()
+    readme = (report.ROOT / "README.md").read_text()
+    assert report.summary(json.loads((report.FIGURES / "cpu.json").read_text())) in readme
 
 
 def test_speed_did_not_cost_quality():

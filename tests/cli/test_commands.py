@@ -201,6 +201,26 @@ def test_reconstruct_writes_its_pictures(weights, tmp_path, capsys):
     assert size_and_mode(out) == ((50, 40), "RGB")
 
 
+def test_tiles_and_large_images_give_the_same_picture(weights, tmp_path, capsys, monkeypatch):
+    write_picture(tmp_path / "photo.png", 70, 90)
+    argv = ["reconstruct", str(tmp_path / "photo.png"), "--weights", weights]
+    assert main([*argv, "--out", str(tmp_path / "whole.png")]) == 0
+    assert main([*argv, "--out", str(tmp_path / "tiles.png"), "--tile", "22"]) == 0
+    assert main([*argv, "--out", str(tmp_path / "half.png"), "--bfloat16", "true"]) == 0
+    whole, tiles, half = (
+        np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("whole", "tiles", "half")
+    )
+    assert np.abs(whole - tiles).max() <= 1  # where a number lies between two levels
+    assert (whole != tiles).mean() < 0.001
+    assert np.abs(whole - half).mean() < 2
+    capsys.readouterr()
+    monkeypatch.setattr("unrolled.cli.reconstruct.WHOLE", 100)
+    assert main([*argv, "--out", str(tmp_path / "large.png")]) == 0
+    assert "no comparison" in capsys.readouterr().out
+    assert not (tmp_path / "large-comparison.png").exists()
+    assert "tile: must be >= 1" in errors(capsys, *argv, "--out", str(tmp_path / "x.png"), "--tile", "0")
+
+
 def test_reconstruct_takes_measurements(weights, tmp_path):
     _, operator = unrolled.load(weights)
     np.save(tmp_path / "y.npy", operator(picture(44, 55).unsqueeze(0)).numpy())
