@@ -3,20 +3,16 @@
 python -m benchmarks.convolutions --json docs/performance/convolutions.json
 """
 
-import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import command
 from benchmarks.machine import interleaved
-from unrolled.files import check_writable, replacing
 from unrolled.networks.narrow import conv_from_one, conv_to_one
-from unrolled.training.environment import environment
 
 FEATURES, K = 32, 5
 
@@ -132,17 +128,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", default=None, help="write the figures to this file")
+    parser = command.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=25)
     options = parser.parse_args()
-    if options.json is not None:
-        check_writable(options.json)
     rows = measure(options.rounds)
     print(table(rows))
-    if options.json is not None:
-        with replacing(options.json) as temporary:
-            Path(temporary).write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    command.write(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":

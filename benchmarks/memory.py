@@ -5,21 +5,19 @@ python -m benchmarks.memory --large 9999 --json docs/performance/large.json
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import unrolled
+from benchmarks import command
 from benchmarks.machine import peak_resident
 from unrolled.files import check_writable, replacing
 from unrolled.networks import EPGN, Differentiation, Implicit, Recompute, Unroll
 from unrolled.operators import BlockCompressedSensing
-from unrolled.training.environment import environment
 
 WAYS: dict[str, Differentiation] = {
     "Unroll()": Unroll(),
@@ -55,8 +53,8 @@ def measure() -> list[dict[str, Any]]:
     rows = []
     for way in WAYS:
         for phases in PHASES:
-            command = [sys.executable, "-m", "benchmarks.memory", "--step", way, str(phases)]
-            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            argv = [sys.executable, "-m", "benchmarks.memory", "--step", way, str(phases)]
+            out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
             mib, seconds = map(float, out.split())
             rows.append({"way": way, "phases": phases, "mib": mib, "seconds": seconds})
             print(f"{way:<26} {phases:3} phases {mib:8.0f} MiB {seconds:7.2f} s", flush=True)
@@ -97,8 +95,7 @@ def large(side: int, bfloat16: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", default=None, help="write the figures to this file")
+    parser = command.parser(__doc__)
     parser.add_argument("--figure", default=None, help="draw memory against phases into this file")
     parser.add_argument(
         "--large", type=int, default=None, metavar="SIDE", help="reconstruct an image of so many pixels squared"
@@ -109,15 +106,12 @@ def main() -> None:
     if options.step:
         print(*step(options.step[0], int(options.step[1])))
         return
-    for path in (options.json, options.figure):
-        if path is not None:
-            check_writable(path)
+    if options.figure is not None:
+        check_writable(options.figure)
     rows = measure() if options.large is None else [large(options.large, options.bfloat16)]
     if options.figure is not None:
         draw(rows, options.figure)
-    if options.json is not None:
-        with replacing(options.json) as temporary:
-            Path(temporary).write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    command.write(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -9,27 +9,24 @@ Everything is timed in turn in one process; peak memory is that of a process of 
 import argparse
 import copy
 import functools
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import command
 from benchmarks.machine import Demand, ceilings, interleaved, peak_resident
 from benchmarks.plain import Plain
 from unrolled import load
 from unrolled.data import RandomCrops, embedded_images
-from unrolled.files import check_writable, replacing
 from unrolled.metrics import psnr
 from unrolled.networks import ISTANetPlus, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing
 from unrolled.reconstruct import pad
-from unrolled.training.environment import environment
 
 BATCH, CROP, SIDE = 8, 66, 264  # training crops; a 256×256 image padded to whole blocks
 TASKS = ("training", "reconstruction")
@@ -150,8 +147,8 @@ def peak_memory(name: str, kind: str, task: str, device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         one(name, kind, task, device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    command = [sys.executable, "-m", "benchmarks.throughput", "--peak-of", name, kind, task]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    argv = [sys.executable, "-m", "benchmarks.throughput", "--peak-of", name, kind, task]
+    return float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
 def one(name: str, kind: str, task: str, device: torch.device) -> None:
@@ -199,7 +196,7 @@ def measure(device: torch.device, rounds: int, chosen: set[str]) -> dict[str, An
                     row["psnr"] = quality(models[name], operator, VARIANTS[name].get("bfloat16", False), device)
                 rows.append(row)
                 print(line(row), flush=True)
-    return {"environment": environment(), "rounds": rounds, "ceilings": machine, "rows": rows}
+    return {"rounds": rounds, "ceilings": machine, "rows": rows}
 
 
 def line(row: dict[str, Any]) -> str:
@@ -215,8 +212,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", default=None, help="write the figures to this file")
+    parser = command.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="also compiled; takes minutes more")
@@ -230,13 +226,8 @@ def main() -> None:
         one(name, kind, task, device)
         print((peak_resident() - before) / 2**20)
         return
-    if options.json is not None:
-        check_writable(options.json)
     chosen = {name for name in ("compile", "deepinv") if getattr(options, name)}
-    result = measure(device, options.rounds, chosen)
-    if options.json is not None:
-        with replacing(options.json) as temporary:
-            Path(temporary).write_text(json.dumps(result, indent=1) + "\n")
+    command.write(options.json, measure(device, options.rounds, chosen))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""What the commands of this folder share: their options, and the file that figures go to."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from unrolled.files import check_writable, replacing
+from unrolled.training.environment import environment
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with `--json FILE`, a file that is known to be writable before anything is measured."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", type=_writable, default=None, metavar="FILE", help="write the figures to this file")
+    return made
+
+
+def write(path: Path | None, result: dict[str, Any]) -> None:
+    """Write figures, with the machine and the versions that they are from; to nowhere without a path."""
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({"environment": environment(), **result}, indent=1) + "\n")
+
+
+def _writable(path: str) -> Path:
+    check_writable(path)
+    return Path(path)
