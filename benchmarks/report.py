@@ -131,6 +131,25 @@ def large(result: dict[str, Any]) -> str:
     )
 
 
+def allocation(result: dict[str, Any]) -> str:
+    """What keeping freed memory is worth."""
+    lines = [
+        "## Freed memory",
+        "",
+        "    python -m benchmarks.allocation --json docs/performance/allocation.json",
+        "",
+        f"`epgn-cs25` on an image of {result['side']}², in tiles, with and without "
+        f"`unrolled.allocation.keep_freed_memory()`, which the commands call; {machine(result['environment'])}.",
+        "",
+        "| | | seconds | ratio | page faults |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        faults = f"{row['faults']:.2f} million"
+        lines.append(f"| {row['type']} | {row['case']} | {row['seconds']:.1f} | {row['ratio']:.2f}× | {faults} |")
+    return "\n".join(lines)
+
+
 def imports(result: dict[str, Any]) -> str:
     """What importing costs."""
     seconds = result["seconds"]
@@ -146,7 +165,7 @@ def imports(result: dict[str, Any]) -> str:
     )
 
 
-SECTIONS = {"convolutions": thin, "memory": memory, "large": large, "imports": imports}
+SECTIONS = {"convolutions": thin, "memory": memory, "large": large, "allocation": allocation, "imports": imports}
 
 
 def page() -> str:

@@ -15,7 +15,7 @@ PACKAGE = Path(unrolled.__file__).parent
 
 # From the ground up; a module may import from its own floor's package and from floors below it.
 FLOORS = [
-    {"description", "devices", "files", "vision"},
+    {"allocation", "description", "devices", "files", "vision"},
     {"penalties", "operators", "transforms", "data", "metrics"},
     {"shrinkage", "priors", "solvers"},
     {"networks"},

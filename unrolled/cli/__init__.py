@@ -6,6 +6,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from unrolled.allocation import keep_freed_memory
+
 COMMANDS = {
     "demo": "train a small network on embedded images and compare it with its peers, in about three minutes",
     "train": "train a network from a config",
@@ -36,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"unrolled: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     command = importlib.import_module(f"unrolled.cli.{arguments[0]}")
     try:
         with warnings.catch_warnings():
