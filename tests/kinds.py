@@ -21,7 +21,7 @@ from tests.fuzz import Kind, command
 from tests.helpers import picture
 from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
 from unrolled.data import open_images, prepare_images, read_image
-from unrolled.data.stores import FileImage, compact, to_float
+from unrolled.data.stores import FileImage, to_float
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Dense
 from unrolled.operators.matrix import read_matrix
@@ -109,8 +109,8 @@ def open_image_h5(path: Path) -> None:
             crop = to_float(image.read(slice(top, top + 8), slice(left, left + 8)))
             assert crop.shape == (channel, min(8, height - top), min(8, width - left))
             assert 0 <= crop.min() <= crop.max() <= 1
-            if height * width < 10**5:
-                assert torch.equal(to_float(compact(image.read()))[:, top : top + 8, left : left + 8], crop)
+            if height * width < 10**5:  # not the same pixels: damaged lzf may end early, the rest is then arbitrary
+                assert image.read().shape == image.shape
 
 
 MATRIX = np.random.default_rng(0).normal(size=(4, 9))

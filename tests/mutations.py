@@ -10,8 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 
-import torch
-
 Mutation = Callable[[bytes, random.Random], bytes]
 
 EXTREMES = [
@@ -215,6 +213,8 @@ def checkpoint_member(data: bytes, draw: random.Random) -> bytes:
 
 def checkpoint_state(data: bytes, draw: random.Random) -> bytes:
     """Change, remove or add one value of a checkpoint, and state its checksum anew."""
+    import torch  # not for the process that only watches
+
     state = torch.load(io.BytesIO(data), weights_only=True)
     if draw.random() < 0.5:
         state[draw.choice([*state])] = draw.choice([*VALUES, torch.zeros(2)])
