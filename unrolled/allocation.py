@@ -11,8 +11,8 @@ def keep_freed_memory(kept: int = 2**30, largest: int = 2**28) -> bool:
 
     Feature maps of an image of 512² are larger than what glibc keeps by itself. It then asks the system for fresh pages
     for every map, and filling those takes longer than the arithmetic: large images are reconstructed several times as
-    fast with this (`benchmarks/allocation.py`). It holds for the whole process, so the commands of this package call it,
-    and importing the package does not.
+    fast with this (`benchmarks/allocation.py`). It holds for the whole process: the commands of this package call it,
+    importing the package does not.
 
     Parameters
     ----------
