@@ -10,7 +10,7 @@ from tqdm import tqdm
 from unrolled.networks import Phase, UnrolledNetwork
 from unrolled.operators import LinearOperator
 
-TILE = 528
+TILE = 396
 """Side of a tile in pixels. Smaller tiles need less memory, larger ones compute less twice."""
 
 
