@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from unrolled.allocation import keep_freed_memory
 
 COMMANDS = {
-    "demo": "train a small network on embedded images and compare it with its peers, in about three minutes",
+    "demo": "train a small network on embedded images and compare it with its peers",
     "train": "train a network from a config",
     "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "reconstruct": "measure a photo, or take measurements, and reconstruct the picture",

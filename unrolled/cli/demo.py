@@ -1,4 +1,4 @@
-"""unrolled demo: train, compare and look, in about three minutes."""
+"""unrolled demo: train, compare and look."""
 
 import time
 from pathlib import Path

@@ -187,5 +187,7 @@ def _channels_first(pixels: np.ndarray, color: bool) -> Tensor:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """An image tensor as 8-bit pixels, clipped and rounded: (height, width), or (height, width, 3) in color."""
-    pixels = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    # By rows, so that a large image is not in memory several times over.
+    parts = [(part.clamp(0, 1) * 255).round().to(torch.uint8) for part in image.detach().cpu().split(256, dim=-2)]
+    pixels = torch.cat(parts, dim=-2).numpy()
     return pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
