@@ -6,7 +6,7 @@ import sys
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of glibc's malloc.h
 
 
-def keep_freed_memory(kept: int = 2**30, largest: int = 2**28) -> bool:
+def keep_freed_memory(kept: int = 2**28, largest: int = 160 * 2**20) -> bool:
     """Let the C library keep freed memory for the next tensors, instead of giving it back to the system at once.
 
     Feature maps of an image of 512² are larger than what glibc keeps by itself. It then asks the system for fresh pages
