@@ -2,7 +2,9 @@
 
 import inspect
 
+import h5py
 import numpy as np
+import scipy.io
 import torch
 from PIL import Image
 from torch import Tensor
@@ -32,4 +34,16 @@ def write_picture(path, height: int = 40, width: int = 50, seed: int = 0, mode: 
     pixels = (picture(height, width, seed)[0].numpy() * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def write_matrix(path, matrix):
+    """Write an array as `.npy`, `.mat` or `.h5`, under the name phi where the format has names."""
+    if path.suffix == ".npy":
+        np.save(path, matrix)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, {"phi": matrix})
+    else:
+        with h5py.File(path, "w") as file:
+            file["phi"] = matrix
     return path

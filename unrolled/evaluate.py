@@ -55,14 +55,15 @@ def evaluate(
     pairs = list(_named(images))
     for name, read in tqdm(pairs, disable=not progress, unit="image", leave=False):
         x = read()
+        size = (x.shape[-2], x.shape[-1])
         began = time.perf_counter()
         try:
             y = measure(x, network, operator)
-            image = from_measurements(y, network, operator, (x.shape[-2], x.shape[-1]), bfloat16=bfloat16)
+            image = from_measurements(y, network, operator, size, bfloat16=bfloat16)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began
-        start = linear_start(x, network, operator)
+        start = linear_start(y, network, operator, size)
         truth = x.unsqueeze(0)
         rows.append(
             {

@@ -88,11 +88,11 @@ def iterates(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) 
     return [x[0, :, :height, :width].clamp(0, 1) for x in found]
 
 
-def linear_start(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
+def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
-        x = network.start(measure(image, network, operator), operator)
-    return x[0, :, : image.shape[-2], : image.shape[-1]].clamp(0, 1)
+        x = network.start(y, operator)
+    return x[0, :, : size[0], : size[1]].clamp(0, 1)
 
 
 def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:

@@ -1,9 +1,9 @@
 import h5py
 import numpy as np
 import pytest
-import scipy.io
 import torch
 
+from tests.helpers import write_matrix
 from unrolled.operators import BlockCompressedSensing
 
 RATIOS = {0.01: 10, 0.04: 43, 0.10: 109, 0.25: 272, 0.30: 327, 0.40: 436, 0.50: 545}
@@ -36,14 +36,7 @@ def test_a_block_is_measured_by_the_matrix_in_row_major_order():
 @pytest.mark.parametrize("suffix", [".npy", ".mat", ".h5"])
 def test_own_matrix_from_a_file(tmp_path, suffix):
     matrix = np.random.default_rng(0).normal(size=(4, 9))
-    path = tmp_path / f"phi{suffix}"
-    if suffix == ".npy":
-        np.save(path, matrix)
-    elif suffix == ".mat":
-        scipy.io.savemat(path, {"phi": matrix})
-    else:
-        with h5py.File(path, "w") as file:
-            file["phi"] = matrix
+    path = write_matrix(tmp_path / f"phi{suffix}", matrix)
     operator = BlockCompressedSensing(matrix=path, block=3)
     np.testing.assert_allclose(operator.matrix.numpy(), matrix, rtol=1e-6)
     assert operator.measurements == 4

@@ -14,6 +14,7 @@ import scipy.io
 import scipy.sparse
 import torch
 
+from tests.helpers import write_matrix
 from unrolled.operators.matlab import variables
 from unrolled.operators.matrix import LARGEST_DRAWN, orthonormal_gaussian, read_array, read_matrix
 
@@ -134,14 +135,7 @@ def test_claims_are_not_believed(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["npy", "mat", "h5"])
 def test_a_file_cut_anywhere_is_refused(tmp_path, suffix):
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "npy":
-        np.save(path, MATRIX)
-    elif suffix == "mat":
-        scipy.io.savemat(path, {"phi": MATRIX})
-    else:
-        with h5py.File(path, "w") as file:
-            file["phi"] = MATRIX
+    path = write_matrix(tmp_path / f"a.{suffix}", MATRIX)
     whole = path.read_bytes()
     for length in range(0, len(whole), 37):
         path.write_bytes(whole[:length])

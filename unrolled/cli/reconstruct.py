@@ -10,7 +10,7 @@ from unrolled.files import check_writable
 from unrolled.metrics import psnr
 from unrolled.operators.matrix import read_array
 from unrolled.pictures import check_format, save_picture, save_side_by_side
-from unrolled.reconstruct import WHOLE, from_measurements, iterates, linear_start, reconstruct
+from unrolled.reconstruct import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
 from unrolled.weights import load
 
 
@@ -54,8 +54,11 @@ def run(argv: list[str]) -> int:
     if image[0].numel() > WHOLE:
         print(f"no comparison: {out} has more than {WHOLE:,} pixels")
         return 0
-    images = iterates(image, network, operator) if options.iterates else [linear_start(image, network, operator)]
-    start, *phases = [x.cpu() for x in images]
+    if options.iterates:
+        start, *phases = [x.cpu() for x in iterates(image, network, operator)]
+    else:
+        y = measure(image, network, operator)
+        start = linear_start(y, network, operator, (image.shape[-2], image.shape[-1])).cpu()
     comparison = _beside(out, "comparison")
     save_side_by_side(
         comparison,
