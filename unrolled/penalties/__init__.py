@@ -1,6 +1,7 @@
 """Sparsity penalties: value, derivative, proximal map, and their face as adaptive dropout."""
 
-from unrolled.penalties.penalty import Penalty
-from unrolled.penalties.separable import L0, L1, MCP
+from unrolled.penalties.penalty import Penalty, SeparablePenalty
+from unrolled.penalties.piecewise import L0, L1, MCP
+from unrolled.penalties.smooth import Exponential, LogSum
 
-__all__ = ["L0", "L1", "MCP", "Penalty"]
+__all__ = ["L0", "L1", "MCP", "Exponential", "LogSum", "Penalty", "SeparablePenalty"]

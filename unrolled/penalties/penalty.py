@@ -1,12 +1,36 @@
-"""The base of all penalties: what a sparsity penalty can be asked."""
+"""What a sparsity penalty can be asked, and the parts that all penalties of single numbers share."""
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """How a penalty is written on paper, for z = |w| ≥ 0, s the step of the proximal map; for documentation."""
+
+    value: str
+    threshold: str
+    eta: str
+    dual: str
+    source: str
+
+
+def parameter(default: float | Any = dataclasses.MISSING, above: float = 0.0, below: float = math.inf) -> Any:
+    """A parameter of a penalty: a number in the open interval (above, below), or a tensor of unchecked values.
+
+    Parameters
+    ----------
+    default : float, optional
+    above, below : float
+    """
+    return dataclasses.field(default=default, metadata={"above": above, "below": below})
 
 
 @dataclass(frozen=True)
@@ -20,9 +44,11 @@ class Penalty(ABC):
 
     (LeJeune, Javadi, Baraniuk, "The Flip Side of the Reweighted Coin", NeurIPS 2021).
 
-    All methods work elementwise on tensors of any shape, real or complex: a complex number is shrunk in magnitude
-    and keeps its phase. NaN passes through, ±inf stays.
+    All methods take floating point tensors of any shape, real or complex (a complex number is shrunk in magnitude and
+    keeps its phase), and return the type and device of what they were given. NaN passes through, ±inf stays.
     """
+
+    formulas: ClassVar[Formulas]
 
     prox_has_step_gradient: ClassVar[bool] = True
     """False where the proximal map is piecewise constant in its step, so that a step cannot be learned."""
@@ -31,14 +57,24 @@ class Penalty(ABC):
     """True where ρ(cz) = c·ρ(z) for all c > 0, so that prox(v, s) = s·prox(v/s, 1)."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{type(self).__name__}: {field.name} must be a finite number > 0, got {value!r}")
+        for field in dataclasses.fields(self):
+            if "above" in field.metadata:
+                self._check_parameter(field.name, field.metadata["above"], field.metadata["below"])
+
+    def _check_parameter(self, name: str, above: float, below: float) -> None:
+        value = getattr(self, name)
+        if isinstance(value, Tensor):
+            if not value.is_floating_point():
+                raise ValueError(f"{type(self).__name__}: {name} must be floating point, got {value.dtype}")
+            return
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and above < value < below):
+            allowed = f"> {above:g}" + ("" if math.isinf(below) else f" and < {below:g}")
+            raise ValueError(f"{type(self).__name__}: {name} must be a finite number {allowed}, got {value!r}")
 
     @abstractmethod
     def value(self, w: Tensor) -> Tensor:
-        """ρ(|w|), elementwise.
+        """ρ(|w|).
 
         Parameters
         ----------
@@ -46,16 +82,27 @@ class Penalty(ABC):
 
         Returns
         -------
-        Tensor, the shape of w, real
+        Tensor, the shape of w, real; of a penalty on groups one value per group, axes kept
         """
 
     @abstractmethod
     def derivative(self, w: Tensor) -> Tensor:
-        """ρ'(|w|), elementwise; its limit from the right at 0."""
+        """ρ'(|w|); its limit from the right at 0. Shapes as in `value`."""
 
     @abstractmethod
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The proximal map on magnitudes ≥ 0 that lie above the threshold; smaller ones are set to 0 afterwards."""
+    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        """The global minimiser argmin_z ½|z − v|² + step·ρ(z); 0 where 0 is as good.
+
+        Parameters
+        ----------
+        v : Tensor, any shape, real or complex
+        step : Tensor that broadcasts with v, or float; > 0. A value of a tensor is not checked.
+
+        Raises
+        ------
+        ValueError
+            if step is a number that is not > 0 and finite, or v is not floating point.
+        """
 
     @abstractmethod
     def threshold(self, step: Tensor | float) -> Tensor:
@@ -67,49 +114,186 @@ class Penalty(ABC):
         """
 
     @abstractmethod
+    def eta(self, w: Tensor) -> Tensor:
+        """η̂(w) = |w| / ρ'(|w|), the minimiser in the variational form: its limit at 0, inf where ρ' = 0."""
+
+    @abstractmethod
     def dual(self, eta: Tensor) -> Tensor:
         """f(η) of ρ(w) = ½ min_{η ≥ 0} [w²/η + f(η)], for η ≥ 0."""
 
-    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        """The global minimiser argmin_z ½|z − v|² + step·ρ(z), elementwise; 0 where 0 is as good.
-
-        Parameters
-        ----------
-        v : Tensor, any shape, real or complex
-        step : Tensor that broadcasts with v, or float; > 0. A value of a tensor is not checked.
-
-        Raises
-        ------
-        ValueError
-            if step is a number that is not > 0.
-        """
-        magnitude = v.abs()
-        step = step_tensor(step, magnitude)
-        kept = torch.where(magnitude <= self.threshold(step), 0.0, self._shrink(magnitude, step))
-        return kept * torch.sgn(v)
-
-    def eta(self, w: Tensor) -> Tensor:
-        """η̂(w) = |w| / ρ'(|w|), the minimiser in the variational form; inf where ρ' = 0."""
-        magnitude, slope = w.abs(), self.derivative(w)
-        return torch.where(slope == 0, torch.inf, magnitude / torch.where(slope == 0, 1.0, slope))
-
-    def keep_probability(self, w: Tensor, strength: float) -> Tensor:
+    def keep_probability(self, w: Tensor, strength: float | Tensor) -> Tensor:
         """α = η̂ / (η̂ + strength): the probability of keeping w in the equivalent adaptive dropout.
 
         With a mask of mean α, scaled by 1/α, on a least-squares problem with columns of unit norm, one step of
         dropout is in expectation one reweighted step on strength·ρ (LeJeune et al., 2021).
         """
-        if not strength > 0:
-            raise ValueError(f"keep_probability: strength must be > 0, got {strength!r}")
+        if not isinstance(strength, Tensor) and not (math.isfinite(strength) and strength > 0):
+            raise ValueError(f"keep_probability: strength must be a finite number > 0, got {strength!r}")
         return 1 / (1 + strength / self.eta(w))
 
 
+class SeparablePenalty(Penalty):
+    """A penalty that acts on each number alone.
+
+    A subclass is a frozen dataclass that says, on magnitudes z ≥ 0, what `_value`, `_slope`, `_shrink` and `threshold`
+    are; its parameters are numbers made by `parameter`, or tensors that broadcast with w, also such that require
+    gradients.
+    """
+
+    @abstractmethod
+    def _value(self, z: Tensor) -> Tensor:
+        """ρ(z)."""
+
+    @abstractmethod
+    def _slope(self, z: Tensor) -> Tensor:
+        """ρ'(z); from the right at 0."""
+
+    @abstractmethod
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        """The proximal map on magnitudes above the threshold; at smaller ones any number without NaN gradients."""
+
+    def _eta(self, z: Tensor) -> Tensor:
+        """η̂(z) = z/ρ'(z); to be overridden where ρ'(0) = 0."""
+        slope = self._slope(z)
+        return torch.where(slope == 0, torch.inf, z / torch.where(slope == 0, 1.0, slope))
+
+    def value(self, w: Tensor) -> Tensor:
+        return on_magnitudes(self._value, w)
+
+    def derivative(self, w: Tensor) -> Tensor:
+        return on_magnitudes(self._slope, w)
+
+    def eta(self, w: Tensor) -> Tensor:
+        return on_magnitudes(self._eta, w)
+
+    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        magnitude = magnitude_of(v)
+        step = step_tensor(step, magnitude)
+        kept = torch.where(magnitude <= self.threshold(step), 0.0, self._shrink(magnitude, step))
+        return with_phase_of(v, magnitude, kept)
+
+    def dual(self, eta: Tensor) -> Tensor:
+        # sup_w 2ρ(w) − w²/η is reached where η̂ crosses η, and η̂ never falls: bisection of log w. A small error of w
+        # costs only its square. A closed form is better, where there is one.
+        def at(eta: Tensor) -> Tensor:
+            with torch.no_grad():
+                low, high = torch.full_like(eta, -80.0), torch.full_like(eta, 80.0)
+                for _ in range(60):
+                    middle = (low + high) / 2
+                    below = self._eta(middle.exp()) < eta
+                    low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+                w = ((low + high) / 2).exp()
+            return torch.where(eta.isnan(), eta, (2 * self._value(w) - w.square() / eta).clamp(min=0))
+
+        return on_magnitudes(at, eta)
+
+
+class SmoothPenalty(SeparablePenalty):
+    """A separable penalty with a smooth slope, whose proximal map solves z + step·ρ'(z) = v where it is not 0.
+
+    The solution is found without recording it; gradients in v, the step and the parameters are those of the implicit
+    function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
+
+    By default ρ' is taken to be convex and decreasing; a subclass for which this does not hold, or that has a closed
+    form, overrides `_solve` and, if it has to, `_threshold`.
+    """
+
+    @abstractmethod
+    def _curvature(self, z: Tensor) -> Tensor:
+        """ρ''(z); from the right at 0."""
+
+    def _solve(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        """The largest root of z + step·ρ'(z) = magnitude, where there is one ≥ 0; no gradient is recorded.
+
+        From z = magnitude Newton's method descends monotonically to the largest root, for ρ' is convex and decreasing.
+        """
+        z = magnitude
+        for _ in range(12):
+            z = self._polish(z, magnitude, step)
+        return z
+
+    def _polish(self, z: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
+        """One step of Newton's method on z + step·ρ'(z) = magnitude, kept inside of [0, magnitude]."""
+        excess = z - magnitude + step * self._slope(z)
+        z = z - excess / (1 + step * self._curvature(z)).clamp(min=_FLAT)
+        return torch.minimum(z.clamp(min=0), magnitude)
+
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = torch.where(magnitude.isinf(), magnitude, self._solve(magnitude, step))
+            steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
+        # z itself, with the gradient of its equation: the difference is 0 (and NaN only where z is infinite).
+        equation = step * self._slope(z) - magnitude
+        if not equation.requires_grad:
+            return z
+        return z - ((equation - equation.detach()) / steepness).nan_to_num()
+
+    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        if v.dtype in _LOW_PRECISION:  # roots of equations need more digits than that
+            return super().prox(v.float(), step).to(v.dtype)
+        return super().prox(v, step)
+
+    def threshold(self, step: Tensor | float) -> Tensor:
+        step = step_tensor(step)
+        with torch.no_grad():
+            z = self._jump(step)
+        # inf_z z/2 + step·ρ(z)/z, at its minimiser z: the envelope theorem gives its gradients.
+        there = torch.where(z == 0, 1.0, z)
+        smooth = step * self._slope(torch.zeros_like(z))
+        return torch.where(z == 0, smooth, there / 2 + step * self._value(there) / there)
+
+    def _jump(self, step: Tensor) -> Tensor:
+        """Where the proximal map lands when it leaves 0: the minimiser of z/2 + step·ρ(z)/z, found by bisection.
+
+        For a convex decreasing ρ' it is the only sign change of step·(ρ(z) − zρ'(z)) − z²/2 over z > 0, and 0 where
+        step·|ρ''(0)| ≤ 1. An error of z costs the threshold only its square.
+        """
+        start = torch.zeros_like(step * self._slope(torch.zeros_like(step)))
+        low, high = start, 2 * step * self._slope(start)
+        for _ in range(50):
+            middle = (low + high) / 2
+            before = step * (self._value(middle) - middle * self._slope(middle)) > middle.square() / 2
+            low, high = torch.where(before, middle, low), torch.where(before, high, middle)
+        return torch.where(step * self._curvature(start).abs() <= 1, 0.0, (low + high) / 2)
+
+
+_FLAT = 1e-12  # at a jump of the proximal map 1 + step·ρ'' may reach 0: derivatives stay finite there
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
+
+
+def magnitude_of(v: Tensor) -> Tensor:
+    """|v|, with the derivative 1 at a real 0: the one from the right, as the maps on magnitudes have it.
+
+    Raises
+    ------
+    ValueError
+        if v is not floating point.
+    """
+    if v.is_complex():
+        return v.abs()
+    if not v.is_floating_point():
+        raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
+    return torch.where(v < 0, -v, v)
+
+
+def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
+    """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
+    signed = kept * torch.sgn(v) if v.is_complex() else torch.where(v < 0, -kept, kept)
+    return signed.to(v.dtype)
+
+
+def on_magnitudes(function: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
+    """function(|w|), in at least 32 bits, returned in the type of |w|."""
+    z = magnitude_of(w)
+    return function(z.float()).to(z.dtype) if z.dtype in _LOW_PRECISION else function(z)
+
+
 def step_tensor(step: Tensor | float, like: Tensor | None = None) -> Tensor:
-    """The step as a tensor: a number is checked and takes the type and device of `like` (float64 without one)."""
+    """The step as a tensor of the type of `like`: a number is checked, and put on its device (float64 without one)."""
     if isinstance(step, Tensor):
-        return step
-    if not step > 0:
-        raise ValueError(f"step must be > 0, got {step!r}")
+        return step if like is None else step.to(like.dtype)
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be a finite number > 0, got {step!r}")
     if like is None:
         return torch.tensor(step, dtype=torch.float64)
     return torch.tensor(step, dtype=like.dtype, device=like.device)

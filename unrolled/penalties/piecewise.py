@@ -1,4 +1,4 @@
-"""Penalties that act on each number alone."""
+"""Penalties of single numbers whose proximal maps are straight lines in pieces."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,26 +7,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.penalties.penalty import Penalty, step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty, parameter, step_tensor
 
 
 @dataclass(frozen=True)
-class L1(Penalty):
+class L1(SeparablePenalty):
     """ρ(z) = z. Its proximal map is soft thresholding."""
 
+    formulas: ClassVar = Formulas(
+        value="z", threshold="s", eta="z", dual="η", source="Tibshirani, J. R. Stat. Soc. B 58, 1996"
+    )
     homogeneous: ClassVar[bool] = True
 
-    def value(self, w: Tensor) -> Tensor:
-        return w.abs()
+    def _value(self, z: Tensor) -> Tensor:
+        return z
 
-    def derivative(self, w: Tensor) -> Tensor:
-        return torch.where(w.isnan(), torch.nan, torch.ones_like(w.abs()))
+    def _slope(self, z: Tensor) -> Tensor:
+        return torch.where(z.isnan(), torch.nan, torch.ones_like(z))
 
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        if v.is_complex():
+        if v.is_complex() or not v.is_floating_point():
             return super().prox(v, step)
-        if not isinstance(step, Tensor) and step > 0:
-            return F.softshrink(v, step)  # one pass, but its threshold must be a number
+        if not isinstance(step, Tensor):
+            return F.softshrink(v, float(step_tensor(step)))  # one pass, but its threshold must be a number
         step = step_tensor(step, v)
         # sign(v)·(|v| − step)₊ without a sign: the fastest form forward and backward, in a network's innermost loop.
         return F.relu(v - step) + (v + step).clamp(max=0)
@@ -42,20 +45,26 @@ class L1(Penalty):
 
 
 @dataclass(frozen=True)
-class L0(Penalty):
+class L0(SeparablePenalty):
     """ρ(z) = 1 if z ≠ 0, else 0. Its proximal map is hard thresholding at √(2·step)."""
 
+    formulas: ClassVar = Formulas(
+        value="1 if z ≠ 0, else 0",
+        threshold="√(2s)",
+        eta="∞ if z ≠ 0, else 0",
+        dual="2 if η > 0, else 0",
+        source="Donoho, Johnstone, Biometrika 81, 1994 (hard thresholding)",
+    )
     prox_has_step_gradient: ClassVar[bool] = False
 
-    def value(self, w: Tensor) -> Tensor:
-        magnitude = w.abs()
-        return torch.where(magnitude.isnan(), magnitude, (magnitude != 0).to(magnitude.dtype))
+    def _value(self, z: Tensor) -> Tensor:
+        return torch.where(z.isnan(), z, (z != 0).to(z.dtype))
 
-    def derivative(self, w: Tensor) -> Tensor:
-        return torch.where(w.abs() == 0, torch.inf, 0 * w.abs().clamp(max=1))
+    def _slope(self, z: Tensor) -> Tensor:
+        return torch.where(z == 0, torch.inf, 0 * z.clamp(max=1))
 
-    def eta(self, w: Tensor) -> Tensor:
-        return torch.where(w.abs() == 0, 0.0, torch.inf + w.abs())
+    def _eta(self, z: Tensor) -> Tensor:
+        return torch.where(z == 0, 0.0, torch.inf + z)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return magnitude
@@ -68,7 +77,7 @@ class L0(Penalty):
 
 
 @dataclass(frozen=True)
-class MCP(Penalty):
+class MCP(SeparablePenalty):
     """The minimax concave penalty (Zhang, 2010): γz − z²/(2b) up to z = bγ, constant bγ²/2 beyond.
 
     Its proximal map is firm thresholding for step < b, and hard thresholding at γ√(step·b) from there on.
@@ -81,15 +90,24 @@ class MCP(Penalty):
         concavity: the slope falls by 1/b per unit, and is 0 from bγ on.
     """
 
-    gamma: float = 1.0
-    b: float = 2.0
+    formulas: ClassVar = Formulas(
+        value="γz − z²/(2b) up to z = bγ, then bγ²/2",
+        threshold="γs for s < b, then γ√(sb)",
+        eta="bz/(bγ − z) up to z = bγ, then ∞",
+        dual="γ²bη/(η + b)",
+        source="Zhang, Ann. Stat. 38, 2010",
+    )
 
-    def value(self, w: Tensor) -> Tensor:
-        z = w.abs().clamp(max=self.b * self.gamma)
+    gamma: float | Tensor = parameter(1.0)
+    b: float | Tensor = parameter(2.0)
+
+    def _value(self, z: Tensor) -> Tensor:
+        top = self.b * self.gamma
+        z = torch.where(z < top, z, top + 0 * z.clamp(max=1))  # NaN stays
         return self.gamma * z - z.square() / (2 * self.b)
 
-    def derivative(self, w: Tensor) -> Tensor:
-        return (self.gamma - w.abs() / self.b).clamp(min=0)
+    def _slope(self, z: Tensor) -> Tensor:
+        return (self.gamma - z / self.b).clamp(min=0)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         convex = step < self.b
