@@ -7,8 +7,8 @@ unrolled.fit(network, operator, "folder of images")
 
 from unrolled.evaluate import evaluate
 from unrolled.reconstruct import reconstruct
-from unrolled.shrinkage import Shrinkage
+from unrolled.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.training import TrainingOptions, fit
 from unrolled.weights import load, save
 
-__all__ = ["Shrinkage", "TrainingOptions", "evaluate", "fit", "load", "reconstruct", "save"]
+__all__ = ["Shrinkage", "ShrinkageMixture", "TrainingOptions", "evaluate", "fit", "load", "reconstruct", "save"]

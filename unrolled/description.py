@@ -4,9 +4,11 @@ import functools
 import inspect
 import reprlib
 import types
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from torch import Tensor
 
 
 class Described:
@@ -42,7 +44,16 @@ class Described:
 
 def describe(thing: Any) -> dict[str, Any]:
     """The recipe of an object: `{"class_path": name, "init_args": {…}}`, of plain values (JSON, YAML)."""
-    arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else thing.description()
+    if is_dataclass(thing) and not isinstance(thing, type):
+        arguments = {field.name: _plain(getattr(thing, field.name)) for field in fields(thing) if field.init}
+        for name, value in arguments.items():
+            if isinstance(value, Tensor):
+                raise ValueError(
+                    f"{type(thing).__name__}: {name} is a tensor of shape {tuple(value.shape)}, which a recipe cannot "
+                    "hold; give numbers"
+                )
+    else:
+        arguments = thing.description()
     return {"class_path": type(thing).__name__, "init_args": arguments}
 
 
@@ -56,7 +67,7 @@ def build(recipe: Any, *bases: type) -> Any:
     recipe : dict
         as `describe` returns it; nested recipes are built first.
     *bases : type
-        the first is what the object itself must be, the others may appear among its arguments.
+        the first is what the object itself must be; all may appear among its arguments, also in lists.
 
     Raises
     ------
@@ -71,7 +82,7 @@ def build(recipe: Any, *bases: type) -> Any:
     name = recipe["class_path"].rpartition(".")[2]
     if name not in known:
         raise ValueError(f"unknown {bases[0].__name__} {reprlib.repr(name)}; known: {', '.join(sorted(known))}")
-    arguments = {key: _build_nested(value, bases[1:]) for key, value in arguments.items()}
+    arguments = {key: _build_nested(value, bases) for key, value in arguments.items()}
     _check_types(known[name], arguments)
     try:
         return known[name](**arguments)
@@ -82,6 +93,8 @@ def build(recipe: Any, *bases: type) -> Any:
 
 
 def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
+    if isinstance(value, list):
+        return [_build_nested(item, bases) for item in value]
     if not (isinstance(value, dict) and "class_path" in value):
         return value
     for base in bases:

@@ -12,7 +12,7 @@ from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
-from unrolled.shrinkage import Shrinkage
+from unrolled.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 
 
 class EPGN(UnrolledNetwork):
@@ -34,10 +34,12 @@ class EPGN(UnrolledNetwork):
         with a learned momentum γ; at γ = 0 they are two ordinary proximal gradient steps.
     nonlocal_window : int or None
         side in pixels of the windows of the nonlocal block N; None: local, N is the identity.
-    penalty : Penalty or None
-        whose proximal map is the shrinkage S. Default: L1.
+    penalty : Penalty, list of Penalty, or None
+        whose proximal map is the shrinkage S; of a list, a learned mixture of their maps. Default: L1.
+    learn_penalty : bool
+        learn the parameters of the penalties too, in every phase.
     shrink_channels : bool
-        a learned threshold for every feature map instead of one for all.
+        a learned threshold for every feature map instead of one for all; also parameters and weights, if learned.
     threshold : float > 0
         where the thresholds start.
     shared : bool
@@ -58,7 +60,8 @@ class EPGN(UnrolledNetwork):
         features: int = 32,
         variant: Literal["accelerated", "plain"] = "accelerated",
         nonlocal_window: int | None = None,
-        penalty: Penalty | None = None,
+        penalty: Penalty | list[Penalty] | None = None,
+        learn_penalty: bool = False,
         shrink_channels: bool = False,
         threshold: float = 0.01,
         shared: bool = False,
@@ -74,7 +77,7 @@ class EPGN(UnrolledNetwork):
                 _PHASES[variant](
                     LearnedProx(
                         features,
-                        Shrinkage(penalty, features if shrink_channels else None, threshold),
+                        shrinkage_of(penalty, features if shrink_channels else None, threshold, learn_penalty),
                         nonlocal_window,
                     )
                 )
@@ -91,13 +94,13 @@ class LearnedProx(nn.Module):
     Parameters
     ----------
     features : int
-    shrinkage : Shrinkage
+    shrinkage : Shrinkage or ShrinkageMixture
         S, on the feature maps.
     window : int or None
         of the nonlocal block N; None: N is the identity.
     """
 
-    def __init__(self, features: int, shrinkage: Shrinkage, window: int | None = None):
+    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None):
         super().__init__()
         self.sparsify = SparsifyingMap(features)  # G
         self.shrinkage = shrinkage  # S

@@ -12,7 +12,7 @@ from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
-from unrolled.shrinkage import Shrinkage
+from unrolled.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 
 Map = Callable[[Tensor], Tensor]
 
@@ -25,8 +25,10 @@ class ISTANetPlus(UnrolledNetwork):
     phases : int
     features : int
         feature maps.
-    penalty : Penalty or None
-        whose proximal map is the shrinkage. Default: L1, as in the paper.
+    penalty : Penalty, list of Penalty, or None
+        whose proximal map is the shrinkage; of a list, a learned mixture of their maps. Default: L1, as in the paper.
+    learn_penalty : bool
+        learn the parameters of the penalties too, in every phase.
     threshold : float > 0
         where the thresholds start.
     symmetry : float >= 0
@@ -47,7 +49,8 @@ class ISTANetPlus(UnrolledNetwork):
         self,
         phases: int = 9,
         features: int = 32,
-        penalty: Penalty | None = None,
+        penalty: Penalty | list[Penalty] | None = None,
+        learn_penalty: bool = False,
         threshold: float = 0.01,
         symmetry: float = 0.01,
         shared: bool = False,
@@ -61,7 +64,10 @@ class ISTANetPlus(UnrolledNetwork):
                 f"ISTANetPlus: symmetry must be 0 with Implicit, which sees only the last phase, got {symmetry!r}"
             )
         super().__init__(
-            [ISTAPhase(features, Shrinkage(penalty, threshold=threshold)) for _ in range(1 if shared else phases)],
+            [
+                ISTAPhase(features, shrinkage_of(penalty, None, threshold, learn_penalty))
+                for _ in range(1 if shared else phases)
+            ],
             phases if shared else 1,
             differentiation,
         )
@@ -79,7 +85,7 @@ class ISTANetPlus(UnrolledNetwork):
 class ISTAPhase(Phase):
     """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), with H = conv ∘ ReLU ∘ conv and H̃ likewise."""
 
-    def __init__(self, features: int, shrinkage: Shrinkage):
+    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture):
         super().__init__()
         self.raw_step = positive(1.0)
         self.shrinkage = shrinkage

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
-from unrolled.shrinkage import Shrinkage
+from unrolled.shrinkage import Shrinkage, ShrinkageMixture
 
 
 class ConvolutionPair(nn.Module):
@@ -76,16 +76,19 @@ class SynthesisMap(nn.Module):
         nn.init.zeros_(self.pair.second)
 
 
-def shrinking(shrinkage: Shrinkage, before: Tensor, after: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+def shrinking(
+    shrinkage: Shrinkage | ShrinkageMixture, before: Tensor, after: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
     """The shrinkage between two convolutions, its step moved into their kernels where the penalty allows that.
 
     For ρ(cz) = c·ρ(z), prox(v, s) = s·prox(v/s, 1): with the kernel before divided by the step and the one after
     multiplied by it, what is left to do on the large maps is the proximal map at step 1, in one pass instead of four,
-    and the gradient of the step comes from the small kernels.
+    and the gradient of the step comes from the small kernels. The maps of a mixture each have a step of their own, so
+    theirs stay where they are.
 
     Parameters
     ----------
-    shrinkage : Shrinkage
+    shrinkage : Shrinkage or ShrinkageMixture
     before, after : Tensor, (features, features, k, k)
         kernels of the convolutions around it.
 
@@ -93,7 +96,7 @@ def shrinking(shrinkage: Shrinkage, before: Tensor, after: Tensor) -> tuple[Call
     -------
     shrink, before, after
     """
-    if not shrinkage.penalty.homogeneous:
+    if isinstance(shrinkage, ShrinkageMixture) or not shrinkage.penalty.homogeneous:
         return shrinkage, before, after
     step = shrinkage.step.view(-1, 1, 1, 1)
     return lambda v: shrinkage.penalty.prox(v, 1.0), before / step, after * step.transpose(0, 1)
