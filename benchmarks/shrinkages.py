@@ -2,15 +2,14 @@
 
 python -m benchmarks.shrinkages --train FOLDER … --test FOLDER --steps 4000 --out runs/shrinkages
 
-Every network has the same first weights, matrix, images, crops, schedule and number of steps; only the shrinkage differs,
-and its parameters are learned. `--only` picks some of them, so that several processes can share the work; what is
-finished is not done again, what was interrupted goes on. With `--json docs/shrinkages.json` the figures of all
+Every network has the same first weights, matrix, images, crops, schedule and number of steps; only the shrinkage
+differs, and its parameters are learned. `--only` picks some of them, so that several processes can share the work; what
+is finished is not done again, what was interrupted goes on. With `--json docs/shrinkages.json` the figures of all
 finished runs go to that file, and from there into the tables of docs/shrinkages.md.
 """
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 

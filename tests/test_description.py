@@ -1,6 +1,11 @@
-import pytest
+import json
+from abc import ABC
+from dataclasses import dataclass, field
 
-from unrolled.description import Described, build
+import pytest
+import torch
+
+from unrolled.description import Described, build, describe
 
 
 class Tool(Described):
@@ -52,3 +57,72 @@ def test_what_is_no_recipe_is_refused_in_few_words(recipe):
 
 def test_types_that_cannot_be_found_are_not_checked():
     assert build({"class_path": "Loose", "init_args": {"thing": 3}}, Tool).thing == 3
+
+
+class Material(ABC):  # noqa: B024
+    """What nested values are made of; not abstract in fact."""
+
+
+class Edge(ABC):  # noqa: B024
+    pass
+
+
+@dataclass(frozen=True)
+class Steel(Material):
+    carbon: float = 0.3
+
+
+@dataclass(frozen=True)
+class Plated(Material):
+    inner: Material
+    edge: Edge | None = None
+    weight: float = field(default=1.0, init=False)
+
+
+@dataclass(frozen=True)
+class Round(Edge):
+    radii: tuple[float, ...] = (1.0, 2.0)
+
+    def __post_init__(self):
+        object.__setattr__(self, "radii", tuple(self.radii))
+
+
+class Box(Described):
+    def __init__(self, walls: Material | list[Material] | None = None):
+        self.walls = walls
+
+
+@pytest.mark.parametrize(
+    "walls",
+    [
+        None,
+        Steel(0.5),
+        Plated(Steel(0.7), Round()),
+        Plated(Plated(Steel())),
+        [Steel(), Plated(Steel(0.1), Round((3.0,))), Steel(0.5)],
+    ],
+)
+def test_nested_objects_and_lists_are_built_again(walls):
+    recipe = json.loads(json.dumps(describe(Box(walls))))
+    again = build(recipe, Box, Material, Edge)
+    assert describe(again) == recipe
+    assert again.walls == walls
+
+
+def test_the_base_itself_may_be_nested():
+    thing = Plated(Plated(Steel(0.4)))
+    assert build(describe(thing), Material) == thing
+    recipe = describe(Plated(Steel(), Round()))
+    with pytest.raises(ValueError, match="unknown class 'Round' in a recipe"):
+        build(recipe, Material)
+
+
+def test_what_is_of_another_kind_is_refused_in_nested_places_too():
+    for walls in ({"class_path": "Round"}, [{"class_path": "os.system"}], {"class_path": "Box"}):
+        with pytest.raises(ValueError, match=r"walls must be|unknown class"):
+            build({"class_path": "Box", "init_args": {"walls": walls}}, Box, Material, Edge)
+
+
+def test_a_tensor_as_a_parameter_is_refused():
+    with pytest.raises(ValueError, match=r"Steel: carbon is a tensor of shape \(2,\), which a recipe cannot hold"):
+        describe(Box([Steel(torch.ones(2))]))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.penalties import L1, Penalty, SeparablePenalty
 
-LEAST = 1e-12
+LEAST = 1e-9
 """Steps and distances of parameters from their bounds are at least this, whatever the raw parameter."""
 
 
@@ -30,11 +30,11 @@ class Shrinkage(nn.Module):
         one step for each of so many channels (axis 1 of the input), and one of each learned parameter; by default one
         for all.
     threshold : float > 0
-        where the threshold starts: inputs up to this magnitude become 0. A penalty that is smooth at 0 (Ridge, Cauchy)
-        has no threshold; then it is the step that starts here.
+        where the threshold starts: inputs up to this magnitude become 0. A penalty without a threshold (Cauchy, flat
+        at 0) starts with this as its step.
     learn_penalty : bool
-        learn the parameters of the penalty; they start at the values of `penalty`. A penalty without parameters has
-        nothing more to learn.
+        learn the parameters of the penalty; they start at the values of `penalty`. Those that only move a jump of the
+        proximal map (θ of CappedL1) have no gradient and stay as they are.
 
     Attributes
     ----------
@@ -194,9 +194,7 @@ class ShrinkageMixture(nn.Module):
         super().__init__()
         if isinstance(penalties, Penalty) or not len(penalties):
             raise ValueError(f"ShrinkageMixture: penalties must be a list of at least one penalty, got {penalties!r}")
-        self.shrinkages = nn.ModuleList(
-            Shrinkage(penalty, channels, threshold, learn_penalty) for penalty in penalties
-        )
+        self.shrinkages = nn.ModuleList(Shrinkage(penalty, channels, threshold, learn_penalty) for penalty in penalties)
         self.channels = channels
         self.raw_weights = nn.Parameter(torch.zeros(len(penalties), *() if channels is None else (channels,)))
 
@@ -207,10 +205,7 @@ class ShrinkageMixture(nn.Module):
 
     @property
     def threshold(self) -> Tensor:
-        """The largest magnitude that the layer sends to 0, the smallest threshold of its maps: a scalar, or (channels,).
-
-        Those of the maps are in `shrinkages`.
-        """
+        """The largest magnitude that the layer sends to 0, that of its maps: a scalar, or (channels,)."""
         return torch.stack([shrinkage.threshold for shrinkage in self._maps]).amin(0)
 
     @property
@@ -242,7 +237,7 @@ def shrinkage_of(
     threshold: float = 0.01,
     learn_penalty: bool = False,
 ) -> Shrinkage | ShrinkageMixture:
-    """The layer that networks make of what their config says: of one penalty or none a `Shrinkage`, of several a mixture.
+    """The layer of what the config of a network says: of one penalty or none a `Shrinkage`, of a list a mixture.
 
     Parameters
     ----------
@@ -275,6 +270,8 @@ def _check_penalty(penalty: Penalty) -> None:
                 f"Shrinkage: {field.name} of {name} must be a number, got a tensor; "
                 "learn_penalty=True learns it, for every channel if there are channels"
             )
+    if penalty.threshold(torch.ones(())).numel() != 1:
+        raise ValueError(f"Shrinkage: {name} must have one threshold for all numbers, got {penalty!r}")
 
 
 def _bounds(penalty: Penalty) -> dict[str, tuple[float, float]]:
@@ -282,8 +279,15 @@ def _bounds(penalty: Penalty) -> dict[str, tuple[float, float]]:
     return {
         field.name: (field.metadata["above"], field.metadata["below"])
         for field in dataclasses.fields(penalty)
-        if "above" in field.metadata
+        if "above" in field.metadata and _has_gradient(penalty, field.name)
     }
+
+
+def _has_gradient(penalty: Penalty, name: str) -> bool:
+    """Whether the proximal map depends on a parameter by more than comparisons."""
+    probe = torch.tensor(float(getattr(penalty, name)), requires_grad=True)
+    one = torch.ones(1)
+    return dataclasses.replace(penalty, **{name: probe}).prox(one, one).requires_grad
 
 
 def _inverse_softplus(value: float) -> float:
@@ -306,10 +310,10 @@ def _next_above(bound: float, dtype: torch.dtype) -> float:
 def _step_of_threshold(penalty: Penalty, threshold: float) -> float:
     """The step at which a penalty's threshold, which grows with the step, has the given value.
 
-    Without thresholds, the step itself is the value.
+    Of a penalty without a threshold the step itself is the value.
     """
-    low, high = -30.0, 30.0  # powers of ten
-    if float(penalty.threshold(torch.tensor(10.0**high, dtype=torch.float64))) == 0:
+    low, high = math.log10(LEAST), 30.0  # powers of ten
+    if not penalty.exact_zeros:
         return threshold
     for _ in range(7):
         powers = torch.linspace(low, high, 1001, dtype=torch.float64)

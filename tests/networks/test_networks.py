@@ -6,19 +6,24 @@ import pickle
 import pytest
 import torch
 
+import unrolled
 from tests.helpers import concrete_subclasses, picture
 from unrolled.description import build, describe
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus, LinearStart, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, as_operator
-from unrolled.penalties import MCP, Penalty
+from unrolled.penalties import L1, MCP, LogSum, Penalty
+from unrolled.shrinkage import Shrinkage, ShrinkageMixture
 
+MIXTURE = [L1(), LogSum(0.1)]
 NETWORKS = {
     "EPGN": lambda **options: EPGN(**options),
     "EPGN, plain": lambda **options: EPGN(variant="plain", **options),
     "EPGN, nonlocal": lambda **options: EPGN(nonlocal_window=11, **options),
     "EPGN, MCP per channel": lambda **options: EPGN(penalty=MCP(1.0, 2.0), shrink_channels=True, **options),
+    "EPGN, mixture": lambda **options: EPGN(penalty=MIXTURE, learn_penalty=True, **options),
     "ISTA-Net+": lambda **options: ISTANetPlus(**options),
+    "ISTA-Net+, learned log-sum": lambda **options: ISTANetPlus(penalty=LogSum(0.1), learn_penalty=True, **options),
 }
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -214,3 +219,30 @@ def test_bad_arguments_of_one_network():
 
 def test_the_default_start_is_linear():
     assert isinstance(EPGN(1).start, LinearStart)
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses(UnrolledNetwork))
+def test_the_penalty_that_is_asked_for_is_in_every_phase(cls):
+    for penalty, learn in (([L1(), MCP(1.0, 0.1)], True), (LogSum(0.1), True), (LogSum(0.1), False), (None, False)):
+        network = cls(phases=3, features=2, penalty=penalty, learn_penalty=learn)
+        kinds = (Shrinkage, ShrinkageMixture)
+        layers = [module for phase in network.phases for module in phase.modules() if isinstance(module, Shrinkage)]
+        outer = [module for phase in network.phases for module in phase.modules() if isinstance(module, kinds)]
+        wanted = penalty if isinstance(penalty, list) else [L1() if penalty is None else penalty]
+        assert [layer.penalty for layer in layers] == wanted * 3
+        assert len(outer) == 3 * (1 + len(wanted) if len(wanted) > 1 else 1)
+        learned = sum(len(layer.raw_parameters) for layer in layers)
+        assert learned == (3 * sum(len(vars(one)) for one in wanted) if learn else 0)
+
+
+@every_network
+def test_weights_carry_the_shrinkage_and_what_it_learned(name, tmp_path):
+    network, operator, x = case(name, phases=2)
+    unrolled.save(tmp_path / "w.safetensors", network, operator)
+    again, its_operator = unrolled.load(tmp_path / "w.safetensors")
+    torch.testing.assert_close(again(its_operator(x), its_operator), network(operator(x), operator))
+    found, expected = (
+        [module.current_penalty for module in one.modules() if isinstance(module, Shrinkage)]
+        for one in (again, network)
+    )
+    assert found == expected
