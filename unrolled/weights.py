@@ -90,7 +90,8 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     if isinstance(arguments, dict) and arguments.get("matrix") is not None:
         raise ValueError(f"weights: {path} names a file of its own as the matrix, which is not followed")
     if isinstance(arguments, dict) and "operator.matrix" in tensors:
-        recipe = {**recipe, "init_args": {**arguments, "matrix": tensors["operator.matrix"]}}
+        # In memory of its own: products with a matrix that lies askew in the file round differently.
+        recipe = {**recipe, "init_args": {**arguments, "matrix": tensors["operator.matrix"].clone()}}
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
             network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
