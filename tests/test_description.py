@@ -109,12 +109,13 @@ def test_nested_objects_and_lists_are_built_again(walls):
     assert again.walls == walls
 
 
-def test_the_base_itself_may_be_nested():
+def test_the_base_itself_is_nested_only_where_that_is_said():
     thing = Plated(Plated(Steel(0.4)))
-    assert build(describe(thing), Material) == thing
-    recipe = describe(Plated(Steel(), Round()))
+    assert build(describe(thing), Material, Material) == thing
+    with pytest.raises(ValueError, match="unknown class 'Plated' in a recipe"):
+        build(describe(thing), Material)
     with pytest.raises(ValueError, match="unknown class 'Round' in a recipe"):
-        build(recipe, Material)
+        build(describe(Plated(Steel(), Round())), Material, Material)
 
 
 def test_what_is_of_another_kind_is_refused_in_nested_places_too():

@@ -67,7 +67,8 @@ def build(recipe: Any, *bases: type) -> Any:
     recipe : dict
         as `describe` returns it; nested recipes are built first.
     *bases : type
-        the first is what the object itself must be; all may appear among its arguments, also in lists.
+        the first is what the object itself must be; the others may appear among its arguments, also in lists. Named
+        twice, the first may too.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def build(recipe: Any, *bases: type) -> Any:
     name = recipe["class_path"].rpartition(".")[2]
     if name not in known:
         raise ValueError(f"unknown {bases[0].__name__} {reprlib.repr(name)}; known: {', '.join(sorted(known))}")
-    arguments = {key: _build_nested(value, bases) for key, value in arguments.items()}
+    arguments = {key: _build_nested(value, bases[1:]) for key, value in arguments.items()}
     _check_types(known[name], arguments)
     try:
         return known[name](**arguments)
