@@ -260,8 +260,8 @@ class SmoothPenalty(SeparablePenalty):
         """
         furthest = step * self._slope(torch.zeros_like(step))
         z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
-        t = self._secant(z, step)
-        for _ in range(8):
+        t = torch.minimum(self._secant(z, step), furthest)
+        for _ in range(6):
             better = self._solve(t, step).clamp(min=_TINY)
             below = self._secant(better, step)
             z, t = torch.where(below < t, better, z), torch.minimum(below, t)
