@@ -312,18 +312,20 @@ class IndexSets(Grouping):
     def __post_init__(self) -> None:
         if isinstance(self.sets, (str, int)) or not len(self.sets):
             raise ValueError(f"IndexSets: sets must be one or more lists of whole numbers, got {self.sets!r}")
-        sets = tuple(_whole_numbers("IndexSets", "sets", indices) for indices in self.sets)
+        sets = []
         seen: set[int] = set()
-        for indices in sets:
+        for given in self.sets:
+            indices = _whole_numbers("IndexSets", "sets", given)
             if isinstance(indices, int) or not indices or min(indices) < 0:
                 raise ValueError(f"IndexSets: each set must be a list of one or more numbers >= 0, got {indices!r}")
             if len(set(indices)) < len(indices) or not seen.isdisjoint(indices):
                 twice = sorted(seen.intersection(indices) or {i for i in indices if indices.count(i) > 1})
                 raise ValueError(f"IndexSets: sets must be disjoint, but {twice[0]} occurs twice")
             seen.update(indices)
+            sets.append(indices)
         if self.axis is not None:
             _whole_numbers("IndexSets", "axis", self.axis)
-        object.__setattr__(self, "sets", sets)
+        object.__setattr__(self, "sets", tuple(sets))
         # For index_add and the like: every index, and the number of its set.
         object.__setattr__(self, "_index", torch.tensor([i for indices in sets for i in indices]))
         object.__setattr__(self, "_label", torch.tensor([g for g, indices in enumerate(sets) for _ in indices]))
@@ -391,4 +393,6 @@ def _whole_numbers(cls: str, name: str, value: int | Iterable[int]) -> int | tup
 
 
 def _at_least_32_bits(w: Tensor) -> Tensor:
+    if not (w.is_floating_point() or w.is_complex()):
+        raise ValueError(f"a penalty needs floating point or complex tensors, got {w.dtype}")
     return w.float() if w.dtype in (torch.bfloat16, torch.float16) else w
