@@ -51,7 +51,7 @@ def brute_force(objective: Callable[[Tensor], Tensor], v: Tensor, points: int = 
 
     Every coordinate of a candidate is on a grid, or 0, or that of v; so 0 and v are among them.
     """
-    points = points or {1: 2001, 2: 151, 3: 29}[len(v)]
+    points = points or {1: 501, 2: 101, 3: 25}[len(v)]
     reach = 1.3 * v.abs().max().clamp(min=1e-3)
     low, high, best = -reach.expand(len(v)), reach.expand(len(v)), float("inf")
     for _ in range(rounds):
@@ -63,7 +63,7 @@ def brute_force(objective: Callable[[Tensor], Tensor], v: Tensor, points: int = 
         best = min(best, float(values[at]))
         width = (high - low) / points * 2
         low, high = candidates[at] - width, candidates[at] + width
-        points = min(points, 31)
+        points = min(points, 15)
     return best
 
 

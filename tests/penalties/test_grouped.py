@@ -16,7 +16,6 @@ from tests.penalties.groups import (
     group_value,
     keeps_the_first_of_the_largest,
     l1_minus_l2_value,
-    objective_of,
     prox_is_that_of_the_norms,
     prox_is_the_global_minimiser,
     sparse_group_value,
@@ -288,13 +287,13 @@ def test_l1_minus_l2_of_groups_is_that_of_each(groups):
     penalty, alone = L1MinusL2(0.7, grouping), L1MinusL2(0.7)
     for dtype in (torch.float64, torch.complex128):
         v = normal(10, *shape, dtype=dtype)
-        z = penalty.prox(v, 1.2)
+        z = penalty.prox(v, 3.0)
         assert (z == 0).any()
         expected = v.flatten().clone()
         for group in members:
-            expected[group] = alone.prox(v.flatten()[group], 1.2)
+            expected[group] = alone.prox(v.flatten()[group], 3.0)
         torch.testing.assert_close(z.flatten(), expected)
-        torch.testing.assert_close(z.abs(), penalty.prox(v.abs(), 1.2).abs())
+        torch.testing.assert_close(z.abs(), penalty.prox(v.abs(), 3.0).abs())
     values = torch.stack([alone.value(v.flatten()[group])[0] for group in members])
     torch.testing.assert_close(penalty.value(v).flatten(), values)
 
@@ -322,10 +321,10 @@ def test_l1_minus_l2_has_a_variational_form(alpha, seed):
     torch.testing.assert_close(reached, penalty.value(w), atol=1e-7, rtol=1e-7)
     # Anywhere else the form is not smaller, and the dual is what it is defined to be.
     other = normal(seed + 1, 2).exp()
-    z = torch.cartesian_prod(*[torch.linspace(0, 3 * float(e), 1501).double() for e in other])
+    z = torch.cartesian_prod(*[torch.linspace(0, 3 * float(e), 301).double() for e in other])
     dual = L1MinusL2(alpha).dual(other)
     supremum = (2 * l1_minus_l2_value(alpha)(z) - (z.square() / other).sum(1)).max()
-    torch.testing.assert_close(dual[0], supremum, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dual[0], supremum, rtol=1e-3, atol=1e-4)
     assert dual[0] >= supremum - 1e-12
 
 
@@ -355,17 +354,30 @@ def test_l1_minus_l2_gradients_types_nan_and_infinity():
 
 @every_penalty
 @given(data=st.data(), seed=seeds, step=steps, alpha=st.floats(0.05, 0.95))
-@settings(few, max_examples=4)
+@settings(few, max_examples=2)
 def test_sparse_group_prox_is_the_global_minimiser(name, data, seed, step, alpha):
     inner, outer = drawn(name, data), data.draw(st.sampled_from([L1(), L0(), MCP(1.0, 0.5), Exponential(0.5)]))
     v = normal(seed, 2)
     penalty = SparseGroup(inner, Grouped(outer, Whole()), alpha)
     value = sparse_group_value(inner, outer, 2**0.5, alpha)
     prox_is_the_global_minimiser(penalty.prox, value, v, step)
-    objective = objective_of(value, v, step)
-    composition = penalty.grouped.prox(inner.prox(v, alpha * step), (1 - alpha) * step)
-    best = min(float(objective(z[None])[0]) for z in (composition, v, 0 * v))
-    assert objective(penalty.prox(v, step)[None])[0] <= best + 1e-12
+
+
+def test_sparse_group_prox_is_never_worse_than_the_composition_zero_and_itself():
+    v = normal(14, 50, 4)
+    for inner, outer in ((L0(), L1()), (MCP(2.0, 0.3), L0()), (MCP(1.0, 1.0), Exponential(0.3))):
+        penalty, gains = SparseGroup(inner, Grouped(outer, Filters())), []
+        for step in (0.3, 1.0, 2.0):
+
+            def objective(z, penalty=penalty, step=step):
+                return 0.5 * (z - v).square().sum(1, keepdim=True) + step * penalty.value(z)
+
+            composition = penalty.grouped.prox(inner.prox(v, step / 2), step / 2)
+            reached = objective(penalty.prox(v, step))
+            for other in (composition, v, 0 * v):
+                assert (reached <= objective(other) + 1e-12).all()
+            gains.append((objective(composition) - reached).max())
+        assert max(gains) > 1e-2
 
 
 @every_penalty
@@ -412,7 +424,7 @@ def test_sparse_group_has_a_variational_form(name):
 
 
 def test_sparse_group_threshold_and_gradients():
-    for inner in (L1(), MCP(1.5, 2.0), Exponential(0.8)):
+    for inner, rows in ((L1(), 3), (MCP(1.5, 2.0), 3), (Exponential(0.8), 1)):
         penalty = SparseGroup(inner, Grouped(L1(), Filters(), 1), 0.6)
         t = penalty.threshold(0.7)
         v = torch.cat([torch.full((1, 1), 50.0), torch.stack([t * 0.999, t * 1.01])[None]], 1).double()
@@ -420,7 +432,8 @@ def test_sparse_group_threshold_and_gradients():
         v = torch.tensor([[2.0, -1.4, 0.1], [0.3, 0.2, -0.1], [0.0, 0.0, 0.0]], dtype=torch.float64)
         step = torch.tensor(0.7, dtype=torch.float64)
         assert penalty.prox(v, step).count_nonzero() == 2
-        torch.autograd.gradcheck(penalty.prox, (v.requires_grad_(), step.requires_grad_()), atol=1e-6)
+        v = v[:rows].requires_grad_()
+        torch.autograd.gradcheck(penalty.prox, (v, step.requires_grad_()), eps=1e-5, atol=1e-6)
 
 
 # Weights for each number

@@ -20,7 +20,7 @@ STEPS = (0.1, 0.4, 1.0, 2.5)
 
 def draws():
     generator = torch.Generator().manual_seed(0)
-    return [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(10)]
+    return [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(5)]
 
 
 def everywhere(prox, value):

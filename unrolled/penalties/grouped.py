@@ -461,10 +461,10 @@ class _Search:
         """The objective, one number per group."""
         return self.grouping.sum((z - self.z).square()) / 2 + self.step * self.penalty.value(z)
 
-    def offer(self, z: Tensor) -> Tensor:
-        """Take z in the groups where it is better than what was found; says where."""
+    def offer(self, z: Tensor, slack: float = 0.0) -> Tensor:
+        """Take z in the groups where it is better than what was found, or worse by a relative slack; says where."""
         cost = self.cost(z)
-        better = ~(cost >= self.lowest)  # NaN is taken, so that it stays
+        better = ~(cost >= self.lowest * (1 + slack))  # NaN is taken, so that it stays
         self.lowest = torch.where(better, cost, self.lowest)
         self.found = torch.where(self.grouping.spread(better, z.shape), z, self.found)
         return better
@@ -473,7 +473,7 @@ class _Search:
         """The best that was found."""
         smallest = torch.finfo(self.step.dtype).eps ** 2
         best, width = torch.full_like(self.step, 0.5), 0.5
-        for points in (64, 8, 8, 8, 8, 8):
+        for points in (32, 8, 8, 8, 8, 8):
             centre = best
             for offset in torch.linspace(-width, width, points + 1).tolist():
                 share = (centre + offset).clamp(smallest, 1)
@@ -484,10 +484,11 @@ class _Search:
         entries = self.penalty._at(ones, self.z, self.step)
         rest = (1 - self.penalty.alpha) * self.step
         self.offer(self.penalty.grouped._shrink(entries, self.grouping.norm(entries), rest))
-        for _ in range(10):
+        slack = 8 * torch.finfo(self.step.dtype).eps  # these steps descend, but for rounding
+        for _ in range(12):
             norm = self.grouping.norm(self.found)
             share = self.penalty._share(torch.where(norm == 0, 1.0, norm), self.step, self.z.shape)
-            self.offer(self.penalty._at(share.clamp(smallest, 1), self.z, self.step))
+            self.offer(self.penalty._at(share.clamp(smallest, 1), self.z, self.step), slack)
         return self.found
 
 
