@@ -15,12 +15,12 @@ from tests.penalties.groups import (
 )
 from unrolled.penalties import L0, L1, MCP, Grouped, L1MinusL2, SparseGroup, Whole
 
-STEPS = (0.1, 0.4, 1.0, 2.5)
+STEPS = (0.1, 0.4, 1.5)
 
 
 def draws():
     generator = torch.Generator().manual_seed(0)
-    return [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(5)]
+    return [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(4)]
 
 
 def everywhere(prox, value):

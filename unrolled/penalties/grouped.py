@@ -240,12 +240,14 @@ class L1MinusL2(Penalty):
         eta : Tensor >= 0, the shape of w
         """
         # The supremum of 2ρ(w) − Σ w²/η is at w = qη/(q + αη) with q = ‖w‖. There it is Σ w²/η, for ρ is homogeneous.
-        finite = _magnitudes(eta)
-        finite = finite.clamp(max=torch.finfo(finite.dtype).max ** 0.5)
+        exact = _magnitudes(eta)
+        finite = exact.clamp(max=torch.finfo(exact.dtype).max ** 0.5)
         shift = self._spread(torch.as_tensor(self.alpha, dtype=finite.dtype, device=finite.device), finite) * finite
         norm = self._spread(_unit_root(finite, shift, self.grouping), finite)
         share = norm / torch.where(norm + shift == 0, 1.0, norm + shift)
-        return _typed(self.grouping.sum(finite * share.square()), eta)
+        dual = self.grouping.sum(finite * share.square())
+        infinite = self.grouping.max(exact).isinf() & (torch.as_tensor(self.alpha) < 1)
+        return _typed(torch.where(infinite, math.inf, dual), eta)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         """(1 − α)·step: a group is sent to 0 if its largest |v_i| is not larger."""
@@ -361,10 +363,12 @@ class SparseGroup(Penalty):
     def eta(self, w: Tensor) -> Tensor:
         """|w_i| / (∂ρ/∂|w_i|), the shape of w; inf where an entry is in no group."""
         z = _magnitudes(w)
-        group = self.grouping.spread(self.grouped.eta(z), z.shape, outside=math.inf)
-        eta = 1 / (self.alpha / self.penalty.eta(z) + (1 - self.alpha) / group)
-        inside = self._inside(torch.ones_like(z))
-        return _typed(torch.where(inside > 0, eta, math.inf), w)
+        entry, group = self.penalty.eta(z), self.grouping.spread(self.grouped.eta(z), z.shape, outside=math.inf)
+        zero = (entry == 0) | (group == 0)
+        inverse = self.alpha / torch.where(zero, 1.0, entry) + (1 - self.alpha) / torch.where(zero, 1.0, group)
+        free = inverse == 0
+        eta = torch.where(zero, 0.0, torch.where(free, math.inf, 1 / torch.where(free, 1.0, inverse)))
+        return _typed(self._inside(eta, torch.full_like(z, math.inf)), w)
 
     def dual(self, eta: Tensor) -> Tensor:
         """f(η) of ρ(w) = ½ min_η [Σ_i w_i²/η_i + f(η)], one number per group; numeric, and without gradient.
@@ -388,7 +392,7 @@ class SparseGroup(Penalty):
                 return self.alpha * first + (1 - self.alpha) * self.grouped.dual(1 / second, eta.shape)
 
             low, high = torch.zeros_like(most), torch.ones_like(most)
-            for _ in range(100):
+            for _ in range(60):
                 left, right = low + 0.382 * (high - low), high - 0.382 * (high - low)
                 lower = total(left) < total(right)
                 low, high = torch.where(lower, low, left), torch.where(lower, right, high)
@@ -427,9 +431,12 @@ class SparseGroup(Penalty):
                 f"one that broadcasts to it, got {tuple(step.shape)}; it may differ for L1 with L1 only"
             )
         step = step.expand(self.grouping.shape(v.shape))
+        # The search compares squares; beside an infinite number all others of its group are small.
+        finite = torch.where(z.isinf(), torch.finfo(z.dtype).max ** 0.25, z)
         with torch.no_grad():
-            found = _Search(self, z, step).run()
-        return with_phase_of(v, z, self._inside(_with_gradient(self, found, z, step), z))
+            found = _Search(self, finite, step).run()
+        found = self._inside(_with_gradient(self, found, finite, step), z)
+        return with_phase_of(v, z, torch.where(z.isinf(), z, found))
 
     def _inside(self, entries: Tensor, outside: Tensor | None = None) -> Tensor:
         """The entries that are in groups, and others (or 0) elsewhere."""
@@ -494,7 +501,7 @@ class _Search:
 
 def _with_gradient(penalty: SparseGroup, found: Tensor, z: Tensor, step: Tensor) -> Tensor:
     """What was found, with the gradients of the equation n = ‖z(τ(n))‖ that it solves."""
-    if not (torch.is_grad_enabled() and (z.requires_grad or step.requires_grad)):
+    if not torch.is_grad_enabled():
         return found
     grouping, shape = penalty.grouping, z.shape
     norm = grouping.norm(found)
