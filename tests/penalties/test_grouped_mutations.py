@@ -15,7 +15,7 @@ from tests.penalties.groups import (
 )
 from unrolled.penalties import L0, L1, MCP, Grouped, L1MinusL2, SparseGroup, Whole
 
-STEPS = (0.1, 0.4, 1.5)
+STEPS = (0.1, 1.0, 2.5)
 
 
 def draws():
