@@ -132,10 +132,14 @@ def test_threshold_is_on_the_norm(name, data, step, seed):
     penalty = Grouped(drawn(name, data), Filters())
     v = normal(seed, 2, 3)
     t = penalty.threshold(step, v.shape)
+    assert torch.equal(replace(penalty, weight=3**0.5).threshold(step), t)
+    if not penalty.exact_zeros:
+        assert t == 0
+        assert (penalty.prox(1e-6 * v, step) != 0).all()
+        return
     at = v / v.norm(dim=1, keepdim=True) * t
     assert (penalty.prox(at * (1 - 1e-9), step) == 0).all()
     assert (penalty.prox(at * (1 + 1e-9), step) != 0).all()
-    assert torch.equal(replace(penalty, weight=3**0.5).threshold(step), t)
 
 
 @every_penalty

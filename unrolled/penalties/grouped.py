@@ -87,6 +87,7 @@ class Grouped(Penalty):
         if self.weight is not None and not isinstance(self.weight, str):
             object.__setattr__(self, "weight", checked_weights("Grouped: weight", self.weight))
         object.__setattr__(self, "prox_has_step_gradient", self.penalty.prox_has_step_gradient)
+        object.__setattr__(self, "exact_zeros", self.penalty.exact_zeros)
 
     def _weights(self, shape: Sequence[int] | None, like: Tensor) -> Tensor:
         """c_g for a tensor of this shape: a scalar, or a tensor that broadcasts against the groups' numbers."""
@@ -213,6 +214,7 @@ class L1MinusL2(Penalty):
         ):
             raise ValueError(f"L1MinusL2: alpha must be a number > 0 and <= 1, got {self.alpha!r}")
         _check_grouping("L1MinusL2", self.grouping)
+        object.__setattr__(self, "exact_zeros", number is False or self.alpha < 1)  # else the threshold is always 0
 
     def value(self, w: Tensor) -> Tensor:
         z = _magnitudes(w)
@@ -332,6 +334,7 @@ class SparseGroup(Penalty):
             raise ValueError(f"SparseGroup: grouped must be Grouped(…), got {self.grouped!r}")
         learnable = self.penalty.prox_has_step_gradient or self.grouped.prox_has_step_gradient
         object.__setattr__(self, "prox_has_step_gradient", learnable)
+        object.__setattr__(self, "exact_zeros", self.penalty.exact_zeros)
 
     @property
     def exact(self) -> bool:
