@@ -20,7 +20,8 @@ STEPS = (0.1, 1.0, 2.5)
 
 def draws():
     generator = torch.Generator().manual_seed(0)
-    return [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(4)]
+    drawn = [2 * torch.randn(2, generator=generator, dtype=torch.float64) for _ in range(3)]
+    return [*drawn, torch.tensor([0.3, -0.9], dtype=torch.float64)]
 
 
 def everywhere(prox, value):
