@@ -3,7 +3,7 @@ import torch
 
 from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage
-from unrolled.penalties import L0, L1, MCP, Cauchy, Penalty
+from unrolled.penalties import L0, L1, MCP, Cauchy
 
 LEARNABLE = [cls for cls in CLASSES.values() if cls.prox_has_step_gradient and cls.exact_zeros]
 
