@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unrolled.description import Described, build, describe
+from unrolled.penalties import L1, Blocks, Filters, Grouped, Grouping, LogSum, Penalty, SparseGroup, Weighted
 
 
 class Tool(Described):
@@ -127,3 +128,17 @@ def test_what_is_of_another_kind_is_refused_in_nested_places_too():
 def test_a_tensor_as_a_parameter_is_refused():
     with pytest.raises(ValueError, match=r"Steel: carbon is a tensor of shape \(2,\), which a recipe cannot hold"):
         describe(Box([Steel(torch.ones(2))]))
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        Grouped(L1(), Filters()),
+        Grouped(Weighted(LogSum(0.2), 2.0), Blocks((2, 2))),
+        SparseGroup(L1(), Grouped(L1(), Filters())),
+    ],
+    ids=str,
+)
+def test_penalties_of_penalties_are_built_again(penalty):
+    recipe = json.loads(json.dumps(describe(penalty)))
+    assert build(recipe, Penalty, Penalty, Grouping) == penalty

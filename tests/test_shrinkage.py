@@ -7,16 +7,12 @@ import pickle
 import pytest
 import torch
 
-from tests.helpers import concrete_subclasses
+from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage, ShrinkageMixture
-from unrolled.penalties import L0, L1, MCP, SCAD, CappedL1, Cauchy, ElasticNet, LogSum, Penalty, SeparablePenalty
+from unrolled.penalties import L0, L1, MCP, SCAD, CappedL1, Cauchy, ElasticNet, LogSum, Penalty
 from unrolled.shrinkage import shrinkage_of
 
-LEARNABLE = [
-    cls
-    for cls in concrete_subclasses(SeparablePenalty)
-    if cls.prox_has_step_gradient and all(field.default is not dataclasses.MISSING for field in dataclasses.fields(cls))
-]
+LEARNABLE = [cls for cls in CLASSES.values() if cls.prox_has_step_gradient]
 WITH_PARAMETERS = [cls for cls in LEARNABLE if dataclasses.fields(cls) and cls is not CappedL1]
 SEVERAL = [L1(), LogSum(0.3), MCP(1.0, 4.0)]
 
