@@ -15,11 +15,10 @@ every_penalty = pytest.mark.parametrize("name", NAMES)
 STRENGTH = 0.5
 
 
-SHORT = {
-    irls: {},
-    proximal_gradient_regression: {},
-    adaptive_dropout_descent: {"iterations": 5000, "generator": torch.Generator().manual_seed(0)},
-}
+def short(solver):
+    """Options that keep the noisy one short and repeatable."""
+    noisy = solver is adaptive_dropout_descent
+    return {"iterations": 5000, "generator": torch.Generator().manual_seed(0)} if noisy else {}
 
 
 def problem(samples=30, features=12, targets=None, dtype=torch.float64, seed=0):
@@ -75,8 +74,8 @@ def test_all_reach_the_lasso_that_another_solver_finds(shape):
         assert found.converged
         torch.testing.assert_close(found.w, expected, atol=2e-5, rtol=0)
         assert found.objective == pytest.approx(objective(X, y, L1(), STRENGTH, expected).item(), abs=1e-6)
-    noisy = adaptive_dropout_descent(X, y, L1(), STRENGTH, **SHORT[adaptive_dropout_descent])
-    torch.testing.assert_close(noisy.w, expected, atol=0.03, rtol=0)
+    noisy = adaptive_dropout_descent(X, y, L1(), STRENGTH, **short(adaptive_dropout_descent))
+    assert noisy.objective <= 1.01 * found.objective
 
 
 @every_penalty
@@ -174,7 +173,7 @@ def test_targets_are_solved_each_for_itself(solver):
 @every_solver
 def test_complex_problems(solver):
     X, y = problem(dtype=torch.complex128)
-    found = solver(X, y, L1(), STRENGTH, **SHORT[solver])
+    found = solver(X, y, L1(), STRENGTH, **short(solver))
     assert found.w.dtype == torch.complex128
     noisy = solver is adaptive_dropout_descent
     check_stationary(X, y, L1(), STRENGTH, found.w, zero=0.05 if noisy else 1e-5, tolerance=0.05 if noisy else 1e-4)
@@ -184,7 +183,7 @@ def test_complex_problems(solver):
 def test_single_precision(solver):
     X, y = problem()
     exact = proximal_gradient_regression(X, y, L1(), STRENGTH)
-    found = solver(X.float(), y.float(), L1(), STRENGTH, **SHORT[solver])
+    found = solver(X.float(), y.float(), L1(), STRENGTH, **short(solver))
     assert found.w.dtype == torch.float32
     noisy = solver is adaptive_dropout_descent
     torch.testing.assert_close(found.w.double(), exact.w, atol=0.03 if noisy else 1e-4, rtol=0)
@@ -202,9 +201,9 @@ def test_unpenalised_features_that_nothing_determines_do_no_harm():
 def test_a_feature_without_data_gets_no_weight(solver):
     X, y = problem()
     X[:, 3] = 0
-    found = solver(X, y, L1(), STRENGTH, start=torch.ones(12, dtype=torch.float64), **SHORT[solver])
+    found = solver(X, y, L1(), STRENGTH, start=torch.ones(12, dtype=torch.float64), **short(solver))
     assert found.w[3].abs() <= 1e-6
-    assert solver(torch.zeros_like(X), y, L1(), STRENGTH, **SHORT[solver]).w.abs().max() == 0
+    assert solver(torch.zeros_like(X), y, L1(), STRENGTH, **short(solver)).w.abs().max() == 0
 
 
 def test_l0_drops_what_it_is_told_to():
