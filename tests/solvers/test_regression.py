@@ -80,12 +80,15 @@ def test_all_reach_the_lasso_that_another_solver_finds(shape):
 
 @every_penalty
 def test_irls_falls_to_a_stationary_point(name):
-    (X, y), penalty, smoothing = problem(), default(name), 1e-6
-    found = irls(X, y, penalty, STRENGTH, history=True, smoothing=smoothing)
+    (X, y), penalty, smoothing = problem(), default(name), 1e-4
+    found = irls(X, y, penalty, STRENGTH, tolerance=1e-10, history=True, smoothing=smoothing)
     assert found.converged
     smoothed = torch.stack([objective(X, y, penalty, STRENGTH, w, smoothing) for w in found.iterates])
     assert (smoothed.diff() <= 1e-10).all()
-    check_stationary(X, y, penalty, STRENGTH, found.w)
+    # Stationary for the smoothed penalty, at 0 as well: its slope there is a subgradient of the penalty.
+    magnitude = torch.hypot(found.w, torch.full_like(found.w, smoothing))
+    slope = penalty.derivative(magnitude) * found.w / magnitude
+    assert (X.T @ (X @ found.w - y) + STRENGTH * slope).abs().max() <= 1e-5
 
 
 @every_penalty
@@ -101,8 +104,8 @@ def test_proximal_gradient_falls_to_a_stationary_point(name, accelerated):
 
 @every_penalty
 def test_a_fixed_point_of_one_is_a_fixed_point_of_the_other(name):
-    (X, y), penalty = problem(10, 25), default(name)
-    by_prox = proximal_gradient_regression(X, y, penalty, STRENGTH, tolerance=1e-10)
+    (X, y), penalty = problem(10, 15), default(name)
+    by_prox = proximal_gradient_regression(X, y, penalty, STRENGTH, tolerance=1e-8)
     if penalty.prox_has_step_gradient:  # reweighting forgets the zeros of l0
         torch.testing.assert_close(irls(X, y, penalty, STRENGTH, start=by_prox.w).w, by_prox.w, atol=1e-4, rtol=0)
     kept = irls(X, y, penalty, STRENGTH, start=by_prox.w, smoothing=0)
@@ -137,7 +140,7 @@ def test_the_mean_step_of_dropout_is_the_gradient_of_the_penalised_problem(name)
 def test_dropout_comes_to_the_penalised_solution(penalty):
     X, y = problem()
     expected = proximal_gradient_regression(X, y, penalty, STRENGTH)
-    found = adaptive_dropout_descent(X, y, penalty, STRENGTH, generator=torch.Generator().manual_seed(1))
+    found = adaptive_dropout_descent(X, y, penalty, STRENGTH, **short(adaptive_dropout_descent))
     check = (found.w - expected.w).abs()
     assert (check <= 0.005 + found.variance.sqrt()).all()
     assert check.max() < 0.03

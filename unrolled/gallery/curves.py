@@ -106,7 +106,9 @@ def sampled(function: Callable[[Tensor], Tensor], low: float, high: float, point
     for interval, point in enumerate(zip(x[1:].tolist(), y[1:].tolist(), strict=True)):
         place, before, after = jumps.get(interval, (0.0, 0.0, 0.0))
         sides = [(place, before), (place, after)] if abs(after - before) > size else []
-        found += [each for each in [*sides, point] if each != found[-1]]
+        for x_, y_ in [*sides, point]:
+            if x_ > found[-1][0] or abs(y_ - found[-1][1]) > size:
+                found.append((x_, y_))
     return Curve(*torch.tensor(found, dtype=torch.float64).T)
 
 

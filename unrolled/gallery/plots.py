@@ -42,6 +42,7 @@ def draw_penalties(path: str | Path, drawn: Sequence[Curves]) -> None:
     for axes in (rule, value, shrinkage):
         _tidy(axes)
         axes.margins(x=0)
+    rule.set_xlim(left=-0.03 * ends[1])
     value.set_ylim(bottom=-0.04 * value.get_ylim()[1])
     if len(drawn) == 1:
         figure.suptitle(drawn[0].label)
@@ -90,7 +91,7 @@ def _draw(axes: Axes, curve: Curve, color: str, **line: Any) -> None:
     pieces = curve.pieces()
     for x, y in pieces:
         if len(x) == 1:
-            axes.plot(x, y, "o", color=color, markersize=4, clip_on=False)
+            axes.plot(x, y, "o", color=color, markersize=4)
         else:
             axes.plot(x, y, color=color, **line)
     for (x, before), (_, after) in itertools.pairwise(pieces):
