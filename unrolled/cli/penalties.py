@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from unrolled.gallery.curves import Curves, penalty_curves, reach, write_csv
+from unrolled.gallery.curves import Curves, penalty_curves, telling_reach, write_csv
 from unrolled.gallery.names import drawable_penalties, label, parse_penalty
 from unrolled.gallery.page import OVERVIEW, write_page
 
@@ -33,8 +33,8 @@ def run(argv: list[str]) -> int:
         return _list()
     known = drawable_penalties()
     penalties = [parse_penalty(name) for name in options.names] or list(known.values())
-    limit = reach(penalties, options.strength) if options.reach is None else options.reach
-    drawn = [penalty_curves(penalty, options.strength, limit) for penalty in penalties]
+    reach = telling_reach(penalties, options.strength) if options.reach is None else options.reach
+    drawn = [penalty_curves(penalty, options.strength, reach) for penalty in penalties]
     if options.all:
         pictures = {name: [each] for name, each in zip(known, drawn, strict=True)} | {OVERVIEW: drawn}
     else:

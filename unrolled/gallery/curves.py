@@ -58,12 +58,19 @@ class Curves:
     prox: Curve
 
 
-def reach(penalties: Sequence[Penalty], strength: float) -> float:
-    """A range of w in which what is peculiar to the penalties can be seen."""
+def telling_reach(penalties: Sequence[Penalty], strength: float) -> float:
+    """A range of w in which what is peculiar to the penalties can be seen.
+
+    Raises
+    ------
+    ValueError
+        if the strength is not a finite number > 0.
+    """
+    _check_positive("strength", strength)
     return max(4.0, *(math.ceil(2.5 * float(penalty.threshold(strength))) for penalty in penalties))
 
 
-def penalty_curves(penalty: Penalty, strength: float = 1.0, limit: float | None = None) -> Curves:
+def penalty_curves(penalty: Penalty, strength: float = 1.0, reach: float | None = None) -> Curves:
     """The curves of a penalty of single numbers.
 
     Parameters
@@ -71,7 +78,7 @@ def penalty_curves(penalty: Penalty, strength: float = 1.0, limit: float | None 
     penalty : SeparablePenalty
     strength : float > 0
         of the dropout rule, and the step of the proximal map.
-    limit : float > 0, optional
+    reach : float > 0, optional
         the curves are sampled for |w| up to here; by default far enough to see the shrinkage.
 
     Raises
@@ -81,16 +88,15 @@ def penalty_curves(penalty: Penalty, strength: float = 1.0, limit: float | None 
     """
     if not isinstance(penalty, SeparablePenalty):
         raise ValueError(f"{label(penalty)} cannot be drawn: it does not act on single numbers")
-    for name, number in (("strength", strength), ("limit", limit)):
-        if number is not None and not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name} must be a finite number > 0, got {number!r}")
-    limit = reach([penalty], strength) if limit is None else limit
+    reach = telling_reach([penalty], strength) if reach is None else reach
+    _check_positive("strength", strength)
+    _check_positive("reach", reach)
     return Curves(
         label(penalty),
         strength,
-        sampled(lambda w: penalty.keep_probability(w, strength), 0, limit),
-        sampled(penalty.value, -limit, limit),
-        sampled(lambda v: penalty.prox(v, strength), -limit, limit),
+        sampled(lambda w: penalty.keep_probability(w, strength), 0, reach),
+        sampled(penalty.value, -reach, reach),
+        sampled(lambda v: penalty.prox(v, strength), -reach, reach),
     )
 
 
@@ -106,9 +112,9 @@ def sampled(function: Callable[[Tensor], Tensor], low: float, high: float, point
     for interval, point in enumerate(zip(x[1:].tolist(), y[1:].tolist(), strict=True)):
         place, before, after = jumps.get(interval, (0.0, 0.0, 0.0))
         sides = [(place, before), (place, after)] if abs(after - before) > size else []
-        for x_, y_ in [*sides, point]:
-            if x_ > found[-1][0] or abs(y_ - found[-1][1]) > size:
-                found.append((x_, y_))
+        for place, there in [*sides, point]:
+            if place > found[-1][0] or abs(there - found[-1][1]) > size:
+                found.append((place, there))
     return Curve(*torch.tensor(found, dtype=torch.float64).T)
 
 
@@ -145,3 +151,8 @@ def write_csv(path: str | Path, drawn: Sequence[Curves]) -> None:
                 curve: Curve = getattr(curves, name)
                 for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True):
                     lines.writerow([curves.label, f"{curves.strength:g}", name, f"{x:.8g}", f"{y:.8g}"])
+
+
+def _check_positive(name: str, number: float) -> None:
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be a finite number > 0, got {number!r}")
