@@ -15,6 +15,7 @@ from unrolled.penalties.penalty import Formulas
 
 Function = Callable[[Tensor], Tensor]
 _SAMPLES = 8  # per stretch between two nodes, where a function is checked
+_EXACT = 1e-13  # error of an integral, relative to all of it up to there
 _ROUNDING = 1e-9  # relative size of a fall that passes for a rounding error
 
 
@@ -149,8 +150,12 @@ class ValuePenalty(NumericPenalty):
 
 def gauss(function: Function, low: Tensor, high: Tensor) -> Tensor:
     """∫ function from low to high, elementwise, by Gauss and Legendre's formula with 6 points."""
+    return _weighted(_legendre(6), function, low, high)
+
+
+def _weighted(formula: list[tuple[float, float]], function: Function, low: Tensor, high: Tensor) -> Tensor:
     total = torch.zeros_like(high)
-    for point, weight in _legendre(6):
+    for point, weight in formula:
         total = total + weight * function(low + (high - low) * point)
     return total * (high - low)
 
@@ -161,8 +166,17 @@ def _legendre(count: int) -> list[tuple[float, float]]:
     return [((1 + point) / 2, weight / 2) for point, weight in zip(points.tolist(), weights.tolist(), strict=True)]
 
 
+@cache
+def _lobatto(count: int) -> list[tuple[float, float]]:
+    """The formula that has both ends among its points: it sees what happens next to them."""
+    basis = np.polynomial.Legendre.basis(count - 1)
+    points = np.concatenate([[-1.0], np.sort(basis.deriv().roots().real), [1.0]])
+    weights = 1 / (count * (count - 1) * basis(points) ** 2)
+    return [((1 + point) / 2, weight) for point, weight in zip(points.tolist(), weights.tolist(), strict=True)]
+
+
 def _refined(function: Function, rounding: Function) -> Tensor:
-    """Nodes between which Gauss and Legendre's formula is exact: geometric ones, halved where that changes a sum.
+    """Nodes between which Gauss and Legendre's formula is exact: geometric ones, and more where another one differs.
 
     Halving goes on at a jump until its place is known to the last digits; each round halves the worst 64 stretches,
     so that a noisy function ends it as well.
@@ -172,12 +186,13 @@ def _refined(function: Function, rounding: Function) -> Tensor:
         for _ in range(60):
             low, high = grid[:-1], grid[1:]
             middle = (low + high) / 2
-            whole = gauss(function, low, high)
-            halves = gauss(function, low, middle) + gauss(function, middle, high)
-            error = ((whole - halves).abs() - (high - low) * rounding(middle)) / halves.cumsum(0)
-            error[(high - low) <= 4 * torch.finfo(grid.dtype).eps * high] = 0
+            sums = gauss(function, low, high)
+            differences = (sums - _weighted(_lobatto(9), function, low, high)).abs() - (high - low) * rounding(middle)
+            error = torch.where((high - low) <= 4 * torch.finfo(grid.dtype).eps * high, 0, differences / sums.cumsum(0))
             worst = error.topk(64)
-            grid = torch.cat([grid, middle[worst.indices[worst.values > 1e-13]]]).sort().values
+            if worst.values[0] <= _EXACT:
+                break
+            grid = torch.cat([grid, middle[worst.indices[worst.values > _EXACT]]]).sort().values
     return grid
 
 
