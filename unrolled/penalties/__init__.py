@@ -1,25 +1,53 @@
 """Sparsity penalties: value, derivative, proximal map, and their face as adaptive dropout."""
 
 from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
+from unrolled.penalties.grouped import Grouped, L1MinusL2, SparseGroup
+from unrolled.penalties.grouping import (
+    Along,
+    Blocks,
+    Each,
+    FeatureMaps,
+    Filters,
+    Grouping,
+    IndexSets,
+    InputChannels,
+    Pixels,
+    Whole,
+)
 from unrolled.penalties.penalty import Penalty, SeparablePenalty
 from unrolled.penalties.piecewise import L0, L1, MCP, SCAD, CappedL1, ElasticNet
 from unrolled.penalties.smooth import Exponential, Geman, LogSum, Lp, TransformedL1
+from unrolled.penalties.weighted import Weighted
 
 __all__ = [
     "L0",
     "L1",
     "MCP",
     "SCAD",
+    "Along",
     "Arctan",
+    "Blocks",
     "CappedL1",
     "Cauchy",
+    "Each",
     "ElasticNet",
     "Exponential",
+    "FeatureMaps",
+    "Filters",
     "Geman",
+    "Grouped",
+    "Grouping",
+    "IndexSets",
+    "InputChannels",
+    "L1MinusL2",
     "LogSum",
     "Lp",
     "Penalty",
+    "Pixels",
     "ScaledArctan",
     "SeparablePenalty",
+    "SparseGroup",
     "TransformedL1",
+    "Weighted",
+    "Whole",
 ]
