@@ -9,7 +9,7 @@ from PIL import Image
 from unrolled.gallery.curves import penalty_curves, sampled, write_csv
 from unrolled.gallery.names import drawable_penalties
 from unrolled.gallery.plots import draw_overview, draw_penalties
-from unrolled.penalties import L0, L1, MCP, LogSum, Penalty
+from unrolled.penalties import L0, L1, MCP, LogSum, Penalty, Weighted
 
 ALL = drawable_penalties()
 
@@ -65,6 +65,8 @@ def test_what_cannot_be_drawn_is_refused():
 
     with pytest.raises(ValueError, match="Whole cannot be drawn: it does not act on single numbers"):
         penalty_curves(Whole())
+    with pytest.raises(ValueError, match=r"Weighted.* cannot be drawn: its parameters differ between numbers"):
+        penalty_curves(Weighted(L1(), [1.0, 2.0]), 1.0, 4.0)
     with pytest.raises(ValueError, match="strength must be a finite number > 0, got -1"):
         penalty_curves(L1(), -1)
     with pytest.raises(ValueError, match="reach must be a finite number > 0, got 0"):

@@ -1,7 +1,7 @@
 import pytest
 
 from unrolled.gallery.names import drawable_penalties, label, parse_penalty, penalty_classes
-from unrolled.penalties import MCP, LogSum
+from unrolled.penalties import MCP, LogSum, Weighted
 
 
 def test_every_penalty_is_found_and_read_back_from_what_is_written():
@@ -17,6 +17,8 @@ def test_parameters_by_name_and_by_place():
     assert parse_penalty(" MCP(gamma=1.5, b = 3) ") == parse_penalty("MCP(1.5, 3)") == MCP(1.5, 3)
     assert parse_penalty("MCP(b=3)") == MCP(b=3)
     assert parse_penalty("LogSum()") == LogSum()
+    assert parse_penalty("Weighted(MCP(b=3), 2.0)") == Weighted(MCP(b=3), 2.0)
+    assert label(Weighted(MCP(b=3), 2.0)) == "Weighted(penalty=MCP(gamma=1, b=3), weights=2)"
     assert label(MCP(1.5, 3)) == "MCP(gamma=1.5, b=3)"
 
 

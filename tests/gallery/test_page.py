@@ -30,8 +30,8 @@ def test_every_penalty_and_parameter_is_there():
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert cls.formulas.value in section
         assert cls.formulas.source in section
-        assert all(f"parameter `{field.name}`" in section for field in fields(cls))
-    assert "parameter `b` > 0, 2 by default: concavity" in page
+        assert all(f"parameter `{field.name}` (" in section for field in fields(cls))
+    assert "parameter `b` (> 0, 2 by default): concavity" in page
     assert "`α = z(ε + z) / (z(ε + z) + λ)`" in page
 
 

@@ -91,13 +91,16 @@ def penalty_curves(penalty: Penalty, strength: float = 1.0, reach: float | None 
     reach = telling_reach([penalty], strength) if reach is None else reach
     _check_positive("strength", strength)
     _check_positive("reach", reach)
-    return Curves(
-        label(penalty),
-        strength,
-        sampled(lambda w: penalty.keep_probability(w, strength), 0, reach),
-        sampled(penalty.value, -reach, reach),
-        sampled(lambda v: penalty.prox(v, strength), -reach, reach),
-    )
+    try:
+        return Curves(
+            label(penalty),
+            strength,
+            sampled(lambda w: penalty.keep_probability(w, strength), 0, reach),
+            sampled(penalty.value, -reach, reach),
+            sampled(lambda v: penalty.prox(v, strength), -reach, reach),
+        )
+    except RuntimeError as error:  # of shapes that do not broadcast
+        raise ValueError(f"{label(penalty)} cannot be drawn: its parameters differ between numbers") from error
 
 
 def sampled(function: Callable[[Tensor], Tensor], low: float, high: float, points: int = _POINTS) -> Curve:

@@ -72,7 +72,12 @@ def _recipe(node: ast.expr) -> Any:
 
 def label(penalty: Penalty) -> str:
     """The penalty as it is written for `parse_penalty`, with all its parameters: `MCP(gamma=1, b=2)`."""
-    parameters = [(field.name, getattr(penalty, field.name)) for field in fields(penalty)]
-    written = ", ".join(f"{name}={value:g}" if isinstance(value, (int, float)) else f"{name}={value}"
-                        for name, value in parameters)  # fmt: skip
+    parameters = {field.name: getattr(penalty, field.name) for field in fields(penalty)}
+    written = ", ".join(f"{name}={_written(value)}" for name, value in parameters.items())
     return type(penalty).__name__ + (f"({written})" if written else "")
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Penalty):
+        return label(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -27,7 +27,8 @@ the strength.
 - **dropout rule**: the probability α = η̂/(η̂ + λ) of keeping w in the adaptive dropout that regularises by λ·ρ.
 - **dual**: f(η) = sup_z [2ρ(z) − z²/η]; "numeric" where it is computed without a formula.
 
-Pictures show α over |w|, ρ over w and prox over v, for λ = s = 1 and the default parameters. A dotted line is a jump.
+Those with a picture act on single numbers, the last ones on groups, or with weights. Pictures show α over |w|, ρ over w
+and prox over v, for λ = s = 1 and the default parameters. A dotted line is a jump.
 """
 
 
@@ -52,11 +53,18 @@ def penalty_page(figures: str) -> str:
     figures : str
         the folder of pictures, as the page links it.
     """
-    drawable = drawable_penalties()
-    parts = [HEAD, f"![All penalties]({figures}/{OVERVIEW}.png)\n"]
-    for name, cls in penalty_classes().items():
+    drawable, classes = drawable_penalties(), penalty_classes()
+    order = [*drawable, *(name for name in classes if name not in drawable)]
+    contents = " · ".join(f"[{name}](#{name.lower()})" for name in order)
+    parts = [HEAD, f"{contents}\n", f"![All penalties]({figures}/{OVERVIEW}.png)\n"]
+    for name in order:
         picture = f"![{name}]({figures}/{name}.png)\n" if name in drawable else ""
-        parts += [f"## {name}\n", _summary(cls), picture, _formulas(cls) + _parameters(cls)]
+        parts += [
+            f"## {name}\n",
+            _summary(classes[name]),
+            picture,
+            _formulas(classes[name]) + _parameters(classes[name]),
+        ]
     return "\n".join(part for part in parts if part)
 
 
@@ -82,7 +90,7 @@ def _formulas(cls: type[Penalty]) -> str:
 
 def _rule(eta: str) -> str:
     """η/(η + λ) with η put into it; one with cases stays apart."""
-    if re.search(r"[,;]| then | for | if |numeric", eta):
+    if re.search(r"[,;]| then | for | if |that of|numeric", eta):
         return f"η/(η + λ), η = {eta}"
     outside = eta
     while "(" in outside:
@@ -93,20 +101,19 @@ def _rule(eta: str) -> str:
 def _parameters(cls: type[Penalty]) -> str:
     lines = []
     for field in dataclasses.fields(cls):
-        facts = [_range(field.metadata)] if "above" in field.metadata else []
+        kind, meaning = _documented(cls, field.name)
+        facts = [_range(field.metadata) if "above" in field.metadata else kind]
         if field.default is not dataclasses.MISSING:
             facts.append(f"{_number(field.default)} by default")
-        meaning = _meaning(cls, field.name)
-        lines.append(
-            f"- parameter `{field.name}` {', '.join(facts)}".rstrip() + (f": {meaning}" if meaning else "") + "\n"
-        )
+        lines.append(f"- parameter `{field.name}` ({', '.join(facts)})" + (f": {meaning}" if meaning else "") + "\n")
     return "".join(lines)
 
 
-def _meaning(cls: type[Penalty], name: str) -> str:
-    """What the docstring says of a parameter, on one line."""
-    found = re.search(rf"^[\w, ]*\b{name}\b[\w, ]* : .*\n((?:    .*\n?)+)", inspect.getdoc(cls) or "", re.MULTILINE)
-    return " ".join(found.group(1).split()) if found else ""
+def _documented(cls: type[Penalty], name: str) -> tuple[str, str]:
+    """What the docstring says of a parameter: its type, and its meaning on one line."""
+    pattern = rf"^[\w, ]*\b{name}\b[\w, ]* : (.*)\n?((?:    .*\n?)*)"
+    found = re.search(pattern, inspect.getdoc(cls) or "", re.MULTILINE)
+    return (found.group(1), " ".join(found.group(2).split())) if found else ("", "")
 
 
 def _range(metadata: Any) -> str:
