@@ -16,7 +16,7 @@ from unrolled.gallery.curves import Curve, Curves
 
 # Okabe and Ito's colours, which colour-blind people can tell apart; line styles help where curves coincide.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 2)))
+STYLES = ("-", "--", "-.", (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1)))  # dots are for jumps
 GREY = "0.6"
 
 
