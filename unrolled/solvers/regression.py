@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrolled.penalties import Penalty
+from unrolled.penalties import Grouped, Penalty
 from unrolled.solvers.proximal_gradient import next_momentum
 
 _TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -104,8 +104,7 @@ def irls(
     def iterates() -> Iterator[Tensor]:
         gram, correlation, w = X.mH @ X, X.mH @ y, problem.start
         while True:
-            alpha = penalty.keep_probability(_smoothed(w, smoothing), strength)
-            w = _ridge(gram, correlation, alpha.expand_as(w), w)
+            w = _ridge(gram, correlation, _keep_probability(penalty, w, strength, smoothing), w)
             yield w
 
     return _run(problem, iterates(), iterations, tolerance, history)
@@ -218,7 +217,7 @@ def adaptive_dropout_descent(
         origin, before = w, mean
         total, squares = torch.zeros_like(w), torch.zeros_like(norms * w.real)
         for _ in range(length):
-            alpha = penalty.keep_probability(_smoothed(w, smoothing), strengths).expand_as(w)
+            alpha = _keep_probability(penalty, w, strengths, smoothing)
             kept = torch.rand(w.shape, generator=generator, dtype=alpha.dtype, device=w.device) < alpha
             w = w - step * torch.where(kept, problem.gradient(torch.where(kept, w / alpha, 0)), 0)
             total += w - origin
@@ -340,10 +339,13 @@ def _stages(iterations: int) -> list[int]:
     return [iterations, *reversed(stages)]
 
 
-def _smoothed(w: Tensor, smoothing: float) -> Tensor:
-    """√(|w|² + smoothing²)."""
-    magnitude = w.abs()
-    return torch.hypot(magnitude, torch.full_like(magnitude, smoothing))
+def _keep_probability(penalty: Penalty, w: Tensor, strength: float | Tensor, smoothing: float) -> Tensor:
+    """α of each weight at √(|w|² + smoothing²); that of a group is the same for all of its weights."""
+    smoothed = torch.hypot(w.abs(), torch.full_like(w.real, smoothing))
+    if isinstance(penalty, Grouped):
+        eta = penalty.grouping.spread(penalty.eta(smoothed), w.shape, outside=math.inf)
+        return 1 / (1 + strength / eta)
+    return penalty.keep_probability(smoothed, strength).expand_as(w)
 
 
 def _settled(new: Tensor, old: Tensor, tolerance: float) -> bool:
