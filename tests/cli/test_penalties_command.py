@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from unrolled.cli import main
-from unrolled.gallery.names import drawable_penalties
+from unrolled.gallery.names import penalty_classes
 from unrolled.penalties import L0, MCP
 
 
@@ -23,9 +23,10 @@ def labels(path):
 def test_without_arguments_all_penalties_are_listed(capsys):
     assert main(["penalties"]) == 0
     printed = capsys.readouterr().out
-    for penalty in drawable_penalties().values():
-        assert f"ρ(z) = {penalty.formulas.value}" in printed
-        assert penalty.formulas.source in printed
+    for name, cls in penalty_classes().items():
+        assert f"\n{name}" in f"\n{printed}"
+        assert cls.formulas.value in printed
+        assert cls.formulas.source in printed
 
 
 def test_names_and_parameters_make_one_picture(tmp_path, capsys):

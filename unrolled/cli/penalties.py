@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from unrolled.gallery.curves import Curves, penalty_curves, telling_reach, write_csv
-from unrolled.gallery.names import drawable_penalties, label, parse_penalty
+from unrolled.gallery.names import drawable_penalties, label, parse_penalty, penalty_classes
 from unrolled.gallery.page import OVERVIEW, write_page
 
 
@@ -18,7 +18,9 @@ def run(argv: list[str]) -> int:
         "values and shrinkage, and a CSV of its curves.",
         allow_abbrev=False,
     )
-    parser.add_argument("names", nargs="*", type=str, help="such as LogSum, or with parameters: 'MCP(gamma=1, b=3)'")
+    parser.add_argument(
+        "names", nargs="*", type=str, default=[], help="such as LogSum, or with parameters: 'MCP(gamma=1, b=3)'"
+    )
     parser.add_argument("--all", action="store_true", help="each penalty in a picture of its own, and an overview")
     parser.add_argument("--out", type=str, default="pictures", help="the folder to write to")
     parser.add_argument("--strength", type=float, default=1.0, help="of the dropout rule; the step of the shrinkage")
@@ -63,8 +65,9 @@ def _write(folder: Path, pictures: dict[str, list[Curves]]) -> None:
 
 
 def _list() -> int:
-    for penalty in drawable_penalties().values():
-        formulas = penalty.formulas
-        print(f"{label(penalty):<32} ρ(z) = {formulas.value}\n{'':<32} {formulas.source}")
+    drawable = drawable_penalties()
+    for name, cls in penalty_classes().items():
+        written = label(drawable[name]) if name in drawable else f"{name}(…)"
+        print(f"{written:<28} ρ = {cls.formulas.value}\n{'':<28} {cls.formulas.source}")
     print("\nunrolled penalties NAME … draws them, with parameters as in 'MCP(gamma=1, b=3)'.")
     return 0

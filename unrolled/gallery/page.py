@@ -85,6 +85,10 @@ def _formulas(cls: type[Penalty]) -> str:
         "dual": f"`{formulas.dual}`",
         "source": formulas.source,
     }
+    if not cls.exact_zeros:
+        rows["zeros"] = "none: small values shrink, but not to 0"
+    if not cls.prox_has_step_gradient:
+        rows["step"] = "cannot be learned: the proximal map does not change with it, but jumps"
     return "".join(f"- **{name}**: {text}\n" for name, text in rows.items())
 
 

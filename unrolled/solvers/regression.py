@@ -83,7 +83,7 @@ def irls(
     iterations : int ≥ 1
         at most.
     tolerance : float ≥ 0
-        stop when no weight changes by more than this, relative to the largest weight.
+        stop when no weight changes by more than this, relative to the largest weight; changes of rounding stop always.
     history : bool
         return all iterates and their objectives.
     smoothing : float ≥ 0
@@ -152,12 +152,15 @@ def proximal_gradient_regression(
 
     def iterates() -> Iterator[Tensor]:
         previous, w, t = problem.start, problem.start, 1.0
+        cost = problem.objective(w)
         while True:
             t_next = next_momentum(t) if accelerated else 1.0
             candidate = stepped(w + (t - 1) / t_next * (w - previous))
-            if t > 1 and (_settled(candidate, w, tolerance) or problem.objective(candidate) > problem.objective(w)):
+            reached = problem.objective(candidate)
+            if t > 1 and (reached > cost or _settled(candidate, w, tolerance)):
                 candidate, t_next = stepped(w), 1.0
-            previous, w, t = w, candidate, t_next
+                reached = problem.objective(candidate)
+            previous, w, t, cost = w, candidate, t_next, reached
             yield w
 
     return _run(problem, iterates(), iterations, tolerance, history)
@@ -349,6 +352,7 @@ def _keep_probability(penalty: Penalty, w: Tensor, strength: float | Tensor, smo
 
 
 def _settled(new: Tensor, old: Tensor, tolerance: float) -> bool:
+    tolerance = max(tolerance, 4 * torch.finfo(new.dtype).eps)
     return bool((new - old).abs().max() <= tolerance * new.abs().max())
 
 
