@@ -204,6 +204,13 @@ def test_targets_are_solved_each_for_itself(solver):
         torch.testing.assert_close(together.w[:, target], alone.w, atol=1e-5, rtol=0)
 
 
+def test_dropout_that_draws_nothing_has_not_converged():
+    X, y = problem()
+    found = adaptive_dropout_descent(X, y, L1(), 1e9, iterations=400, generator=torch.Generator().manual_seed(0))
+    assert not found.converged
+    assert found.iterations == 400
+
+
 @every_solver
 def test_complex_problems(solver):
     X, y = problem(dtype=torch.complex128)

@@ -194,7 +194,9 @@ def adaptive_dropout_descent(
     X, y, penalty, strength, start, iterations, history, smoothing
         as in `irls`.
     tolerance : float ≥ 0
-        stop when the means of two stages in a row differ by no more than this, relative to the largest weight.
+        stop when the means of two stages in a row differ by no more than this, relative to the largest weight, and all
+        weights that are larger than that were drawn. Where strength·ρ' is many times |w|, hardly any is: that takes as
+        many more iterations.
     generator : torch.Generator, optional
         of the masks, on the device of X; by default that of torch.
 
@@ -218,11 +220,13 @@ def adaptive_dropout_descent(
     trace, mean, made, converged = [w], w, 0, False
     for length in _stages(iterations):
         origin, before = w, mean
-        total, squares = torch.zeros_like(w), torch.zeros_like(norms * w.real)
+        total, squares = torch.zeros_like(w), torch.zeros_like(w.real)
+        drawn = w == 0
         for _ in range(length):
             alpha = _keep_probability(penalty, w, strengths, smoothing)
             kept = torch.rand(w.shape, generator=generator, dtype=alpha.dtype, device=w.device) < alpha
             w = w - step * torch.where(kept, problem.gradient(torch.where(kept, w / alpha, 0)), 0)
+            drawn |= kept
             total += w - origin
             squares += (w - origin).abs().square()
             if history:
@@ -230,7 +234,8 @@ def adaptive_dropout_descent(
         mean = origin + total / length
         variance = (squares / length - (total / length).abs().square()).clamp(min=0)
         made, step = made + length, step / 2**0.5
-        converged = _settled(mean, before, tolerance)
+        # A weight that was never drawn has not moved, which says nothing, unless it hardly matters.
+        converged = _settled(mean, before, tolerance) and _settled(torch.where(drawn, mean, 0), mean, tolerance)
         if converged:
             break
     return problem.result(mean, made, converged, trace if history else None, variance)
