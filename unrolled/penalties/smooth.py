@@ -49,16 +49,13 @@ class Lp(SmoothPenalty):
         return self._landing(step_tensor(step)) * (2 - self.p) / (2 * (1 - self.p))
 
     def _solve(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        # With r = z/magnitude: r + k·r^(p − 1) = 1, for 0 < k ≤ its value at the threshold.
-        landing = self._landing(step)
-        scale = landing * (2 - self.p) / (2 * (1 - self.p))
-        magnitude = torch.maximum(magnitude, scale.clamp(min=torch.finfo(magnitude.dtype).tiny))
-        k = self.p / (2 * (1 - self.p)) * (landing / magnitude) ** (2 - self.p)
+        # With r = z/magnitude: r + k·r^(p − 1) = 1.
+        k = self.p / (2 * (1 - self.p)) * (self._landing(step) / magnitude) ** (2 - self.p)
         return magnitude * self._ratio(k)
 
     def _ratio(self, k: Tensor) -> Tensor:
         """The larger root r of r + k·r^(p − 1) = 1."""
-        if self.p == 0.5:
+        if isinstance(self.p, float) and self.p == 0.5:
             return (1 + torch.cos(torch.acos((-(27**0.5) / 2) * k) * (2 / 3))) * (2 / 3)
         r = 1 - k
         for _ in range(6):
