@@ -87,6 +87,7 @@ class Grouped(Penalty):
         if self.weight is not None and not isinstance(self.weight, str):
             object.__setattr__(self, "weight", checked_weights("Grouped: weight", self.weight))
         object.__setattr__(self, "prox_has_step_gradient", self.penalty.prox_has_step_gradient)
+        object.__setattr__(self, "exact_zeros", self.penalty.exact_zeros)
 
     def _weights(self, shape: Sequence[int] | None, like: Tensor) -> Tensor:
         """c_g for a tensor of this shape: a scalar, or a tensor that broadcasts against the groups' numbers."""
@@ -213,6 +214,7 @@ class L1MinusL2(Penalty):
         ):
             raise ValueError(f"L1MinusL2: alpha must be a number > 0 and <= 1, got {self.alpha!r}")
         _check_grouping("L1MinusL2", self.grouping)
+        object.__setattr__(self, "exact_zeros", number is False or self.alpha < 1)  # else the threshold is always 0
 
     def value(self, w: Tensor) -> Tensor:
         z = _magnitudes(w)
@@ -240,12 +242,14 @@ class L1MinusL2(Penalty):
         eta : Tensor >= 0, the shape of w
         """
         # The supremum of 2ρ(w) − Σ w²/η is at w = qη/(q + αη) with q = ‖w‖. There it is Σ w²/η, for ρ is homogeneous.
-        finite = _magnitudes(eta)
-        finite = finite.clamp(max=torch.finfo(finite.dtype).max ** 0.5)
+        exact = _magnitudes(eta)
+        finite = exact.clamp(max=torch.finfo(exact.dtype).max ** 0.5)
         shift = self._spread(torch.as_tensor(self.alpha, dtype=finite.dtype, device=finite.device), finite) * finite
         norm = self._spread(_unit_root(finite, shift, self.grouping), finite)
         share = norm / torch.where(norm + shift == 0, 1.0, norm + shift)
-        return _typed(self.grouping.sum(finite * share.square()), eta)
+        dual = self.grouping.sum(finite * share.square())
+        infinite = self.grouping.max(exact).isinf() & (torch.as_tensor(self.alpha) < 1)
+        return _typed(torch.where(infinite, math.inf, dual), eta)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         """(1 − α)·step: a group is sent to 0 if its largest |v_i| is not larger."""
@@ -330,6 +334,7 @@ class SparseGroup(Penalty):
             raise ValueError(f"SparseGroup: grouped must be Grouped(…), got {self.grouped!r}")
         learnable = self.penalty.prox_has_step_gradient or self.grouped.prox_has_step_gradient
         object.__setattr__(self, "prox_has_step_gradient", learnable)
+        object.__setattr__(self, "exact_zeros", self.penalty.exact_zeros)
 
     @property
     def exact(self) -> bool:
@@ -361,10 +366,12 @@ class SparseGroup(Penalty):
     def eta(self, w: Tensor) -> Tensor:
         """|w_i| / (∂ρ/∂|w_i|), the shape of w; inf where an entry is in no group."""
         z = _magnitudes(w)
-        group = self.grouping.spread(self.grouped.eta(z), z.shape, outside=math.inf)
-        eta = 1 / (self.alpha / self.penalty.eta(z) + (1 - self.alpha) / group)
-        inside = self._inside(torch.ones_like(z))
-        return _typed(torch.where(inside > 0, eta, math.inf), w)
+        entry, group = self.penalty.eta(z), self.grouping.spread(self.grouped.eta(z), z.shape, outside=math.inf)
+        zero = (entry == 0) | (group == 0)
+        inverse = self.alpha / torch.where(zero, 1.0, entry) + (1 - self.alpha) / torch.where(zero, 1.0, group)
+        free = inverse == 0
+        eta = torch.where(zero, 0.0, torch.where(free, math.inf, 1 / torch.where(free, 1.0, inverse)))
+        return _typed(self._inside(eta, torch.full_like(z, math.inf)), w)
 
     def dual(self, eta: Tensor) -> Tensor:
         """f(η) of ρ(w) = ½ min_η [Σ_i w_i²/η_i + f(η)], one number per group; numeric, and without gradient.
@@ -388,7 +395,7 @@ class SparseGroup(Penalty):
                 return self.alpha * first + (1 - self.alpha) * self.grouped.dual(1 / second, eta.shape)
 
             low, high = torch.zeros_like(most), torch.ones_like(most)
-            for _ in range(100):
+            for _ in range(60):
                 left, right = low + 0.382 * (high - low), high - 0.382 * (high - low)
                 lower = total(left) < total(right)
                 low, high = torch.where(lower, low, left), torch.where(lower, right, high)
@@ -427,9 +434,12 @@ class SparseGroup(Penalty):
                 f"one that broadcasts to it, got {tuple(step.shape)}; it may differ for L1 with L1 only"
             )
         step = step.expand(self.grouping.shape(v.shape))
+        # The search compares squares; beside an infinite number all others of its group are small.
+        finite = torch.where(z.isinf(), torch.finfo(z.dtype).max ** 0.25, z)
         with torch.no_grad():
-            found = _Search(self, z, step).run()
-        return with_phase_of(v, z, self._inside(_with_gradient(self, found, z, step), z))
+            found = _Search(self, finite, step).run()
+        found = self._inside(_with_gradient(self, found, finite, step), z)
+        return with_phase_of(v, z, torch.where(z.isinf(), z, found))
 
     def _inside(self, entries: Tensor, outside: Tensor | None = None) -> Tensor:
         """The entries that are in groups, and others (or 0) elsewhere."""
@@ -461,10 +471,10 @@ class _Search:
         """The objective, one number per group."""
         return self.grouping.sum((z - self.z).square()) / 2 + self.step * self.penalty.value(z)
 
-    def offer(self, z: Tensor) -> Tensor:
-        """Take z in the groups where it is better than what was found; says where."""
+    def offer(self, z: Tensor, slack: float = 0.0) -> Tensor:
+        """Take z in the groups where it is better than what was found, or worse by a relative slack; says where."""
         cost = self.cost(z)
-        better = ~(cost >= self.lowest)  # NaN is taken, so that it stays
+        better = ~(cost >= self.lowest * (1 + slack))  # NaN is taken, so that it stays
         self.lowest = torch.where(better, cost, self.lowest)
         self.found = torch.where(self.grouping.spread(better, z.shape), z, self.found)
         return better
@@ -473,7 +483,7 @@ class _Search:
         """The best that was found."""
         smallest = torch.finfo(self.step.dtype).eps ** 2
         best, width = torch.full_like(self.step, 0.5), 0.5
-        for points in (64, 8, 8, 8, 8, 8):
+        for points in (32, 8, 8, 8, 8, 8):
             centre = best
             for offset in torch.linspace(-width, width, points + 1).tolist():
                 share = (centre + offset).clamp(smallest, 1)
@@ -484,16 +494,17 @@ class _Search:
         entries = self.penalty._at(ones, self.z, self.step)
         rest = (1 - self.penalty.alpha) * self.step
         self.offer(self.penalty.grouped._shrink(entries, self.grouping.norm(entries), rest))
-        for _ in range(10):
+        slack = 8 * torch.finfo(self.step.dtype).eps  # these steps descend, but for rounding
+        for _ in range(12):
             norm = self.grouping.norm(self.found)
             share = self.penalty._share(torch.where(norm == 0, 1.0, norm), self.step, self.z.shape)
-            self.offer(self.penalty._at(share.clamp(smallest, 1), self.z, self.step))
+            self.offer(self.penalty._at(share.clamp(smallest, 1), self.z, self.step), slack)
         return self.found
 
 
 def _with_gradient(penalty: SparseGroup, found: Tensor, z: Tensor, step: Tensor) -> Tensor:
     """What was found, with the gradients of the equation n = ‖z(τ(n))‖ that it solves."""
-    if not (torch.is_grad_enabled() and (z.requires_grad or step.requires_grad)):
+    if not torch.is_grad_enabled():
         return found
     grouping, shape = penalty.grouping, z.shape
     norm = grouping.norm(found)

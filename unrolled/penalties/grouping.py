@@ -41,7 +41,7 @@ class Grouping(ABC):
 
     @abstractmethod
     def norm(self, w: Tensor) -> Tensor:
-        """‖w_g‖₂ of each group, real, in at least 32 bits; its gradient at 0 is 0."""
+        """‖w_g‖₂ of each group, real, in at least 32 bits; its gradient at 0 is 0. Its square must not overflow."""
 
     @abstractmethod
     def spread(self, numbers: Tensor, shape: Sequence[int], outside: float = 0.0) -> Tensor:
@@ -70,7 +70,7 @@ class _Slices(Grouping):
 
     def size(self, shape: Sequence[int]) -> int:
         sizes, axes = self._view(shape)
-        return math.prod(sizes[axis] for axis in axes)
+        return math.prod([sizes[axis] for axis in axes])
 
     def sum(self, w: Tensor) -> Tensor:
         members, axes, shape = self._members(w)

@@ -49,6 +49,7 @@ class Weighted(SeparablePenalty):
             )
         object.__setattr__(self, "weights", checked_weights("Weighted: weights", self.weights))
         object.__setattr__(self, "prox_has_step_gradient", self.penalty.prox_has_step_gradient)
+        object.__setattr__(self, "exact_zeros", self.penalty.exact_zeros)
 
     def _weights(self, like: Tensor) -> Tensor:
         return weights_tensor(self.weights, like)
