@@ -37,10 +37,13 @@ def numbers(penalty: Penalty) -> dict[str, Tensor]:
 
 
 def magnitudes(penalty: Penalty, step: float, count: int = 60) -> Tensor:
-    """Magnitudes all over the place, and close to the threshold."""
+    """Magnitudes all over the place, and close to the threshold and to the furthest jump."""
     t = float(penalty.threshold(step))
+    fine = torch.linspace(0, 15, 3000, dtype=DOUBLE)
+    jump = fine[penalty.prox(fine, step).diff().argmax()]
     near = t * torch.tensor([0.5, 0.9, 1 - 1e-6, 1 + 1e-9, 1 + 1e-6, 1.001, 1.01, 1.1, 1.3, 2.0], dtype=DOUBLE)
-    return torch.cat([torch.linspace(0.01, 15, count, dtype=DOUBLE), near[near > 0]])
+    far = jump * torch.linspace(0.95, 1.05, 21, dtype=DOUBLE)
+    return torch.cat([torch.linspace(0.01, 15, count, dtype=DOUBLE), near[near > 0], far[far > 0]])
 
 
 def objective(penalty: Penalty, z: Tensor, v: Tensor, step: float) -> Tensor:
@@ -208,6 +211,25 @@ def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) ->
         leaves, torch.autograd.grad(t.sum(), list(leaves.values()), allow_unused=True), strict=True
     ):
         _compare(threshold, inputs, name, gradient)
+
+
+def gradients_of_the_other_face_are_its_differences(penalty: Penalty) -> None:
+    """Of value, slope, η̂ and f, in their argument and every parameter."""
+    w = torch.linspace(0.05, 6, 40, dtype=DOUBLE)
+    for method in ("value", "derivative", "eta", "dual"):
+        inputs = {"w": w} | {name: number.expand_as(w) for name, number in numbers(penalty).items()}
+
+        def face(w, method=method, **parameters):
+            result = getattr(replace(penalty, **parameters), method)(w)
+            return torch.where(result.isinf(), 0.0, result)
+
+        leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+        result = face(**leaves)
+        gradients = [None] * len(leaves)
+        if result.requires_grad:
+            gradients = torch.autograd.grad(result.sum(), list(leaves.values()), allow_unused=True)
+        for name, gradient in zip(leaves, gradients, strict=True):
+            _compare(face, inputs, name, gradient)
 
 
 def _compare(function, inputs: dict[str, Tensor], name: str, gradient: Tensor | None) -> None:

@@ -253,7 +253,9 @@ class SeparablePenalty(Penalty):
                     below = self._eta(middle.exp()) < eta
                     low, high = torch.where(below, middle, low), torch.where(below, high, middle)
                 w = ((low + high) / 2).exp()
-            return torch.where(eta.isnan(), eta, (2 * self._value(w) - w.square() / eta).clamp(min=0))
+            positive = torch.where(eta == 0, 1.0, eta)
+            supremum = (2 * self._value(w) - w / positive * w).clamp(min=0)
+            return torch.where(eta.isnan() | (eta == 0), eta, supremum)
 
         return on_magnitudes(at, eta)
 
@@ -265,7 +267,7 @@ class SmoothPenalty(SeparablePenalty):
     function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
 
     By default ρ' is taken to be convex and decreasing; a subclass for which this does not hold, or that has a closed
-    form, overrides `_solve` and, if it has to, `_threshold`.
+    form, overrides `_solve` and, if it has to, `threshold`.
     """
 
     @abstractmethod
@@ -318,8 +320,8 @@ class SmoothPenalty(SeparablePenalty):
         """
         furthest = step * self._slope(torch.zeros_like(step))
         z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
-        t = self._secant(z, step)
-        for _ in range(8):
+        t = torch.minimum(self._secant(z, step), furthest)
+        for _ in range(6):
             better = self._solve(t, step).clamp(min=_TINY)
             below = self._secant(better, step)
             z, t = torch.where(below < t, better, z), torch.minimum(below, t)

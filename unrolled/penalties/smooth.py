@@ -1,4 +1,4 @@
-"""Penalties of single numbers with a smooth slope that falls from its start: powers, quotients, logarithm, exponential."""
+"""Penalties of single numbers with a smooth slope: powers, quotients, logarithm, exponential."""
 
 import math
 from abc import abstractmethod
@@ -55,8 +55,14 @@ class Lp(SmoothPenalty):
 
     def _ratio(self, k: Tensor) -> Tensor:
         """The larger root r of r + k·r^(p − 1) = 1."""
-        if isinstance(self.p, float) and self.p == 0.5:
+        if isinstance(self.p, float) and self.p == 1 / 2:
             return (1 + torch.cos(torch.acos((-(27**0.5) / 2) * k) * (2 / 3))) * (2 / 3)
+        if isinstance(self.p, float) and self.p == 2 / 3:  # m⁴ − m + k = 0 of the cube root m
+            m = 1 - k / 2
+            for _ in range(4):
+                cube = m * m * m
+                m = (3 * m * cube - k) / (4 * cube - 1)
+            return m * m * m
         r = 1 - k
         for _ in range(6):
             power = k * r ** (self.p - 1)
