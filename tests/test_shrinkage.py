@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from tests.helpers import concrete_subclasses
+from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage
 from unrolled.penalties import L0, L1, MCP, Cauchy, Penalty
 
-LEARNABLE = [cls for cls in concrete_subclasses(Penalty) if cls.prox_has_step_gradient and cls.exact_zeros]
+LEARNABLE = [cls for cls in CLASSES.values() if cls.prox_has_step_gradient and cls.exact_zeros]
 
 
 @pytest.mark.parametrize("cls", LEARNABLE)
