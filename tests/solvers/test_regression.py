@@ -204,6 +204,18 @@ def test_targets_are_solved_each_for_itself(solver):
         torch.testing.assert_close(together.w[:, target], alone.w, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(30, 12), (10, 25)], ids=["tall", "wide"])
+@pytest.mark.parametrize("targets", [None, 3])
+def test_all_start_at_the_ridge_solution(shape, targets):
+    X, y = problem(*shape, targets=targets)
+    ridge = torch.linalg.solve(X.T @ X + STRENGTH * torch.eye(shape[1]), X.T @ y)
+    for solver in SOLVERS:
+        found = solver(X, y, L1(), STRENGTH, iterations=1, history=True)
+        torch.testing.assert_close(found.iterates[0], ridge)
+    # Where the ridge is lost in rounding there is still a start.
+    assert irls(torch.ones(4, 6), torch.ones(4), L1(), 1e-30, iterations=1).w.isfinite().all()
+
+
 def test_dropout_that_draws_nothing_has_not_converged():
     X, y = problem()
     found = adaptive_dropout_descent(X, y, L1(), 1e9, iterations=400, generator=torch.Generator().manual_seed(0))

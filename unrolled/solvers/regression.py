@@ -248,8 +248,6 @@ class _Problem:
     penalty: Penalty
     strength: float
     start: Tensor
-    curvature: float
-    """‖X‖², the Lipschitz constant of the gradient."""
 
     @staticmethod
     def of(
@@ -287,12 +285,12 @@ class _Problem:
         if iterations < 1:
             raise ValueError(f"{name}: iterations must be >= 1, got {iterations!r}")
         _check_not_negative(name, "tolerance", tolerance)
-        if start is None:
-            even = torch.full(shape, 1 / (1 + strength), dtype=X.real.dtype, device=X.device)
-            start = _ridge(X.mH @ X, X.mH @ y, even, torch.zeros_like(even))
-        # Of a matrix of zeros every step is right.
-        curvature = float(torch.linalg.matrix_norm(X, 2)) ** 2 or 1.0
-        return _Problem(X, y, penalty, strength, start, curvature)
+        return _Problem(X, y, penalty, strength, _ridge_solution(X, y, strength) if start is None else start)
+
+    @property
+    def curvature(self) -> float:
+        """‖X‖², the Lipschitz constant of the gradient; of a matrix of zeros any number is right."""
+        return float(torch.linalg.matrix_norm(self.X, 2)) ** 2 or 1.0
 
     def gradient(self, w: Tensor) -> Tensor:
         return self.X.mH @ (self.X @ w - self.y)
@@ -319,6 +317,15 @@ def _run(problem: _Problem, iterates: Iterable[Tensor], iterations: int, toleran
         if converged:
             break
     return problem.result(w, made, converged, trace if history else None)
+
+
+def _ridge_solution(X: Tensor, y: Tensor, strength: float) -> Tensor:
+    """(XᴴX + strength)⁻¹Xᴴy, with a strength that is not lost in rounding; the smaller of two systems is solved."""
+    wide = X.shape[1] > len(X)
+    system = X @ X.mH if wide else X.mH @ X
+    diagonal = system.diagonal()
+    diagonal += max(strength, float(diagonal.real.max()) * torch.finfo(X.dtype).eps ** 0.5)
+    return X.mH @ torch.linalg.solve(system, y) if wide else torch.linalg.solve(system, X.mH @ y)
 
 
 def _ridge(gram: Tensor, correlation: Tensor, alpha: Tensor, before: Tensor) -> Tensor:
