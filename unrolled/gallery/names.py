@@ -71,7 +71,7 @@ def _recipe(node: ast.expr) -> Any:
 
 
 def label(penalty: Penalty) -> str:
-    """The penalty as it is written for `parse_penalty`, with all its parameters: `MCP(gamma=1, b=2)`."""
+    """The penalty as one writes it, with all its parameters, of six digits: `MCP(gamma=1, b=2)`."""
     parameters = {field.name: getattr(penalty, field.name) for field in fields(penalty)}
     written = ", ".join(f"{name}={_written(value)}" for name, value in parameters.items())
     return type(penalty).__name__ + (f"({written})" if written else "")

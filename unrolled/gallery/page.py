@@ -94,7 +94,7 @@ def _formulas(cls: type[Penalty]) -> str:
 
 def _rule(eta: str) -> str:
     """η/(η + λ) with η put into it; one with cases stays apart."""
-    if re.search(r"[,;]| then | for | if |that of|numeric", eta):
+    if re.search(r"[,;]| then | for | if | of |solves|numeric", eta):
         return f"η/(η + λ), η = {eta}"
     outside = eta
     while "(" in outside:
