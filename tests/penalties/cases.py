@@ -3,12 +3,31 @@
 from collections.abc import Callable
 from dataclasses import fields
 
+import torch
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
 from unrolled.penalties import Penalty, SeparablePenalty
 
-MADE: dict[str, Callable[[], Penalty]] = {}
+def log_sum_rule(z):
+    return z * (z + 0.8) / (z * (z + 0.8) + 0.3)
+
+
+def truncated_rule(z):
+    return torch.where(z < 1.3, 0.4 + 0 * z, 1.0)
+
+
+def two_steps_rule(z):  # ridge-like at 0, and two steep rises: the equation of its prox has up to five solutions
+    return 0.2 + 0.3 * torch.sigmoid(20 * (z - 1)) + 0.49 * torch.sigmoid(12 * (z - 3))
+
+
+MADE: dict[str, Callable[[], Penalty]] = {
+    "rule of log-sum": lambda: Penalty.from_dropout(log_sum_rule, 0.3),
+    "rule with a jump": lambda: Penalty.from_dropout(truncated_rule),
+    "rule with two steps": lambda: Penalty.from_dropout(two_steps_rule),
+    "value of log-sum": lambda: Penalty.from_value(lambda z: torch.log1p(2 * z)),
+    "value of Cauchy": lambda: Penalty.from_value(lambda z: torch.log1p(z.square())),
+}
 """Separable penalties that are not a class with numbers as parameters, such as those of a dropout rule."""
 
 CLASSES = {
