@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 
 import torch
 from hypothesis import strategies as st
@@ -22,11 +23,10 @@ def two_steps_rule(z):  # ridge-like at 0, and two steep rises: the equation of 
 
 
 MADE: dict[str, Callable[[], Penalty]] = {
-    "rule of log-sum": lambda: Penalty.from_dropout(log_sum_rule, 0.3),
-    "rule with a jump": lambda: Penalty.from_dropout(truncated_rule),
-    "rule with two steps": lambda: Penalty.from_dropout(two_steps_rule),
-    "value of log-sum": lambda: Penalty.from_value(lambda z: torch.log1p(2 * z)),
-    "value of Cauchy": lambda: Penalty.from_value(lambda z: torch.log1p(z.square())),
+    "rule of log-sum": cache(lambda: Penalty.from_dropout(log_sum_rule, 0.3)),
+    "rule with a jump": cache(lambda: Penalty.from_dropout(truncated_rule)),
+    "rule with two steps": cache(lambda: Penalty.from_dropout(two_steps_rule)),
+    "value of Cauchy": cache(lambda: Penalty.from_value(lambda z: torch.log1p(z.square()))),
 }
 """Separable penalties that are not a class with numbers as parameters, such as those of a dropout rule."""
 

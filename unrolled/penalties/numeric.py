@@ -98,6 +98,10 @@ class NumericPenalty(SmoothPenalty):
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        threshold = self.threshold(step)  # a threshold of 0 has the derivative of the formula at 0, too
+        return torch.where((magnitude <= threshold) & (threshold > 0), 0.0, self._shrink(magnitude, step))
+
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()
