@@ -271,6 +271,7 @@ def root(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, tolera
         else:  # not closer to an end than the tolerance: so the other end is drawn in when one is at the solution
             secant = low + (high - low) * (at_low / (at_low - at_high))
             margin = torch.minimum(tolerance * high, (high - low) / 2)
+            secant = torch.where(secant.isnan(), high, secant)  # 0/0, when it is found
             middle = torch.minimum(torch.maximum(secant, low + margin), high - margin)
         now = function(middle)
         below = now < 0
@@ -288,9 +289,11 @@ def derivative_of(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         at = z if z.requires_grad else z.detach().clone().requires_grad_()
         value = function(at)
-        slope = torch.autograd.grad(value.sum(), at, create_graph=record, allow_unused=True)[0] if (
-            value.requires_grad
-        ) else None
+        slope = (
+            torch.autograd.grad(value.sum(), at, create_graph=record, allow_unused=True)[0]
+            if (value.requires_grad)
+            else None
+        )
     return torch.zeros_like(z) if slope is None else slope
 
 

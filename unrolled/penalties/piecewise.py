@@ -210,8 +210,11 @@ class SCAD(SeparablePenalty):
         # In the convex case the largest of the two lines holds, up to the identity; else soft jumps to the identity.
         joined = torch.where(bent > soft, bent, soft)
         jumps = magnitude > (self.a + 1 + step) / 2 * self.gamma
-        return torch.where(torch.where(convex, joined >= magnitude, jumps | (step > self.a + 1)), magnitude,
-                           torch.where(convex, joined, soft))
+        return torch.where(
+            torch.where(convex, joined >= magnitude, jumps | (step > self.a + 1)),
+            magnitude,
+            torch.where(convex, joined, soft),
+        )
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
