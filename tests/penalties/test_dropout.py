@@ -31,9 +31,8 @@ def test_dawson_and_its_integral():
     assert abs(value.numpy() - scipy.special.dawsn(x.numpy())).max() <= 1e-14
     x.requires_grad_()
     torch.testing.assert_close(torch.autograd.grad(dawson(x)[1].sum(), x)[0], value, rtol=1e-10, atol=1e-13)
-    torch.testing.assert_close(
-        integral[1:] - integral[:-1], (x.diff() * (value[1:] + value[:-1]) / 2).detach(), atol=1e-6, rtol=1e-4
-    )
+    trapezoids = 15 / 20_000 * (value[1:20_001] + value[:20_000]).detach() / 2
+    torch.testing.assert_close(integral[20_000].detach(), trapezoids.sum(), rtol=0, atol=1e-6)
 
 
 def test_variational_dropout_has_its_values():
@@ -63,13 +62,13 @@ def test_hard_concrete_has_its_values():
 
 def test_hard_concrete_is_the_least_over_sampled_gates():
     beta, gamma, zeta = 0.5, -0.2, 1.3
-    uniform = ((torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000).logit()
+    uniform = ((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000).logit()
     location = torch.linspace(-8, 8, 161, dtype=torch.float64)[:, None]
     gates = (torch.sigmoid((uniform + location) / beta) * (zeta - gamma) + gamma).clamp(0, 1)
     noise = gates.var(1, unbiased=False) / gates.mean(1).square()
     w = f64(0.05, 0.2, 0.5, 0.8)[:, None]
     least = 0.5 * (w.square() * noise + 2 * (gates > 0).double().mean(1)).min(1).values
-    torch.testing.assert_close(HardConcrete(beta, gamma, zeta).value(w[:, 0]), least, rtol=2e-3, atol=0)
+    torch.testing.assert_close(HardConcrete(beta, gamma, zeta).value(w[:, 0]), least, rtol=5e-3, atol=0)
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (3.0, -2.0), (0.2, 1.0)])
@@ -106,10 +105,8 @@ def test_top_k_is_the_best_k_sparse_approximation():
     penalty = TopK(2)
     z = penalty.prox(v, 0.7)
     best = min(
-        (
-            v.flatten()[[i for i in range(6) if i not in kept]].abs().square().sum()
-            for kept in itertools.combinations(range(6), 2)
-        )
+        v.flatten()[[i for i in range(6) if i not in kept]].abs().square().sum()
+        for kept in itertools.combinations(range(6), 2)
     )
     torch.testing.assert_close((z - v).abs().square().sum(), best)
     assert (z != 0).sum() == 2
@@ -123,7 +120,7 @@ def test_top_k_is_the_best_k_sparse_approximation():
 
 def ard_brute_force(penalty, v, step):
     """The least of ½|z − v|² + step·ρ(z) over a grid of η."""
-    axis = torch.cat([torch.zeros(1), torch.logspace(-3, 2.5, 90)]).double()
+    axis = torch.cat([torch.zeros(1), torch.logspace(-3, 2.5, 40)]).double()
     eta = torch.cartesian_prod(*[axis] * len(v))
     return (step / 2 * ((v.square() / (eta + step)).sum(-1) + penalty.dual(eta)[:, 0])).min()
 
@@ -135,10 +132,10 @@ def test_ard(p, seed):
     X = torch.randn(4, p, generator=generator, dtype=torch.float64)
     w = 2 * torch.randn(p, generator=generator, dtype=torch.float64)
     penalty = ARD(X, 0.5)
-    axis = torch.logspace(-3, 2, 100, dtype=torch.float64)
+    axis = torch.logspace(-3, 2, 50, dtype=torch.float64)
     eta = torch.cartesian_prod(*[axis] * p)
     grid = 0.5 * ((w.square() / eta).sum(-1) + penalty.dual(eta)[:, 0]).min()
-    assert grid - 0.02 <= penalty.value(w) <= grid + 1e-12
+    assert grid - 0.05 <= penalty.value(w) <= grid + 1e-12
     reached = 0.5 * ((w.square() / penalty.eta(w)).sum() + penalty.dual(penalty.eta(w)))
     torch.testing.assert_close(penalty.value(w), reached)
     for step in (0.1, 0.5, 2.0):
@@ -167,7 +164,7 @@ def test_ard_with_orthogonal_columns_is_separable_and_its_prox_global():
 @pytest.mark.parametrize("penalty", [LogSum(0.5), VariationalDropout(), Standout(2.0, -1.0), L1()])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_masks_add_the_predicted_penalty(penalty, noise, dtype):
-    generator, strength, count = torch.Generator().manual_seed(0), 0.3, 100_000
+    generator, strength, count = torch.Generator().manual_seed(0), 0.3, 20_000
     w = torch.tensor([0.2, -0.4, 1.3, 3.0], dtype=dtype)
     if dtype.is_complex:
         w = w * torch.tensor([1, 1j, -1j, 0.6 + 0.8j], dtype=dtype)

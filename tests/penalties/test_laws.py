@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from hypothesis import given, settings, Phase
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.penalties.cases import CLASSES, NAMES, default, drawn

@@ -1,7 +1,7 @@
 """Sparsity penalties: value, derivative, proximal map, and their face as adaptive dropout."""
 
-from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
 from unrolled.penalties.ard import ARD
+from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
 from unrolled.penalties.dropout import Ridge, Standout, TopK, adaptive_dropout_mask
 from unrolled.penalties.noise import HardConcrete, VariationalDropout, VariationalDropoutFit
 from unrolled.penalties.penalty import Penalty, SeparablePenalty
@@ -10,13 +10,6 @@ from unrolled.penalties.smooth import Exponential, Geman, LogSum, Lp, Transforme
 
 __all__ = [
     "ARD",
-    "HardConcrete",
-    "Ridge",
-    "Standout",
-    "TopK",
-    "VariationalDropout",
-    "VariationalDropoutFit",
-    "adaptive_dropout_mask",
     "L0",
     "L1",
     "MCP",
@@ -27,10 +20,17 @@ __all__ = [
     "ElasticNet",
     "Exponential",
     "Geman",
+    "HardConcrete",
     "LogSum",
     "Lp",
     "Penalty",
+    "Ridge",
     "ScaledArctan",
     "SeparablePenalty",
+    "Standout",
+    "TopK",
     "TransformedL1",
+    "VariationalDropout",
+    "VariationalDropoutFit",
+    "adaptive_dropout_mask",
 ]

@@ -84,12 +84,12 @@ class Standout(NumericPenalty):
 
     def _value_at(self, u: Tensor) -> Tensor:
         x = self.a * u
-        # 1 − (1 + x)e^(−x); its series where that cancels
+        # 1 − (1 + x)e^(−x) = x² Σ (−x)^m / (m! (m + 2)), which is used where the left side cancels
         small = x.clamp(max=0.1)
-        series, term = torch.zeros_like(x), torch.ones_like(x)
-        for n in range(2, 14):
-            term = -term * small / max(n - 1, 1) if n > 2 else term
-            series = series + term / n
+        series, term = torch.full_like(x, 0.5), torch.ones_like(x)
+        for m in range(1, 10):
+            term = -term * small / m
+            series = series + term / (m + 2)
         closed = -torch.expm1(-x) - x.clamp(max=700) * torch.exp(-x)
         inside = torch.where(x < 0.1, small.square() * series, closed)
         return inside * torch.exp(-torch.as_tensor(self.b, dtype=u.dtype, device=u.device)) / self.a**2

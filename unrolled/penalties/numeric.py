@@ -143,10 +143,8 @@ class NumericPenalty(SmoothPenalty):
         """The u at which z (part 0) or η̂ (part 1) reaches the target: a vector."""
         grid = self._nodes(target.device)
         table = self._curve(grid[:, None])[part]
-        if table.shape[1] == 1:
-            at = torch.searchsorted(table[:, 0].contiguous(), target)
-        else:
-            at = (table < target).sum(0)
+        shared = table.shape[1] == 1
+        at = torch.searchsorted(table[:, 0].contiguous(), target) if shared else (table < target).sum(0)
         at = at.clamp(1, len(grid) - 1)
         beyond = grid[-1] * target / table[-1] if part == 0 else grid[-1]
         u = root(lambda u: 1 - target / self._curve(u)[part], grid[at - 1], grid[at], tolerance)

@@ -127,7 +127,7 @@ class ValuePenalty(NumericPenalty):
                 f"but falls {_fall(z, eta, falls, 'η̂')}"
             )
         risen = gauss(self._slope_of, z[:-1], z[1:])
-        wrong = (value[2:] - value[1:-1] - risen).abs() > 1e-3 * (risen + 1e-6 * value[2:]) + 1e-12
+        wrong = (value[2:] - value[1:-1] - risen).abs() > 1e-2 * risen + 1e-5 * value[2:] + 1e-12
         wrong[0] |= bool(value[1] > 1e-3 * value[-1] + 1e3 * LOWEST * slope[0])
         if eta[0] == torch.inf or wrong.any():
             at = int(wrong.nonzero()[0]) if wrong.any() else 0
