@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.penalties.cases import CLASSES, NAMES, default, drawn
@@ -12,7 +12,7 @@ from tests.penalties.cases import CLASSES, NAMES, default, drawn
 STEPS = st.floats(1e-3, 10)  # beyond every weak-convexity bound
 
 every_penalty = pytest.mark.parametrize("name", NAMES)
-laws = settings(max_examples=30, deadline=None, derandomize=True, phases=[Phase.generate])
+laws = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def objective(penalty, z, v, step):
@@ -39,7 +39,7 @@ def test_threshold_is_where_the_prox_leaves_zero(name, data, step):
     t = penalty.threshold(step)
     assert penalty.prox(t * (1 - 1e-9), step) == 0
     assert penalty.prox(t, step) == 0
-    assert t == 0 or penalty.prox(t * (1 + 1e-9), step) != 0
+    assert penalty.prox(t * (1 + 1e-9), step) != 0
 
 
 @every_penalty
