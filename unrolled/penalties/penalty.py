@@ -211,11 +211,16 @@ class SeparablePenalty(Penalty):
 
     @abstractmethod
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The proximal map on magnitudes above the threshold; at smaller ones any number without NaN gradients."""
+        """The proximal map on finite magnitudes > 0 from the threshold on."""
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         """The proximal map on magnitudes."""
-        return torch.where(magnitude <= self.threshold(step), 0.0, self._shrink(magnitude, step))
+        t = self.threshold(step).detach()
+        dead, infinite = magnitude <= t, magnitude.isinf()
+        # Where `_shrink` does not apply it sees the threshold instead, or else its gradients there could be NaN.
+        harmless = t.clamp(min=torch.finfo(t.dtype).tiny)
+        kept = self._shrink(torch.where(dead | infinite, harmless, magnitude), step)
+        return torch.where(dead, 0.0, torch.where(infinite, magnitude, kept))
 
     def _eta(self, z: Tensor) -> Tensor:
         """η̂(z) = z/ρ'(z); to be overridden where ρ'(0) = 0."""
@@ -248,7 +253,9 @@ class SeparablePenalty(Penalty):
                     below = self._eta(middle.exp()) < eta
                     low, high = torch.where(below, middle, low), torch.where(below, high, middle)
                 w = ((low + high) / 2).exp()
-            return torch.where(eta.isnan(), eta, (2 * self._value(w) - w.square() / eta).clamp(min=0))
+            positive = torch.where(eta == 0, 1.0, eta)
+            supremum = (2 * self._value(w) - w / positive * w).clamp(min=0)
+            return torch.where(eta.isnan() | (eta == 0), eta, supremum)
 
         return on_magnitudes(at, eta)
 
@@ -260,7 +267,7 @@ class SmoothPenalty(SeparablePenalty):
     function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
 
     By default ρ' is taken to be convex and decreasing; a subclass for which this does not hold, or that has a closed
-    form, overrides `_solve` and, if it has to, `_threshold`.
+    form, overrides `_solve` and, if it has to, `threshold`.
     """
 
     @abstractmethod
@@ -284,17 +291,15 @@ class SmoothPenalty(SeparablePenalty):
         return torch.minimum(z.clamp(min=0), magnitude)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        infinite = magnitude.isinf()
-        magnitude, given = torch.where(infinite, 1.0, magnitude), magnitude
         with torch.no_grad():
             z = torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
         # z itself, with the gradient of its equation.
         equation = step * self._slope(z) - magnitude
-        if equation.requires_grad:
-            with torch.no_grad():
-                steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
-            z = z - (equation - equation.detach()) / steepness
-        return torch.where(infinite, given, z)
+        if not equation.requires_grad:
+            return z
+        with torch.no_grad():
+            steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
+        return z - (equation - equation.detach()) / steepness
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -315,8 +320,8 @@ class SmoothPenalty(SeparablePenalty):
         """
         furthest = step * self._slope(torch.zeros_like(step))
         z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
-        t = self._secant(z, step)
-        for _ in range(8):
+        t = torch.minimum(self._secant(z, step), furthest)
+        for _ in range(6):
             better = self._solve(t, step).clamp(min=_TINY)
             below = self._secant(better, step)
             z, t = torch.where(below < t, better, z), torch.minimum(below, t)
@@ -337,7 +342,8 @@ def magnitude_of(v: Tensor) -> Tensor:
         if v is not floating point.
     """
     if v.is_complex():
-        return v.abs()
+        infinite = v.isinf()
+        return torch.where(infinite, torch.inf, _with_phase(v, infinite).abs())
     if not v.is_floating_point():
         raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
     return torch.where(v < 0, -v, v)
@@ -347,8 +353,14 @@ def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
     """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
     if not v.is_complex():
         return torch.where(v < 0, -kept, kept).to(v.dtype)
-    infinite = magnitude.isinf()  # has no phase to multiply by
-    return torch.where(infinite, v, kept * torch.sgn(torch.where(infinite, 1.0, v))).to(v.dtype)
+    infinite = magnitude.isinf()
+    return torch.where(infinite, v, kept * torch.sgn(_with_phase(v, infinite))).to(v.dtype)
+
+
+def _with_phase(v: Tensor, infinite: Tensor) -> Tensor:
+    """Complex v, and 0 instead of infinite and denormal numbers, on which abs() and sgn() have NaN gradients."""
+    denormal = v.real.abs() + v.imag.abs() < torch.finfo(v.dtype).tiny
+    return torch.where(infinite | denormal, 0.0, v)
 
 
 def on_magnitudes(function: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
