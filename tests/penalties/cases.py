@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 
 import torch
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
-from unrolled.penalties import Penalty, SeparablePenalty
+from unrolled.penalties import Penalty, Ridge, SeparablePenalty, Standout
+
 
 def log_sum_rule(z):
     return z * (z + 0.8) / (z * (z + 0.8) + 0.3)
@@ -22,18 +24,18 @@ def two_steps_rule(z):  # ridge-like at 0, and two steep rises: the equation of 
 
 
 MADE: dict[str, Callable[[], Penalty]] = {
-    "rule of log-sum": lambda: Penalty.from_dropout(log_sum_rule, 0.3),
-    "rule with a jump": lambda: Penalty.from_dropout(truncated_rule),
-    "rule with two steps": lambda: Penalty.from_dropout(two_steps_rule),
-    "value of log-sum": lambda: Penalty.from_value(lambda z: torch.log1p(2 * z)),
-    "value of Cauchy": lambda: Penalty.from_value(lambda z: torch.log1p(z.square())),
+    "rule of log-sum": cache(lambda: Penalty.from_dropout(log_sum_rule, 0.3)),
+    "rule with a jump": cache(lambda: Penalty.from_dropout(truncated_rule)),
+    "rule with two steps": cache(lambda: Penalty.from_dropout(two_steps_rule)),
+    "Standout": lambda: Standout(2.0, -1.0),
+    "value of Cauchy": cache(lambda: Penalty.from_value(lambda z: torch.log1p(z.square()))),
 }
 """Separable penalties that are not a class with numbers as parameters, such as those of a dropout rule."""
 
 CLASSES = {
     cls.__name__: cls
     for cls in concrete_subclasses(SeparablePenalty)
-    if all("above" in field.metadata for field in fields(cls))
+    if all("above" in field.metadata for field in fields(cls)) and cls is not Ridge  # its dual is an indicator
 }
 NAMES = [*CLASSES, *MADE]
 

@@ -98,6 +98,10 @@ class NumericPenalty(SmoothPenalty):
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        threshold = self.threshold(step)  # a threshold of 0 has the derivative of the formula at 0, too
+        return torch.where((magnitude <= threshold) & (threshold > 0), 0.0, self._shrink(magnitude, step))
+
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()
@@ -139,10 +143,8 @@ class NumericPenalty(SmoothPenalty):
         """The u at which z (part 0) or η̂ (part 1) reaches the target: a vector."""
         grid = self._nodes(target.device)
         table = self._curve(grid[:, None])[part]
-        if table.shape[1] == 1:
-            at = torch.searchsorted(table[:, 0].contiguous(), target)
-        else:
-            at = (table < target).sum(0)
+        shared = table.shape[1] == 1
+        at = torch.searchsorted(table[:, 0].contiguous(), target) if shared else (table < target).sum(0)
         at = at.clamp(1, len(grid) - 1)
         beyond = grid[-1] * target / table[-1] if part == 0 else grid[-1]
         u = root(lambda u: 1 - target / self._curve(u)[part], grid[at - 1], grid[at], tolerance)
@@ -267,6 +269,7 @@ def root(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, tolera
         else:  # not closer to an end than the tolerance: so the other end is drawn in when one is at the solution
             secant = low + (high - low) * (at_low / (at_low - at_high))
             margin = torch.minimum(tolerance * high, (high - low) / 2)
+            secant = torch.where(secant.isnan(), high, secant)  # 0/0, when it is found
             middle = torch.minimum(torch.maximum(secant, low + margin), high - margin)
         now = function(middle)
         below = now < 0
@@ -284,9 +287,11 @@ def derivative_of(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         at = z if z.requires_grad else z.detach().clone().requires_grad_()
         value = function(at)
-        slope = torch.autograd.grad(value.sum(), at, create_graph=record, allow_unused=True)[0] if (
-            value.requires_grad
-        ) else None
+        slope = (
+            torch.autograd.grad(value.sum(), at, create_graph=record, allow_unused=True)[0]
+            if (value.requires_grad)
+            else None
+        )
     return torch.zeros_like(z) if slope is None else slope
 
 

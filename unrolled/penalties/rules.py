@@ -64,6 +64,7 @@ class DropoutPenalty(NumericPenalty):
                 "from_dropout: rule must fall more slowly than |w|² towards 0, else its penalty is infinite; near 0 "
                 f"it falls like |w|^{1 - float(power):.3g}"
             )
+        object.__setattr__(self, "exact_zeros", bool(power <= 0))
 
     def _nodes(self, device: torch.device) -> Tensor:
         return torch.tensor(self.grid, dtype=torch.float64, device=device)
@@ -126,7 +127,7 @@ class ValuePenalty(NumericPenalty):
                 f"but falls {_fall(z, eta, falls, 'η̂')}"
             )
         risen = gauss(self._slope_of, z[:-1], z[1:])
-        wrong = (value[2:] - value[1:-1] - risen).abs() > 1e-3 * (risen + 1e-6 * value[2:]) + 1e-12
+        wrong = (value[2:] - value[1:-1] - risen).abs() > 1e-2 * risen + 1e-5 * value[2:] + 1e-12
         wrong[0] |= bool(value[1] > 1e-3 * value[-1] + 1e3 * LOWEST * slope[0])
         if eta[0] == torch.inf or wrong.any():
             at = int(wrong.nonzero()[0]) if wrong.any() else 0
@@ -134,6 +135,7 @@ class ValuePenalty(NumericPenalty):
                 "from_value: fn must rise as its gradient by torch.autograd says, without jumps; it does not near "
                 f"|w| = {float(z[at]):.6g}. A penalty that jumps at 0 is L0"
             )
+        object.__setattr__(self, "exact_zeros", bool(self._parts(z[:1])[2] <= 0))
 
     def _slope_of(self, z: Tensor) -> Tensor:
         return derivative_of(self.function, z)
