@@ -53,6 +53,9 @@ class Penalty(ABC):
     prox_has_step_gradient: ClassVar[bool] = True
     """False where the proximal map is piecewise constant in its step, so that a step cannot be learned."""
 
+    exact_zeros: ClassVar[bool] = True
+    """False where the threshold is 0 for every step: such a penalty shrinks small values, but never to exactly 0."""
+
     homogeneous: ClassVar[bool] = False
     """True where ρ(cz) = c·ρ(z) for all c > 0, so that prox(v, s) = s·prox(v/s, 1)."""
 
@@ -152,6 +155,10 @@ class SeparablePenalty(Penalty):
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         """The proximal map on magnitudes above the threshold; at smaller ones any number without NaN gradients."""
 
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        """The proximal map on magnitudes."""
+        return torch.where(magnitude <= self.threshold(step), 0.0, self._shrink(magnitude, step))
+
     def _eta(self, z: Tensor) -> Tensor:
         """η̂(z) = z/ρ'(z); to be overridden where ρ'(0) = 0."""
         slope = self._slope(z)
@@ -167,10 +174,10 @@ class SeparablePenalty(Penalty):
         return on_magnitudes(self._eta, w)
 
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        if v.dtype in _LOW_PRECISION:  # roots and differences need more digits than that
+            return self.prox(v.float(), step).to(v.dtype)
         magnitude = magnitude_of(v)
-        step = step_tensor(step, magnitude)
-        kept = torch.where(magnitude <= self.threshold(step), 0.0, self._shrink(magnitude, step))
-        return with_phase_of(v, magnitude, kept)
+        return with_phase_of(v, magnitude, self._kept(magnitude, step_tensor(step, magnitude)))
 
     def dual(self, eta: Tensor) -> Tensor:
         # sup_w 2ρ(w) − w²/η is reached where η̂ crosses η, and η̂ never falls: bisection of log w. A small error of w
@@ -219,45 +226,47 @@ class SmoothPenalty(SeparablePenalty):
         return torch.minimum(z.clamp(min=0), magnitude)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        infinite = magnitude.isinf()
+        magnitude, given = torch.where(infinite, 1.0, magnitude), magnitude
         with torch.no_grad():
-            z = torch.where(magnitude.isinf(), magnitude, self._solve(magnitude, step))
-            steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
-        # z itself, with the gradient of its equation: the difference is 0 (and NaN only where z is infinite).
+            z = torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
+        # z itself, with the gradient of its equation.
         equation = step * self._slope(z) - magnitude
-        if not equation.requires_grad:
-            return z
-        return z - ((equation - equation.detach()) / steepness).nan_to_num()
-
-    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        if v.dtype in _LOW_PRECISION:  # roots of equations need more digits than that
-            return super().prox(v.float(), step).to(v.dtype)
-        return super().prox(v, step)
+        if equation.requires_grad:
+            with torch.no_grad():
+                steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
+            z = z - (equation - equation.detach()) / steepness
+        return torch.where(infinite, given, z)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
         with torch.no_grad():
             z = self._jump(step)
-        # inf_z z/2 + step·ρ(z)/z, at its minimiser z: the envelope theorem gives its gradients.
-        there = torch.where(z == 0, 1.0, z)
-        smooth = step * self._slope(torch.zeros_like(z))
-        return torch.where(z == 0, smooth, there / 2 + step * self._value(there) / there)
+        # inf_z of z/2 + step·ρ(z)/z, which is step·ρ'(0) at z = 0: the envelope theorem gives its gradients.
+        return torch.minimum(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
+
+    def _secant(self, z: Tensor, step: Tensor) -> Tensor:
+        """The magnitude at which z is as good as 0."""
+        return z / 2 + step * self._value(z) / z
 
     def _jump(self, step: Tensor) -> Tensor:
-        """Where the proximal map lands when it leaves 0: the minimiser of z/2 + step·ρ(z)/z, found by bisection.
+        """Where the proximal map lands when it leaves 0 by a jump: the minimiser z of z/2 + step·ρ(z)/z.
 
-        For a convex decreasing ρ' it is the only sign change of step·(ρ(z) − zρ'(z)) − z²/2 over z > 0, and 0 where
-        step·|ρ''(0)| ≤ 1. An error of z costs the threshold only its square.
+        Dinkelbach's method for the ratio (z²/2 + step·ρ(z))/z: at the magnitude t where z is as good as 0, the best
+        point is a better z. It descends, and converges quadratically; where there is no jump it tends to 0.
         """
-        start = torch.zeros_like(step * self._slope(torch.zeros_like(step)))
-        low, high = start, 2 * step * self._slope(start)
-        for _ in range(50):
-            middle = (low + high) / 2
-            before = step * (self._value(middle) - middle * self._slope(middle)) > middle.square() / 2
-            low, high = torch.where(before, middle, low), torch.where(before, high, middle)
-        return torch.where(step * self._curvature(start).abs() <= 1, 0.0, (low + high) / 2)
+        furthest = step * self._slope(torch.zeros_like(step))
+        z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
+        t = self._secant(z, step)
+        for _ in range(8):
+            better = self._solve(t, step).clamp(min=_TINY)
+            below = self._secant(better, step)
+            z, t = torch.where(below < t, better, z), torch.minimum(below, t)
+        return z
 
 
 _FLAT = 1e-12  # at a jump of the proximal map 1 + step·ρ'' may reach 0: derivatives stay finite there
+_TINY = 1e-30  # instead of 0 in a quotient
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
@@ -278,8 +287,10 @@ def magnitude_of(v: Tensor) -> Tensor:
 
 def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
     """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
-    signed = kept * torch.sgn(v) if v.is_complex() else torch.where(v < 0, -kept, kept)
-    return signed.to(v.dtype)
+    if not v.is_complex():
+        return torch.where(v < 0, -kept, kept).to(v.dtype)
+    infinite = magnitude.isinf()  # has no phase to multiply by
+    return torch.where(infinite, v, kept * torch.sgn(torch.where(infinite, 1.0, v))).to(v.dtype)
 
 
 def on_magnitudes(function: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:

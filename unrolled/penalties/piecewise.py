@@ -110,15 +110,153 @@ class MCP(SeparablePenalty):
         return (self.gamma - z / self.b).clamp(min=0)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        convex = step < self.b
+        ratio = step / self.b
+        convex = ratio < 1
         # Where the step is too large for the formula a harmless one stands in, so that no gradient becomes NaN.
-        ratio = torch.where(convex, step / self.b, 0.5)
-        firm = (magnitude - step * self.gamma) / (1 - ratio)
-        return torch.where(convex & (magnitude < self.b * self.gamma), firm, magnitude)
+        firm = (magnitude - step * self.gamma) / (1 - torch.where(convex, ratio, 0.5))
+        return torch.where(convex & (firm < magnitude), firm, magnitude)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
-        return torch.where(step < self.b, step * self.gamma, self.gamma * (step * self.b).sqrt())
+        return self.gamma * torch.where(step < self.b, step, (step * self.b).sqrt())
 
     def dual(self, eta: Tensor) -> Tensor:
         return self.gamma**2 * self.b * torch.where(eta.isinf(), 1.0, eta / (eta + self.b))
+
+
+@dataclass(frozen=True)
+class ElasticNet(SeparablePenalty):
+    """ρ(z) = az + (1 − a)z²/2, between a ridge (a → 0) and l1 (a → 1), neither included (Zou, Hastie, 2005).
+
+    Parameters
+    ----------
+    a : float, > 0 and < 1
+        the part of l1.
+    """
+
+    formulas: ClassVar = Formulas(
+        value="az + (1 − a)z²/2",
+        threshold="as",
+        eta="z/(a + (1 − a)z)",
+        dual="a²η/(1 − (1 − a)η) for η < 1/(1 − a), then ∞",
+        source="Zou, Hastie, J. R. Stat. Soc. B 67, 2005",
+    )
+
+    a: float | Tensor = parameter(0.5, below=1.0)
+
+    def _value(self, z: Tensor) -> Tensor:
+        return self.a * z + (1 - self.a) / 2 * z.square()
+
+    def _slope(self, z: Tensor) -> Tensor:
+        return self.a + (1 - self.a) * z
+
+    def _eta(self, z: Tensor) -> Tensor:
+        z = z.clamp(max=torch.finfo(z.dtype).max / 4)  # ∞/∞ has a value here
+        return z / self._slope(z)
+
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        return (magnitude - step * self.a) / (1 + step * (1 - self.a))
+
+    def threshold(self, step: Tensor | float) -> Tensor:
+        return step_tensor(step) * self.a
+
+    def dual(self, eta: Tensor) -> Tensor:
+        room = 1 - (1 - self.a) * eta
+        bounded = room > 0
+        inside = self.a**2 * eta / torch.where(bounded, room, 1.0)
+        return torch.where(bounded | eta.isnan(), inside, torch.inf)
+
+
+@dataclass(frozen=True)
+class SCAD(SeparablePenalty):
+    """The smoothly clipped absolute deviation (Fan, Li, 2001): γz up to z = γ, then bending, constant from aγ on.
+
+    Parameters
+    ----------
+    gamma : float > 0
+        slope at 0, and the value up to which it holds.
+    a : float > 2
+        the slope falls to 0 between γ and aγ.
+    """
+
+    formulas: ClassVar = Formulas(
+        value="γz up to z = γ, then (2aγz − z² − γ²)/(2(a − 1)) up to aγ, then γ²(a + 1)/2",
+        threshold="γs for s ≤ a + 1, then γ√(s(a + 1))",
+        eta="z/γ up to z = γ, then (a − 1)z/(aγ − z) up to aγ, then ∞",
+        dual="γ²η up to η = 1, then γ²((a + 1)η − 1)/(η + a − 1)",
+        source="Fan, Li, J. Am. Stat. Assoc. 96, 2001",
+    )
+
+    gamma: float | Tensor = parameter(1.0)
+    a: float | Tensor = parameter(3.7, above=2.0)
+
+    def _value(self, z: Tensor) -> Tensor:
+        u = z / self.gamma
+        bent = torch.where(u < self.a, u, self.a + 0 * u.clamp(max=1))  # NaN stays
+        bent = (bent - 1).clamp(min=0)  # how far into the bend
+        line = u.clamp(max=1) + bent - bent.square() / (2 * (self.a - 1))
+        return self.gamma**2 * line
+
+    def _slope(self, z: Tensor) -> Tensor:
+        return self.gamma * ((self.a - z / self.gamma) / (self.a - 1)).clamp(0, 1)
+
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        soft = magnitude - step * self.gamma
+        ratio = step / (self.a - 1)
+        convex = ratio < 1
+        # The line through the bend; where the step is too large for it a harmless one stands in.
+        ratio = torch.where(convex, ratio, 0.5)
+        bent = (magnitude - ratio * self.a * self.gamma) / (1 - ratio)
+        # In the convex case the largest of the two lines holds, up to the identity; else soft jumps to the identity.
+        joined = torch.where(bent > soft, bent, soft)
+        jumps = magnitude > (self.a + 1 + step) / 2 * self.gamma
+        return torch.where(torch.where(convex, joined >= magnitude, jumps | (step > self.a + 1)), magnitude,
+                           torch.where(convex, joined, soft))
+
+    def threshold(self, step: Tensor | float) -> Tensor:
+        step = step_tensor(step)
+        return self.gamma * torch.where(step <= self.a + 1, step, (step * (self.a + 1)).sqrt())
+
+    def dual(self, eta: Tensor) -> Tensor:
+        finite = torch.where(eta.isinf(), 1.0, eta)
+        bent = torch.where(eta.isinf(), self.a + 1, ((self.a + 1) * finite - 1) / (finite + self.a - 1))
+        return self.gamma**2 * torch.where(eta <= 1, eta, bent)
+
+
+@dataclass(frozen=True)
+class CappedL1(SeparablePenalty):
+    """ρ(z) = min(z, θ) (Zhang, 2010).
+
+    Parameters
+    ----------
+    theta : float > 0
+        the cap: larger values are not penalised more.
+    """
+
+    formulas: ClassVar = Formulas(
+        value="min(z, θ)",
+        threshold="s for s ≤ 2θ, then √(2sθ)",
+        eta="z up to z = θ, then ∞",
+        dual="η up to η = θ, then 2θ − θ²/η",
+        source="Zhang, J. Mach. Learn. Res. 11, 2010",
+    )
+
+    theta: float | Tensor = parameter(1.0)
+
+    def _value(self, z: Tensor) -> Tensor:
+        return torch.where(z >= self.theta, self.theta, z)
+
+    def _slope(self, z: Tensor) -> Tensor:
+        return torch.where(z.isnan(), z, (z < self.theta).to(z.dtype))
+
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        free = (magnitude > self.theta + step / 2) | (step > 2 * self.theta)
+        return torch.where(free, magnitude, magnitude - step)
+
+    def threshold(self, step: Tensor | float) -> Tensor:
+        step = step_tensor(step)
+        return torch.where(step <= 2 * self.theta, step, (2 * step * self.theta).sqrt())
+
+    def dual(self, eta: Tensor) -> Tensor:
+        beyond = eta > self.theta
+        return torch.where(beyond, 2 * self.theta - self.theta**2 / torch.where(beyond, eta, 1.0), eta)
