@@ -3,9 +3,9 @@ import torch
 
 from tests.helpers import concrete_subclasses
 from unrolled import Shrinkage
-from unrolled.penalties import L0, L1, MCP, Penalty
+from unrolled.penalties import L0, L1, MCP, Cauchy, Penalty
 
-LEARNABLE = [cls for cls in concrete_subclasses(Penalty) if cls.prox_has_step_gradient]
+LEARNABLE = [cls for cls in concrete_subclasses(Penalty) if cls.prox_has_step_gradient and cls.exact_zeros]
 
 
 @pytest.mark.parametrize("cls", LEARNABLE)
@@ -61,6 +61,11 @@ def test_no_raw_value_makes_it_expand(raw):
 def test_a_step_without_gradient_is_refused_with_an_alternative():
     with pytest.raises(ValueError, match=r"L0.*MCP"):
         Shrinkage(L0())
+
+
+def test_a_penalty_without_threshold_is_refused():
+    with pytest.raises(ValueError, match="Cauchy never returns exact zeros"):
+        Shrinkage(Cauchy())
 
 
 def test_bad_arguments_are_refused_by_name():

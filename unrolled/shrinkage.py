@@ -26,7 +26,7 @@ class Shrinkage(nn.Module):
     Raises
     ------
     ValueError
-        if the penalty's step cannot be learned, or channels or threshold are not positive.
+        if the penalty's step cannot be learned or its threshold is always 0, or channels or threshold are not positive.
 
     Examples
     --------
@@ -42,6 +42,11 @@ class Shrinkage(nn.Module):
             raise ValueError(
                 f"Shrinkage: the proximal map of {type(penalty).__name__} is constant in its step wherever it has a "
                 "derivative, so no gradient would reach the step; MCP(gamma, b) with a small b comes close to it"
+            )
+        if not penalty.exact_zeros:
+            raise ValueError(
+                f"Shrinkage: the proximal map of {type(penalty).__name__} never returns exact zeros, so it has no "
+                "threshold to learn; LogSum or ScaledArctan grow as slowly at large values and have one"
             )
         if channels is not None and channels < 1:
             raise ValueError(f"Shrinkage: channels must be >= 1 or None, got {channels!r}")

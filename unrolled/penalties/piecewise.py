@@ -142,7 +142,7 @@ class ElasticNet(SeparablePenalty):
         source="Zou, Hastie, J. R. Stat. Soc. B 67, 2005",
     )
 
-    a: float | Tensor = parameter(0.5, below=1.0)
+    a: float | Tensor = parameter(0.9, below=1.0)
 
     def _value(self, z: Tensor) -> Tensor:
         return self.a * z + (1 - self.a) / 2 * z.square()
