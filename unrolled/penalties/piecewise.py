@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, parameter, step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty, above, parameter, step_tensor
+
+_VERTICAL = 1e-30  # the inverse of the slope of a line that stands for a jump
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,9 @@ class MCP(SeparablePenalty):
         return (self.gamma - z / self.b).clamp(min=0)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        ratio = step / self.b
-        convex = ratio < 1
-        # Where the step is too large for the formula a harmless one stands in, so that no gradient becomes NaN.
-        firm = (magnitude - step * self.gamma) / (1 - torch.where(convex, ratio, 0.5))
-        return torch.where(convex & (firm < magnitude), firm, magnitude)
+        # The line from the threshold to the identity at bγ. From step = b on the map jumps: a line as steep as can be.
+        line = F.relu(magnitude - self.threshold(step)) / (1 - step / self.b).clamp(min=_VERTICAL)
+        return torch.minimum(line, magnitude)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -201,17 +201,13 @@ class SCAD(SeparablePenalty):
         return self.gamma * ((self.a - z / self.gamma) / (self.a - 1)).clamp(0, 1)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        soft = magnitude - step * self.gamma
+        # Soft thresholding, then the line through the bend, then the identity. From step = a − 1 on the map jumps from
+        # the first to the last: a line as steep as can be; from a + 1 on it jumps there from 0.
         ratio = step / (self.a - 1)
-        convex = ratio < 1
-        # The line through the bend; where the step is too large for it a harmless one stands in.
-        ratio = torch.where(convex, ratio, 0.5)
-        bent = (magnitude - ratio * self.a * self.gamma) / (1 - ratio)
-        # In the convex case the largest of the two lines holds, up to the identity; else soft jumps to the identity.
-        joined = torch.where(bent > soft, bent, soft)
-        jumps = magnitude > (self.a + 1 + step) / 2 * self.gamma
-        return torch.where(torch.where(convex, joined >= magnitude, jumps | (step > self.a + 1)), magnitude,
-                           torch.where(convex, joined, soft))
+        jump = torch.where(step > self.a + 1, 0.0, (self.a + 1 + step) / 2)
+        knee = torch.where(ratio < 1, ratio * self.a, jump) * self.gamma
+        line = (magnitude - knee) / (1 - ratio).clamp(min=_VERTICAL)
+        return torch.minimum(torch.maximum(magnitude - step * self.gamma, line), magnitude)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -250,8 +246,8 @@ class CappedL1(SeparablePenalty):
         return torch.where(z.isnan(), z, (z < self.theta).to(z.dtype))
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        free = (magnitude > self.theta + step / 2) | (step > 2 * self.theta)
-        return torch.where(free, magnitude, magnitude - step)
+        free = torch.where(step > 2 * self.theta, 0.0, self.theta + step / 2)  # from there on
+        return magnitude - step * above(free, magnitude)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
