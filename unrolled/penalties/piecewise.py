@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.penalties.penalty import Formulas, SeparablePenalty, above, parameter, step_tensor
 
-_VERTICAL = 1e-30  # the inverse of the slope of a line that stands for a jump
+_STEEP = 1e30  # the slope of a line that stands for a jump
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class L1(SeparablePenalty):
             return F.softshrink(v, float(step_tensor(step)))  # one pass, but its threshold must be a number
         step = step_tensor(step, v)
         # sign(v)·(|v| − step)₊ without a sign: the fastest form forward and backward, in a network's innermost loop.
-        return F.relu(v - step) + (v + step).clamp(max=0)
+        return F.relu(v - step) - F.relu(-step - v)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return magnitude - step
@@ -112,9 +112,11 @@ class MCP(SeparablePenalty):
         return (self.gamma - z / self.b).clamp(min=0)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        # The line from the threshold to the identity at bγ. From step = b on the map jumps: a line as steep as can be.
-        line = F.relu(magnitude - self.threshold(step)) / (1 - step / self.b).clamp(min=_VERTICAL)
-        return torch.minimum(line, magnitude)
+        # A deduction that falls to 0 at bγ. From step = b on the map jumps there or beyond, and deducts nothing.
+        ratio = step / self.b
+        convex = ratio < 1
+        per_unit = torch.where(convex, ratio, 0.0) / torch.where(convex, 1 - ratio, 1.0)
+        return F.relu(magnitude - F.relu(self.b * self.gamma - magnitude) * per_unit)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -201,13 +203,15 @@ class SCAD(SeparablePenalty):
         return self.gamma * ((self.a - z / self.gamma) / (self.a - 1)).clamp(0, 1)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        # Soft thresholding, then the line through the bend, then the identity. From step = a − 1 on the map jumps from
-        # the first to the last: a line as steep as can be; from a + 1 on it jumps there from 0.
+        # Soft thresholding deducts γ·step; through the bend the deduction falls to 0 at aγ. From step = a − 1 on it drops
+        # to 0 at once, in between; from a + 1 on nothing is deducted where the map is not 0.
         ratio = step / (self.a - 1)
-        jump = torch.where(step > self.a + 1, 0.0, (self.a + 1 + step) / 2)
-        knee = torch.where(ratio < 1, ratio * self.a, jump) * self.gamma
-        line = (magnitude - knee) / (1 - ratio).clamp(min=_VERTICAL)
-        return torch.minimum(torch.maximum(magnitude - step * self.gamma, line), magnitude)
+        convex = ratio < 1
+        drop = torch.where(step > self.a + 1, 0.0, (self.a + 1 + step) / 2)
+        end = self.gamma * torch.where(convex, self.a, drop)
+        per_unit = torch.where(convex, ratio, _STEEP) / torch.where(convex, 1 - ratio, 1.0)
+        most = step * self.gamma
+        return magnitude - (most - F.relu(most - F.relu(end - magnitude) * per_unit))
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
