@@ -1,16 +1,12 @@
 """Every law of a penalty, over every penalty that exists."""
 
-from dataclasses import fields, replace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.penalties import laws
-from tests.penalties.cases import CLASSES, NAMES, default, drawn
-from unrolled.penalties import Cauchy
-from unrolled.penalties.penalty import SeparablePenalty
+from tests.penalties.cases import NAMES, default, drawn
 
 STEPS = st.floats(1e-3, 10)  # beyond every weak-convexity bound
 
@@ -42,6 +38,15 @@ OF_VALUES = [
 @some
 def test_law_for_a_step(name, law, data, step):
     law(drawn(name, data), step)
+
+
+@every_penalty
+@pytest.mark.parametrize("law", OF_STEPS[:3], ids=lambda law: law.__name__)
+def test_law_at_steps_where_the_prox_changes_its_kind(name, law):
+    # Bounds of convexity and edges of pieces at the default parameters, and steps next to them.
+    for step in (0.25, 0.5, 1.0, 2.0, 2.4184, 2.7, 3.0, 4.0, 4.7):
+        for factor in (1 - 1e-12, 1.0, 1 + 1e-12, 1 + 1e-3):
+            law(default(name), step * factor)
 
 
 @every_penalty

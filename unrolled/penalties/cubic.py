@@ -11,7 +11,7 @@ from unrolled.penalties.penalty import Formulas, SmoothPenalty, parameter, step_
 
 
 def extreme_roots(b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest real root of x³ + bx² + cx + d; no gradient is meant to flow.
+    """The smallest and the largest real root of x³ + bx² + cx + d, to half of the digits.
 
     Parameters
     ----------
@@ -30,11 +30,14 @@ def extreme_roots(b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     single = discriminant > 0
     low = torch.where(single, only, 2 * radius * torch.cos(angle + 2 * math.pi / 3)) - b / 3
     high = torch.where(single, only, 2 * radius * torch.cos(angle)) - b / 3
-    return _polished(low, b, c, d), _polished(high, b, c, d)
+    return low, high
 
 
-def _polished(x: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Three steps of Newton's method, written so that small roots keep their relative precision."""
+def polished(x: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """A root of x³ + bx² + cx + d from one that is close.
+
+    Three steps of Newton's method, written so that small roots keep their relative precision.
+    """
     for _ in range(3):
         slope = (3 * x + 2 * b) * x + c
         step = (x.square() * (2 * x + b) - d) / slope
@@ -42,11 +45,18 @@ def _polished(x: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     return x
 
 
-class _Cubic(SmoothPenalty):
-    """A penalty whose slope may be flat or rise at first: the best of the extreme roots is taken."""
+class _Flat(SmoothPenalty):
+    """A penalty whose slope is not convex near 0: of two stationary points the smaller one may be the better one."""
+
+    def _best(self, cubic: tuple[Tensor, Tensor, Tensor], unit: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
+        """The better one of the extreme roots of a cubic, times the unit."""
+        low, high = (
+            torch.minimum((polished(root, *cubic) * unit).clamp(min=0), magnitude) for root in extreme_roots(*cubic)
+        )
+        return self._better(low, high, magnitude, step)
 
     def _better(self, low: Tensor, high: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
-        """Of two candidates, 0 ≤ low ≤ high, the one with the smaller objective."""
+        """Of two candidates, low ≤ high, the one with the smaller objective."""
         rise = (high - low) * ((high + low) / 2 - magnitude) + step * (self._value(high) - self._value(low))
         return torch.where(rise > 0, low, high)
 
@@ -91,11 +101,12 @@ class Arctan(SmoothPenalty):
         w, k = self.a * magnitude, self.a * step
         unit = torch.maximum(w, k.sqrt().clamp(min=1))
         b, part = (1 - w) / unit, 1 / unit
-        return extreme_roots(b, b * part, (k - w) / unit * part.square())[1] * unit / self.a
+        cubic = b, b * part, (k - w) / unit * part.square()
+        return polished(extreme_roots(*cubic)[1], *cubic) * unit / self.a
 
 
 @dataclass(frozen=True)
-class ScaledArctan(_Cubic):
+class ScaledArctan(_Flat):
     """ρ(z) = (2/π)·atan(z/γ), bounded by 1.
 
     Its slope is flat at 0: beyond step = 4πγ²/(3√3) the proximal map jumps, at first not from 0 but from a small value.
@@ -133,13 +144,12 @@ class ScaledArctan(_Cubic):
         w, k = magnitude / self.gamma, 2 / math.pi * step / self.gamma**2
         unit = torch.maximum(w, k.sqrt().clamp(min=1))
         part = 1 / unit
-        roots = extreme_roots(-w / unit, part.square(), (k - w) / unit * part.square())
-        low, high = (torch.minimum((root * unit * self.gamma).clamp(min=0), magnitude) for root in roots)
-        return self._better(low, high, magnitude, step)
+        cubic = -w / unit, part.square(), (k - w) / unit * part.square()
+        return self._best(cubic, unit * self.gamma, magnitude, step)
 
 
 @dataclass(frozen=True)
-class Cauchy(_Cubic):
+class Cauchy(_Flat):
     """ρ(z) = log(1 + z²/γ²). It is a ridge at small values: they shrink, but never to exactly 0.
 
     Its proximal map is continuous for step ≤ 4γ²; beyond it jumps from a small value to a large one.
@@ -181,9 +191,6 @@ class Cauchy(_Cubic):
     def _eta(self, z: Tensor) -> Tensor:
         return (self.gamma**2 + z.square()) / 2
 
-    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return self._shrink(magnitude, step)
-
     def threshold(self, step: Tensor | float) -> Tensor:
         return 0 * step_tensor(step)
 
@@ -192,9 +199,8 @@ class Cauchy(_Cubic):
         unit = torch.maximum(w, k.sqrt().clamp(min=1))
         part = 1 / unit
         b = -w / unit
-        roots = extreme_roots(b, (1 + 2 * k) * part * part, b * part * part)
-        low, high = (torch.minimum((root * unit * self.gamma).clamp(min=0), magnitude) for root in roots)
-        return self._better(low, high, magnitude, step)
+        cubic = b, (1 + 2 * k) * part * part, b * part * part
+        return self._best(cubic, unit * self.gamma, magnitude, step)
 
     def dual(self, eta: Tensor) -> Tensor:
         h = (2 * eta / self.gamma**2).clamp(min=1)

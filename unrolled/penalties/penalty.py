@@ -154,11 +154,14 @@ class SeparablePenalty(Penalty):
 
     @abstractmethod
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The proximal map on magnitudes above the threshold; at smaller ones anything finite, with finite gradients."""
+        """The proximal map on finite magnitudes > 0 from the threshold on."""
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         """The proximal map on magnitudes."""
-        return above(magnitude, self.threshold(step)) * self._shrink(magnitude, step)
+        t = self.threshold(step)
+        inside, beyond = _inside(magnitude, t)
+        kept = self._shrink(_WithGradient.apply(inside, magnitude, torch.ones_like(t)), step)
+        return above(magnitude, t) * kept + beyond
 
     def _eta(self, z: Tensor) -> Tensor:
         """η̂(z) = z/ρ'(z); to be overridden where ρ'(0) = 0."""
@@ -227,25 +230,29 @@ class SmoothPenalty(SeparablePenalty):
         return torch.minimum(z.clamp(min=0), magnitude)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        finite = magnitude.clamp(max=torch.finfo(magnitude.dtype).max / 4)
+        return torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
+
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         with torch.no_grad():
-            z = torch.minimum(self._solve(finite, step).clamp(min=0), finite)
-            kept = z + (magnitude - finite)  # ∞ stays
+            t = self.threshold(step) if self.exact_zeros else None
+            inside, beyond = _inside(magnitude, t)
+            z = self._shrink(inside, step)
+            kept = z + beyond if t is None else above(magnitude, t) * z + beyond
         learned = (step * self._slope(torch.ones_like(step))).requires_grad
         if not (learned or magnitude.requires_grad):
             return kept
         with torch.no_grad():
-            steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
-        # z itself, with the gradient of its equation.
-        equation = step * self._slope(z) - finite if learned else -finite
-        return kept - (equation - equation.detach()) / steepness
+            weight = -1 / (1 + step * self._curvature(z)).clamp(min=_FLAT)
+            weight = weight if t is None else above(magnitude, t) * weight
+        equation = step * self._slope(z) - magnitude if learned else -magnitude
+        return _WithGradient.apply(kept, equation, weight)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
         with torch.no_grad():
             z = self._jump(step)
         # inf_z of z/2 + step·ρ(z)/z, which is step·ρ'(0) at z = 0: the envelope theorem gives its gradients.
-        return torch.minimum(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
+        return torch.fmin(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
 
     def _secant(self, z: Tensor, step: Tensor) -> Tensor:
         """The magnitude at which z is as good as 0."""
@@ -259,8 +266,8 @@ class SmoothPenalty(SeparablePenalty):
         """
         furthest = step * self._slope(torch.zeros_like(step))
         z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
-        t = self._secant(z, step)
-        for _ in range(8):
+        t = torch.minimum(self._secant(z, step), furthest)
+        for _ in range(6):
             better = self._solve(t, step).clamp(min=_TINY)
             below = self._secant(better, step)
             z, t = torch.where(below < t, better, z), torch.minimum(below, t)
@@ -281,7 +288,8 @@ def magnitude_of(v: Tensor) -> Tensor:
         if v is not floating point.
     """
     if v.is_complex():
-        return v.abs()
+        infinite = v.isinf()
+        return torch.where(infinite, torch.inf, _with_phase(v, infinite).abs())
     if not v.is_floating_point():
         raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
     return v * _sign(v)
@@ -291,8 +299,14 @@ def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
     """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
     if not v.is_complex():
         return (kept * _sign(v)).to(v.dtype)
-    infinite = magnitude.isinf()  # has no phase to multiply by
-    return torch.where(infinite, v, kept * torch.sgn(torch.where(infinite, 1.0, v))).to(v.dtype)
+    infinite = magnitude.isinf()
+    return torch.where(infinite, v, kept * torch.sgn(_with_phase(v, infinite))).to(v.dtype)
+
+
+def _with_phase(v: Tensor, infinite: Tensor) -> Tensor:
+    """Complex v, and 0 instead of infinite and denormal numbers, on which abs() and sgn() have NaN gradients."""
+    denormal = v.real.abs() + v.imag.abs() < torch.finfo(v.dtype).tiny
+    return torch.where(infinite | denormal, 0.0, v)
 
 
 def above(z: Tensor, bound: Tensor) -> Tensor:
@@ -301,6 +315,33 @@ def above(z: Tensor, bound: Tensor) -> Tensor:
     For data this is worth its detour: a CPU takes several times as long for `torch.where`, which it does not vectorise.
     """
     return torch.sgn(F.relu(z.detach() - bound.detach()))
+
+
+def _inside(magnitude: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Magnitudes moved to where `_shrink` applies, from the threshold to finite numbers, and the ∞ that is missing."""
+    magnitude = magnitude.detach()
+    kind = torch.finfo(magnitude.dtype)
+    finite = magnitude.clamp(max=kind.max / 4)
+    inside = finite if t is None else torch.maximum(finite, t.detach().clamp(min=kind.tiny * kind.eps))
+    return inside, F.relu(magnitude - finite)
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value, with the gradient of something else times a weight: of an equation that it solves, for example."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, source: Tensor, weight: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        return None, gradient * ctx.saved_tensors[0], None
 
 
 def _sign(v: Tensor) -> Tensor:

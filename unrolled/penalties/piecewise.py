@@ -12,6 +12,13 @@ from unrolled.penalties.penalty import Formulas, SeparablePenalty, above, parame
 _STEEP = 1e30  # the slope of a line that stands for a jump
 
 
+class _Lines(SeparablePenalty):
+    """A penalty whose `_shrink` is harmless for all magnitudes."""
+
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        return above(magnitude, self.threshold(step)) * self._shrink(magnitude, step)
+
+
 @dataclass(frozen=True)
 class L1(SeparablePenalty):
     """ρ(z) = z. Its proximal map is soft thresholding."""
@@ -47,7 +54,7 @@ class L1(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class L0(SeparablePenalty):
+class L0(_Lines):
     """ρ(z) = 1 if z ≠ 0, else 0. Its proximal map is hard thresholding at √(2·step)."""
 
     formulas: ClassVar = Formulas(
@@ -79,7 +86,7 @@ class L0(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class MCP(SeparablePenalty):
+class MCP(_Lines):
     """The minimax concave penalty (Zhang, 2010): γz − z²/(2b) up to z = bγ, constant bγ²/2 beyond.
 
     Its proximal map is firm thresholding for step < b, and hard thresholding at γ√(step·b) from there on.
@@ -170,7 +177,7 @@ class ElasticNet(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class SCAD(SeparablePenalty):
+class SCAD(_Lines):
     """The smoothly clipped absolute deviation (Fan, Li, 2001): γz up to z = γ, then bending, constant from aγ on.
 
     Parameters
@@ -224,7 +231,7 @@ class SCAD(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class CappedL1(SeparablePenalty):
+class CappedL1(_Lines):
     """ρ(z) = min(z, θ) (Zhang, 2010).
 
     Parameters

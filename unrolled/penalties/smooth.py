@@ -1,4 +1,4 @@
-"""Penalties of single numbers with a smooth slope that falls from its start: powers, quotients, logarithm, exponential."""
+"""Penalties of single numbers with a smooth slope: powers, quotients, logarithm, exponential."""
 
 import math
 from abc import abstractmethod
@@ -49,17 +49,20 @@ class Lp(SmoothPenalty):
         return self._landing(step_tensor(step)) * (2 - self.p) / (2 * (1 - self.p))
 
     def _solve(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        # With r = z/magnitude: r + k·r^(p − 1) = 1, for 0 < k ≤ its value at the threshold.
-        landing = self._landing(step)
-        scale = landing * (2 - self.p) / (2 * (1 - self.p))
-        magnitude = torch.maximum(magnitude, scale.clamp(min=torch.finfo(magnitude.dtype).tiny))
-        k = self.p / (2 * (1 - self.p)) * (landing / magnitude) ** (2 - self.p)
+        # With r = z/magnitude: r + k·r^(p − 1) = 1.
+        k = self.p / (2 * (1 - self.p)) * (self._landing(step) / magnitude) ** (2 - self.p)
         return magnitude * self._ratio(k)
 
     def _ratio(self, k: Tensor) -> Tensor:
         """The larger root r of r + k·r^(p − 1) = 1."""
-        if self.p == 0.5:
+        if isinstance(self.p, float) and self.p == 1 / 2:
             return (1 + torch.cos(torch.acos((-(27**0.5) / 2) * k) * (2 / 3))) * (2 / 3)
+        if isinstance(self.p, float) and self.p == 2 / 3:  # m⁴ − m + k = 0 of the cube root m
+            m = 1 - k / 2
+            for _ in range(4):
+                cube = m * m * m
+                m = (3 * m * cube - k) / (4 * cube - 1)
+            return m * m * m
         r = 1 - k
         for _ in range(6):
             power = k * r ** (self.p - 1)
