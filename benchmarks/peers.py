@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain import Plain, PlainISTAPhase
 from unrolled.operators import LinearOperator
-from unrolled.penalties import L0, L1, MCP, Exponential, LogSum, SeparablePenalty
+from unrolled.penalties import L0, L1, MCP, SCAD, ElasticNet, Exponential, Geman, LogSum, Lp, SeparablePenalty
 from unrolled.vision import import_torchvision
 
 
@@ -67,7 +67,12 @@ def proximal_maps(step: float) -> dict[str, tuple[SeparablePenalty, dict[str, Ar
     return {
         "L1": (L1(), {"skglm": _skglm(sk.L1(1.0), step), "pyproximal": _pyproximal(pp.L1(), step)}),
         "L0": (L0(), {"pyproximal": _pyproximal(pp.L0(), math.sqrt(2 * step))}),  # which takes the threshold
+        "ElasticNet": (ElasticNet(0.9), {"skglm": _skglm(sk.L1_plus_L2(1.0, 0.9), step)}),
         "MCP": (MCP(1.0, 2.0), {"skglm": _skglm(sk.MCPenalty(1.0, 2.0), step)}),
+        "SCAD": (
+            SCAD(1.0, 3.7),
+            {"skglm": _skglm(sk.SCAD(1.0, 3.7), step), "pyproximal": _pyproximal(pp.SCAD(1.0, 3.7), step)},
+        ),
         "LogSum": (
             LogSum(1.0),
             {
@@ -75,6 +80,9 @@ def proximal_maps(step: float) -> dict[str, tuple[SeparablePenalty, dict[str, Ar
                 "pyproximal": _pyproximal(pp.Log(math.log(2.0), 1.0), step),
             },
         ),
+        "Lp(1/2)": (Lp(1 / 2), {"skglm": _skglm(sk.L0_5(1.0), step)}),
+        "Lp(2/3)": (Lp(2 / 3), {"skglm": _skglm(sk.L2_3(1.0), step)}),
+        "Geman": (Geman(1.3), {"pyproximal": _pyproximal(pp.Geman(1.0, 1.3), step)}),
         "Exponential": (Exponential(1.0), {"pyproximal": _pyproximal(pp.ETP(1 - math.exp(-1.0), 1.0), step)}),
     }
 

@@ -101,7 +101,7 @@ def beside_peers(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any
                 runs[name, form, str(kind).removeprefix("torch.")] = forward(made, x)
             for peer, function in peers.items():
                 difference = np.abs(function(array) - exact).max()
-                assert difference < (1e-5 if kind is torch.float32 else 1e-10), (name, peer, kind, difference)
+                assert difference < (2e-4 if kind is torch.float32 else 1e-10), (name, peer, kind, difference)
                 runs[name, peer, str(kind).removeprefix("torch.")] = lambda f=function, a=array: f(a)
     return rows(runs, ("map", "form", "type"), v, rounds)
 

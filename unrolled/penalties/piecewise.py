@@ -75,6 +75,11 @@ class L0(_Lines):
     def _eta(self, z: Tensor) -> Tensor:
         return torch.where(z == 0, 0.0, torch.inf + z)
 
+    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        if isinstance(step, Tensor) or v.dtype not in (torch.float32, torch.float64):
+            return super().prox(v, step)
+        return F.hardshrink(v, float(self.threshold(step)))  # one pass, but its threshold must be a number
+
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return magnitude
 
