@@ -22,6 +22,7 @@ from benchmarks import command
 from benchmarks.machine import interleaved
 from unrolled.allocation import keep_freed_memory
 from unrolled.penalties import SeparablePenalty
+from unrolled.penalties.penalty import SmoothPenalty
 
 STEP = 0.3
 COPY, SHRINK = "copy", "soft shrinkage of torch"
@@ -56,9 +57,11 @@ def compiled(function: Map) -> Map:
     return torch.compile(own, fullgraph=True, dynamic=False)
 
 
-def forms(function: Map, compile_it: bool) -> dict[str, Map]:
-    """A map as it is, and compiled."""
-    return {"eager": function} | ({"compiled": compiled(function)} if compile_it and function is not torch.clone else {})
+def forms(function: Map, penalty: SeparablePenalty | None, compile_it: bool) -> dict[str, Map]:
+    """A map as it is, and compiled, unless its threshold is found by iteration: the compiler takes minutes over that."""
+    iterates = isinstance(penalty, SmoothPenalty) and type(penalty).threshold is SmoothPenalty.threshold
+    compile_it = compile_it and function is not torch.clone and not iterates
+    return {"eager": function} | ({"compiled": compiled(function)} if compile_it else {})
 
 
 def forward(function: Map, v: Tensor) -> Callable[[], None]:
@@ -81,7 +84,7 @@ def alone(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any]]:
     """Every map with its step as a number: forward, and with its gradient in v."""
     runs: dict[tuple[str, ...], Callable[[], Any]] = {}
     for name, function in maps().items():
-        for form, made in forms(function, compile_it).items():
+        for form, made in forms(function, penalties().get(name), compile_it).items():
             runs[name, form, "forward"] = forward(made, v)
             if name != COPY:
                 runs[name, form, "and backward"] = backward(made, v)
@@ -97,7 +100,7 @@ def beside_peers(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any
         for kind in (torch.float32, torch.float64):
             x = v.to(kind)
             exact, array = penalty.prox(x, STEP).numpy(), x.numpy()
-            for form, made in forms(lambda v, p=penalty: p.prox(v, STEP), compile_it).items():
+            for form, made in forms(lambda v, p=penalty: p.prox(v, STEP), penalty, compile_it).items():
                 runs[name, form, str(kind).removeprefix("torch.")] = forward(made, x)
             for peer, function in peers.items():
                 difference = np.abs(function(array) - exact).max()
