@@ -213,6 +213,25 @@ def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) ->
         _compare(threshold, inputs, name, gradient)
 
 
+def gradients_of_the_other_face_are_its_differences(penalty: Penalty) -> None:
+    """Of value, slope, η̂ and f, in their argument and every parameter."""
+    w = torch.linspace(0.05, 6, 40, dtype=DOUBLE)
+    for method in ("value", "derivative", "eta", "dual"):
+        inputs = {"w": w} | {name: number.expand_as(w) for name, number in numbers(penalty).items()}
+
+        def face(w, method=method, **parameters):
+            result = getattr(replace(penalty, **parameters), method)(w)
+            return torch.where(result.isinf(), 0.0, result)
+
+        leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+        result = face(**leaves)
+        gradients = [None] * len(leaves)
+        if result.requires_grad:
+            gradients = torch.autograd.grad(result.sum(), list(leaves.values()), allow_unused=True)
+        for name, gradient in zip(leaves, gradients, strict=True):
+            _compare(face, inputs, name, gradient)
+
+
 def _compare(function, inputs: dict[str, Tensor], name: str, gradient: Tensor | None) -> None:
     """A gradient of an elementwise function against differences, where these agree from both sides."""
     gradient = torch.zeros_like(inputs[name]) if gradient is None else gradient

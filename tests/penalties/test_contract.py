@@ -69,6 +69,20 @@ def test_nan_passes_and_infinity_stays(name):
 
 
 @every_penalty
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dual_at_its_ends(name, dtype):
+    penalty = default(name)
+    eta = torch.tensor([0.0, 1e-30, 1e30], dtype=dtype)
+    small = penalty.dual(eta.double())[1]
+    assert penalty.dual(eta)[0] == 0
+    torch.testing.assert_close(penalty.dual(eta)[1].double(), small, rtol=1e-4, atol=0)
+    if small < 1e-20:  # a slope at 0 that is finite: f ≈ ρ'(0)²η
+        slope = penalty.derivative(torch.zeros(1, dtype=torch.float64))[0]
+        torch.testing.assert_close(small, 1e-30 * slope**2, rtol=1e-4, atol=0)
+    assert not penalty.dual(eta).isnan().any()
+
+
+@every_penalty
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_types_are_kept(name, dtype):
     penalty = default(name)

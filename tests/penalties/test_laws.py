@@ -29,6 +29,7 @@ OF_VALUES = [
     laws.dual_is_the_supremum_of_its_definition,
     laws.value_is_the_minimum_over_eta_reached_at_eta,
     laws.keeping_more_of_the_larger_is_concavity_in_the_square,
+    laws.gradients_of_the_other_face_are_its_differences,
 ]
 
 

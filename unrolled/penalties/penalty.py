@@ -194,7 +194,9 @@ class SeparablePenalty(Penalty):
                     below = self._eta(middle.exp()) < eta
                     low, high = torch.where(below, middle, low), torch.where(below, high, middle)
                 w = ((low + high) / 2).exp()
-            return torch.where(eta.isnan(), eta, (2 * self._value(w) - w.square() / eta).clamp(min=0))
+            positive = torch.where(eta == 0, 1.0, eta)
+            supremum = (2 * self._value(w) - w / positive * w).clamp(min=0)
+            return torch.where(eta.isnan() | (eta == 0), eta, supremum)
 
         return on_magnitudes(at, eta)
 
@@ -206,7 +208,7 @@ class SmoothPenalty(SeparablePenalty):
     function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
 
     By default ρ' is taken to be convex and decreasing; a subclass for which this does not hold, or that has a closed
-    form, overrides `_solve` and, if it has to, `_threshold`.
+    form, overrides `_solve` and, if it has to, `threshold`.
     """
 
     @abstractmethod
