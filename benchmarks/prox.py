@@ -164,7 +164,7 @@ def tables(result: dict[str, Any]) -> str:
     ]
     if "beside_peers" in result:
         parts += [
-            "Beside the compiled maps of skglm and those of pyproximal: one thread; in brackets times as long as skglm.",
+            "Beside the compiled maps of skglm and those of pyproximal, one thread; in brackets times as long as skglm.",
             _table(
                 result["beside_peers"],
                 lambda row: f"{row['form']}, {row['type']}",

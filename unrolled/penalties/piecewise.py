@@ -215,8 +215,8 @@ class SCAD(_Lines):
         return self.gamma * ((self.a - z / self.gamma) / (self.a - 1)).clamp(0, 1)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        # Soft thresholding deducts γ·step; through the bend the deduction falls to 0 at aγ. From step = a − 1 on it drops
-        # to 0 at once, in between; from a + 1 on nothing is deducted where the map is not 0.
+        # Soft thresholding deducts γ·step; through the bend the deduction falls to 0 at aγ. From step = a − 1 on it
+        # drops to 0 at once, in between; from a + 1 on nothing is deducted where the map is not 0.
         ratio = step / (self.a - 1)
         convex = ratio < 1
         drop = torch.where(step > self.a + 1, 0.0, (self.a + 1 + step) / 2)
