@@ -58,7 +58,7 @@ def compiled(function: Map) -> Map:
 
 
 def forms(function: Map, penalty: SeparablePenalty | None, compile_it: bool) -> dict[str, Map]:
-    """A map as it is, and compiled, unless its threshold is found by iteration: the compiler takes minutes over that."""
+    """A map as it is, and compiled, unless its threshold is iterated: the compiler takes minutes over that."""
     iterates = isinstance(penalty, SmoothPenalty) and type(penalty).threshold is SmoothPenalty.threshold
     compile_it = compile_it and function is not torch.clone and not iterates
     return {"eager": function} | ({"compiled": compiled(function)} if compile_it else {})
@@ -164,7 +164,7 @@ def tables(result: dict[str, Any]) -> str:
     ]
     if "beside_peers" in result:
         parts += [
-            "Beside the compiled maps of skglm and those of pyproximal, one thread; in brackets times as long as skglm.",
+            "The compiled maps of skglm and those of pyproximal, one thread; in brackets times as long as skglm.",
             _table(
                 result["beside_peers"],
                 lambda row: f"{row['form']}, {row['type']}",
