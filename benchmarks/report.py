@@ -174,9 +174,9 @@ def shrinking(result: dict[str, Any]) -> str:
             "    python -m benchmarks.prox --peers --json docs/performance/prox.json",
             "",
             f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns. Forward "
-            "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers, minima "
-            "and signs; of a root only the gradient of its equation is kept, a single product. Those without a compiled "
-            "figure find their threshold by iteration: the compiler takes minutes over that.",
+            "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers and "
+            "signs; of a root only the gradient of its equation is kept, a single product. Those without a "
+            "compiled figure find their threshold by iteration: the compiler takes minutes over that.",
             "",
             prox.tables(result),
         ]

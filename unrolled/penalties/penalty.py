@@ -294,13 +294,13 @@ def magnitude_of(v: Tensor) -> Tensor:
         return torch.where(infinite, torch.inf, _with_phase(v, infinite).abs())
     if not v.is_floating_point():
         raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
-    return v * _sign(v)
+    return v * _sign(v) if v.requires_grad else v.abs()
 
 
 def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
     """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
     if not v.is_complex():
-        return (kept * _sign(v)).to(v.dtype)
+        return (kept * _sign(v) if kept.requires_grad else torch.copysign(kept, v)).to(v.dtype)
     infinite = magnitude.isinf()
     return torch.where(infinite, v, kept * torch.sgn(_with_phase(v, infinite))).to(v.dtype)
 
