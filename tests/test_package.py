@@ -21,7 +21,7 @@ FLOORS = [
     {"networks"},
     {"weights"},
     {"tiles"},
-    {"training", "reconstruct", "pictures", "plots"},
+    {"training", "reconstruct", "pictures", "plots", "gallery"},
     {"evaluate"},
     {"cli"},
 ]

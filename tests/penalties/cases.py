@@ -2,19 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 
+import torch
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
-from unrolled.penalties import Penalty, SeparablePenalty
+from unrolled.penalties import Penalty, Ridge, SeparablePenalty, Standout
 
-MADE: dict[str, Callable[[], Penalty]] = {}
+
+def log_sum_rule(z):
+    return z * (z + 0.8) / (z * (z + 0.8) + 0.3)
+
+
+def truncated_rule(z):
+    return torch.where(z < 1.3, 0.4 + 0 * z, 1.0)
+
+
+def two_steps_rule(z):  # ridge-like at 0, and two steep rises: the equation of its prox has up to five solutions
+    return 0.2 + 0.3 * torch.sigmoid(20 * (z - 1)) + 0.49 * torch.sigmoid(12 * (z - 3))
+
+
+MADE: dict[str, Callable[[], Penalty]] = {
+    "rule of log-sum": cache(lambda: Penalty.from_dropout(log_sum_rule, 0.3)),
+    "rule with a jump": cache(lambda: Penalty.from_dropout(truncated_rule)),
+    "rule with two steps": cache(lambda: Penalty.from_dropout(two_steps_rule)),
+    "Standout": lambda: Standout(2.0, -1.0),
+    "value of Cauchy": cache(lambda: Penalty.from_value(lambda z: torch.log1p(z.square()))),
+}
 """Separable penalties that are not a class with numbers as parameters, such as those of a dropout rule."""
 
 CLASSES = {
     cls.__name__: cls
     for cls in concrete_subclasses(SeparablePenalty)
-    if all("above" in field.metadata for field in fields(cls))
+    if all("above" in field.metadata for field in fields(cls)) and cls is not Ridge  # its dual is an indicator
 }
 NAMES = [*CLASSES, *MADE]
 

@@ -1,6 +1,8 @@
 """Sparsity penalties: value, derivative, proximal map, and their face as adaptive dropout."""
 
+from unrolled.penalties.ard import ARD
 from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
+from unrolled.penalties.dropout import Ridge, Standout, TopK, adaptive_dropout_mask
 from unrolled.penalties.grouped import Grouped, L1MinusL2, SparseGroup
 from unrolled.penalties.grouping import (
     Along,
@@ -14,12 +16,14 @@ from unrolled.penalties.grouping import (
     Pixels,
     Whole,
 )
+from unrolled.penalties.noise import HardConcrete, VariationalDropout, VariationalDropoutFit
 from unrolled.penalties.penalty import Penalty, SeparablePenalty
 from unrolled.penalties.piecewise import L0, L1, MCP, SCAD, CappedL1, ElasticNet
 from unrolled.penalties.smooth import Exponential, Geman, LogSum, Lp, TransformedL1
 from unrolled.penalties.weighted import Weighted
 
 __all__ = [
+    "ARD",
     "L0",
     "L1",
     "MCP",
@@ -37,6 +41,7 @@ __all__ = [
     "Geman",
     "Grouped",
     "Grouping",
+    "HardConcrete",
     "IndexSets",
     "InputChannels",
     "L1MinusL2",
@@ -44,10 +49,16 @@ __all__ = [
     "Lp",
     "Penalty",
     "Pixels",
+    "Ridge",
     "ScaledArctan",
     "SeparablePenalty",
     "SparseGroup",
+    "Standout",
+    "TopK",
     "TransformedL1",
+    "VariationalDropout",
+    "VariationalDropoutFit",
     "Weighted",
     "Whole",
+    "adaptive_dropout_mask",
 ]

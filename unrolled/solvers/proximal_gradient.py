@@ -39,6 +39,11 @@ def proximal_gradient(
     point, t = x, 1.0
     for _ in range(iterations):
         previous, x = x, prior.prox(point - step * operator.adjoint(operator(point) - y), step)
-        t_next = (1 + (1 + 4 * t * t) ** 0.5) / 2 if accelerated else 1.0
+        t_next = next_momentum(t) if accelerated else 1.0
         point, t = x + (t - 1) / t_next * (x - previous), t_next
     return x
+
+
+def next_momentum(t: float) -> float:
+    """Nesterov's sequence: t = 1 to begin with; the momentum of a step is (t − 1)/next_momentum(t)."""
+    return (1 + (1 + 4 * t * t) ** 0.5) / 2
