@@ -316,7 +316,7 @@ def _step_of_threshold(penalty: Penalty, threshold: float) -> float:
     if not penalty.exact_zeros:
         return threshold
     for _ in range(7):
-        powers = torch.linspace(low, high, 1001, dtype=torch.float64)
+        powers = torch.linspace(low, high, 65, dtype=torch.float64)
         reached = torch.broadcast_to(penalty.threshold(10**powers) >= threshold, powers.shape)
         first = int(reached.to(torch.int8).argmax())
         if not reached[first] or first == 0:
