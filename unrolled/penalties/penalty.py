@@ -423,4 +423,9 @@ def step_tensor(step: Tensor | float, like: Tensor | None = None) -> Tensor:
         raise ValueError(f"step must be a finite number > 0, got {step!r}")
     if like is None:
         return torch.tensor(step, dtype=torch.float64)
-    return torch.tensor(step, dtype=like.dtype, device=like.device)
+    tensor = torch.tensor(step, dtype=like.dtype, device=like.device)
+    if torch.compiler.is_compiling():
+        # What follows from a constant the compiler writes out again wherever it is used, for a threshold that is found
+        # by iteration thousands of times. Sorted, it is data.
+        tensor = tensor.expand(2).sort().values[0]
+    return tensor
