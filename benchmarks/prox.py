@@ -22,13 +22,15 @@ from benchmarks import command
 from benchmarks.machine import interleaved
 from unrolled.allocation import keep_freed_memory
 from unrolled.penalties import SeparablePenalty
-from unrolled.penalties.penalty import SmoothPenalty
+from unrolled.penalties.numeric import NumericPenalty
 
 STEP = 0.3
 COPY, SHRINK = "copy", "soft shrinkage of torch"
 FEATURES = (8, 32, 66, 66)  # the maps between the convolutions of EPGN, on 8 crops of 66×66
 DEVICE = torch.device("cpu")
+FEWER = 64  # times as few numbers for the maps that are found numerically
 Map = Callable[[Tensor], Tensor]
+Runs = dict[tuple[str, ...], tuple[Callable[[], Any], int]]  # what is timed, and how many numbers it takes
 
 
 def penalties() -> dict[str, SeparablePenalty]:
@@ -58,44 +60,50 @@ def compiled(function: Map) -> Map:
 
 
 def forms(function: Map, penalty: SeparablePenalty | None, compile_it: bool) -> dict[str, Map]:
-    """A map as it is, and compiled, unless its threshold is iterated: the compiler takes minutes over that."""
-    iterates = isinstance(penalty, SmoothPenalty) and type(penalty).threshold is SmoothPenalty.threshold
-    compile_it = compile_it and function is not torch.clone and not iterates
+    """A map as it is, and compiled, unless it is found numerically: that depends on the data."""
+    compile_it = compile_it and function is not torch.clone and not isinstance(penalty, NumericPenalty)
     return {"eager": function} | ({"compiled": compiled(function)} if compile_it else {})
 
 
-def forward(function: Map, v: Tensor) -> Callable[[], None]:
+def numbers_for(penalty: SeparablePenalty | None, v: Tensor) -> Tensor:
+    """The numbers that a penalty's map is timed with."""
+    return v.flatten()[: -(-v.numel() // FEWER)] if isinstance(penalty, NumericPenalty) else v
+
+
+def forward(function: Map, v: Tensor) -> tuple[Callable[[], None], int]:
     """A run of the map alone."""
 
     def run() -> None:
         with torch.no_grad():
             function(v)
 
-    return run
+    return run, v.numel()
 
 
-def backward(function: Map, v: Tensor, *learned: Tensor) -> Callable[[], None]:
+def backward(function: Map, v: Tensor, *learned: Tensor) -> tuple[Callable[[], None], int]:
     """A run of the map and of its gradients."""
     v, gradient = v.clone().requires_grad_(), torch.randn_like(v)
-    return lambda: torch.autograd.grad(function(v), (v, *learned), gradient, allow_unused=True) and None
+    return lambda: torch.autograd.grad(function(v), (v, *learned), gradient, allow_unused=True) and None, v.numel()
 
 
 def alone(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any]]:
     """Every map with its step as a number: forward, and with its gradient in v."""
-    runs: dict[tuple[str, ...], Callable[[], Any]] = {}
+    runs: Runs = {}
     for name, function in maps().items():
-        for form, made in forms(function, penalties().get(name), compile_it).items():
-            runs[name, form, "forward"] = forward(made, v)
+        penalty = penalties().get(name)
+        some = numbers_for(penalty, v)
+        for form, made in forms(function, penalty, compile_it).items():
+            runs[name, form, "forward"] = forward(made, some)
             if name != COPY:
-                runs[name, form, "and backward"] = backward(made, v)
-    return rows(runs, ("map", "form", "what"), v, rounds)
+                runs[name, form, "and backward"] = backward(made, some)
+    return rows(runs, ("map", "form", "what"), rounds)
 
 
 def beside_peers(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any]]:
     """The maps that other libraries have too, with one thread, as those have; each on the numbers it is made for."""
     from benchmarks.peers import proximal_maps
 
-    runs: dict[tuple[str, ...], Callable[[], Any]] = {}
+    runs: Runs = {}
     for name, (penalty, peers) in proximal_maps(STEP).items():
         for kind in (torch.float32, torch.float64):
             x = v.to(kind)
@@ -105,30 +113,29 @@ def beside_peers(v: Tensor, rounds: int, compile_it: bool) -> list[dict[str, Any
             for peer, function in peers.items():
                 difference = np.abs(function(array) - exact).max()
                 assert difference < (2e-4 if kind is torch.float32 else 1e-10), (name, peer, kind, difference)
-                runs[name, peer, str(kind).removeprefix("torch.")] = lambda f=function, a=array: f(a)
-    return rows(runs, ("map", "form", "type"), v, rounds)
+                runs[name, peer, str(kind).removeprefix("torch.")] = (lambda f=function, a=array: f(a), array.size)
+    return rows(runs, ("map", "form", "type"), rounds)
 
 
 def in_a_network(shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
-    """Every penalty on feature maps, forward and backward, with a learned step per channel."""
-    runs: dict[tuple[str, ...], Callable[[], Any]] = {}
+    """Every penalty that is not numeric on feature maps, forward and backward, with a learned step per channel."""
+    runs: Runs = {}
     for kind in (torch.float32, torch.bfloat16):
         v = torch.randn(shape).to(kind, memory_format=torch.channels_last)
         for name, penalty in penalties().items():
-            if penalty.prox_has_step_gradient:
+            if penalty.prox_has_step_gradient and not isinstance(penalty, NumericPenalty):
                 step = torch.full((shape[1], 1, 1), STEP, dtype=kind, requires_grad=True)
                 run = backward(lambda v, p=penalty, s=step: p.prox(v, s), v, step)
                 runs[name, str(kind).removeprefix("torch.")] = run
-    return rows(runs, ("map", "type"), v, rounds)
+    return rows(runs, ("map", "type"), rounds)
 
 
-def rows(
-    runs: dict[tuple[str, ...], Callable[[], Any]], keys: tuple[str, ...], v: Tensor, rounds: int
-) -> list[dict[str, Any]]:
+def rows(runs: Runs, keys: tuple[str, ...], rounds: int) -> list[dict[str, Any]]:
     """Time the runs in turn: millions of numbers a second of each."""
     found = []
-    for key, seconds in interleaved(runs, DEVICE, rounds).items():  # type: ignore[arg-type]
-        speed = {quartile: v.numel() / seconds[quartile] / 1e6 for quartile in ("low", "median", "high")}
+    timed = interleaved({key: run for key, (run, _) in runs.items()}, DEVICE, rounds)  # type: ignore[misc]
+    for key, seconds in timed.items():
+        speed = {quartile: runs[key][1] / seconds[quartile] / 1e6 for quartile in ("low", "median", "high")}
         found.append(dict(zip(keys, key, strict=True)) | {"millions_per_second": speed})
     return found
 
@@ -192,7 +199,7 @@ def _table(
             mark, *rest = mark_of(column)
             speed, compared = found.get((name, column)), speeds.get((mark or name, *rest))
             ratio = f" ({compared / speed:.2f}×)" if speed and compared else ""
-            cells.append(f"{speed:,.0f}{ratio}" if speed else "")
+            cells.append(f"{speed:,.{0 if speed >= 10 else 2}f}{ratio}" if speed else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -176,7 +176,8 @@ def shrinking(result: dict[str, Any]) -> str:
             f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns. Forward "
             "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers and "
             "signs; of a root only the gradient of its equation is kept, a single product. Those without a "
-            "compiled figure find their threshold by iteration: the compiler takes minutes over that.",
+            "compiled figure are found numerically, in a search that depends on the data, and are "
+            "timed on fewer numbers.",
             "",
             prox.tables(result),
         ]
