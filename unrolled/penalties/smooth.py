@@ -229,7 +229,7 @@ class Exponential(SmoothPenalty):
         threshold="s/γ for s ≤ γ², then where the larger root of z + (s/γ)e^(−z/γ) = v beats 0",
         eta="γ z e^(z/γ)",
         dual="numeric",
-        source="Mangasarian, Advances in Neural Information Processing 9, 1997",
+        source="Bradley, Mangasarian, Int. Conf. Machine Learning, 1998",
     )
 
     gamma: float | Tensor = parameter(1.0)
