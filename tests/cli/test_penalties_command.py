@@ -65,6 +65,7 @@ def test_without_matplotlib_the_curves_are_written_and_it_is_said(tmp_path, monk
         (["MCP(b="], "not a penalty: 'MCP(b='"),
         (["L1", "--strength", "0"], "strength must be a finite number > 0, got 0"),
         (["L1", "--reach", "-2"], "reach must be a finite number > 0, got -2"),
+        (["TopK(k=2)"], "TopK(k=2) cannot be drawn: it does not act on single numbers"),
         (["L1", "--all"], "leave out L1, or --all"),
         (["L1", "--page", "x.md"], "add --all"),
     ],

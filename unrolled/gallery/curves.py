@@ -64,9 +64,11 @@ def telling_reach(penalties: Sequence[Penalty], strength: float) -> float:
     Raises
     ------
     ValueError
-        if the strength is not a finite number > 0.
+        if the strength is not a finite number > 0, or a penalty is not one of single numbers.
     """
     _check_positive("strength", strength)
+    for penalty in penalties:
+        _check_separable(penalty)
     return max(4.0, *(math.ceil(2.5 * float(penalty.threshold(strength))) for penalty in penalties))
 
 
@@ -86,8 +88,7 @@ def penalty_curves(penalty: Penalty, strength: float = 1.0, reach: float | None 
     ValueError
         if the penalty is not one of single numbers, or a number is out of its range.
     """
-    if not isinstance(penalty, SeparablePenalty):
-        raise ValueError(f"{label(penalty)} cannot be drawn: it does not act on single numbers")
+    _check_separable(penalty)
     reach = telling_reach([penalty], strength) if reach is None else reach
     _check_positive("strength", strength)
     _check_positive("reach", reach)
@@ -154,6 +155,11 @@ def write_csv(path: str | Path, drawn: Sequence[Curves]) -> None:
                 curve: Curve = getattr(curves, name)
                 for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True):
                     lines.writerow([curves.label, f"{curves.strength:g}", name, f"{x:.8g}", f"{y:.8g}"])
+
+
+def _check_separable(penalty: Penalty) -> None:
+    if not isinstance(penalty, SeparablePenalty):
+        raise ValueError(f"{label(penalty)} cannot be drawn: it does not act on single numbers")
 
 
 def _check_positive(name: str, number: float) -> None:
