@@ -1,6 +1,7 @@
 """Penalties of learned noise: variational dropout and hard concrete gates."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -19,9 +20,9 @@ class _DualPenalty(NumericPenalty):
     def _nodes(self, device: torch.device) -> Tensor:
         return nodes(2.0**-50, 2.0**60, device)
 
+    @abstractmethod
     def _dual(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """f and f', for 0 < η < ∞."""
-        raise NotImplementedError
 
     def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return u * self._dual(u)[1].sqrt(), u
@@ -123,18 +124,17 @@ class HardConcrete(NumericPenalty):
         location = a.log()
         # Moments E[s] = ∫ P(s > t) dt and E[s²] = ∫ 2t P(s > t) dt over t in [0, 1], and their derivatives in log a;
         # those of 1 − s, too, for large a: their variance is the same, without cancellation.
-        sums = [torch.zeros((), dtype=a.dtype, device=a.device)] * 6
-        for point, weight in zip(*_gauss(20), strict=True):
-            logit = (low + high) / 2 + (high - low) / 2 * point
-            s = torch.sigmoid(logit)
-            t = gamma + (zeta - gamma) * s
-            width = weight * (zeta - gamma) * s * (1 - s) * (high - low) / 2
-            alive = torch.sigmoid(location - beta * logit)
-            dead = torch.sigmoid(beta * logit - location)
-            rate = alive * dead * width
-            terms = (alive * width, 2 * t * alive * width, dead * width, 2 * (1 - t) * dead * width, rate, 2 * t * rate)
-            sums = [total + term for total, term in zip(sums, terms, strict=True)]
-        mean, square, missing, missing_square, mean_rate, square_rate = sums
+        axes = [-1] + [1] * max(a.ndim, low.ndim, beta.ndim)
+        points, weights = (torch.tensor(each, dtype=a.dtype, device=a.device).reshape(axes) for each in _gauss(20))
+        logit = (low + high) / 2 + (high - low) / 2 * points
+        s = torch.sigmoid(logit)
+        t = gamma + (zeta - gamma) * s
+        width = weights * (zeta - gamma) * s * (1 - s) * (high - low) / 2
+        alive, dead = torch.sigmoid(location - beta * logit), torch.sigmoid(beta * logit - location)
+        rate = alive * dead
+        mean, square = (alive * width).sum(0), (alive * (2 * t * width)).sum(0)
+        missing, missing_square = (dead * width).sum(0), (dead * (2 * (1 - t) * width)).sum(0)
+        mean_rate, square_rate = (rate * width).sum(0), (rate * (2 * t * width)).sum(0)
         opened = mean > 0.5
         variance = torch.where(opened, missing_square - missing.square(), square - mean.square())
         # d Var = d E[s²] − 2 E[s] d E[s], written for 1 − s where that is small
