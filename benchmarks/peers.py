@@ -1,12 +1,19 @@
-"""ISTA-Net+ built with deepinv (`pip install 'unrolled[compare]'`): its unfolded proximal gradient, equal denoisers."""
+"""The same things by other libraries (`pip install 'unrolled[compare]'`).
 
+ISTA-Net+ built with deepinv: its unfolded proximal gradient, equal denoisers. Proximal maps of skglm and pyproximal.
+"""
+
+import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.plain import Plain, PlainISTAPhase
 from unrolled.operators import LinearOperator
+from unrolled.penalties import L0, L1, MCP, SCAD, ElasticNet, Exponential, Geman, LogSum, Lp, SeparablePenalty
 from unrolled.vision import import_torchvision
 
 
@@ -47,3 +54,54 @@ class DeepinvISTA(nn.Module):
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         return (self(y, operator) - x).square().mean()
+
+
+ArrayMap = Callable[[np.ndarray], np.ndarray]
+
+
+def proximal_maps(step: float) -> dict[str, tuple[SeparablePenalty, dict[str, ArrayMap]]]:
+    """Penalties that other libraries have too: by name the penalty here, and its proximal map by each library."""
+    import pyproximal as pp
+    from skglm import penalties as sk
+
+    return {
+        "L1": (L1(), {"skglm": _skglm(sk.L1(1.0), step), "pyproximal": _pyproximal(pp.L1(), step)}),
+        "L0": (L0(), {"pyproximal": _pyproximal(pp.L0(), math.sqrt(2 * step))}),  # which takes the threshold
+        "ElasticNet": (ElasticNet(0.9), {"skglm": _skglm(sk.L1_plus_L2(1.0, 0.9), step)}),
+        "MCP": (MCP(1.0, 2.0), {"skglm": _skglm(sk.MCPenalty(1.0, 2.0), step)}),
+        "SCAD": (
+            SCAD(1.0, 3.7),
+            {"skglm": _skglm(sk.SCAD(1.0, 3.7), step), "pyproximal": _pyproximal(pp.SCAD(1.0, 3.7), step)},
+        ),
+        "LogSum": (
+            LogSum(1.0),
+            {
+                "skglm": _skglm(sk.LogSumPenalty(1.0, 1.0), step),
+                "pyproximal": _pyproximal(pp.Log(math.log(2.0), 1.0), step),
+            },
+        ),
+        "Lp(1/2)": (Lp(1 / 2), {"skglm": _skglm(sk.L0_5(1.0), step)}),
+        "Lp(2/3)": (Lp(2 / 3), {"skglm": _skglm(sk.L2_3(1.0), step)}),
+        "Geman": (Geman(1.3), {"pyproximal": _pyproximal(pp.Geman(1.0, 1.3), step)}),
+        "Exponential": (Exponential(1.0), {"pyproximal": _pyproximal(pp.ETP(1 - math.exp(-1.0), 1.0), step)}),
+    }
+
+
+def _skglm(penalty: Any, step: float) -> ArrayMap:
+    """The loop over single numbers that skglm's solvers run, compiled for each type, into an array made once."""
+    from skglm.utils.jit_compilation import compiled_clone
+    from skglm.utils.prox_funcs import _prox_vec
+
+    compiled = {kind: compiled_clone(penalty, kind is np.float32) for kind in (np.float32, np.float64)}
+    made: dict[type, np.ndarray] = {}
+
+    def run(v: np.ndarray) -> np.ndarray:
+        kind = v.dtype.type
+        made.setdefault(kind, np.empty_like(v))
+        return _prox_vec(made[kind], v, compiled[kind], kind(step))
+
+    return run
+
+
+def _pyproximal(operator: Any, step: float) -> ArrayMap:
+    return lambda v: operator.prox(v, step)

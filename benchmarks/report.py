@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import convolutions
+from benchmarks import convolutions, prox
 from unrolled.files import replacing
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +165,32 @@ def imports(result: dict[str, Any]) -> str:
     )
 
 
-SECTIONS = {"convolutions": thin, "memory": memory, "large": large, "allocation": allocation, "imports": imports}
+def shrinking(result: dict[str, Any]) -> str:
+    """How fast the proximal maps are."""
+    return "\n".join(
+        [
+            "## Proximal maps",
+            "",
+            "    python -m benchmarks.prox --peers --json docs/performance/prox.json",
+            "",
+            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns. Forward "
+            "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers and "
+            "signs; of a root only the gradient of its equation is kept, a single product. Those without a "
+            "compiled figure find their threshold by iteration: the compiler takes minutes over that.",
+            "",
+            prox.tables(result),
+        ]
+    )
+
+
+SECTIONS = {
+    "prox": shrinking,
+    "convolutions": thin,
+    "memory": memory,
+    "large": large,
+    "allocation": allocation,
+    "imports": imports,
+}
 
 
 def page() -> str:

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import convolutions, report, throughput
+from benchmarks import convolutions, prox, report, throughput
 from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
+from tests.helpers import concrete_subclasses
+from unrolled import penalties
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing
+from unrolled.penalties import SeparablePenalty
 
 DEVICE = torch.device("cpu")
 
@@ -100,3 +103,20 @@ def test_speed_did_not_cost_quality():
         for kind in {row["network"] for row in rows}:
             values = [row["psnr"] for row in rows if row["network"] == kind]
             assert max(values) - min(values) <= 0.02, (Path(path).name, kind)
+
+
+def test_the_proximal_maps_are_timed_for_every_penalty(monkeypatch, capsys, tmp_path):
+    argv = ["prox", "--numbers", "64", "--features", "1", "2", "3", "3", "--rounds", "2", "--no-compile"]
+    monkeypatch.setattr(prox, "keep_freed_memory", lambda: None)  # which would hold for all tests
+    monkeypatch.setattr("sys.argv", [*argv, "--json", str(tmp_path / "prox.json")])
+    prox.main()
+    result = json.loads((tmp_path / "prox.json").read_text())
+    alone, in_a_network = result["alone"], result["in_a_network"]
+    every = {cls.__name__ for cls in concrete_subclasses(SeparablePenalty)}
+    learned = {name for name in every if getattr(penalties, name).prox_has_step_gradient}
+    assert {row["map"] for row in alone} == every | {prox.COPY, prox.SHRINK}
+    assert {row["map"] for row in in_a_network} == learned
+    assert all(row["millions_per_second"]["median"] > 0 for row in alone + in_a_network)
+    lines = capsys.readouterr().out.splitlines()
+    for name in every:
+        assert sum(line.startswith(f"| {name} |") for line in lines) == 1 + (name in learned)

@@ -189,8 +189,8 @@ class SoftWithAGradientBelow(L1):
 
 
 class LogSumWithTheStepDetached(LogSum):
-    def _shrink(self, magnitude, step):
-        return super()._shrink(magnitude, step.detach() if isinstance(step, torch.Tensor) else step)
+    def _kept(self, magnitude, step):
+        return super()._kept(magnitude, step.detach() if isinstance(step, torch.Tensor) else step)
 
 
 class GemanWithGradientsOfLeavingOutItsSlope(Geman):

@@ -191,10 +191,6 @@ class Cauchy(_Flat):
     def _eta(self, z: Tensor) -> Tensor:
         return (self.gamma**2 + z.square()) / 2
 
-    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        infinite = magnitude.isinf()
-        return torch.where(infinite, magnitude, self._shrink(torch.where(infinite, 1.0, magnitude), step))
-
     def threshold(self, step: Tensor | float) -> Tensor:
         return 0 * step_tensor(step)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -215,12 +216,10 @@ class SeparablePenalty(Penalty):
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         """The proximal map on magnitudes."""
-        t = self.threshold(step).detach()
-        dead, infinite = magnitude <= t, magnitude.isinf()
-        # Where `_shrink` does not apply it sees the threshold instead, or else its gradients there could be NaN.
-        harmless = t.clamp(min=torch.finfo(t.dtype).tiny)
-        kept = self._shrink(torch.where(dead | infinite, harmless, magnitude), step)
-        return torch.where(dead, 0.0, torch.where(infinite, magnitude, kept))
+        t = self.threshold(step)
+        inside, beyond = _inside(magnitude, t)
+        kept = self._shrink(_WithGradient.apply(inside, magnitude, torch.ones_like(t)), step)
+        return above(magnitude, t) * kept + beyond
 
     def _eta(self, z: Tensor) -> Tensor:
         """η̂(z) = z/ρ'(z); to be overridden where ρ'(0) = 0."""
@@ -291,22 +290,29 @@ class SmoothPenalty(SeparablePenalty):
         return torch.minimum(z.clamp(min=0), magnitude)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        return torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
+
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         with torch.no_grad():
-            z = torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
-        # z itself, with the gradient of its equation.
-        equation = step * self._slope(z) - magnitude
-        if not equation.requires_grad:
-            return z
+            t = self.threshold(step) if self.exact_zeros else None
+            inside, beyond = _inside(magnitude, t)
+            z = self._shrink(inside, step)
+            kept = z + beyond if t is None else above(magnitude, t) * z + beyond
+        learned = (step * self._slope(torch.ones_like(step))).requires_grad
+        if not (learned or magnitude.requires_grad):
+            return kept
         with torch.no_grad():
-            steepness = (1 + step * self._curvature(z)).clamp(min=_FLAT)
-        return z - (equation - equation.detach()) / steepness
+            weight = -1 / (1 + step * self._curvature(z)).clamp(min=_FLAT)
+            weight = weight if t is None else above(magnitude, t) * weight
+        equation = step * self._slope(z) - magnitude if learned else -magnitude
+        return _WithGradient.apply(kept, equation, weight)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
         with torch.no_grad():
             z = self._jump(step)
         # inf_z of z/2 + step·ρ(z)/z, which is step·ρ'(0) at z = 0: the envelope theorem gives its gradients.
-        return torch.minimum(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
+        return torch.fmin(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
 
     def _secant(self, z: Tensor, step: Tensor) -> Tensor:
         """The magnitude at which z is as good as 0."""
@@ -346,13 +352,13 @@ def magnitude_of(v: Tensor) -> Tensor:
         return torch.where(infinite, torch.inf, _with_phase(v, infinite).abs())
     if not v.is_floating_point():
         raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
-    return torch.where(v < 0, -v, v)
+    return v * _sign(v) if v.requires_grad else v.abs()
 
 
 def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
     """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
     if not v.is_complex():
-        return torch.where(v < 0, -kept, kept).to(v.dtype)
+        return (kept * _sign(v) if kept.requires_grad else torch.copysign(kept, v)).to(v.dtype)
     infinite = magnitude.isinf()
     return torch.where(infinite, v, kept * torch.sgn(_with_phase(v, infinite))).to(v.dtype)
 
@@ -361,6 +367,46 @@ def _with_phase(v: Tensor, infinite: Tensor) -> Tensor:
     """Complex v, and 0 instead of infinite and denormal numbers, on which abs() and sgn() have NaN gradients."""
     denormal = v.real.abs() + v.imag.abs() < torch.finfo(v.dtype).tiny
     return torch.where(infinite | denormal, 0.0, v)
+
+
+def above(z: Tensor, bound: Tensor) -> Tensor:
+    """1 where z > bound, else 0, of the type of z and without gradient.
+
+    For data this is worth its detour: a CPU takes several times as long for `torch.where`, which it does not vectorise.
+    """
+    return torch.sgn(F.relu(z.detach() - bound.detach()))
+
+
+def _inside(magnitude: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Magnitudes moved to where `_shrink` applies, from the threshold to finite numbers, and the ∞ that is missing."""
+    magnitude = magnitude.detach()
+    kind = torch.finfo(magnitude.dtype)
+    finite = magnitude.clamp(max=kind.max / 4)
+    inside = finite if t is None else torch.maximum(finite, t.detach().clamp(min=kind.tiny * kind.eps))
+    return inside, F.relu(magnitude - finite)
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value, with the gradient of something else times a weight: of an equation that it solves, for example."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, source: Tensor, weight: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        return None, gradient * ctx.saved_tensors[0], None
+
+
+def _sign(v: Tensor) -> Tensor:
+    """1 or −1, also at 0, without gradient."""
+    return torch.copysign(torch.ones((), dtype=v.dtype, device=v.device), v.detach())
 
 
 def on_magnitudes(function: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:

@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, parameter, step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty, above, parameter, step_tensor
+
+_STEEP = 1e30  # the slope of a line that stands for a jump
+
+
+class _Lines(SeparablePenalty):
+    """A penalty whose `_shrink` is harmless for all magnitudes."""
+
+    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        return above(magnitude, self.threshold(step)) * self._shrink(magnitude, step)
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class L1(SeparablePenalty):
             return F.softshrink(v, float(step_tensor(step)))  # one pass, but its threshold must be a number
         step = step_tensor(step, v)
         # sign(v)·(|v| − step)₊ without a sign: the fastest form forward and backward, in a network's innermost loop.
-        return F.relu(v - step) + (v + step).clamp(max=0)
+        return F.relu(v - step) - F.relu(-step - v)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return magnitude - step
@@ -45,7 +54,7 @@ class L1(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class L0(SeparablePenalty):
+class L0(_Lines):
     """ρ(z) = 1 if z ≠ 0, else 0. Its proximal map is hard thresholding at √(2·step)."""
 
     formulas: ClassVar = Formulas(
@@ -66,6 +75,11 @@ class L0(SeparablePenalty):
     def _eta(self, z: Tensor) -> Tensor:
         return torch.where(z == 0, 0.0, torch.inf + z)
 
+    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
+        if isinstance(step, Tensor) or v.dtype not in (torch.float32, torch.float64):
+            return super().prox(v, step)
+        return F.hardshrink(v, float(self.threshold(step)))  # one pass, but its threshold must be a number
+
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return magnitude
 
@@ -77,7 +91,7 @@ class L0(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class MCP(SeparablePenalty):
+class MCP(_Lines):
     """The minimax concave penalty (Zhang, 2010): γz − z²/(2b) up to z = bγ, constant bγ²/2 beyond.
 
     Its proximal map is firm thresholding for step < b, and hard thresholding at γ√(step·b) from there on.
@@ -110,11 +124,11 @@ class MCP(SeparablePenalty):
         return (self.gamma - z / self.b).clamp(min=0)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        # A deduction that falls to 0 at bγ. From step = b on the map jumps there or beyond, and deducts nothing.
         ratio = step / self.b
         convex = ratio < 1
-        # Where the step is too large for the formula a harmless one stands in, so that no gradient becomes NaN.
-        firm = (magnitude - step * self.gamma) / (1 - torch.where(convex, ratio, 0.5))
-        return torch.where(convex & (firm < magnitude), firm, magnitude)
+        per_unit = torch.where(convex, ratio, 0.0) / torch.where(convex, 1 - ratio, 1.0)
+        return F.relu(magnitude - F.relu(self.b * self.gamma - magnitude) * per_unit)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -168,7 +182,7 @@ class ElasticNet(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class SCAD(SeparablePenalty):
+class SCAD(_Lines):
     """The smoothly clipped absolute deviation (Fan, Li, 2001): γz up to z = γ, then bending, constant from aγ on.
 
     Parameters
@@ -201,20 +215,15 @@ class SCAD(SeparablePenalty):
         return self.gamma * ((self.a - z / self.gamma) / (self.a - 1)).clamp(0, 1)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        soft = magnitude - step * self.gamma
+        # Soft thresholding deducts γ·step; through the bend the deduction falls to 0 at aγ. From step = a − 1 on it
+        # drops to 0 at once, in between; from a + 1 on nothing is deducted where the map is not 0.
         ratio = step / (self.a - 1)
         convex = ratio < 1
-        # The line through the bend; where the step is too large for it a harmless one stands in.
-        ratio = torch.where(convex, ratio, 0.5)
-        bent = (magnitude - ratio * self.a * self.gamma) / (1 - ratio)
-        # In the convex case the largest of the two lines holds, up to the identity; else soft jumps to the identity.
-        joined = torch.where(bent > soft, bent, soft)
-        jumps = magnitude > (self.a + 1 + step) / 2 * self.gamma
-        return torch.where(
-            torch.where(convex, joined >= magnitude, jumps | (step > self.a + 1)),
-            magnitude,
-            torch.where(convex, joined, soft),
-        )
+        drop = torch.where(step > self.a + 1, 0.0, (self.a + 1 + step) / 2)
+        end = self.gamma * torch.where(convex, self.a, drop)
+        per_unit = torch.where(convex, ratio, _STEEP) / torch.where(convex, 1 - ratio, 1.0)
+        most = step * self.gamma
+        return magnitude - (most - F.relu(most - F.relu(end - magnitude) * per_unit))
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
@@ -227,7 +236,7 @@ class SCAD(SeparablePenalty):
 
 
 @dataclass(frozen=True)
-class CappedL1(SeparablePenalty):
+class CappedL1(_Lines):
     """ρ(z) = min(z, θ) (Zhang, 2010).
 
     Parameters
@@ -253,8 +262,8 @@ class CappedL1(SeparablePenalty):
         return torch.where(z.isnan(), z, (z < self.theta).to(z.dtype))
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        free = (magnitude > self.theta + step / 2) | (step > 2 * self.theta)
-        return torch.where(free, magnitude, magnitude - step)
+        free = torch.where(step > 2 * self.theta, 0.0, self.theta + step / 2)  # from there on
+        return magnitude - step * above(free, magnitude)
 
     def threshold(self, step: Tensor | float) -> Tensor:
         step = step_tensor(step)
