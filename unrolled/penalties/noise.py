@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -10,26 +11,112 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.penalties.numeric import NumericPenalty, nodes
+from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, nodes, root
 from unrolled.penalties.penalty import Formulas, parameter
 
 
-class _DualPenalty(NumericPenalty):
-    """A penalty known through its dual f: at u = η it has z = η√f'(η) and ρ = ½(z²/η + f(η))."""
+class _Interpolated(NumericPenalty):
+    """A penalty with a costly curve that is smooth up to some z: with numbers as parameters it is tabulated over z."""
+
+    @abstractmethod
+    def _exact(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z, η̂ and ρ at u, which need not be the magnitude."""
+
+    @abstractmethod
+    def _exact_nodes(self, device: torch.device) -> Tensor:
+        """Values of u as of `_nodes`, from where z is below all magnitudes that count."""
+
+    def _top(self, device: torch.device) -> Tensor:
+        """The z from which on ρ is 1, if there is one."""
+        return torch.tensor(torch.inf, dtype=torch.float64, device=device)
+
+    def _of_magnitude(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """η̂ and ρ at z, (n,)."""
+        grid = self._exact_nodes(z.device)
+        at = torch.searchsorted(self._exact(grid)[0], z).clamp(1, len(grid) - 1)
+        u = root(lambda u: self._exact(u)[0] - z, grid[at - 1], grid[at])
+        return self._exact(u)[1:]
+
+    def _interpolant(self, device: torch.device) -> "Interpolant":
+        return Interpolant(self._of_magnitude, LOWEST, min(HIGHEST, float(self._top(device))), device)
 
     def _nodes(self, device: torch.device) -> Tensor:
-        return nodes(2.0**-50, 2.0**60, device)
+        if self._tensors():
+            return self._exact_nodes(device)
+        grid, top = super()._nodes(device), self._top(device)  # where ρ' jumps
+        return torch.cat([grid, torch.stack([top, top * (1 + 2**-51)])[top.isfinite().expand(2)]]).sort().values
+
+    def _locate(self, z: Tensor) -> Tensor:
+        return super()._locate(z) if self._tensors() else z
+
+    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        if self._tensors():
+            return self._exact(u)[:2]
+        top = self._top(u.device)
+        return u, torch.where(u > top, torch.inf, self._once(self._interpolant, u.device)(torch.minimum(u, top), 0))
+
+    def _value_at(self, u: Tensor) -> Tensor:
+        if self._tensors():
+            return self._exact(u)[2]
+        top = self._top(u.device)
+        return torch.where(u > top, 1.0, self._once(self._interpolant, u.device)(torch.minimum(u, top), 1))
+
+
+class Interpolant:
+    """Positive functions of u > 0 that are smooth on logarithmic scales, by polynomials between neighbouring nodes.
+
+    Their relative error is of the order of 1e-14 for functions that are analytic in log u within a distance of 1. Beyond
+    the last node they go on as powers.
+
+    Parameters
+    ----------
+    functions : callable
+        maps u, (n,), to a tuple of tensors, (n,).
+    low, high : float
+        the first and the last node.
+    device : torch.device
+    """
+
+    def __init__(
+        self, functions: Callable[[Tensor], tuple[Tensor, ...]], low: float, high: float, device: torch.device
+    ) -> None:
+        count = math.ceil(math.log2(high / low) * 64)
+        self.start, self.width = math.log(low), math.log(high / low) / count
+        x = torch.arange(count + 1, dtype=torch.float64, device=device)
+        logs = torch.stack([values.log() for values in functions((self.start + self.width * x).exp())]).detach()
+        offsets = np.arange(8) - 3.5  # of the nodes from the middle of those that make a polynomial
+        to_powers = torch.from_numpy(np.linalg.inv(np.vander(offsets, increasing=True))).to(device)
+        windows = logs.unfold(1, 8, 1)
+        self.coefficients = (windows - windows[..., 4:5]) @ to_powers.T  # differences are small, and lose no digits
+        self.coefficients[..., 0] += windows[..., 4]
+
+        self.powers = logs[:, -1] - logs[:, -2]
+
+    def __call__(self, u: Tensor, part: int) -> Tensor:
+        """One of the functions at u > 0, no less than the first node."""
+        x = (u.log() - self.start) / self.width
+        inside = x.clamp(max=self.coefficients.shape[1] + 6)
+        at = (inside.detach().nan_to_num() - 3).long().clamp(0, self.coefficients.shape[1] - 1)
+        offset = inside - at - 3.5
+        *rest, value = self.coefficients[part][at].unbind(-1)
+        for coefficient in reversed(rest):
+            value = value * offset + coefficient
+        return (value + (x - inside) * self.powers[part]).exp()
+
+
+class _DualPenalty(_Interpolated):
+    """A penalty known through its dual f: at u = η it has z = η√f'(η) and ρ = ½(z²/η + f(η))."""
+
+    def _exact_nodes(self, device: torch.device) -> Tensor:
+        return nodes(2.0**-54, 2.0**64, device)
 
     @abstractmethod
     def _dual(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """f and f', for 0 < η < ∞."""
 
-    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return u * self._dual(u)[1].sqrt(), u
-
-    def _value_at(self, u: Tensor) -> Tensor:
+    def _exact(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f, slope = self._dual(u)
-        return (u * slope + f) / 2
+        return u * slope.sqrt(), u, (u * slope + f) / 2
 
     def dual(self, eta: Tensor) -> Tensor:
         exact = eta.double()
@@ -83,7 +170,7 @@ class VariationalDropoutFit(_DualPenalty):
 
 
 @dataclass(frozen=True)
-class HardConcrete(NumericPenalty):
+class HardConcrete(_Interpolated):
     """What hard concrete gates amount to at strength 1: a saturating penalty, close to counting.
 
     A gate of location a is s = min(1, max(0, (ζ − γ)s̄ + γ)), s̄ concrete with temperature β. It is worth
@@ -114,8 +201,8 @@ class HardConcrete(NumericPenalty):
     gamma: float | Tensor = parameter(-0.1, above=-1.0, below=0.0)
     zeta: float | Tensor = parameter(1.1, above=1.0)
 
-    def _nodes(self, device: torch.device) -> Tensor:
-        return nodes(2.0**-50, 2.0**50, device)  # of the location a
+    def _exact_nodes(self, device: torch.device) -> Tensor:
+        return nodes(2.0**-64, 2.0**50, device)  # of the location a
 
     def _gate(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z, η and ρ of gates of the location a, even where another gate would reach less."""
@@ -151,31 +238,30 @@ class HardConcrete(NumericPenalty):
     def _numbers(self) -> tuple[float | Tensor, ...]:
         return self.beta, self.gamma, self.zeta
 
-    def _last(self, like: Tensor) -> Tensor:
+    def _exact(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        last = self._once(self._opening, u.device, u.dtype)
+        z, eta, rho = self._gate(torch.minimum(u, last))
+        opened = u > last
+        return z * (u / last).clamp(min=1), torch.where(opened, torch.inf, eta), torch.where(opened, 1.0, rho)
+
+    def _top(self, device: torch.device) -> Tensor:
+        return self._once(self._opened, device)
+
+    def _opened(self, device: torch.device) -> Tensor:
+        return self._gate(self._once(self._opening, device, torch.float64))[0]
+
+    def _opening(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The location from which on it is better to open the gate for good: where ρ reaches 1 first."""
-        if "_opening" in self.__dict__:  # found once: the penalty is a value
-            return self.__dict__["_opening"].to(like)
-        numbers = [torch.as_tensor(each, dtype=like.dtype, device=like.device) for each in self._numbers()]
+        numbers = [torch.as_tensor(each, dtype=dtype, device=device).detach() for each in self._numbers()]
         with torch.no_grad():
             low, high = torch.broadcast_tensors(*numbers)[:2]
             low, high = torch.full_like(low, -10.0), torch.full_like(high, 50 * math.log(2))
-            grid = torch.linspace(0, 1, 65, dtype=like.dtype, device=like.device).reshape(-1, *[1] * low.ndim)
+            grid = torch.linspace(0, 1, 65, dtype=dtype, device=device).reshape(-1, *[1] * low.ndim)
             for _ in range(9):
                 reached = self._gate((low + (high - low) * grid).exp())[2] >= 1
                 first = torch.where(reached.any(0), reached.to(torch.int8).argmax(0), 64)
                 low, high = low + (high - low) * (first - 1).clamp(min=0) / 64, low + (high - low) * first / 64
-        if not any(each.requires_grad for each in numbers):
-            object.__setattr__(self, "_opening", high.exp())
         return high.exp()
-
-    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        last = self._last(u)
-        z, eta, _ = self._gate(torch.minimum(u, last))
-        return z * (u / last).clamp(min=1), torch.where(u > last, torch.inf, eta)
-
-    def _value_at(self, u: Tensor) -> Tensor:
-        last = self._last(u)
-        return torch.where(u > last, 1.0, self._gate(torch.minimum(u, last))[2])
 
 
 def dawson(x: Tensor) -> tuple[Tensor, Tensor]:

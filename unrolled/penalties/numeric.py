@@ -56,12 +56,12 @@ class NumericPenalty(SmoothPenalty):
             return find(*keys)
         if "_found" not in self.__dict__:
             object.__setattr__(self, "_found", {})
-        found = self.__dict__["_found"]
-        if keys not in found:
+        found, place = self.__dict__["_found"], (find.__name__, *keys)
+        if place not in found:
             if len(found) >= _FOUND:
                 found.clear()
-            found[keys] = find(*keys)
-        return found[keys]
+            found[place] = find(*keys)
+        return found[place]
 
     def _tabulated(self, u: Tensor) -> Tensor:
         return torch.stack(torch.broadcast_tensors(u, *self._curve(u), self._value_at(u))).detach()
