@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, nodes, root
+from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, derivative_of, nodes, root
 from unrolled.penalties.penalty import Formulas, parameter
 
 
@@ -258,6 +258,16 @@ class HardConcrete(_Interpolated):
 
     def _top(self, device: torch.device) -> Tensor:
         return self._once(self._opened, device)
+
+    def dual(self, eta: Tensor) -> Tensor:
+        exact = eta.double()
+        last = self._once(self._opening, exact.device, torch.float64)
+        rho = self._gate(last)[2]  # which stays 1 when the parameters change: so the location does
+        rate = derivative_of(lambda a: self._gate(a)[2], last).detach()
+        top, most, _ = self._gate(last - (rho - rho.detach()) / rate)
+        opened = exact > most
+        before = super().dual(torch.where(opened, most.detach(), exact))
+        return torch.where(opened, 2 - top.square() / torch.where(opened, exact, 1.0), before).to(eta.dtype)
 
     def _opened(self, device: torch.device) -> Tensor:
         return self._gate(self._once(self._opening, device, torch.float64))[0]

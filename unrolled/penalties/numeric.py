@@ -69,7 +69,7 @@ class NumericPenalty(SmoothPenalty):
     @property
     def _changeable(self) -> bool:
         """Whether the curve may be another one at the next call: tensors are changed in place when they are learned."""
-        return bool(self._tensors())
+        return bool(self._tensors()) and "_passing" not in self.__dict__
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -198,7 +198,11 @@ class NumericPenalty(SmoothPenalty):
         return torch.cat(pieces)
 
     def _with(self, tensors: dict[str, Tensor]) -> Self:
-        return dataclasses.replace(self, **tensors) if tensors else self
+        if not tensors:
+            return self
+        penalty = dataclasses.replace(self, **tensors)
+        object.__setattr__(penalty, "_passing", True)  # nobody else sees it, and can change its tensors
+        return penalty
 
     def _columns(self, which: Tensor) -> Self:
         """The penalty whose tensors are those of some columns."""
@@ -361,7 +365,7 @@ def _proportional(penalty: NumericPenalty, z: Tensor, magnitude: Tensor, step: T
     """z, but outside of the nodes proportional to the magnitude."""
     ends, eta = penalty._curve(penalty._nodes(z.device)[[0, -1]].reshape(2, *[1] * z.ndim))
     lowest, highest = ends * (1 + step / eta)
-    z = torch.where((z <= ends[0]) & (magnitude < lowest), ends[0] * (magnitude / lowest), z)
+    z = torch.where((z < ends[0] * (1 + 1e-9)) & (magnitude < lowest), ends[0] * (magnitude / lowest), z)
     return torch.where(magnitude > highest, ends[1] * (magnitude / highest), z)
 
 
