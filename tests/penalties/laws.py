@@ -36,6 +36,10 @@ def numbers(penalty: Penalty) -> dict[str, Tensor]:
             if "above" in f.metadata}  # fmt: skip
 
 
+def _with(penalty: Penalty, parameters: dict[str, Tensor]) -> Penalty:
+    return replace(penalty, **parameters) if parameters else penalty
+
+
 def magnitudes(penalty: Penalty, step: float, count: int = 60) -> Tensor:
     """Magnitudes all over the place, and close to the threshold and to the furthest jump."""
     t = float(penalty.threshold(step))
@@ -190,7 +194,7 @@ def gradients_of_prox_are_its_differences(penalty: Penalty, step: float) -> None
     inputs |= {name: number.expand_as(v) for name, number in numbers(penalty).items()}
 
     def prox(v, step, **parameters):
-        return replace(penalty, **parameters).prox(v, step)
+        return _with(penalty, parameters).prox(v, step)
 
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     z = prox(**leaves)
@@ -206,7 +210,7 @@ def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) ->
     inputs |= {name: number.expand(3) for name, number in numbers(penalty).items()}
 
     def threshold(step, **parameters):
-        return replace(penalty, **parameters).threshold(step)
+        return _with(penalty, parameters).threshold(step)
 
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     t = threshold(**leaves)
@@ -223,7 +227,7 @@ def gradients_of_the_other_face_are_its_differences(penalty: Penalty) -> None:
         inputs = {"w": w} | {name: number.expand_as(w) for name, number in numbers(penalty).items()}
 
         def face(w, method=method, **parameters):
-            result = getattr(replace(penalty, **parameters), method)(w)
+            result = getattr(_with(penalty, parameters), method)(w)
             return torch.where(result.isinf(), 0.0, result)
 
         leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
@@ -255,7 +259,7 @@ def gradients_are_finite_everywhere(penalty: Penalty, step: float, dtype: torch.
     for numbers_of_a_kind in (v, torch.complex(v, 0 * v.nan_to_num(posinf=0, neginf=0))):
         leaves = [numbers_of_a_kind.clone().requires_grad_(), torch.tensor(step, dtype=dtype, requires_grad=True)]
         parameters = {name: number.to(dtype).requires_grad_() for name, number in numbers(penalty).items()}
-        z = replace(penalty, **parameters).prox(*leaves)
+        z = _with(penalty, parameters).prox(*leaves)
         loss = torch.view_as_real(z).sum() if z.is_complex() else z.sum()
         for gradient in torch.autograd.grad(loss, [*leaves, *parameters.values()], allow_unused=True):
             assert gradient is None or torch.isfinite(gradient.abs()).all()

@@ -16,6 +16,7 @@ _FINER = 8  # parts into which each zoom cuts a stretch of the curve
 _ENTRIES = 2**17  # of the largest intermediate array of a search
 _FEW, _WORTH = 8, 64  # so many different steps are worth searches of their own; and one for so many numbers
 _FOUND = 32  # results that a penalty remembers
+_FURTHEST = 1e100  # instead of an infinite magnitude
 _HUGE = 1e300  # instead of an infinite slope
 _EPS = torch.finfo(torch.float64).eps
 
@@ -91,7 +92,7 @@ class NumericPenalty(SmoothPenalty):
             low, above = self._nodes(z.device)[:2]
             (z0, eta0), (z1, eta1) = self._curve(low), self._curve(above)
             power = (((z1 / eta1) / (z0 / eta0)).log() / (z1 / z0).log()).round(decimals=6)
-        return self._locate(torch.maximum(z, z0)), (z / z0).clamp(max=1), power
+        return self._locate(torch.maximum(z, z0).clamp(max=_FURTHEST)), (z / z0).clamp(max=1), power
 
     def _value(self, z: Tensor) -> Tensor:
         u, ratio, power = self._parts(z)
@@ -104,36 +105,51 @@ class NumericPenalty(SmoothPenalty):
 
     def _eta(self, z: Tensor) -> Tensor:
         u, ratio, power = self._parts(z)
-        return self._curve(u)[1] * ratio ** (1 - power)
+        return torch.where(z.isnan(), z, self._curve(u)[1] * ratio ** (1 - power))
 
     def _curvature(self, z: Tensor) -> Tensor:
         return derivative_of(self._slope, z)
 
+    # The searches decide by their data, at which a compiler gives up: it leaves them to Python.
+
+    @torch.compiler.disable
     def value(self, w: Tensor) -> Tensor:
         return super().value(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def derivative(self, w: Tensor) -> Tensor:
         return super().derivative(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def eta(self, w: Tensor) -> Tensor:
         return super().eta(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def dual(self, eta: Tensor) -> Tensor:
         exact = _float64(eta)
-        positive = torch.where((exact > 0) & exact.isfinite(), exact, 1.0)
+        with torch.no_grad():
+            low = self._nodes(exact.device)[:1]
+            z, least = self._curve(low)
+            power = self._parts(z)[2]
+            power = torch.where(power < 1, (1 + power) / (1 - power), 1e9)  # of f below η̂ there, in η
+        positive = torch.where((exact > 0) & exact.isfinite(), torch.maximum(exact, least), 1.0)
         with torch.no_grad():
             u = self._searched(_crossing_of_eta, _crossing_of_eta, positive.detach())
             u = torch.where(exact == torch.inf, self._nodes(u.device)[-1], u)
         z = self._curve(u)[0]  # an error of u costs only its square
-        supremum = (2 * self._value_at(u) - z.square() / torch.where(exact == 0, 1.0, exact)).clamp(min=0)
-        return torch.where(exact == 0, 0 * supremum, supremum).to(eta.dtype)
+        supremum = (2 * self._value_at(u) - z.square() / torch.where(exact.isinf(), exact, positive)).clamp(min=0)
+        below = torch.where(exact == 0, 1.0, exact / least).clamp(max=1) ** power
+        return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.dtype)
 
+    @torch.compiler.disable
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
         with torch.no_grad():
             z = self._searched(_minimiser, _minimiser_of_each, magnitude.detach(), step.detach())
+            threshold = self.threshold(step)  # to the last digit
+            z = torch.where((magnitude <= threshold) & (threshold > 0), 0.0, z)
             # What does not change with v and the step sees another z, where its gradients are finite.
             still = z.isinf() | (z == 0) if self.exact_zeros else z.isinf()
             there = torch.where(still, 1.0, z)
@@ -147,6 +163,7 @@ class NumericPenalty(SmoothPenalty):
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return self._kept(magnitude, step)
 
+    @torch.compiler.disable
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()
@@ -157,7 +174,6 @@ class NumericPenalty(SmoothPenalty):
         # The envelope theorem gives the gradients of inf_z z/2 + step·ρ(z)/z at its minimiser.
         return torch.where(z == 0, step * start, there / 2 + step * self._value(there) / there).to(given.dtype)
 
-    @torch.compiler.disable
     def _searched(
         self, shared: Callable[..., Tensor], each: Callable[..., Tensor], data: Tensor, *numbers: Tensor
     ) -> Tensor:
@@ -351,14 +367,9 @@ def _minimiser_of_each(penalty: NumericPenalty, magnitude: Tensor, step: Tensor)
     def cost(penalty: NumericPenalty, u: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
         return (penalty._curve(u)[0] - magnitude).square() / 2 + step * penalty._value_at(u)
 
-    landing = _landing_of_each(penalty, step, step)
-    start = step * penalty._slope(torch.zeros_like(step)).clamp(max=_HUGE)
-    there = torch.where(landing == 0, 1.0, landing)
-    threshold = torch.where(landing == 0, start, there / 2 + step * penalty._value(there) / there)
     u, _ = penalty._least(slope, cost, magnitude, step, highest=magnitude)
     z = penalty._curve(torch.where(u.isinf(), penalty._nodes(u.device)[0], u))[0]
-    z = torch.where(magnitude.isfinite(), _proportional(penalty, z, magnitude, step), magnitude)
-    return torch.where(magnitude <= threshold, 0 * magnitude, z)
+    return torch.where(magnitude.isfinite(), _proportional(penalty, z, magnitude, step), magnitude)
 
 
 def _proportional(penalty: NumericPenalty, z: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
