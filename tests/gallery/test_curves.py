@@ -20,7 +20,7 @@ def jumps(curve):
     return [(float(x[-1]), float(before[-1]), float(after[0])) for (x, before), (_, after) in pairs]
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "HardConcrete"])  # which is slow
+@pytest.mark.parametrize("name", ALL)
 def test_curves_are_what_the_penalty_says(name):
     penalty, strength = ALL[name], 0.7
     curves = penalty_curves(penalty, strength, 5.0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.penalties.cases import default
 from unrolled.penalties import L1, MCP, LogSum, Penalty
 
 Z = torch.cat([torch.zeros(1), torch.logspace(-6, 2, 200)]).double()
@@ -36,6 +37,16 @@ def test_everything_is_that_of_the_known_penalty(made, name):
     torch.testing.assert_close(penalty.threshold(STEPS), known.threshold(STEPS), **close)
     torch.testing.assert_close(penalty.prox(Z + 1e-4, STEPS), known.prox(Z + 1e-4, STEPS), **close)
     assert penalty.exact_zeros
+
+
+@pytest.mark.parametrize("name", ["rule with two steps", "rule with a jump", "value of Cauchy", "HardConcrete"])
+def test_steps_that_differ_lead_to_the_same_as_one_step(name):
+    penalty = default(name)
+    v = torch.linspace(0.01, 8, 100, dtype=torch.float64)
+    for step in (0.7, 5.0):
+        steps = step * (1 + 1e-13 * torch.arange(100, dtype=torch.float64))
+        torch.testing.assert_close(penalty.threshold(steps), penalty.threshold(step).expand(100), rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(penalty.prox(v, steps), penalty.prox(v, step), rtol=1e-9, atol=0)
 
 
 def test_a_constant_rule_is_ridge():

@@ -11,8 +11,7 @@ from unrolled.solvers import adaptive_dropout_descent, irls, proximal_gradient_r
 
 SOLVERS = [irls, proximal_gradient_regression, adaptive_dropout_descent]
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
-# Not what is only a part of others, and not those whose every evaluation is a long search.
-CASES = [name for name in NAMES if not name.startswith("_") and name not in ("HardConcrete", "VariationalDropout")]
+CASES = [name for name in NAMES if not name.startswith("_")]  # not what is only a part of others
 every_penalty = pytest.mark.parametrize("name", CASES)
 STRENGTH = 0.5
 

@@ -38,7 +38,8 @@ class Ridge(SeparablePenalty):
         return magnitude / (1 + step)
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return self._shrink(magnitude, step)
+        infinite = magnitude.isinf()  # with gradients that are finite
+        return torch.where(infinite, magnitude, self._shrink(torch.where(infinite, 0.0, magnitude), step))
 
     def threshold(self, step: Tensor | float) -> Tensor:
         return 0 * step_tensor(step)

@@ -13,7 +13,11 @@ from unrolled.penalties.penalty import SeparablePenalty, SmoothPenalty, step_ten
 LOWEST, HIGHEST = 2.0**-50, 2.0**30  # the magnitudes between which numeric penalties are exact
 _PER_OCTAVE = 4  # nodes of the curve where the search starts; it looks between them, too
 _FINER = 8  # parts into which each zoom cuts a stretch of the curve
-_ENTRIES = 2**20  # of the largest intermediate array of a search
+_ENTRIES = 2**17  # of the largest intermediate array of a search
+_FEW, _WORTH = 8, 64  # so many different steps are worth searches of their own; and one for so many numbers
+_FOUND = 32  # results that a penalty remembers
+_FURTHEST = 1e100  # instead of an infinite magnitude
+_HUGE = 1e300  # instead of an infinite slope
 _EPS = torch.finfo(torch.float64).eps
 
 
@@ -22,12 +26,15 @@ class NumericPenalty(SmoothPenalty):
 
     A subclass says what z and η̂ are at u, both nondecreasing (`_curve`), and ρ there (`_value_at`); u may be the
     magnitude itself, η, or whatever the penalty is simplest in. All else follows: ρ' = z/η̂, the threshold, the dual,
-    and the proximal map, whose equation z(1 + step/η̂) = v may have several solutions. They are all found, and
-    compared: sign changes on a grid of u, looked at more closely where two may hide between nodes, then refined to the
+    and the proximal map, whose equation z(1 + step/η̂) = v may have several solutions. For a step that many numbers have
+    in common the best ones are known from the convex hull of z²/2 + step·ρ(z) on a table of the curve, and where they
+    jump is found once; for steps (or parameters) that differ from number to number they are all found and compared:
+    sign changes on a grid of u, looked at more closely where two may hide between nodes. Then they are refined to the
     last digits. Gradients are those of the implicit function theorem.
 
     Computed in float64 whatever the type of the input, for magnitudes in [2⁻⁵⁰, 2³⁰] (about 1e-15 to 1e9); by power
-    laws below and proportionally above. One evaluation of the proximal map costs about a microsecond per number.
+    laws below and proportionally above. The proximal map costs about a microsecond per number for one step, and
+    between 20 and 600 where steps differ.
     """
 
     @abstractmethod
@@ -42,10 +49,41 @@ class NumericPenalty(SmoothPenalty):
         """Increasing values of u, close enough together that the curve has no more than a bend between two."""
         return nodes(LOWEST, HIGHEST, device)
 
+    def _table(self, device: torch.device) -> Tensor:
+        """u, z, η̂ and ρ, (4, n), on a finer grid, of a penalty whose tensors are single numbers."""
+        grid = self._nodes(device)
+        inner = subdivided(grid[:-1], grid[1:], _FINER)[:-1]
+        return self._tabulated(torch.cat([inner.reshape(-1), grid[-1:]]).unique())
+
+    def _once(self, find: Callable[..., Any], *keys: Any) -> Any:
+        """find(*keys), found only once for these keys: the penalty is a value."""
+        if self._changeable:
+            return find(*keys)
+        if "_found" not in self.__dict__:
+            object.__setattr__(self, "_found", {})
+        found, place = self.__dict__["_found"], (find.__name__, *keys)
+        if place not in found:
+            if len(found) >= _FOUND:
+                found.clear()
+            found[place] = find(*keys)
+        return found[place]
+
+    def _tabulated(self, u: Tensor) -> Tensor:
+        return torch.stack(torch.broadcast_tensors(u, *self._curve(u), self._value_at(u))).detach()
+
+    @property
+    def _changeable(self) -> bool:
+        """Whether the curve may be another one at the next call: tensors are changed in place when they are learned."""
+        return bool(self._tensors()) and "_passing" not in self.__dict__
+
+    def _tensors(self) -> dict[str, Tensor]:
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in own.items() if isinstance(value, Tensor)}
+
     def _locate(self, z: Tensor) -> Tensor:
         """The u at which the curve has the magnitude z, with its gradient."""
         with torch.no_grad():
-            u = self._in_columns(lambda penalty, z: penalty._crossing(0, z), z.detach())
+            u = self._searched(_crossing_of_z, _crossing_of_z, z.detach())
         reached = self._curve(u)[0]
         if not (z.requires_grad or reached.requires_grad):
             return u
@@ -58,7 +96,7 @@ class NumericPenalty(SmoothPenalty):
             low, above = self._nodes(z.device)[:2]
             (z0, eta0), (z1, eta1) = self._curve(low), self._curve(above)
             power = (((z1 / eta1) / (z0 / eta0)).log() / (z1 / z0).log()).round(decimals=6)
-        return self._locate(torch.maximum(z, z0)), (z / z0).clamp(max=1), power
+        return self._locate(torch.maximum(z, z0).clamp(max=_FURTHEST)), (z / z0).clamp(max=1), power
 
     def _value(self, z: Tensor) -> Tensor:
         u, ratio, power = self._parts(z)
@@ -71,84 +109,193 @@ class NumericPenalty(SmoothPenalty):
 
     def _eta(self, z: Tensor) -> Tensor:
         u, ratio, power = self._parts(z)
-        return self._curve(u)[1] * ratio ** (1 - power)
+        return torch.where(z.isnan(), z, self._curve(u)[1] * ratio ** (1 - power))
 
     def _curvature(self, z: Tensor) -> Tensor:
         return derivative_of(self._slope, z)
 
+    # The searches decide by their data, at which a compiler gives up: it leaves them to Python.
+
+    @torch.compiler.disable
     def value(self, w: Tensor) -> Tensor:
         return super().value(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def derivative(self, w: Tensor) -> Tensor:
         return super().derivative(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def eta(self, w: Tensor) -> Tensor:
         return super().eta(_float64(w)).to(w.dtype.to_real())
 
+    @torch.compiler.disable
     def dual(self, eta: Tensor) -> Tensor:
         exact = _float64(eta)
-        positive = torch.where((exact > 0) & exact.isfinite(), exact, 1.0)
         with torch.no_grad():
-            u = self._in_columns(lambda penalty, eta: penalty._crossing(1, eta, 1e-8), positive.detach())
+            low = self._nodes(exact.device)[:1]
+            z, least = self._curve(low)
+            power = self._parts(z)[2]
+            power = torch.where(power < 1, (1 + power) / (1 - power), 1e9)  # of f below η̂ there, in η
+        positive = torch.where((exact > 0) & exact.isfinite(), torch.maximum(exact, least), 1.0)
+        with torch.no_grad():
+            u = self._searched(_crossing_of_eta, _crossing_of_eta, positive.detach())
             u = torch.where(exact == torch.inf, self._nodes(u.device)[-1], u)
         z = self._curve(u)[0]  # an error of u costs only its square
-        supremum = (2 * self._value_at(u) - z.square() / torch.where(exact == 0, 1.0, exact)).clamp(min=0)
-        return torch.where(exact == 0, 0 * supremum, supremum).to(eta.dtype)
+        supremum = (2 * self._value_at(u) - z.square() / torch.where(exact.isinf(), exact, positive)).clamp(min=0)
+        below = torch.where(exact == 0, 1.0, exact / least).clamp(max=1) ** power
+        return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.dtype)
 
+    @torch.compiler.disable
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
     def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        threshold = self.threshold(step)  # a threshold of 0 has the derivative of the formula at 0, too
-        return torch.where((magnitude <= threshold) & (threshold > 0), 0.0, self._shrink(magnitude, step))
+        with torch.no_grad():
+            z = self._searched(_minimiser, _minimiser_of_each, magnitude.detach(), step.detach())
+            threshold = self.threshold(step)  # to the last digit
+            z = torch.where((magnitude <= threshold) & (threshold > 0), 0.0, z)
+            # What does not change with v and the step sees another z, where its gradients are finite.
+            still = z.isinf() | (z == 0) if self.exact_zeros else z.isinf()
+            there = torch.where(still, 1.0, z)
+        if not (torch.is_grad_enabled() and (magnitude + step * self._slope(torch.ones_like(step))).requires_grad):
+            return z
+        equation = step * self._slope(there) - magnitude
+        steepness = (1 + step * self._curvature(there)).detach().clamp(min=1e-12)
+        change = ((equation - equation.detach()) / steepness).nan_to_num()
+        return z - torch.where(still, 0.0, change)
 
+    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        return self._kept(magnitude, step)
+
+    @torch.compiler.disable
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()
-        start = self._slope(torch.zeros_like(step)).clamp(max=1e300)  # infinite times 0 would be a NaN gradient
+        start = self._slope(torch.zeros_like(step)).clamp(max=_HUGE)  # infinite times 0 would be a NaN gradient
         with torch.no_grad():
-            z = self._in_columns(_landing, step.detach(), start.detach())
+            z = self._searched(_landing, _landing_of_each, step.detach(), step.detach())
         there = torch.where(z == 0, 1.0, z)
         # The envelope theorem gives the gradients of inf_z z/2 + step·ρ(z)/z at its minimiser.
         return torch.where(z == 0, step * start, there / 2 + step * self._value(there) / there).to(given.dtype)
 
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        with torch.no_grad():
-            z = self._in_columns(_largest_gain, magnitude.detach(), step.detach())
-        equation = step * self._slope(z) - magnitude
-        if not (torch.is_grad_enabled() and equation.requires_grad):
-            return z
-        steepness = (1 + step * self._curvature(z)).detach().clamp(min=1e-12)
-        return z - ((equation - equation.detach()) / steepness).nan_to_num()
+    def _searched(
+        self, shared: Callable[..., Tensor], each: Callable[..., Tensor], data: Tensor, *numbers: Tensor
+    ) -> Tensor:
+        """A search for each of the data, at numbers (steps) that belong to it.
+
+        shared(penalty, data, *numbers) is called for those which have the numbers and the parameters in common,
+        each(penalty, data, *numbers) with vectors for all where these are too many.
+        """
+        own = self._tensors()
+        numbers = (*numbers, *(tensor.detach().double() for tensor in own.values()))
+        count = len(numbers) - len(own)
+        data, *numbers = torch.broadcast_tensors(data, *numbers) if numbers else (data,)
+        flat, numbers = data.reshape(-1), [number.reshape(-1) for number in numbers]
+        if not len(flat):
+            return data
+        if all((number == number[0]).all() for number in numbers):
+            sets, belongs = [number[:1] for number in numbers], torch.zeros_like(flat, dtype=torch.long)
+        else:
+            sets, belongs = torch.unique(torch.stack(numbers), dim=1, return_inverse=True)
+        several = len(sets[0]) if numbers else 1
+        if several > max(_FEW, len(flat) // _WORTH):
+            return self._in_columns(each, flat, *numbers[:count]).reshape(data.shape)
+        result = torch.empty_like(flat)
+        for k in range(several):
+            mine = belongs == k
+            penalty = self._with({name: values[k] for name, values in zip(own, sets[count:], strict=True)})
+            result[mine] = shared(penalty, flat[mine], *(values[k] for values in sets[:count]))
+        return result.reshape(data.shape)
 
     def _in_columns(self, function: Callable[..., Tensor], *data: Tensor) -> Tensor:
         """function(penalty, *data), the data broadcast and cut into short vectors, the penalty's tensors with them."""
-        own = [field.name for field in dataclasses.fields(self) if isinstance(getattr(self, field.name), Tensor)]
-        together = torch.broadcast_tensors(*data, *(getattr(self, name).detach().double() for name in own))
+        own = self._tensors()
+        together = torch.broadcast_tensors(*data, *(tensor.detach().double() for tensor in own.values()))
         length = max(1, _ENTRIES // len(self._nodes(data[0].device)))
         pieces = []
         for piece in zip(*(tensor.reshape(-1).split(length) for tensor in together), strict=True):
             pieces.append(function(self._with(dict(zip(own, piece[len(data) :], strict=True))), *piece[: len(data)]))
-        return torch.cat(pieces).reshape(together[0].shape)
+        return torch.cat(pieces)
 
     def _with(self, tensors: dict[str, Tensor]) -> Self:
-        return dataclasses.replace(self, **tensors) if tensors else self
+        if not tensors:
+            return self
+        penalty = dataclasses.replace(self, **tensors)
+        object.__setattr__(penalty, "_passing", True)  # nobody else sees it, and can change its tensors
+        return penalty
 
     def _columns(self, which: Tensor) -> Self:
         """The penalty whose tensors are those of some columns."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return self._with({name: value[which] for name, value in own.items() if isinstance(value, Tensor)})
+        return self._with({name: value[which] for name, value in self._tensors().items()})
 
-    def _crossing(self, part: int, target: Tensor, tolerance: float = 2 * _EPS) -> Tensor:
+    def _crossing(self, part: int, target: Tensor, tolerance: float) -> Tensor:
         """The u at which z (part 0) or η̂ (part 1) reaches the target: a vector."""
-        grid = self._nodes(target.device)
-        table = self._curve(grid[:, None])[part]
-        shared = table.shape[1] == 1
-        at = torch.searchsorted(table[:, 0].contiguous(), target) if shared else (table < target).sum(0)
+        if all(tensor.ndim == 0 for tensor in self._tensors().values()):
+            table = self._once(self._table, target.device)
+            grid, reached = table[0], table[part + 1][:, None]
+            at = torch.searchsorted(reached[:, 0].contiguous(), target)
+        else:
+            grid = self._nodes(target.device)
+            reached = self._curve(grid[:, None])[part]
+            at = (reached < target).sum(0)
         at = at.clamp(1, len(grid) - 1)
-        beyond = grid[-1] * target / table[-1] if part == 0 else grid[-1]
+        beyond = grid[-1] * target / reached[-1] if part == 0 else grid[-1]
         u = root(lambda u: 1 - target / self._curve(u)[part], grid[at - 1], grid[at], tolerance)
-        return torch.where(target > table[-1], beyond, u)
+        return torch.where(target > reached[-1], beyond, torch.where(target.isnan(), target, u))
+
+    def _solutions(self, step: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the global minimisers of ½|z − v|² + step·ρ(z) run along the curve.
+
+        They minimise φ(z) − vz with φ(z) = z²/2 + step·ρ(z), so they are where φ touches its convex hull, v the slope.
+
+        Returns
+        -------
+        u, v : Tensors, (n,)
+            rising: between two of them is the minimiser's u for a v between. Where it jumps a v is there twice.
+        landing : Tensor, ()
+            z to which it jumps from 0, or 0.
+        """
+        u, z, eta, rho = self._once(self._table, device)
+        for _ in range(2):  # folds of v(u) may hide between nodes
+            v = z * (1 + step / eta)
+            known = v.diff().abs() > 1e-12 * v[1:]  # and not a rounding error
+            rate = torch.where(known, v.diff() / z.diff(), 1.0)[:, None]
+            rows = torch.cat([_suspects(rate)[0], _suspects(-rate)[0]])
+            rows = torch.cat([rows, rows + 1]).unique()
+            more = self._tabulated(subdivided(u[rows], u[rows + 1], 2 * _FINER)[1:-1].reshape(-1))
+            u, z, eta, rho = torch.cat([torch.stack([u, z, eta, rho]), more], 1)[:, torch.cat([u, more[0]]).argsort()]
+        v = z * (1 + step / eta)
+        zero = torch.zeros_like(u[:1])
+        start = step * self._slope(zero).clamp(max=_HUGE)
+        falls = torch.cat([start, v]).diff() < -1e-12 * v
+        if not falls.any():
+            return u, v, zero[0]
+        z, phi = torch.cat([zero, z]), torch.cat([zero, z.square() / 2 + step * rho])
+        corners = torch.tensor(_convex_hull(z.tolist(), phi.tolist()), device=u.device)
+        fallen = torch.cat([zero, falls.to(u).cumsum(0)])[corners].diff() > 0
+        sides = torch.stack([corners[:-1][fallen], corners[1:][fallen]])
+        left = sides == 0
+        low, high = u[(sides - 2).clamp(0, len(u) - 1)], u[sides.clamp(max=len(u) - 1)]
+        rising = ((phi[sides[1]] - phi[sides[0]]) / (z[sides[1]] - z[sides[0]])).clone()
+        for _ in range(6):  # each time the surroundings of the points of contact are cut into 32 parts
+            inner = subdivided(low, high, 32)
+            reached = torch.where(left, 0.0, self._curve(inner)[0])
+            cost = torch.where(left, 0.0, reached.square() / 2 + step * self._value_at(inner))
+            at = (cost - rising * reached).argmin(0, keepdim=True)
+            touched, its = reached.gather(0, at)[0], cost.gather(0, at)[0]
+            rising = (its[1] - its[0]) / (touched[1] - touched[0])
+            low, high = inner.gather(0, (at - 2).clamp(min=0))[0], inner.gather(0, (at + 2).clamp(max=32))[0]
+
+        def missing(u: Tensor) -> Tensor:
+            z, eta = self._curve(u)
+            return z * (1 + step / eta) - rising
+
+        ends = torch.where(left, 0.0, root(missing, low, high))
+        stays = ((u[:, None] <= ends[0]) | (u[:, None] >= ends[1])).all(1)
+        u, order = torch.cat([u[stays], ends.T.reshape(-1)]).sort(stable=True)
+        v = torch.cat([v[stays], rising.repeat_interleave(2)])[order].cummax(0).values
+        landing = touched[1, 0] if left[0, 0] else zero[0]
+        return u, v, landing
 
     def _least(
         self,
@@ -188,8 +335,34 @@ class NumericPenalty(SmoothPenalty):
         return torch.full_like(data[0], torch.inf).scatter_reduce(0, column, u, "amin"), least
 
 
-def _largest_gain(penalty: NumericPenalty, magnitude: Tensor, step: Tensor) -> Tensor:
-    """The best z > 0 of ½|z − v|² + step·ρ(z), for vectors."""
+def _crossing_of_z(penalty: NumericPenalty, z: Tensor) -> Tensor:
+    return penalty._crossing(0, z, 2 * _EPS)
+
+
+def _crossing_of_eta(penalty: NumericPenalty, eta: Tensor) -> Tensor:
+    return penalty._crossing(1, eta, 1e-8)
+
+
+def _minimiser(penalty: NumericPenalty, magnitude: Tensor, step: Tensor) -> Tensor:
+    """The proximal map of a vector with one step."""
+    u, v, landing = penalty._once(penalty._solutions, float(step), step.device)
+    threshold = v[0] if u[0] == 0 else step * penalty._slope(torch.zeros_like(step))
+    result = torch.where(magnitude > threshold, magnitude, 0 * magnitude)  # NaN and ∞ remain
+    alive = (magnitude > threshold) & magnitude.isfinite()
+    wanted = magnitude[alive]
+    at = torch.searchsorted(v, wanted).clamp(1, len(v) - 1)
+
+    def missing(u: Tensor) -> Tensor:
+        z, eta = penalty._curve(u)
+        return z * (1 + step / eta) - wanted
+
+    z = penalty._curve(root(missing, u[at - 1], u[at]))[0]
+    result[alive] = _proportional(penalty, z, wanted, step)
+    return result
+
+
+def _minimiser_of_each(penalty: NumericPenalty, magnitude: Tensor, step: Tensor) -> Tensor:
+    """The proximal map of vectors."""
 
     def slope(penalty: NumericPenalty, u: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
         z, eta = penalty._curve(u)
@@ -199,16 +372,25 @@ def _largest_gain(penalty: NumericPenalty, magnitude: Tensor, step: Tensor) -> T
         return (penalty._curve(u)[0] - magnitude).square() / 2 + step * penalty._value_at(u)
 
     u, _ = penalty._least(slope, cost, magnitude, step, highest=magnitude)
-    ends = penalty._nodes(u.device)[[0, -1]]
-    beyond = slope(penalty, ends[1:], magnitude, step) < 0
-    end = torch.where(beyond, ends[1], ends[0])
-    z = penalty._curve(torch.where(u.isinf() | beyond, end, u))[0]
-    at_end = z * magnitude / (slope(penalty, end, magnitude, step) + magnitude)  # proportional outside of the nodes
-    return torch.where(magnitude.isinf(), magnitude, torch.where(u.isinf() | beyond, at_end, z))
+    z = penalty._curve(torch.where(u.isinf(), penalty._nodes(u.device)[0], u))[0]
+    return torch.where(magnitude.isfinite(), _proportional(penalty, z, magnitude, step), magnitude)
 
 
-def _landing(penalty: NumericPenalty, step: Tensor, start: Tensor) -> Tensor:
-    """Where the proximal map lands when it leaves 0: the minimiser of z/2 + step·ρ(z)/z, 0 if that is best at 0."""
+def _proportional(penalty: NumericPenalty, z: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
+    """z, but outside of the nodes proportional to the magnitude."""
+    ends, eta = penalty._curve(penalty._nodes(z.device)[[0, -1]].reshape(2, *[1] * z.ndim))
+    lowest, highest = ends * (1 + step / eta)
+    z = torch.where((z < ends[0] * (1 + 1e-9)) & (magnitude < lowest), ends[0] * (magnitude / lowest), z)
+    return torch.where(magnitude > highest, ends[1] * (magnitude / highest), z)
+
+
+def _landing(penalty: NumericPenalty, data: Tensor, step: Tensor) -> Tensor:
+    """Where the proximal map lands when it leaves 0, or 0 if it does not jump; of one step."""
+    return penalty._once(penalty._solutions, float(step), step.device)[2].expand(data.shape)
+
+
+def _landing_of_each(penalty: NumericPenalty, data: Tensor, step: Tensor) -> Tensor:
+    """The same for a vector of steps: the minimiser of z/2 + step·ρ(z)/z, 0 if that is best at 0."""
 
     def slope(penalty: NumericPenalty, u: Tensor, step: Tensor) -> Tensor:
         z, eta = penalty._curve(u)
@@ -219,8 +401,21 @@ def _landing(penalty: NumericPenalty, step: Tensor, start: Tensor) -> Tensor:
         return z / 2 + step * penalty._value_at(u) / z
 
     u, least = penalty._least(slope, cost, step)
-    jumps = least < step * start
+    jumps = least < step * penalty._slope(torch.zeros_like(step)).clamp(max=_HUGE)
     return torch.where(jumps, penalty._curve(torch.where(jumps, u, 1.0))[0], 0.0)
+
+
+def _convex_hull(x: list[float], y: list[float]) -> list[int]:
+    """The points below which there are no chords, x rising."""
+    hull: list[int] = []
+    for k in range(len(x)):
+        while len(hull) > 1:
+            i, j = hull[-2:]
+            if (y[j] - y[i]) * (x[k] - x[j]) < (y[k] - y[j]) * (x[j] - x[i]):
+                break
+            hull.pop()
+        hull.append(k)
+    return hull
 
 
 def _suspects(slope: Tensor, crossings_only: bool = False) -> tuple[Tensor, ...]:
@@ -289,7 +484,7 @@ def derivative_of(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         value = function(at)
         slope = (
             torch.autograd.grad(value.sum(), at, create_graph=record, allow_unused=True)[0]
-            if (value.requires_grad)
+            if value.requires_grad
             else None
         )
     return torch.zeros_like(z) if slope is None else slope

@@ -66,6 +66,10 @@ class DropoutPenalty(NumericPenalty):
             )
         object.__setattr__(self, "exact_zeros", bool(power <= 0))
 
+    @property
+    def _changeable(self) -> bool:
+        return is_learned(self.rule)
+
     def _nodes(self, device: torch.device) -> Tensor:
         return torch.tensor(self.grid, dtype=torch.float64, device=device)
 
@@ -137,6 +141,10 @@ class ValuePenalty(NumericPenalty):
             )
         object.__setattr__(self, "exact_zeros", bool(self._parts(z[:1])[2] <= 0))
 
+    @property
+    def _changeable(self) -> bool:
+        return is_learned(self.function)
+
     def _slope_of(self, z: Tensor) -> Tensor:
         return derivative_of(self.function, z)
 
@@ -148,6 +156,12 @@ class ValuePenalty(NumericPenalty):
 
     def _value_at(self, u: Tensor) -> Tensor:
         return self.function(u)
+
+
+def is_learned(function: Function) -> bool:
+    """Whether a function uses tensors that require gradients."""
+    with torch.enable_grad():
+        return function(torch.ones(1, dtype=torch.float64)).requires_grad
 
 
 def gauss(function: Function, low: Tensor, high: Tensor) -> Tensor:
