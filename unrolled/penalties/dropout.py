@@ -83,6 +83,10 @@ class Standout(NumericPenalty):
     def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return u, torch.exp(self.a * u + self.b)
 
+    def _slope(self, z: Tensor) -> Tensor:
+        z = z.clamp(max=1e100)  # with gradients that are finite where η̂ is not
+        return z * torch.exp(-self.a * z - self.b)
+
     def _value_at(self, u: Tensor) -> Tensor:
         x = self.a * u
         # 1 − (1 + x)e^(−x) = x² Σ (−x)^m / (m! (m + 2)), which is used where the left side cancels

@@ -130,7 +130,7 @@ class _DualPenalty(_Interpolated):
         f, slope = self._dual(u)
         return u * slope.sqrt(), u, (u * slope + f) / 2
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def dual(self, eta: Tensor) -> Tensor:
         exact = eta.double()
         inside = torch.where((exact == 0) | exact.isinf(), 1.0, exact)
@@ -260,7 +260,7 @@ class HardConcrete(_Interpolated):
     def _top(self, device: torch.device) -> Tensor:
         return self._once(self._opened, device)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def dual(self, eta: Tensor) -> Tensor:
         exact = eta.double()
         last = self._once(self._opening, exact.device, torch.float64)

@@ -116,19 +116,19 @@ class NumericPenalty(SmoothPenalty):
 
     # The searches decide by their data, at which a compiler gives up: it leaves them to Python.
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def value(self, w: Tensor) -> Tensor:
         return super().value(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def derivative(self, w: Tensor) -> Tensor:
         return super().derivative(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def eta(self, w: Tensor) -> Tensor:
         return super().eta(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def dual(self, eta: Tensor) -> Tensor:
         exact = _float64(eta)
         with torch.no_grad():
@@ -145,7 +145,7 @@ class NumericPenalty(SmoothPenalty):
         below = torch.where(exact == 0, 1.0, exact / least).clamp(max=1) ** power
         return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.dtype)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
@@ -160,14 +160,15 @@ class NumericPenalty(SmoothPenalty):
         if not (torch.is_grad_enabled() and (magnitude + step * self._slope(torch.ones_like(step))).requires_grad):
             return z
         equation = step * self._slope(there) - magnitude
-        steepness = (1 + step * self._curvature(there)).detach().clamp(min=1e-12)
+        curvature = self._curvature(there).detach().nan_to_num()  # 0 where η̂ is infinite
+        steepness = (1 + step.detach() * curvature).clamp(min=1e-12)
         change = ((equation - equation.detach()) / steepness).nan_to_num()
         return z - torch.where(still, 0.0, change)
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return self._kept(magnitude, step)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()
@@ -187,19 +188,18 @@ class NumericPenalty(SmoothPenalty):
         each(penalty, data, *numbers) with vectors for all where these are too many.
         """
         own = self._tensors()
-        numbers = (*numbers, *(tensor.detach().double() for tensor in own.values()))
-        count = len(numbers) - len(own)
-        data, *numbers = torch.broadcast_tensors(data, *numbers) if numbers else (data,)
-        flat, numbers = data.reshape(-1), [number.reshape(-1) for number in numbers]
+        count = len(numbers)
+        data, *together = torch.broadcast_tensors(data, *numbers, *(each.detach().double() for each in own.values()))
+        flat, together = data.reshape(-1), [number.reshape(-1) for number in together]
         if not len(flat):
             return data
-        if all((number == number[0]).all() for number in numbers):
-            sets, belongs = [number[:1] for number in numbers], torch.zeros_like(flat, dtype=torch.long)
+        if all((number == number[0]).all() for number in together):
+            sets, belongs = [number[:1] for number in together], torch.zeros_like(flat, dtype=torch.long)
         else:
-            sets, belongs = torch.unique(torch.stack(numbers), dim=1, return_inverse=True)
-        several = len(sets[0]) if numbers else 1
+            sets, belongs = torch.unique(torch.stack(together), dim=1, return_inverse=True)
+        several = len(sets[0]) if together else 1
         if several > max(_FEW, len(flat) // _WORTH):
-            return self._in_columns(each, flat, *numbers[:count]).reshape(data.shape)
+            return self._in_columns(each, flat, *together[:count]).reshape(data.shape)
         result = torch.empty_like(flat)
         for k in range(several):
             mine = belongs == k
@@ -345,7 +345,7 @@ def _crossing_of_eta(penalty: NumericPenalty, eta: Tensor) -> Tensor:
 
 def _minimiser(penalty: NumericPenalty, magnitude: Tensor, step: Tensor) -> Tensor:
     """The proximal map of a vector with one step."""
-    u, v, landing = penalty._once(penalty._solutions, float(step), step.device)
+    u, v, _ = penalty._once(penalty._solutions, float(step), step.device)
     threshold = v[0] if u[0] == 0 else step * penalty._slope(torch.zeros_like(step))
     result = torch.where(magnitude > threshold, magnitude, 0 * magnitude)  # NaN and ∞ remain
     alive = (magnitude > threshold) & magnitude.isfinite()
