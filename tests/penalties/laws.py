@@ -74,9 +74,13 @@ def threshold_is_where_the_prox_leaves_zero(penalty: Penalty, step: float) -> No
         assert t == 0
         small = torch.logspace(-300, 0, 50, dtype=DOUBLE)
         assert (penalty.prox(small, step) > 0).all()
-    # Every z is as good as 0 at its own magnitude; the least of these is where 0 is beaten. For z → 0 it is the slope.
-    first = minimum(lambda z: z / 2 + step * penalty.value(z) / z, torch.tensor([1e-9]).double(), 3 * t[None] + 20)
-    first = torch.minimum(first, step * penalty.derivative(torch.tensor([1e-15]).double()))
+
+    def as_good_as_0(z: torch.Tensor) -> torch.Tensor:
+        """The magnitude at which z is; the least of all is where 0 is beaten."""
+        return z / 2 + step * penalty.value(z) / z
+
+    first = minimum(as_good_as_0, torch.tensor([1e-9]).double(), 3 * t[None] + 20)
+    first = torch.minimum(first, as_good_as_0(torch.tensor([1e-15]).double()))
     torch.testing.assert_close(t, first[0], rtol=1e-8, atol=1e-7 if penalty.exact_zeros else 1e-6)
 
 
