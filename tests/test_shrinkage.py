@@ -9,7 +9,7 @@ import torch
 
 from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage, ShrinkageMixture
-from unrolled.penalties import L0, L1, MCP, SCAD, CappedL1, Cauchy, ElasticNet, LogSum, Penalty
+from unrolled.penalties import L0, L1, MCP, SCAD, CappedL1, Cauchy, ElasticNet, LogSum, Penalty, Ridge
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.shrinkage import shrinkage_of
 
@@ -89,6 +89,9 @@ def test_the_step_is_learned(cls):
     # Noise around sparse values: the threshold that a gradient method finds must beat the one it started from.
     layer = Shrinkage(cls(), channels=2, threshold=0.01)
     before, after = denoised(layer, *sparse_and_noisy())
+    if cls is Ridge:  # shrinks all numbers alike, best by the ratio of the variances, .3² to .1·3²
+        torch.testing.assert_close(layer.step, torch.full((2,), 0.1), atol=0.02, rtol=0)
+        return
     assert (after < 0.8 * before).all()
     assert (layer.step > 0.1).all()
 
