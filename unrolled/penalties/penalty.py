@@ -148,7 +148,8 @@ class Penalty(ABC):
             α(|w|), the probability of keeping a weight of magnitude |w|: maps a float64 tensor of any shape with
             entries > 0, elementwise, to one of the same shape and device with values in (0, 1]. It must not fall as
             |w| grows, and is smooth but for some jumps and kinks. Tensors that it uses may require gradients: value,
-            derivative, eta, dual, prox and threshold pass them on (not for a moving jump).
+            derivative, eta, dual, prox and threshold pass them on (not for a moving jump). What is found of a rule is
+            remembered: apart from such tensors, nothing that it uses may change.
         strength : float > 0
             of the penalty in the loss, for which the rule is meant.
 
@@ -177,7 +178,8 @@ class Penalty(ABC):
         fn : callable
             ρ(z): maps a float64 tensor of any shape with entries ≥ 0, elementwise, to one of the same shape; torch can
             differentiate it. It is 0 at 0, does not fall, does not jump, and is concave in z² (so that z/ρ'(z) does
-            not fall: then it is the penalty of an adaptive dropout). Its tensors may require gradients.
+            not fall: then it is the penalty of an adaptive dropout). Its tensors may require gradients; nothing else
+            that it uses may change.
 
         Returns
         -------
