@@ -8,21 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.penalties import laws
-from tests.penalties.cases import CLASSES, NAMES, default, drawn
-from unrolled.penalties.numeric import NumericPenalty
+from tests.penalties.cases import NAMES, default, drawn
 
 STEPS = st.floats(1e-3, 10)  # beyond every weak-convexity bound
 
 every_penalty = pytest.mark.parametrize("name", NAMES)
 some = settings(deadline=None, derandomize=True)
-CLOSED = [name for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)]
 
 
 def examples(name: str, most: int) -> int:
     """How many draws: fewer where each makes tables of its own, many more with `make test-full`."""
     if name == "HardConcrete":
         return 2
-    return most * (10 if os.environ.get("UNROLLED_TEST_FULL") else 2 if name in CLOSED else 1)
+    return most * (10 if os.environ.get("UNROLLED_TEST_FULL") else 1)
 
 
 OF_STEPS = [
