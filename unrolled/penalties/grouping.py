@@ -135,7 +135,17 @@ class Whole(_Axes):
 
 
 @dataclass(frozen=True)
-class Each(_Axes):
+class _GivenAxes(_Axes):
+    """Groups by axes that the user names."""
+
+    axes: int | tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", _whole_numbers(type(self).__name__, "axes", self.axes))
+
+
+@dataclass(frozen=True)
+class Each(_GivenAxes):
     """One group for each index along the given axes: all entries that share it.
 
     Parameters
@@ -150,17 +160,12 @@ class Each(_Axes):
             [5.]])
     """
 
-    axes: int | tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "axes", _whole_numbers(type(self).__name__, "axes", self.axes))
-
     def _within(self, shape: Sequence[int]) -> list[int]:
         return self._all_but(self.axes, shape)
 
 
 @dataclass(frozen=True)
-class Along(_Axes):
+class Along(_GivenAxes):
     """Groups that run along the given axes: one for each index of the others.
 
     Parameters
@@ -173,11 +178,6 @@ class Along(_Axes):
     >>> Along(0).norm(torch.tensor([[0.0, 3.0], [2.0, 4.0]]))
     tensor([[2., 5.]])
     """
-
-    axes: int | tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "axes", _whole_numbers(type(self).__name__, "axes", self.axes))
 
     def _within(self, shape: Sequence[int]) -> list[int]:
         return sorted(self._existing(self.axes, shape))

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from unrolled.penalties.penalty import SeparablePenalty, SmoothPenalty, step_tensor
+from unrolled.penalties.penalty import SeparablePenalty, step_tensor
 
 LOWEST, HIGHEST = 2.0**-50, 2.0**30  # the magnitudes between which numeric penalties are exact
 _PER_OCTAVE = 4  # nodes of the curve where the search starts; it looks between them, too
@@ -21,7 +21,7 @@ _HUGE = 1e300  # instead of an infinite slope
 _EPS = torch.finfo(torch.float64).eps
 
 
-class NumericPenalty(SmoothPenalty):
+class NumericPenalty(SeparablePenalty):
     """A separable penalty that is known along a curve u ↦ (z, η̂(z), ρ(z)), u > 0.
 
     A subclass says what z and η̂ are at u, both nondecreasing (`_curve`), and ρ there (`_value_at`); u may be the

@@ -267,29 +267,16 @@ class SmoothPenalty(SeparablePenalty):
     The solution is found without recording it; gradients in v, the step and the parameters are those of the implicit
     function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
 
-    By default ρ' is taken to be convex and decreasing; a subclass for which this does not hold, or that has a closed
-    form, overrides `_solve` and, if it has to, `threshold`.
+    A subclass says how it is solved (`_solve`), and overrides `threshold` if that has a closed form.
     """
 
     @abstractmethod
     def _curvature(self, z: Tensor) -> Tensor:
         """ρ''(z); from the right at 0."""
 
+    @abstractmethod
     def _solve(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The largest root of z + step·ρ'(z) = magnitude, where there is one ≥ 0; no gradient is recorded.
-
-        From z = magnitude Newton's method descends monotonically to the largest root, for ρ' is convex and decreasing.
-        """
-        z = magnitude
-        for _ in range(12):
-            z = self._polish(z, magnitude, step)
-        return z
-
-    def _polish(self, z: Tensor, magnitude: Tensor, step: Tensor) -> Tensor:
-        """One step of Newton's method on z + step·ρ'(z) = magnitude, kept inside of [0, magnitude]."""
-        excess = z - magnitude + step * self._slope(z)
-        z = z - excess / (1 + step * self._curvature(z)).clamp(min=_FLAT)
-        return torch.minimum(z.clamp(min=0), magnitude)
+        """The best root of z + step·ρ'(z) = magnitude, where there is one ≥ 0; no gradient is recorded."""
 
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
