@@ -16,8 +16,8 @@ PACKAGE = Path(unrolled.__file__).parent
 # From the ground up; a module may import from its own floor's package and from floors below it.
 FLOORS = [
     {"allocation", "description", "devices", "files", "vision"},
-    {"penalties", "operators", "transforms", "data", "metrics"},
-    {"shrinkage", "priors", "solvers"},
+    {"penalties", "operators", "transforms", "data", "metrics", "classifiers"},
+    {"shrinkage", "priors", "solvers", "sparsify", "activations"},
     {"networks"},
     {"weights"},
     {"tiles"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"evaluate"},
     {"cli"},
 ]
-ALONE = {"penalties", "operators", "transforms", "data", "metrics"}  # these know nothing of each other
+ALONE = {"penalties", "operators", "transforms", "data", "metrics", "classifiers"}  # these know nothing of each other
 
 
 def run(code: str) -> str:

@@ -1,0 +1,115 @@
+"""Which numbers of a weight stand and fall together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty
+from unrolled.penalties.grouping import _Slices
+from unrolled.sparsify.selection import Weight
+
+Groups = Grouping | Callable[[str, nn.Parameter, nn.Module], Grouping | None]
+"""A grouping for every weight, or a function (name, parameter, module) ↦ its grouping, None for single numbers."""
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class AttentionHeads(_Slices):
+    """The heads of attention: of projections to queries, keys and values, or of the projection of the outcome.
+
+    Of `nn.MultiheadAttention` the weight `in_proj_weight`, (3·heads·width, inputs), has the rows of queries, keys and
+    values one below the other: a group is what a head has of all three. Of a weight (heads·width, inputs) a group is
+    its rows of a head; of `out_proj.weight`, (outputs, heads·width), its columns.
+
+    Parameters
+    ----------
+    heads : int ≥ 1
+    stacked : int ≥ 1
+        how many projections lie one below the other: 3 for `in_proj_weight`.
+    output : bool
+        whether heads are columns.
+
+    Examples
+    --------
+    >>> AttentionHeads(2, stacked=3).norm(torch.ones(12, 6)).flatten()
+    tensor([6., 6.])
+    """
+
+    heads: int
+    stacked: int = 1
+    output: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "stacked"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"AttentionHeads: {name} must be a whole number >= 1, got {value!r}")
+        if self.output and self.stacked > 1:
+            raise ValueError("AttentionHeads: stacked must be 1 where heads are columns")
+
+    def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        self._check(shape)
+        return (1, self.heads) if self.output else (self.heads, 1)
+
+    def _view(self, shape: Sequence[int]) -> tuple[list[int], list[int]]:
+        self._check(shape)
+        rows, columns = shape
+        if self.output:
+            return [rows, self.heads, columns // self.heads], [0, 2]
+        return [self.stacked, self.heads, rows // self.heads // self.stacked, columns], [0, 2, 3]
+
+    def _check(self, shape: Sequence[int]) -> None:
+        parts = self.heads * self.stacked
+        if len(shape) != 2 or shape[1 if self.output else 0] % parts:
+            side = "columns" if self.output else "rows"
+            raise ValueError(
+                f"{self}: the tensor must be a matrix whose {side} are a multiple of {parts}, got {tuple(shape)}"
+            )
+
+
+def penalty_of(weight: Weight, penalty: Penalty, groups: Groups | None) -> Penalty:
+    """The penalty of one weight: as it is given, or on groups.
+
+    Raises
+    ------
+    ValueError
+        if the weight cannot be grouped so, or the penalty already is one on groups.
+    """
+    if groups is None:
+        grouping = None
+    elif isinstance(groups, Grouping):
+        grouping = _in_layout(groups, weight.module)
+    elif callable(groups):
+        grouping = groups(weight.name, weight.parameter, weight.module)
+    else:
+        raise ValueError(f"groups must be a Grouping or a function (name, parameter, module), got {groups!r}")
+    if grouping is not None:
+        if not isinstance(grouping, Grouping):
+            raise ValueError(f"groups: for {weight.name} the function must return a Grouping or None, got {grouping!r}")
+        if not isinstance(penalty, SeparablePenalty):
+            raise ValueError(f"groups: the penalty must be one of single numbers, {penalty!r} has groups of its own")
+        penalty = Grouped(penalty, grouping)
+    grouping = grouping_of(penalty)
+    if grouping is not None:
+        try:
+            grouping.shape(weight.parameter.shape)
+        except ValueError as error:
+            raise ValueError(f"groups: {weight.name} of shape {tuple(weight.parameter.shape)}: {error}") from error
+    return penalty
+
+
+def grouping_of(penalty: Penalty | None) -> Grouping | None:
+    """The groups of a penalty; None if it is one of single numbers."""
+    found = getattr(penalty, "grouping", None)
+    return found if isinstance(found, Grouping) else None
+
+
+def _in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
+    """Transposed convolutions have their inputs on the first axis and their outputs on the second one."""
+    if isinstance(module, _TRANSPOSED) and isinstance(grouping, (Filters, InputChannels)):
+        if module.groups > 1:
+            raise ValueError(f"groups: {module} mixes axes; give a function that says what its groups are")
+        return Each(1) if isinstance(grouping, Filters) else Each(0)
+    return grouping

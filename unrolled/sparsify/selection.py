@@ -1,0 +1,142 @@
+"""Which parameters of a model are sparsified."""
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from unrolled.penalties import Penalty
+
+NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+_NO_WEIGHTS = (*NORMS, nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(eq=False)
+class Weight:
+    """A parameter that is sparsified, by whatever name it is used.
+
+    Attributes
+    ----------
+    name : str
+        of the parameter in the model, the first one if it is tied.
+    parameter : Parameter
+    owners : list of (Module, str)
+        who uses it, under which attribute: several if it is tied.
+    penalty : Penalty
+        of the whole tensor; on groups if groups were asked for.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    owners: list[tuple[nn.Module, str]]
+    penalty: Penalty | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors that a strategy keeps for it; saved with the state. What the optimiser learns is not among them."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The first module that uses it."""
+        return self.owners[0][0]
+
+
+def select_weights(
+    model: nn.Module, include: str | Sequence[str] | None = None, exclude: str | Sequence[str] = ()
+) -> list[Weight]:
+    """The weights of a model, tied ones once.
+
+    Parameters
+    ----------
+    model : Module
+    include : str or sequence of str, optional
+        names or patterns (`layer1.*`, `*conv*`) of modules, whose weights are meant, or of parameters, which are then
+        taken whatever they are. By default all weights: trainable parameters with two axes or more, except those of
+        norms and embeddings.
+    exclude : str or sequence of str
+        patterns of what is left out again.
+
+    Raises
+    ------
+    ValueError
+        if there are no weights, a pattern matches nothing, or it names a frozen or uninitialised parameter.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    found = _parameters(model)
+    weights = {name for name, weight in found.items() if _is_weight(weight)}
+    if include is None:
+        chosen = {name for name in weights if found[name].parameter.requires_grad}
+        if not chosen:
+            reason = "all of its weights are frozen" if weights else "it has no parameter with two axes or more"
+            raise ValueError(f"model: {type(model).__name__} has no weights to sparsify, for {reason}")
+    else:
+        chosen = _matches("include", include, found, weights)
+        for name in sorted(chosen):
+            if not found[name].parameter.requires_grad:
+                raise ValueError(f"include: {name} is frozen (requires_grad is False)")
+    chosen -= _matches("exclude", exclude, found, weights)
+    if not chosen:
+        raise ValueError(f"exclude: {exclude!r} leaves no weights to sparsify")
+    for name in sorted(chosen):
+        if is_lazy(found[name].parameter):
+            raise ValueError(f"model: {name} has no shape yet; run the model once before it is sparsified")
+    return [weight for name, weight in found.items() if name in chosen]
+
+
+def _parameters(model: nn.Module) -> dict[str, Weight]:
+    """Every parameter once, by its first name, in the order of the model."""
+    seen: dict[int, Weight] = {}
+    for module_name, module in model.named_modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            name = f"{module_name}.{attribute}" if module_name else attribute
+            weight = seen.setdefault(id(parameter), Weight(name, parameter, []))
+            weight.owners.append((module, attribute))
+    return {weight.name: weight for weight in seen.values()}
+
+
+def _is_weight(weight: Weight) -> bool:
+    parameter = weight.parameter
+    if any(isinstance(module, _NO_WEIGHTS) for module, _ in weight.owners):
+        return False
+    return is_lazy(parameter) or (parameter.ndim >= 2 and (parameter.is_floating_point() or parameter.is_complex()))
+
+
+def _matches(argument: str, patterns: str | Sequence[str], found: dict[str, Weight], weights: set[str]) -> set[str]:
+    """The names of parameters that patterns match."""
+    chosen: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            raise ValueError(f"{argument}: a pattern must be text, got {pattern!r}")
+        direct = {name for name in found if fnmatch.fnmatchcase(name, pattern)}
+        inside = {name for name in weights if any(fnmatch.fnmatchcase(part, pattern) for part in _modules_of(name))}
+        if not direct | inside:
+            known = sorted({part for name in found for part in (name, *_modules_of(name))})
+            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
+            hint = f"; near matches: {', '.join(near)}" if near else f"; there is {', '.join(known[:9])}"
+            raise ValueError(f"{argument}: {pattern!r} matches no parameter or module{hint}")
+        # "layer1.*" should not catch the biases of layer1: where a pattern reaches weights, these are what is meant
+        exact = {name for name in direct if name == pattern}
+        chosen |= exact | inside | (direct & weights or direct)
+    return chosen
+
+
+def _modules_of(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        yield ".".join(parts[:count])
+
+
+def count_zeros(tensors: Sequence[Tensor]) -> int:
+    """How many numbers of several tensors are exactly 0: one answer from the device."""
+    total = sum(tensor.numel() for tensor in tensors)
+    return total - int(torch.stack([tensor.count_nonzero() for tensor in tensors]).sum())
