@@ -33,6 +33,7 @@ class AttentionHeads(_Slices):
 
     Examples
     --------
+    >>> import torch
     >>> AttentionHeads(2, stacked=3).norm(torch.ones(12, 6)).flatten()
     tensor([6., 6.])
     """
