@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty, SeparablePenalty, TopK
+from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty, SeparablePenalty, TopK, Weighted
 from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
 from unrolled.sparsify.metric import is_adaptive
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
-from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.selection import Weight, count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier
 
 SOLVE_EVERY = 10
@@ -32,14 +32,13 @@ class VariableSplitting(Sparsifier):
     scaling treat it as they treat f; and u exactly, after the step: the prox of (strength/β)·ρ at w (Dinh, Xin,
     "Convergence of a relaxed variable splitting method for learning sparse neural networks via ℓ1, ℓ0, and
     transformed-ℓ1 penalties", 2018). For gradient descent with steps η < 2/(β + L), L the Lipschitz constant of ∇f, L_β
-    falls from step to step. β grows during the run, so that w ends where u is: then little changes when u takes its place.
+    falls from step to step. β grows during the run, so that w ends where u is: then little changes when u takes its
+    place.
 
     With `Grouped(L0(), …)`, or L0 and `groups`, and `group_lasso` it is RGSM, which kills groups by the prox and
     shrinks them by the gradient.
 
-    With a target the strength is solved for: u has the wanted share of zeros at every step, for every penalty of
-    numbers or groups whose zeros are decided by one threshold. For others (`SparseGroup`, `Weighted` by tensors) it is
-    controlled by the share that is seen.
+    With a target the strength is solved for every ten steps, so that u has the wanted share of zeros all the time.
 
     To keep weights at norm 1, as the theory does, normalise them between `optimizer.step()` and `step(optimizer)`.
 
@@ -118,11 +117,10 @@ class VariableSplitting(Sparsifier):
             raise ValueError(f"{type(self).__name__}: {penalty!r} says how many numbers stay; give it a strength")
 
     def attach(self) -> None:
+        self.control = None  # the strength is solved for in `act`
         self._lasso = self._group_lassos() if self.group_lasso else []
         self._together = all(weight.penalty is self.penalty and _is_uniform(self.penalty) for weight in self.weights)
         self._inverses: dict[Penalty, _Inverse] = {}
-        if all(_has_threshold(weight.penalty) for weight in self.weights):
-            self.control = None  # the strength is solved for in `act`
 
     def _group_lassos(self) -> list[Grouped | None]:
         found: list[Grouped | None] = []
@@ -172,8 +170,8 @@ class VariableSplitting(Sparsifier):
         last = self.steps is not None and self.step_count + 1 >= self.steps * (1 - self.fine_tune)
         if self.step_count % self.every and not last:
             return
-        if self.target is not None and self.control is None and (self.step_count % SOLVE_EVERY < self.every or last):
-            self.base_strength = self.beta * self._step_for(self.wanted or 0.0)
+        if self.wanted is not None and (self.step_count % SOLVE_EVERY < self.every or last):
+            self.base_strength = self.beta * self._step_for(self.wanted)
         step = self.strength / self.beta
         for weight, values in zip(self.weights, self._shrunk(step), strict=True):
             weight.extra["u"] = values
@@ -203,10 +201,26 @@ class VariableSplitting(Sparsifier):
             device = self.weights[0].parameter.device
             values = torch.cat([_magnitude(weight.parameter).flatten().to(device) for weight in self.weights])
             return float(self._inverse(self.penalty)(values.kthvalue(count).values))
+        if not all(_has_threshold(weight.penalty) for weight in self.weights):
+            return self._searched(count)
         steps, numbers = zip(*map(self._critical, self.weights), strict=True)
         order = torch.cat(steps).sort()
         zeros = torch.cat(numbers)[order.indices].cumsum(0)
         return float(order.values[(zeros - count).abs().argmin()])
+
+    def _searched(self, count: int) -> float:
+        """The step by bisection of its logarithm, starting from the one that there was."""
+        middle, factor = max(self.base_strength / self.beta, 1e-9), 4.0
+        direction = 0
+        while factor > 1.001 and 1e-18 < middle < 1e12:
+            zeros = count_zeros(self._shrunk(middle))
+            if zeros == count:
+                break
+            turned = direction and (zeros < count) != (direction > 0)
+            direction = 1 if zeros < count else -1
+            factor = factor**0.5 if turned or factor < 4 else factor
+            middle *= factor**direction
+        return middle
 
     def _critical(self, weight: Weight) -> tuple[Tensor, Tensor]:
         """The steps at which the numbers or groups of a weight become 0, and how many numbers each has."""
@@ -288,7 +302,11 @@ def _stacked(numbers: Sequence[Tensor]) -> Tensor:
 
 def _is_uniform(penalty: Penalty | None) -> bool:
     """Whether a penalty treats all numbers alike."""
-    return isinstance(penalty, SeparablePenalty) and not _holds_tensors(penalty)
+    if isinstance(penalty, Weighted):
+        return isinstance(penalty.weights, int | float) and _is_uniform(penalty.penalty)
+    return isinstance(penalty, SeparablePenalty) and not any(
+        isinstance(getattr(penalty, field.name), Tensor) for field in dataclasses.fields(penalty)
+    )
 
 
 def _has_threshold(penalty: Penalty | None) -> bool:
@@ -296,13 +314,6 @@ def _has_threshold(penalty: Penalty | None) -> bool:
     if isinstance(penalty, Grouped):
         return _is_uniform(penalty.penalty)
     return _is_uniform(penalty) or (isinstance(penalty, L1MinusL2) and not isinstance(penalty.alpha, Tensor))
-
-
-def _holds_tensors(penalty: Penalty) -> bool:
-    values = [getattr(penalty, field.name) for field in dataclasses.fields(penalty)]
-    return any(
-        _holds_tensors(value) if isinstance(value, Penalty) else not isinstance(value, int | float) for value in values
-    )
 
 
 def _is_number(value: Any) -> bool:
