@@ -5,10 +5,12 @@ from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
+from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
 from unrolled.sparsify.sparsifier import Sparsifier
 from unrolled.sparsify.splitting import VariableSplitting
 
 __all__ = [
+    "CGES",
     "AttentionHeads",
     "Constant",
     "Cubic",
@@ -17,6 +19,7 @@ __all__ = [
     "Masks",
     "ProximalStep",
     "Schedule",
+    "SparseGroupLasso",
     "Sparsifier",
     "VariableSplitting",
     "WarmUp",
