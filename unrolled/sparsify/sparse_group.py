@@ -11,7 +11,7 @@ from unrolled.penalties import L1, Filters, Grouping, InputChannels, L1MinusL2, 
 from unrolled.sparsify.groups import Groups, grouping_of, in_layout
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.schedules import Schedule
-from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 from unrolled.sparsify.splitting import VariableSplitting
 
 
@@ -79,7 +79,7 @@ class SparseGroupLasso(VariableSplitting):
     ):
         if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
             raise ValueError(f"SparseGroupLasso: samples must be a whole number >= 1, got {samples!r}")
-        if group_strength is not None and not group_strength > 0:
+        if group_strength is not None and not (_is_number(group_strength) and group_strength > 0):
             raise ValueError(f"SparseGroupLasso: group_strength must be a number > 0, got {group_strength!r}")
         penalty = L1() if penalty is None else penalty
         if grouping_of(penalty) is not None and not isinstance(penalty, L1MinusL2):
@@ -167,7 +167,7 @@ class CGES(Sparsifier):
     def attach(self) -> None:
         count = len(self.weights)
         self.mu = [k / count for k in range(1, count + 1)] if self._given_mu is None else list(self._given_mu)
-        if len(self.mu) != count or not all(0 <= mu <= 1 for mu in self.mu):
+        if len(self.mu) != count or not all(_is_number(mu) and 0 <= mu <= 1 for mu in self.mu):
             raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {self._given_mu!r}")
         for weight in self.weights:
             if grouping_of(weight.penalty) is None:
