@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import unrolled
 from tests.training.runs import HELD_OUT, Line, at_step, fit, options, run_together, tensors, train
@@ -304,18 +305,28 @@ def test_what_cannot_be_sparsified_is_refused_before_anything_is_written(tmp_pat
     proximal(other).release()  # it was let go of
 
 
-def test_hooks_are_not_compiled(tmp_path):
+def everywhere(module):
+    """A strategy whose hook is one of all modules."""
+    sparsifier = proximal(module)
+    handle = register_module_forward_pre_hook(lambda *_: None)
+    sparsifier.detach = handle.remove
+    return sparsifier
+
+
+@pytest.mark.parametrize("make", [noisy, everywhere])
+def test_hooks_are_not_compiled(make, tmp_path):
     task = Plane()
-    with pytest.raises(ValueError, match="Noisy has hooks on the model, train it with compile=False"):
-        Loop(task, sparse_options(compile=True), tmp_path, progress=False, sparsifier=noisy)
+    with pytest.raises(ValueError, match=r"(Noisy|ProximalStep) has hooks on the model, train it with compile=False"):
+        Loop(task, sparse_options(compile=True), tmp_path, progress=False, sparsifier=make)
     assert not hooks_of(task.model)
     proximal(task.model).release()
 
 
 def test_the_room_that_is_asked_for_is_what_the_checkpoints_take(tmp_path, monkeypatch):
-    for make in (proximal, scaled, noisy):
-        task, folder = Plane(inputs=2000), tmp_path / make.__name__
-        loop = Loop(task, sparse_options(steps=3, warmup=0), folder, progress=False, sparsifier=make)
+    for make, optimizer in ((proximal, "adam"), (scaled, "sgd"), (noisy, "adamw")):
+        task, folder = Plane(inputs=2000), tmp_path / optimizer
+        few = sparse_options(steps=3, warmup=0, optimizer=optimizer)
+        loop = Loop(task, few, folder, progress=False, sparsifier=make)
         monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
         folder.mkdir()
         with pytest.raises(ValueError, match="checkpoints need") as error:
@@ -324,7 +335,7 @@ def test_the_room_that_is_asked_for_is_what_the_checkpoints_take(tmp_path, monke
         loop.run()
         asked = 1e6 * float(str(error.value).split("need ")[1].split(" MB")[0])
         assert load_checkpoint(folder / "last.pt")["sparsifier"]["masks"] is not None
-        assert asked == pytest.approx(3 * (folder / "last.pt").stat().st_size, rel=0.15)
+        assert 0.9 < asked / (3 * (folder / "last.pt").stat().st_size) < 1.3
 
 
 # ---- reconstruction

@@ -228,9 +228,9 @@ class Loop:
         remove_temporary(self.folder)
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values(), *self.learned]
         tensors += copies(self.options) * [*self.parameters, *self.learned]
-        if self.sparsifier is not None:  # and a mask a weight
-            tensors += [tensor for weight in self.sparsifier.weights for tensor in weight.extra.values()]
-            tensors += [weight.parameter.detach() != 0 for weight in self.sparsifier.weights]
+        for weight in [] if self.sparsifier is None else self.sparsifier.weights:
+            # What is kept of a weight may appear only in the first step; and there is a mask in fine tuning.
+            tensors += [*(weight.extra.values() or [weight.parameter]), weight.parameter.detach() != 0]
         size = sum(tensor.nbytes for tensor in tensors)
         needed = 3 * size - self.checkpoints.size()  # two that stay, and one that is being written
         free = shutil.disk_usage(self.folder).free

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as module_hooks
 
 from unrolled.sparsify import Sparsifier
 from unrolled.training.task import Task
@@ -69,4 +70,6 @@ def report(sparsifier: Sparsifier, step: int, figures: dict[str, float], after: 
 
 
 def _hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    """How many hooks act when a model runs, those of all modules among them."""
+    everywhere = len(module_hooks._global_forward_hooks) + len(module_hooks._global_forward_pre_hooks)
+    return everywhere + sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
