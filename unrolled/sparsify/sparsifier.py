@@ -125,6 +125,9 @@ class Sparsifier(Described, ABC):
     needs_zeros: ClassVar[bool] = True
     """Whether zeros come from the penalty's threshold, so that one without is refused."""
 
+    acts_in_forward: ClassVar[bool] = False
+    """Whether it acts while the model runs, by hooks: then the model cannot be compiled to one graph."""
+
     def check_penalty(self, penalty: Penalty) -> None:
         """Raise a ValueError if the strategy cannot do with this penalty."""
         if isinstance(penalty, ARD):
