@@ -116,6 +116,7 @@ class Sparsifier(Described, ABC):
         self.finalized = False
         self._names = [parameter for parameter, _ in model.named_parameters()]
         self._said: set[str] = set()
+        self._seen_versions: tuple[int, ...] = ()
         self._claim()
         self.companions = Companions(model, self.weights)
         self.attach()
@@ -125,6 +126,9 @@ class Sparsifier(Described, ABC):
 
     needs_zeros: ClassVar[bool] = True
     """Whether zeros come from the penalty's threshold, so that one without is refused."""
+
+    acts_in_forward: ClassVar[bool] = False
+    """Whether it acts while the model runs, by hooks: then the model cannot be compiled to one graph."""
 
     def check_penalty(self, penalty: Penalty) -> None:
         """Raise a ValueError if the strategy cannot do with this penalty."""
@@ -143,7 +147,7 @@ class Sparsifier(Described, ABC):
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
 
     def detach(self) -> None:
-        """Take away what `attach` put there."""
+        """Take away what `attach` put there; called when fine tuning begins, and again at the end."""
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser has to learn besides the model."""
@@ -225,12 +229,12 @@ class Sparsifier(Described, ABC):
     @torch.no_grad()
     def sparse_weights(self) -> dict[str, Tensor]:
         """By name, what `finalize` would write into the weights now. A weight keeps at least one number or group."""
-        return {weight.name: self._at_least_one(weight, self.sparse(weight)) for weight in self.weights}
+        return {weight.name: self._at_least_one(weight, self._sparse_now(weight)) for weight in self.weights}
 
     @torch.no_grad()
     def sparsity(self) -> float:
         """The share of exact zeros among the chosen weights, if it ended now."""
-        tensors = [self.sparse(weight) for weight in self.weights]
+        tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
 
     def figures(self) -> dict[str, float]:
@@ -249,6 +253,7 @@ class Sparsifier(Described, ABC):
         model = self.model if model is None else model
         own = dict(model.named_parameters())
         before = {name: own[name].detach().clone() for name in self._touched()}
+        untouched = self._versions() == self._seen_versions
         with torch.no_grad():
             self._write(own)
         try:
@@ -258,6 +263,8 @@ class Sparsifier(Described, ABC):
             with torch.no_grad():
                 for name, values in before.items():
                     own[name].copy_(values)
+            if untouched:  # what was written here is no step of an optimiser
+                self._seen_versions = self._versions()
 
     @torch.no_grad()
     def finalize(self, keep_mask: bool = False) -> Masks | None:
@@ -341,6 +348,8 @@ class Sparsifier(Described, ABC):
             self.control.load_state_dict(state["control"])
         if self.masks is not None:
             self.masks.remove()
+        if state["masks"] is not None:
+            self.detach()
         self.companions.load_state_dict(state["companions"])
         self.masks = None if state["masks"] is None else Masks(self._masked(), state["masks"])
         self._remember()
@@ -422,8 +431,11 @@ class Sparsifier(Described, ABC):
         return Masks(self._masked(), [~mask for mask in (*zeros, *dead.values())])
 
     def _masked(self) -> list[nn.Parameter]:
-        companions = [self.model.get_parameter(name) for name in self.companions.names()]
+        companions = [self.model.get_parameter(name) for name in dict.fromkeys(self.companions.names())]
         return [*(weight.parameter for weight in self.weights), *companions]
+
+    def _sparse_now(self, weight: Weight) -> Tensor:
+        return self.sparse(weight) if self.masks is None else weight.parameter.detach()
 
     def _touched(self) -> list[str]:
         """The names of the parameters that finalize writes."""
