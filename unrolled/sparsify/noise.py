@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 
 from unrolled.penalties import (
@@ -236,9 +237,8 @@ class VariationalNoise(_WhileRunning):
 
     def loss_now(self) -> Tensor:
         total = super().loss_now()
-        penalty = _alone(self.penalty)
         for weight in self.weights:
-            total = total + penalty.dual(self.eta(weight)).sum() / 2
+            total = total + _Divergence.apply(self.eta(weight), _alone(self.penalty))
         return self.strength * total
 
     def sparse(self, weight: Weight) -> Tensor:
@@ -271,6 +271,22 @@ class VariationalNoise(_WhileRunning):
                 spread = module._conv_forward(square, variance, None)  # type: ignore[operator]
             noise = torch.randn_like(spread) * (spread + 1e-8).sqrt()
         return output + noise.to(output.dtype)
+
+
+class _Divergence(torch.autograd.Function):
+    """Σ f(η)/2 of variational dropout. Its penalties know f' along with f: so nothing is recorded to be gone back."""
+
+    @staticmethod
+    def forward(ctx: Any, eta: Tensor, penalty: VariationalDropout | VariationalDropoutFit) -> Tensor:
+        f, slope = penalty._dual(eta)  # η is within bounds: single precision is enough
+        ctx.save_for_backward(slope)
+        return f.sum() / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient / 2 * slope, None
 
 
 class HardConcreteGates(_WhileRunning):
