@@ -2,10 +2,12 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from unrolled.sparsify.selection import Weight
@@ -66,7 +68,7 @@ class WeightHooks:
         self._calls: list[tuple[nn.Module, list[int]]] = []  # those that run, and what was replaced for each
         self._replaced: set[int] = set()
         self._seeds: list[int] = []
-        self._seeds_wanted = True
+        self._seeds_wanted, self._again = True, False
         self._first: set[nn.Module] = set()  # modules that were called by themselves, not by another of the model
         this = weakref.ref(self)
 
@@ -121,7 +123,8 @@ class WeightHooks:
         # and draws the same; where it was called by the model, the draw of the model is used again.
         if torch._C._current_graph_task_id() == -1:
             self._first.add(module)
-        self._seeds_wanted = module in self._first
+        self._again = module not in self._first
+        self._seeds_wanted = not self._again
 
     def _generator(self, number: int, device: torch.device) -> torch.Generator:
         if self._seeds_wanted or not self._seeds:
@@ -134,7 +137,9 @@ class WeightHooks:
         values = weight.module._parameters[weight.owners[0][1]]
         assert values is not None
         generator = self._generator(number, values.device) if weight.module.training else None
-        instead = self._replace(weight, values, generator)
+        # Checkpointing counts what is saved for the backward pass, and did not see this the first time.
+        with saved_tensors_hooks(Tensor.detach, Tensor.detach) if self._again else nullcontext():
+            instead = self._replace(weight, values, generator)
         if instead is not None:
             for module, attribute in weight.owners:
                 module.__dict__[attribute] = instead
