@@ -155,7 +155,7 @@ class Sparsifier(Described, ABC):
 
     def loss_now(self) -> Tensor:
         """What the strategy adds to the loss at this step."""
-        return self.weights[0].parameter.new_zeros(())
+        return self.weights[0].parameter.real.new_zeros(())
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         """What the strategy does after the optimiser's step; without recording gradients.
@@ -195,7 +195,7 @@ class Sparsifier(Described, ABC):
     def loss(self) -> Tensor:
         """What to add to the loss of the task: a scalar, 0 for strategies that act elsewhere."""
         self._check_open("loss")
-        return self.weights[0].parameter.new_zeros(()) if self.masks is not None else self.loss_now()
+        return self.weights[0].parameter.real.new_zeros(()) if self.masks is not None else self.loss_now()
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer) -> None:
