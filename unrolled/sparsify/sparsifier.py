@@ -141,8 +141,8 @@ class Sparsifier(Described, ABC):
             )
 
     def initial_strength(self) -> float:
-        """Where the search for the strength that meets a target begins."""
-        return 1e-5
+        """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
+        return 1e-8
 
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
