@@ -141,7 +141,7 @@ class Sparsifier(Described, ABC):
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
 
     def detach(self) -> None:
-        """Take away what `attach` put there."""
+        """Take away what `attach` put there; called when fine tuning begins, and again at the end."""
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser has to learn besides the model."""
@@ -222,12 +222,12 @@ class Sparsifier(Described, ABC):
     @torch.no_grad()
     def sparse_weights(self) -> dict[str, Tensor]:
         """By name, what `finalize` would write into the weights now. A weight keeps at least one number or group."""
-        return {weight.name: self._at_least_one(weight, self.sparse(weight)) for weight in self.weights}
+        return {weight.name: self._at_least_one(weight, self._sparse_now(weight)) for weight in self.weights}
 
     @torch.no_grad()
     def sparsity(self) -> float:
         """The share of exact zeros among the chosen weights, if it ended now."""
-        tensors = [self.sparse(weight) for weight in self.weights]
+        tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
 
     def figures(self) -> dict[str, float]:
@@ -246,6 +246,7 @@ class Sparsifier(Described, ABC):
         model = self.model if model is None else model
         own = dict(model.named_parameters())
         before = {name: own[name].detach().clone() for name in self._touched()}
+        untouched = self._versions() == self._seen_versions
         with torch.no_grad():
             self._write(own)
         try:
@@ -255,6 +256,8 @@ class Sparsifier(Described, ABC):
             with torch.no_grad():
                 for name, values in before.items():
                     own[name].copy_(values)
+            if untouched:  # what was written here is no step of an optimiser
+                self._seen_versions = self._versions()
 
     @torch.no_grad()
     def finalize(self, keep_mask: bool = False) -> Masks | None:
@@ -338,6 +341,8 @@ class Sparsifier(Described, ABC):
             self.masks.remove()
         parameters = [weight.parameter for weight in self.weights]
         masks = state["masks"]
+        if masks is not None:
+            self.detach()
         self.masks = masks and Masks(parameters, [mask.to(p.device) for mask, p in zip(masks, parameters, strict=True)])
         self._remember()
 
@@ -410,6 +415,9 @@ class Sparsifier(Described, ABC):
         self._write(dict(self.model.named_parameters()))
         self.detach()
         self.masks = Masks([weight.parameter for weight in self.weights])
+
+    def _sparse_now(self, weight: Weight) -> Tensor:
+        return self.sparse(weight) if self.masks is None else weight.parameter.detach()
 
     def _touched(self) -> list[str]:
         """The names of the parameters that finalize writes."""

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from unrolled.files import check_writable, remove_temporary, replacing
+from unrolled.sparsify import Sparsifier
 from unrolled.training import distributed
 from unrolled.training.checkpoint import Checkpoints, to_resume
 from unrolled.training.lock import locked
@@ -29,6 +30,7 @@ from unrolled.training.task import Task
 
 CALIBRATION_STEPS = 20
 Loss = Callable[[Any, int], Tensor]
+MakeSparsifier = Callable[[nn.Module], Sparsifier]
 BUDGET = ("steps", "epochs", "minutes")
 STATE: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("step", "skipped", "skipped_in_a_row"), (int,)),
@@ -63,6 +65,8 @@ class Loop:
         whether to show a progress bar.
     seed : int
         of torch's random numbers in every step.
+    sparsifier : callable module → Sparsifier, optional
+        makes the strategy that acts on the task's model.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Loop:
         card: dict[str, Any] | None = None,
         progress: bool = True,
         seed: int = 0,
+        sparsifier: MakeSparsifier | None = None,
     ):
         self.task, self.options, self.folder, self.card, self.seed = task, options, folder, card or {}, seed
         self.progress = progress and distributed.rank() == 0
