@@ -131,8 +131,9 @@ class LabelledBatches:
         images = self.data.images[chosen]
         if self.shift or self.flip:
             random = np.random.default_rng((self.seed, 1, step))
-            moves = random.integers(-self.shift, self.shift, (2, size), endpoint=True)[:, own]
-            images = _moved(images, self.shift, *moves, mirrored=self.flip & random.integers(2, size=size)[own])
+            down, right = random.integers(-self.shift, self.shift, (2, size), endpoint=True)[:, own]
+            mirrored = self.flip & random.integers(2, size=size)[own]
+            images = _moved(images, self.shift, down, right, mirrored)
         return images.float().div_(255), self.data.labels[chosen]
 
     def _order(self, epoch: int) -> np.ndarray:
