@@ -115,6 +115,7 @@ class Sparsifier(Described, ABC):
         self.finalized = False
         self._names = [parameter for parameter, _ in model.named_parameters()]
         self._said: set[str] = set()
+        self._seen_versions: tuple[int, ...] = ()
         self._claim()
         self.attach()
         self._remember()

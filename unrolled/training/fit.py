@@ -14,10 +14,10 @@ from unrolled.networks import LinearStart, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.training import distributed
 from unrolled.training.lock import locked
-from unrolled.training.loop import MakeSparsifier
 from unrolled.training.options import TrainingOptions
 from unrolled.training.reconstruction import Loss, ReconstructionTask
 from unrolled.training.run import may_go_on, train
+from unrolled.training.sparse import MakeSparsifier
 
 
 def fit(

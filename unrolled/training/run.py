@@ -10,8 +10,9 @@ from unrolled.training import distributed
 from unrolled.training.checkpoint import Checkpoints, to_resume
 from unrolled.training.environment import environment
 from unrolled.training.lock import locked
-from unrolled.training.loop import Loop, MakeSparsifier
+from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
+from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.task import Task
 
 
@@ -69,7 +70,7 @@ def train(
         figures = loop.run(goes_on)
         task.model.load_state_dict(loop.model.state_dict())
         task.model.eval()
-        distributed.on_first(lambda: _draw_curve(folder))
+        distributed.on_first(lambda: _draw_curve(folder, task.score))
     return figures
 
 
@@ -89,11 +90,11 @@ def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:
         temporary.write_text(json.dumps(machine, indent=2) + "\n")
 
 
-def _draw_curve(folder: Path) -> None:
+def _draw_curve(folder: Path, score: str) -> None:
     """Draw `curve.png` from `metrics.jsonl`; without matplotlib only a warning."""
     try:
         from unrolled.plots import training_curve
     except ImportError:
         warnings.warn("curve.png needs matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
         return
-    training_curve(folder)
+    training_curve(folder, score)
