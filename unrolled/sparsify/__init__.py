@@ -6,6 +6,7 @@ from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.sparsify.splitting import VariableSplitting
 
 __all__ = [
     "AttentionHeads",
@@ -17,6 +18,7 @@ __all__ = [
     "ProximalStep",
     "Schedule",
     "Sparsifier",
+    "VariableSplitting",
     "WarmUp",
     "Weight",
     "select_weights",

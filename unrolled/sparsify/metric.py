@@ -15,6 +15,11 @@ def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     return {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
 
 
+def is_adaptive(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
+    """Whether the optimiser divides the gradient by its size, as Adam does; not known before its first step."""
+    return any(name in optimizer.state.get(parameter, {}) for name in _SECOND_MOMENT)
+
+
 def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, Any]) -> Tensor | float:
     """By what the optimiser multiplies the gradient: its learning rate, divided by √v̂ + ε if it is of Adam's family.
 

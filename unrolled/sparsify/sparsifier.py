@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unrolled.description import Described, describe
-from unrolled.penalties import Penalty
+from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
 from unrolled.sparsify.control import Control
 from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
@@ -129,7 +129,8 @@ class Sparsifier(Described, ABC):
         """Raise a ValueError if the strategy cannot do with this penalty."""
         if isinstance(penalty, ARD):
             raise ValueError(f"{type(self).__name__}: ARD belongs to a matrix of data, it has no meaning for weights")
-        if self.needs_zeros and not penalty.exact_zeros:
+        # Lou and Yan's l1 − l2 has no threshold, for a single number is kept, but zeros it has.
+        if self.needs_zeros and not (penalty.exact_zeros or isinstance(penalty, L1MinusL2)):
             raise ValueError(
                 f"{type(self).__name__}: {penalty!r} never gives exact zeros; L1, LogSum, MCP, TransformedL1 … do"
             )
