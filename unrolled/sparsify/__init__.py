@@ -2,7 +2,9 @@
 
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
+from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
 from unrolled.sparsify.proximal import ProximalStep
+from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
@@ -11,16 +13,21 @@ from unrolled.sparsify.splitting import VariableSplitting
 
 __all__ = [
     "CGES",
+    "AdaProx",
+    "AdaptiveDropout",
     "AttentionHeads",
     "Constant",
     "Cubic",
     "Groups",
     "Growth",
+    "HardConcreteGates",
     "Masks",
     "ProximalStep",
+    "ReweightedTikhonov",
     "Schedule",
     "SparseGroupLasso",
     "Sparsifier",
+    "VariationalNoise",
     "VariableSplitting",
     "WarmUp",
     "Weight",
