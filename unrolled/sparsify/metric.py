@@ -8,9 +8,17 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer, RAdam, Rprop, SparseAdam
 
 
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "exp_inf")
+
+
 def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     """The options of every parameter that an optimiser holds, by its id."""
     return {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def is_adaptive(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
+    """Whether the optimiser divides the gradient by its size, as Adam does; not known before its first step."""
+    return any(name in optimizer.state.get(parameter, {}) for name in _SECOND_MOMENTS)
 
 
 def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, Any]) -> Tensor | float:
