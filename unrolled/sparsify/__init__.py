@@ -8,6 +8,7 @@ from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.sparsify.splitting import VariableSplitting
 
 __all__ = [
     "AdaProx",
@@ -24,6 +25,7 @@ __all__ = [
     "Schedule",
     "Sparsifier",
     "VariationalNoise",
+    "VariableSplitting",
     "WarmUp",
     "Weight",
     "select_weights",
