@@ -135,7 +135,7 @@ class Sparsifier(Described, ABC):
 
     def initial_strength(self) -> float:
         """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
-        return 1e-8
+        return 1e-7
 
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
@@ -164,6 +164,10 @@ class Sparsifier(Described, ABC):
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
         return weight.parameter.detach()
+
+    def masking(self) -> Masks:
+        """What keeps the zeros, from when they are written."""
+        return Masks([weight.parameter for weight in self.weights])
 
     # What users call
 
@@ -279,7 +283,7 @@ class Sparsifier(Described, ABC):
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
         self._write(dict(self.model.named_parameters()))
         self.release()
-        return Masks([weight.parameter for weight in self.weights]) if keep_mask else None
+        return self.masking() if keep_mask else None
 
     def release(self) -> None:
         """Let go of the model as it is, without making anything zero."""
@@ -336,9 +340,11 @@ class Sparsifier(Described, ABC):
             self.control.load_state_dict(state["control"])
         if self.masks is not None:
             self.masks.remove()
-        parameters = [weight.parameter for weight in self.weights]
-        masks = state["masks"]
-        self.masks = masks and Masks(parameters, [mask.to(p.device) for mask, p in zip(masks, parameters, strict=True)])
+        self.masks = None
+        if state["masks"]:
+            self.masks = self.masking()
+            pairs = zip(state["masks"], self.masks.parameters, strict=True)
+            self.masks.masks = [mask.to(parameter.device, copy=True) for mask, parameter in pairs]
         self._remember()
 
     # Inside
@@ -409,7 +415,7 @@ class Sparsifier(Described, ABC):
         """Write the zeros, and from now on only keep them."""
         self._write(dict(self.model.named_parameters()))
         self.detach()
-        self.masks = Masks([weight.parameter for weight in self.weights])
+        self.masks = self.masking()
 
     def _touched(self) -> list[str]:
         """The names of the parameters that finalize writes."""
@@ -428,10 +434,13 @@ class Sparsifier(Described, ABC):
         """A weight that would become all zero keeps its largest number or group, as the model has it now."""
         if values.any() or not weight.parameter.any():
             return values
+        self._say_kept(weight)
+        return largest_group(weight, weight.parameter.detach())
+
+    def _say_kept(self, weight: Weight) -> None:
         if weight.name not in self._said:
             self._said.add(weight.name)
-            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=3)
-        return largest_group(weight, weight.parameter.detach())
+            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=4)
 
 
 def largest_group(weight: Weight, values: Tensor) -> Tensor:
