@@ -5,6 +5,9 @@ from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
+from unrolled.sparsify.penalty_loss import PenaltyLoss
+from unrolled.sparsify.proximal import ProximalStep
+from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
@@ -21,7 +24,10 @@ __all__ = [
     "Groups",
     "Growth",
     "HardConcreteGates",
+    "MagnitudePruning",
     "Masks",
+    "NetworkSlimming",
+    "PenaltyLoss",
     "ProximalStep",
     "ReweightedTikhonov",
     "Schedule",

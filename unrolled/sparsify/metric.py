@@ -73,15 +73,6 @@ def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, An
     return state["eta"] if isinstance(state.get("eta"), Tensor) else rate  # ASGD's own rate; SGD
 
 
-def memory_of(options: dict[str, Any]) -> float:
-    """Over how many steps an optimiser averages gradients: 1/(1 − β₁) of Adam's family, else 1.
-
-    Momentum that sums up gradients instead is in the step already.
-    """
-    betas = options.get("betas")
-    return 1 / (1 - float(betas[0])) if betas else 1.0
-
-
 def _adam(optimizer: Optimizer, state: dict[str, Any], options: dict[str, Any], rate: Any) -> Tensor | float:
     """lr / (√v̂ + ε), v̂ = v / (1 − β₂ᵗ)."""
     largest = state.get("max_exp_avg_sq") if options.get("amsgrad") else None
