@@ -90,7 +90,7 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
         return penalty.prox(v, step)
     low = v.dtype in (torch.bfloat16, torch.float16)
     exact = v.float() if low else v
-    z = penalty.prox(exact, _radial(grouping, exact, step))
+    z = penalty.prox(exact, radial_step(grouping, exact, step))
     for _ in range(2):
         eta = penalty.eta(z)
         if eta.shape != v.shape:
@@ -99,7 +99,7 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
     return z.to(v.dtype)
 
 
-def _radial(grouping: Grouping, v: Tensor, step: Tensor) -> Tensor:
+def radial_step(grouping: Grouping, v: Tensor, step: Tensor) -> Tensor:
     """One step for each group: the mean of the steps, harmonic and weighed by |v|²."""
     squares = v.abs().square()
     total, quotient = grouping.sum(squares), grouping.sum(squares / step)
