@@ -1,5 +1,6 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
+from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.proximal import ProximalStep
@@ -9,6 +10,7 @@ from unrolled.sparsify.sparsifier import Sparsifier
 
 __all__ = [
     "AttentionHeads",
+    "Compaction",
     "Constant",
     "Cubic",
     "Groups",
@@ -19,5 +21,7 @@ __all__ = [
     "Sparsifier",
     "WarmUp",
     "Weight",
+    "compact",
+    "compaction",
     "select_weights",
 ]
