@@ -35,6 +35,8 @@ class Scaled(ProximalStep):
 class Noisy(Sparsifier):
     """Its hooks make noise in training; it remembers the mean size of weights, and zeros are what is below it."""
 
+    acts_in_forward = True
+
     def attach(self):
         self.silent = False
         for weight in self.weights:

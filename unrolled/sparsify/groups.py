@@ -7,12 +7,11 @@ from torch import nn
 
 from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty
 from unrolled.penalties.grouping import _Slices
+from unrolled.sparsify.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight
 
 Groups = Grouping | Callable[[str, nn.Parameter, nn.Module], Grouping | None]
 """A grouping for every weight, or a function (name, parameter, module) ↦ its grouping, None for single numbers."""
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def grouping_of(penalty: Penalty | None) -> Grouping | None:
 
 def _in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
     """Transposed convolutions have their inputs on the first axis and their outputs on the second one."""
-    if isinstance(module, _TRANSPOSED) and isinstance(grouping, (Filters, InputChannels)):
+    if isinstance(module, TRANSPOSED) and isinstance(grouping, (Filters, InputChannels)):
         if module.groups > 1:
             raise ValueError(f"groups: {module} mixes axes; give a function that says what its groups are")
         return Each(1) if isinstance(grouping, Filters) else Each(0)

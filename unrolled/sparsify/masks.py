@@ -1,5 +1,6 @@
 """Zeros that stay zero while the rest is trained on."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,31 +14,47 @@ class Masks:
     """Keeps the zeros of parameters zero, whatever optimiser of torch changes them. Nothing is attached to the model.
 
     After every step of an optimiser that holds one of the parameters they are set to zero again where they were when
-    this was made; so neither momentum nor decay moves them.
+    this was made; so neither momentum nor decay moves them. It ends with `remove`, or when the parameters are gone.
 
     Parameters
     ----------
     parameters : sequence of Parameter
     masks : sequence of Tensor, bool, optional
         True where numbers may change; by default where they are not 0.
+
+    Raises
+    ------
+    ValueError
+        if a mask has not the shape of its parameter.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], masks: Sequence[Tensor] | None = None):
-        self.parameters = list(parameters)
-        self.masks = [parameter.detach() != 0 for parameter in self.parameters] if masks is None else list(masks)
-        self._ids = {id(parameter) for parameter in self.parameters}
+        self.masks = [parameter.detach() != 0 for parameter in parameters] if masks is None else list(masks)
+        for parameter, mask in zip(parameters, self.masks, strict=True):
+            if mask.shape != parameter.shape or mask.dtype != torch.bool:
+                raise ValueError(
+                    f"Masks: a mask must be bool and of shape {tuple(parameter.shape)}, as its parameter is, got "
+                    f"{mask.dtype} of shape {tuple(mask.shape)}"
+                )
+        # Weakly: the hook lives as long as the process, and would keep every model that was ever sparsified.
+        self._parameters = [weakref.ref(parameter) for parameter in parameters]
         self._handle = register_optimizer_step_post_hook(self._after_step)
 
     @torch.no_grad()
     def apply(self) -> None:
         """Set to zero what must be."""
-        for parameter, mask in zip(self.parameters, self.masks, strict=True):
-            parameter.mul_(mask)
+        for index, reference in enumerate(self._parameters):
+            if (parameter := reference()) is not None:
+                self.masks[index] = mask = self.masks[index].to(parameter.device)
+                parameter.masked_fill_(~mask, 0)
 
     def remove(self) -> None:
         """From now on everything may change."""
         self._handle.remove()
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        if any(id(parameter) in self._ids for group in optimizer.param_groups for parameter in group["params"]):
+        alive = {id(parameter) for reference in self._parameters if (parameter := reference()) is not None}
+        if not alive:
+            self.remove()
+        elif any(id(parameter) in alive for group in optimizer.param_groups for parameter in group["params"]):
             self.apply()

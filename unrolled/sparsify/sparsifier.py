@@ -17,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from unrolled.description import Described, describe
 from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
+from unrolled.sparsify.companions import Companions
 from unrolled.sparsify.control import Control
 from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
 from unrolled.sparsify.masks import Masks
@@ -117,6 +118,7 @@ class Sparsifier(Described, ABC):
         self._said: set[str] = set()
         self._seen_versions: tuple[int, ...] = ()
         self._claim()
+        self.companions = Companions(model, self.weights)
         self.attach()
         self._remember()
 
@@ -124,6 +126,9 @@ class Sparsifier(Described, ABC):
 
     needs_zeros: ClassVar[bool] = True
     """Whether zeros come from the penalty's threshold, so that one without is refused."""
+
+    acts_in_forward: ClassVar[bool] = False
+    """Whether it acts while the model runs, by hooks: then the model cannot be compiled to one graph."""
 
     def check_penalty(self, penalty: Penalty) -> None:
         """Raise a ValueError if the strategy cannot do with this penalty."""
@@ -136,8 +141,8 @@ class Sparsifier(Described, ABC):
             )
 
     def initial_strength(self) -> float:
-        """Where the search for the strength that meets a target begins."""
-        return 1e-5
+        """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
+        return 1e-8
 
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
@@ -151,7 +156,7 @@ class Sparsifier(Described, ABC):
 
     def loss_now(self) -> Tensor:
         """What the strategy adds to the loss at this step."""
-        return self.weights[0].parameter.new_zeros(())
+        return self.weights[0].parameter.real.new_zeros(())
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         """What the strategy does after the optimiser's step; without recording gradients.
@@ -191,7 +196,7 @@ class Sparsifier(Described, ABC):
     def loss(self) -> Tensor:
         """What to add to the loss of the task: a scalar, 0 for strategies that act elsewhere."""
         self._check_open("loss")
-        return self.weights[0].parameter.new_zeros(()) if self.masks is not None else self.loss_now()
+        return self.weights[0].parameter.real.new_zeros(()) if self.masks is not None else self.loss_now()
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer) -> None:
@@ -213,6 +218,7 @@ class Sparsifier(Described, ABC):
             return
         if self.masks is None:
             self.act(optimizer, options)
+            self.companions.silence({weight.name: self.sparse(weight) for weight in self.companions.weights})
             if self.control is not None:
                 assert self.wanted is not None
                 self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self)
@@ -284,12 +290,13 @@ class Sparsifier(Described, ABC):
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
         self._write(dict(self.model.named_parameters()))
         self.release()
-        return Masks([weight.parameter for weight in self.weights]) if keep_mask else None
+        return self._masks() if keep_mask else None
 
     def release(self) -> None:
         """Let go of the model as it is, without making anything zero."""
         if self.masks is not None:
             self.masks.remove()
+        self.companions.close()
         self.detach()
         for weight in self.weights:
             _taken.pop(weight.parameter, None)
@@ -312,6 +319,7 @@ class Sparsifier(Described, ABC):
             "control": self.control.state_dict() if self.control is not None else {},
             "weights": {weight.name: dict(weight.extra) for weight in self.weights},
             "learned": [parameter.detach().clone() for parameter in self.parameters()],
+            "companions": self.companions.state_dict(),
             "masks": None if self.masks is None else self.masks.masks,
         }
 
@@ -341,11 +349,10 @@ class Sparsifier(Described, ABC):
             self.control.load_state_dict(state["control"])
         if self.masks is not None:
             self.masks.remove()
-        parameters = [weight.parameter for weight in self.weights]
-        masks = state["masks"]
-        if masks is not None:
+        if state["masks"] is not None:
             self.detach()
-        self.masks = masks and Masks(parameters, [mask.to(p.device) for mask, p in zip(masks, parameters, strict=True)])
+        self.companions.load_state_dict(state["companions"])
+        self.masks = None if state["masks"] is None else Masks(self._masked(), state["masks"])
         self._remember()
 
     # Inside
@@ -416,18 +423,32 @@ class Sparsifier(Described, ABC):
         """Write the zeros, and from now on only keep them."""
         self._write(dict(self.model.named_parameters()))
         self.detach()
-        self.masks = Masks([weight.parameter for weight in self.weights])
+        self.masks = self._masks()
+
+    def _masks(self) -> Masks:
+        """What keeps the zeros of the weights, and those of the companions of dead filters."""
+        dead = self.companions.dead({weight.name: weight.parameter for weight in self.weights})
+        zeros = [weight.parameter == 0 for weight in self.weights]
+        return Masks(self._masked(), [~mask for mask in (*zeros, *dead.values())])
+
+    def _masked(self) -> list[nn.Parameter]:
+        companions = [self.model.get_parameter(name) for name in dict.fromkeys(self.companions.names())]
+        return [*(weight.parameter for weight in self.weights), *companions]
 
     def _sparse_now(self, weight: Weight) -> Tensor:
         return self.sparse(weight) if self.masks is None else weight.parameter.detach()
 
     def _touched(self) -> list[str]:
         """The names of the parameters that finalize writes."""
-        return [weight.name for weight in self.weights]
+        return [weight.name for weight in self.weights] + self.companions.names()
 
     def _write(self, own: Mapping[str, Tensor]) -> None:
-        for name, values in self.sparse_weights().items():
-            own[name].copy_(values)
+        values = self.sparse_weights()
+        dead = self.companions.dead(values)
+        for name, numbers in values.items():
+            own[name].copy_(numbers)
+        for name, zero in dead.items():
+            own[name].masked_fill_(zero, 0)
 
     @contextmanager
     def _silent(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.nn.modules import module as module_hooks
 
 from unrolled.sparsify import Sparsifier
 from unrolled.training.task import Task
@@ -21,14 +20,13 @@ def make_sparsifier(make: MakeSparsifier, task: Task, compiled: bool) -> Sparsif
     Raises
     ------
     ValueError
-        if it cannot be made, acts on something that is not trained, or has hooks where the loss is compiled.
+        if it cannot be made, acts on something that is not trained, or acts inside of the model where that is compiled.
     """
     if not callable(make):
         raise ValueError(
             "sparsifier must be a function that makes one of a module, such as "
             f"lambda network: ProximalStep(network, L1(), target=0.9), got {make!r:.99}"
         )
-    hooks = _hooks(task.model)
     made = make(task.sparsified)
     if not isinstance(made, Sparsifier):
         raise ValueError(f"sparsifier: the function must return a Sparsifier, got {made!r:.99}")
@@ -37,8 +35,8 @@ def make_sparsifier(make: MakeSparsifier, task: Task, compiled: bool) -> Sparsif
     problem = None
     if strangers:
         problem = f"sparsifier: it acts on {strangers[0]}, which is not a parameter of the model that is trained"
-    elif compiled and _hooks(task.model) != hooks:
-        problem = f"sparsifier: {type(made).__name__} has hooks on the model, train it with compile=False"
+    elif compiled and made.acts_in_forward:
+        problem = f"sparsifier: {type(made).__name__} acts while the model runs; train it with compile=False"
     if problem:
         made.release()
         raise ValueError(problem)
@@ -67,9 +65,3 @@ def report(sparsifier: Sparsifier, step: int, figures: dict[str, float], after: 
             for weight in sparsifier.weights
         },
     }
-
-
-def _hooks(model: nn.Module) -> int:
-    """How many hooks act when a model runs, those of all modules among them."""
-    everywhere = len(module_hooks._global_forward_hooks) + len(module_hooks._global_forward_pre_hooks)
-    return everywhere + sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())

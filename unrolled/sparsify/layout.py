@@ -1,0 +1,27 @@
+"""Which numbers of a layer's weight belong to an output channel, and which to an input channel."""
+
+from torch import Tensor, nn
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def by_output(values: Tensor, module: nn.Module) -> Tensor:
+    """The numbers of a weight, (outputs, numbers of each): a row is a filter, or what an output unit has."""
+    return _across(values, _groups(module)) if isinstance(module, TRANSPOSED) else values.reshape(len(values), -1)
+
+
+def by_input(values: Tensor, module: nn.Module) -> Tensor:
+    """The numbers of a weight, (inputs, numbers of each): a row is what reads one input channel or unit."""
+    return values.reshape(len(values), -1) if isinstance(module, TRANSPOSED) else _across(values, _groups(module))
+
+
+def _groups(module: nn.Module) -> int:
+    return module.groups if isinstance(module, nn.modules.conv._ConvNd) else 1
+
+
+def _across(values: Tensor, groups: int) -> Tensor:
+    """(groups·a, b, …) → (groups·b, numbers of each): channels on the second axis, which every group counts anew."""
+    if values.ndim < 2:
+        return values.reshape(1, -1)
+    shape = (groups, values.shape[0] // groups, values.shape[1], -1)
+    return values.reshape(shape).transpose(1, 2).reshape(groups * values.shape[1], -1)
