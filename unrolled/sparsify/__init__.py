@@ -1,5 +1,6 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
+from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
@@ -16,6 +17,7 @@ __all__ = [
     "AdaProx",
     "AdaptiveDropout",
     "AttentionHeads",
+    "Compaction",
     "Constant",
     "Cubic",
     "Groups",
@@ -31,5 +33,7 @@ __all__ = [
     "VariableSplitting",
     "WarmUp",
     "Weight",
+    "compact",
+    "compaction",
     "select_weights",
 ]
