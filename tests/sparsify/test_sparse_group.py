@@ -121,9 +121,9 @@ def test_groups_may_lie_along_any_axis_and_numbers_be_of_any_kind():
 
 def test_lower_layers_lose_groups_and_upper_ones_numbers():
     model = network()
-    sparsifier = CGES(model, 3e-3)
+    sparsifier = CGES(model, 0.03)
     assert sparsifier.mu == pytest.approx([1 / 3, 2 / 3, 1])
-    train(model, sparsifier, 50, rate=1e-2)
+    train(model, sparsifier, 60)
     figures = sparsifier.figures()
     sparsifier.finalize()
     weights = [model[i].weight for i in (0, 3, 5)]

@@ -303,6 +303,7 @@ def test_topk_keeps_as_many_in_each_weight_and_takes_no_target():
         ({"group_lasso": -1.0}, "group_lasso must be a finite number >= 0, got -1.0"),
         ({"group_lasso": 1.0}, "group_lasso needs groups: give groups or lasso_groups"),
         ({"penalty": Ridge()}, "never gives exact zeros"),
+        ({"penalty": TopK(100)}, "at most the size of each weight, 2.weight has 80 numbers"),
     ],
 )
 def test_bad_input(options, message):

@@ -10,14 +10,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 import unrolled
+from tests.helpers import concrete_subclasses
 from tests.training.runs import HELD_OUT, Line, at_step, fit, options, run_together, tensors, train
-from tests.training.strategies import Plane, noisy, proximal, scaled
+from tests.training.strategies import Plane, any_strategy, noisy, proximal, scaled
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
 from unrolled.plots import training_curve
-from unrolled.sparsify import Cubic, ProximalStep
+from unrolled.sparsify import Cubic, ProximalStep, Sparsifier
 from unrolled.training import Loop
 from unrolled.training.checkpoint import load_checkpoint
 
@@ -72,25 +73,34 @@ def assert_same_end(one, other):
 # ---- kills
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
+def assert_kills_do_no_harm(make, steps, tmp_path, monkeypatch):
     straight, often, one_step = tmp_path / "straight", {"checkpoint_minutes": 1e-9, "steps": 15}, Loop._one_step
+    killed = {step: tmp_path / str(step) for step in steps}
 
     def watched(self, loss_of):  # what a kill leaves at the beginning of a step
         if self.step in killed:
             shutil.copytree(straight, killed[self.step])
         one_step(self, loss_of)
 
-    killed = {step: tmp_path / str(step) for step in (1, 8, 9, 11, 14)}  # fine tuning begins with the end of step 8
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_one_step", watched)
-        run(straight, STRATEGIES[name], **often)
+        run(straight, make, **often)
     for step, folder in killed.items():
         state = load_checkpoint(folder / "last.pt")
         assert state["step"] == step
-        assert (state["sparsifier"]["masks"] is None) == (step < 9)
-        run(folder, STRATEGIES[name], resume=True, **often)
+        assert (state["sparsifier"]["masks"] is None) == (step < 9)  # fine tuning begins with the end of step 8
+        run(folder, make, resume=True, **often)
         assert_same_end(straight, folder)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
+    assert_kills_do_no_harm(STRATEGIES[name], (1, 8, 9, 11, 14), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(concrete_subclasses(Sparsifier)))
+def test_every_strategy_can_be_stopped_and_resumed(kind, tmp_path, monkeypatch):
+    assert_kills_do_no_harm(any_strategy(kind), (6, 11), tmp_path, monkeypatch)
 
 
 def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
@@ -129,6 +139,13 @@ def test_after_a_stop_nothing_is_left_on_the_model_and_it_can_be_resumed(tmp_pat
 
 
 # ---- what a run ends with
+
+
+def test_best_weights_of_a_dense_run_before_do_not_stay(tmp_path):
+    run(tmp_path, None)
+    assert (tmp_path / "best.safetensors").exists()
+    run(tmp_path, proximal)
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 @pytest.mark.parametrize("fine_tune", [0.0, 0.4])

@@ -1,13 +1,13 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
+from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
-from unrolled.sparsify.proximal import ProximalStep
-from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.penalty_loss import PenaltyLoss
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
+from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
@@ -19,6 +19,7 @@ __all__ = [
     "AdaProx",
     "AdaptiveDropout",
     "AttentionHeads",
+    "Compaction",
     "Constant",
     "Cubic",
     "Groups",
@@ -33,9 +34,11 @@ __all__ = [
     "Schedule",
     "SparseGroupLasso",
     "Sparsifier",
-    "VariationalNoise",
     "VariableSplitting",
+    "VariationalNoise",
     "WarmUp",
     "Weight",
+    "compact",
+    "compaction",
     "select_weights",
 ]

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer, RAdam, Rprop, SparseAdam
 
-
 _SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "exp_inf")
 
 

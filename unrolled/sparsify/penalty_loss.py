@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from unrolled.penalties import Penalty, TopK
 from unrolled.sparsify.groups import grouping_of
 from unrolled.sparsify.metric import step_of
-from unrolled.sparsify.proximal import first_strength, step_of_groups
+from unrolled.sparsify.proximal import first_strength, radial_step
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 
@@ -92,7 +92,7 @@ class PenaltyLoss(Sparsifier):
         grouping = grouping_of(weight.penalty)
         if grouping is None or eta.shape == values.shape:
             return eta <= strength * step
-        zero = eta <= strength * step_of_groups(grouping, values, step)
+        zero = eta <= strength * radial_step(grouping, values, step)
         return grouping.spread(zero, values.shape, outside=False)
 
 

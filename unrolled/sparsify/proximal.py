@@ -92,7 +92,7 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
         return penalty.prox(v, step)
     low = v.dtype in (torch.bfloat16, torch.float16)
     exact = v.float() if low else v
-    z = penalty.prox(exact, step_of_groups(grouping, exact, step))
+    z = penalty.prox(exact, radial_step(grouping, exact, step))
     for _ in range(2):
         eta = penalty.eta(z)
         if eta.shape != v.shape:
@@ -101,7 +101,7 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
     return z.to(v.dtype)
 
 
-def step_of_groups(grouping: Grouping, v: Tensor, step: Tensor | float) -> Tensor | float:
+def radial_step(grouping: Grouping, v: Tensor, step: Tensor | float) -> Tensor | float:
     """One step for each group: the mean of the steps, harmonic and weighed by |v|²."""
     if not isinstance(step, Tensor) or step.ndim == 0:
         return step

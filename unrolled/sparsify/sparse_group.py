@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from unrolled.penalties import L1, Filters, Grouping, InputChannels, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, grouping_of, in_layout
 from unrolled.sparsify.metric import step_of
+from unrolled.sparsify.proximal import radial_step
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 from unrolled.sparsify.splitting import VariableSplitting
@@ -119,7 +120,8 @@ class CGES(Sparsifier):
         f(w) + strength · Σ_k Σ_g [(1 − μ_k) ‖w_g‖₂ + (μ_k/2) ‖w_g‖₁²],     μ_k = k/K for weight k of K
 
     (Yoon, Hwang, "Combined group and exclusive sparsity for deep neural networks", ICML 2017). After each step of the
-    optimiser comes the proximal map of what is added, exactly, in the optimiser's metric averaged over each group.
+    optimiser comes the proximal map of what is added, exactly, with one step for each group if those of the
+    optimiser differ.
 
     Parameters
     ----------
@@ -179,7 +181,7 @@ class CGES(Sparsifier):
             assert grouping is not None
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
             if isinstance(step, Tensor):
-                step = grouping.sum(step) / grouping.size(step.shape)
+                step = radial_step(grouping, weight.parameter, step)
             step = self.strength * step
             weight.parameter.copy_(group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step))
 

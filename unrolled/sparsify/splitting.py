@@ -114,8 +114,16 @@ class VariableSplitting(Sparsifier):
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        if self.target is not None and isinstance(penalty, TopK):
+        if not isinstance(penalty, TopK):
+            return
+        if self.target is not None:
             raise ValueError(f"{type(self).__name__}: {penalty!r} says how many numbers stay; give it a strength")
+        for weight in self.weights:
+            if weight.parameter.numel() < penalty.k:
+                raise ValueError(
+                    f"{type(self).__name__}: k of {penalty!r} must be at most the size of each weight, {weight.name} "
+                    f"has {weight.parameter.numel()} numbers"
+                )
 
     def initial_strength(self) -> float:
         return 0.0  # until it is solved for, in `act`
@@ -195,7 +203,7 @@ class VariableSplitting(Sparsifier):
 
     def sparse(self, weight: Weight) -> Tensor:
         dense = weight.parameter.detach()
-        if self.masks is not None or (self.strength == 0 and "u" not in weight.extra):
+        if self.strength == 0 and "u" not in weight.extra:
             return dense
         assert weight.penalty is not None
         return weight.extra["u"] if "u" in weight.extra else weight.penalty.prox(dense, self.strength / self.beta)
