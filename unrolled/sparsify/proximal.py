@@ -126,7 +126,7 @@ def first_strength(sparsifier: Sparsifier, optimizer: Optimizer, options: Mappin
         grouping = grouping_of(weight.penalty)
         squares = values.abs().square()
         if grouping is not None:
-            squares, step = grouping.sum(squares), step_of_groups(grouping, values, step)
+            squares, step = grouping.sum(squares), radial_step(grouping, values, step)
         at_once = squares / (2 * step * weight.penalty.value(values))
         found.append(at_once[at_once.isfinite() & (at_once > 0)].float())
     strengths = torch.cat(found)
