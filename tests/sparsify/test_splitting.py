@@ -167,9 +167,14 @@ def test_at_the_end_the_dense_weights_are_where_the_sparse_ones_are(penalty, opt
 
 
 def test_beta_grows_but_not_beyond_what_gradient_descent_can_follow():
-    for lr, ends_at in [(1e-4, 1e-2 * 1.2**49), (0.25, 2.0), (1000.0, 1e-2)]:
+    for aim, lr, ends_at in [
+        ({"target": 0.5}, 1e-4, 1e-2 * 1.2**49),
+        ({"strength": 1e-3}, 1e-4, 1e-2 * 1.1**49),
+        ({"target": 0.5}, 0.25, 2.0),
+        ({"target": 0.5}, 1000.0, 1e-2),
+    ]:
         layer = nn.Linear(3, 3)
-        sparsifier = VariableSplitting(layer, L1(), 1e-3, steps=50)
+        sparsifier = VariableSplitting(layer, L1(), steps=50, **aim)
         optimizer = torch.optim.SGD(layer.parameters(), lr=lr)
         for _ in range(49):
             layer.weight.grad = torch.zeros_like(layer.weight)
