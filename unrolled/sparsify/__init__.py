@@ -4,6 +4,7 @@ from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.proximal import ProximalStep
+from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparsifier import Sparsifier
@@ -15,13 +16,16 @@ __all__ = [
     "Cubic",
     "Groups",
     "Growth",
+    "LayerSparsity",
     "Masks",
     "ProximalStep",
     "Schedule",
     "Sparsifier",
+    "SparsityReport",
     "WarmUp",
     "Weight",
     "compact",
     "compaction",
     "select_weights",
+    "sparsity_report",
 ]

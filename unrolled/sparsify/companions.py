@@ -10,11 +10,10 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unrolled.sparsify.groups import grouping_of
-from unrolled.sparsify.layout import by_output
+from unrolled.sparsify.layout import Layer, by_output
 from unrolled.sparsify.selection import Weight
 
-_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
-_NORMS = (nn.modules.batchnorm._NormBase,)  # each channel by itself: of batches, and of instances
+_Norm = nn.modules.batchnorm._NormBase  # of batches and of instances: each channel by itself
 
 
 class Companions:
@@ -38,7 +37,7 @@ class Companions:
         self.scales: dict[str, list[str]] = {}
         self._handles: list[RemovableHandle] = []
         self._made = WeakTensorKeyDictionary()
-        self._fed: dict[nn.Module, list[nn.Module | None]] = {}
+        self._fed: dict[_Norm, list[nn.Module | None]] = {}
         if self.weights:
             self._watch()
 
@@ -92,9 +91,9 @@ class Companions:
 
     def _watch(self) -> None:
         for module in self.model.modules():
-            if isinstance(module, (*_LAYERS, nn.MultiheadAttention)):
+            if isinstance(module, Layer | nn.MultiheadAttention):
                 self._handles.append(module.register_forward_hook(_Hook(self._after_layer)))
-            elif isinstance(module, _NORMS):
+            elif isinstance(module, _Norm):
                 self._handles.append(module.register_forward_pre_hook(_Hook(self._before_norm)))
         self._handles.append(self.model.register_forward_hook(_Hook(self._after_model)))
 
@@ -103,7 +102,7 @@ class Companions:
             module, output = module.out_proj, output[0]
         self._made[output] = module
 
-    def _before_norm(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _before_norm(self, module: _Norm, inputs: tuple[Any, ...]) -> None:
         source = self._made.get(inputs[0]) if inputs else None
         if isinstance(source, nn.Linear) and inputs[0].ndim > 2:
             source = None  # its units are on the last axis, the norm's channels on the second one
@@ -112,7 +111,7 @@ class Companions:
     def _after_model(self, _: nn.Module, __: Any, output: Any) -> None:
         outputs = {self._made.get(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         names = {id(parameter): name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        behind: dict[nn.Module, list[nn.Module]] = {}
+        behind: dict[nn.Module, list[_Norm]] = {}
         for norm, sources in self._fed.items():
             if len(set(sources)) == 1 and sources[0] is not None:
                 behind.setdefault(sources[0], []).append(norm)
@@ -147,11 +146,11 @@ def _nothing(*_: Any) -> None:
     pass
 
 
-def _layers(weight: Weight) -> list[tuple[nn.Module, nn.Parameter | None]]:
+def _layers(weight: Weight) -> list[tuple[nn.Module, Tensor | None]]:
     """The layers that use a weight, each with the bias that its outputs have; none if they use it differently."""
-    found: list[tuple[nn.Module, nn.Parameter | None]] = []
+    found: list[tuple[nn.Module, Tensor | None]] = []
     for module, attribute in weight.owners:
-        if isinstance(module, _LAYERS) and attribute == "weight":
+        if isinstance(module, Layer) and attribute == "weight":
             found.append((module, module.bias))
         elif isinstance(module, nn.MultiheadAttention) and attribute == "in_proj_weight":
             found.append((module, module.in_proj_bias))
