@@ -35,6 +35,7 @@ class Companions:
         self.weights = [weight for weight in weights if grouping_of(weight.penalty) is not None and _layers(weight)]
         self.shifts: dict[str, list[str]] = {}
         self.scales: dict[str, list[str]] = {}
+        self.means: dict[str, list[str]] = {}
         self._handles: list[RemovableHandle] = []
         self._made = WeakTensorKeyDictionary()
         self._fed: dict[_Norm, list[nn.Module | None]] = {}
@@ -43,9 +44,10 @@ class Companions:
 
     @torch.no_grad()
     def silence(self, values: Mapping[str, Tensor]) -> None:
-        """Set the shifts of dead filters to zero, which would keep them constant while the others are trained.
+        """Set the shifts of dead filters to zero, so that the rest is trained without what they would emit.
 
-        Their scales stay: without them, a filter could never come back.
+        Their scales stay: without them, a filter could never come back. The running mean behind a filter that is 0
+        becomes what it tends to, so that in evaluation mode it emits 0 at once.
 
         Parameters
         ----------
@@ -53,10 +55,14 @@ class Companions:
             name of a weight → what it is, or is to become.
         """
         for weight in self.weights:
-            if names := self.shifts.get(weight.name):
+            names = self.shifts.get(weight.name, [])
+            if names or self.means.get(weight.name):
                 dead = _dead(weight, values[weight.name])
                 for name in names:
                     self.model.get_parameter(name).masked_fill_(dead, 0)
+                gone = dead & _dead(weight, weight.parameter)
+                for name in self.means.get(weight.name, []):
+                    self.model.get_buffer(name).masked_fill_(gone, 0)
 
     def dead(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name of a companion → True where it has to be 0 for these values of the weights."""
@@ -74,16 +80,16 @@ class Companions:
         """Take the hooks from the model."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._fed = [], {}
+        self._handles, self._fed, self._made = [], {}, WeakTensorKeyDictionary()
 
     def state_dict(self) -> dict[str, Any]:
         """What the first run showed."""
-        return {"shifts": self.shifts, "scales": self.scales}
+        return {"shifts": self.shifts, "scales": self.scales, "means": self.means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Know it without a run."""
         if state["shifts"] or state["scales"]:
-            self.shifts, self.scales = dict(state["shifts"]), dict(state["scales"])
+            self.shifts, self.scales, self.means = (dict(state[kind]) for kind in ("shifts", "scales", "means"))
             self.close()
 
     def _names(self, weight: Weight) -> list[str]:
@@ -110,6 +116,7 @@ class Companions:
 
     def _after_model(self, _: nn.Module, __: Any, output: Any) -> None:
         outputs = {self._made.get(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+        buffers = {id(buffer): name for name, buffer in self.model.named_buffers()}
         names = {id(parameter): name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         behind: dict[nn.Module, list[_Norm]] = {}
         for norm, sources in self._fed.items():
@@ -122,6 +129,11 @@ class Companions:
             shifts += [norm.bias for norm in norms]
             self.shifts[weight.name] = [names[id(bias)] for bias in shifts if id(bias) in names]
             self.scales[weight.name] = [names[id(norm.weight)] for norm in norms if id(norm.weight) in names]
+            # Only behind layers without a bias that stays: what the norm is given is 0 then.
+            biases = {id(bias) for _, bias in layers if bias is not None}
+            silent = biases <= {id(bias) for bias in shifts if id(bias) in names}
+            means = [norm.running_mean for norm in norms] if silent else []
+            self.means[weight.name] = [buffers[id(mean)] for mean in means if id(mean) in buffers]
         self.close()
 
 
