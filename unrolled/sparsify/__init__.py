@@ -6,6 +6,7 @@ from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
+from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
@@ -23,6 +24,7 @@ __all__ = [
     "Groups",
     "Growth",
     "HardConcreteGates",
+    "LayerSparsity",
     "Masks",
     "ProximalStep",
     "ReweightedTikhonov",
@@ -31,9 +33,11 @@ __all__ = [
     "Sparsifier",
     "VariationalNoise",
     "VariableSplitting",
+    "SparsityReport",
     "WarmUp",
     "Weight",
     "compact",
     "compaction",
     "select_weights",
+    "sparsity_report",
 ]
