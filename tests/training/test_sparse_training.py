@@ -169,6 +169,7 @@ def test_zeros_are_exact_and_figures_are_those_of_the_weights(name, fine_tune, t
     assert facts["after"] == {"fit": figures["sparse_fit"]}
     assert facts["before"] == {"fit": figures["fit"]}
     assert facts["sparsity"] == figures["sparsity"]
+    assert facts["strength"] == loop.sparsifier.base_strength > 0
     assert facts["step"] == 20
     assert metrics(tmp_path)[-1].items() >= figures.items()
     ended = loop.model.state_dict()
@@ -187,7 +188,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
         return validate(self, model)
 
     monkeypatch.setattr(Plane, "validate", watched)
-    run(tmp_path / "seen", noisy, validations=2)
+    loop, figures = run(tmp_path / "seen", noisy, validations=2)
     # at step 10 two looks, hooks on the model; at step 20 one, for the zeros are the model's; and one at the end
     assert [(hooks, zeros > 0, training) for hooks, zeros, training in seen] == [
         (2, False, False), (2, True, False), (0, True, False), (0, True, False),
@@ -195,6 +196,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
     first, last = metrics(tmp_path / "seen")
     assert first["sparse_fit"] != first["fit"]
     assert last["sparse_fit"] == last["fit"]
+    assert loop.shown == {"val sparse_fit": f"{figures['sparse_fit']:.2f}", "sparsity": "50.00%"}
     run(tmp_path / "unseen", noisy, validations=1)
     states = [load_checkpoint(tmp_path / name / "last.pt") for name in ("seen", "unseen")]
     assert all(map(torch.equal, tensors(states[0]["model"]), tensors(states[1]["model"])))
