@@ -167,7 +167,9 @@ def test_a_part_can_be_called_and_recursion_ends_well():
     assert_nothing_left(model)
 
 
-@pytest.mark.parametrize("module", [nn.MultiheadAttention(4, 2), nn.LSTM(4, 4, 1), nn.TransformerEncoderLayer(4, 2, 8, 0.0)])
+@pytest.mark.parametrize(
+    "module", [nn.MultiheadAttention(4, 2), nn.LSTM(4, 4, 1), nn.TransformerEncoderLayer(4, 2, 8, 0.0)]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_modules_that_use_weights_of_others_or_lists_of_them(module, training):
     module = copy.deepcopy(module).train(training)

@@ -271,6 +271,18 @@ def test_copies_are_plain_and_numbers_of_several_kinds_are_no_trouble():
     assert zeros_of(sparsifier) == pytest.approx(0.5, abs=0.03)
 
 
+def test_the_first_step_has_no_coupling_and_the_end_may_come_before_it():
+    model = network()
+    sparsifier = VariableSplitting(model, L1(), 1e-3, beta=1e-2)
+    assert sparsifier.loss() == 0
+    wanted = {weight.name: L1().prox(weight.parameter.detach(), 0.1) for weight in sparsifier.weights}
+    sparsifier.finalize()
+    assert all(torch.equal(dict(model.named_parameters())[name], value) for name, value in wanted.items())
+    model = network()
+    VariableSplitting(model, L1(), target=0.5, steps=9).finalize()
+    assert zeros(model) == 0
+
+
 def test_topk_keeps_as_many_in_each_weight_and_takes_no_target():
     model = network()
     sparsifier = VariableSplitting(model, TopK(7), 1.0, beta=1.0)

@@ -1,5 +1,6 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
+from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
@@ -7,13 +8,16 @@ from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
+from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
 from unrolled.sparsify.sparsifier import Sparsifier
 from unrolled.sparsify.splitting import VariableSplitting
 
 __all__ = [
+    "CGES",
     "AdaProx",
     "AdaptiveDropout",
     "AttentionHeads",
+    "Compaction",
     "Constant",
     "Cubic",
     "Groups",
@@ -23,10 +27,13 @@ __all__ = [
     "ProximalStep",
     "ReweightedTikhonov",
     "Schedule",
+    "SparseGroupLasso",
     "Sparsifier",
     "VariationalNoise",
     "VariableSplitting",
     "WarmUp",
     "Weight",
+    "compact",
+    "compaction",
     "select_weights",
 ]

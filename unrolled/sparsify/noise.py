@@ -117,6 +117,9 @@ class AdaptiveDropout(_WhileRunning, ByKeepProbability):
             steps=steps,
         )
 
+    def initial_strength(self) -> float:
+        return 1e-2
+
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
         if generator is None or self.strength == 0:
             return None
@@ -135,7 +138,8 @@ class VariationalNoise(_WhileRunning):
 
     A weight counts as zero where the noise is so large that the dropout of the same variance would hardly keep it:
     η/(η + 1) < cutoff, for .05 log(1/η) > 2.944. In evaluation mode the weights are as they are: the mean of the noisy
-    ones. Put the learned parameters into the optimiser without weight decay.
+    ones. Put the learned parameters into the optimiser without weight decay, and in runs of few steps with a larger
+    learning rate: from its initial −5 log α has a long way to go.
 
     Parameters
     ----------
@@ -300,8 +304,8 @@ class HardConcreteGates(_WhileRunning):
     learned, and kept in [log .01, log 100].
 
     In evaluation mode, and for good by `finalize`, weights are multiplied by min(1, max(0, σ(log a)(ζ − γ) + γ)), which
-    is 0 where the gate is closed. Copies of the model, among them averaged ones, have no gates.
-    Put the learned parameters into the optimiser without weight decay.
+    is 0 where the gate is closed. Copies of the model, among them averaged ones, have no gates. Put the learned
+    parameters into the optimiser without weight decay, in runs of few steps with a larger learning rate.
 
     Parameters
     ----------

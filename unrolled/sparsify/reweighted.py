@@ -1,6 +1,7 @@
 """Penalties by reweighting: as quadratics whose weights follow, and as a step that shrinks."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ class ByKeepProbability(Sparsifier):
 
     needs_zeros = False
 
+    @abstractmethod
     def __init__(
         self, model: nn.Module, penalty: Penalty, strength: float | None = None, *, cutoff: float = 0.05, **options: Any
     ):
@@ -87,7 +89,8 @@ class ReweightedTikhonov(ByKeepProbability):
       its gradient is that of the penalty. With (1 − α)/α = strength/η this is their AdaTikhonov.
     - "joint": log η is learned by the optimiser, along with w; needs the penalty's dual f, with a gradient.
 
-    A weight counts as zero where α = η/(η + strength) < cutoff.
+    A weight counts as zero where α = η/(η + strength) < cutoff. Optimisers of Adam's family move such a weight to and
+    fro by a part of their learning rate: most zeros are counted when that has become small, so let it decay.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ class ReweightedTikhonov(ByKeepProbability):
     >>> with torch.no_grad():
     ...     _ = layer.weight.copy_(torch.tensor([[3.0, 1.0, 0.0]]))
     >>> sparsifier = ReweightedTikhonov(layer, LogSum(1), strength=0.1)
-    >>> round(float(sparsifier.loss()), 4)  # 0.05 (9/12 + 1/2)
+    >>> round(sparsifier.loss().item(), 4)  # 0.05 (9/12 + 1/2)
     0.0625
     """
 
@@ -176,7 +179,8 @@ class ReweightedTikhonov(ByKeepProbability):
             for weight in self.weights:
                 assert weight.penalty is not None
                 shaped = weight.penalty.eta(weight.parameter.detach())
-                self._log_eta[weight.name] = learned(torch.full_like(shaped, start))
+                dtype = torch.promote_types(shaped.dtype, torch.float32)
+                self._log_eta[weight.name] = learned(torch.full_like(shaped, start, dtype=dtype))
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self._log_eta.values())
@@ -223,7 +227,8 @@ class AdaProx(ByKeepProbability):
     the optimiser, for its family number by number in Adam's metric (LeJeune, Javadi, Baraniuk, "The Flip Side of the
     Reweighted Coin", NeurIPS 2021).
 
-    A weight counts as zero where its keep probability η̂/(η̂ + strength) < cutoff.
+    A weight counts as zero where its keep probability η̂/(η̂ + strength) < cutoff: with optimisers of Adam's family that
+    is seen when the learning rate has become small, so let it decay.
 
     Parameters
     ----------
