@@ -4,7 +4,9 @@ from unrolled.sparsify.compact import Compaction, compact, compaction
 from unrolled.sparsify.groups import AttentionHeads, Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
+from unrolled.sparsify.penalty_loss import PenaltyLoss
 from unrolled.sparsify.proximal import ProximalStep
+from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
 from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
@@ -25,15 +27,18 @@ __all__ = [
     "Growth",
     "HardConcreteGates",
     "LayerSparsity",
+    "MagnitudePruning",
     "Masks",
+    "NetworkSlimming",
+    "PenaltyLoss",
     "ProximalStep",
     "ReweightedTikhonov",
     "Schedule",
     "SparseGroupLasso",
     "Sparsifier",
-    "VariationalNoise",
     "VariableSplitting",
     "SparsityReport",
+    "VariationalNoise",
     "WarmUp",
     "Weight",
     "compact",
