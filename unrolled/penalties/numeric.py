@@ -276,7 +276,13 @@ class NumericPenalty(SeparablePenalty):
         fallen = torch.cat([zero, falls.to(u).cumsum(0)])[corners].diff() > 0
         sides = torch.stack([corners[:-1][fallen], corners[1:][fallen]])
         left = sides == 0
-        low, high = u[(sides - 2).clamp(0, len(u) - 1)], u[sides.clamp(max=len(u) - 1)]
+        low, corner, high = (u[(sides + shift).clamp(0, len(u) - 1)] for shift in (-2, -1, 0))
+        # What the coarser side leaves open moves the point of contact on the finer side, too.
+        reach = (high / low).amax(0)
+        low, high = torch.minimum(low, corner / reach).clamp(min=u[0]), torch.maximum(high, corner * reach)
+        fall = falls.nonzero()[:, 0]  # and each side ends where v falls
+        high[0] = torch.minimum(high[0], u[fall[torch.searchsorted(fall, sides[0])]])
+        low[1] = torch.maximum(low[1], u[(fall[torch.searchsorted(fall, sides[1]) - 1] - 1).clamp(min=0)])
         rising = _chord(z[sides], phi[sides], v[(sides - 1).clamp(min=0)])
         for _ in range(6):  # each time the surroundings of the points of contact are cut into 32 parts
             inner = subdivided(low, high, 32)

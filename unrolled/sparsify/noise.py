@@ -35,6 +35,8 @@ _LARGEST = 8.0  # of |log α|, as Molchanov et al. clip it
 class _WhileRunning(Sparsifier):
     """Strategies that replace weights while the model runs; see `WeightHooks`."""
 
+    acts_in_forward = True
+
     @abstractmethod
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
         """What is used instead of the values of a weight; without a generator, in evaluation mode."""
