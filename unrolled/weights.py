@@ -15,15 +15,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from unrolled.classifiers import Classifier, ImageClassifier
 from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.penalties import Penalty
+from unrolled.vision import import_torchvision
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "zoo"
+CLASSIFIER = "classifier"
+"""What the card of a classifier calls itself."""
+
+MODELS = "torchvision.models"
 
 
 def save(
@@ -43,7 +49,7 @@ def save(
     ValueError
         if the file cannot be written.
     """
-    tensors = _tensors(network, operator)
+    tensors = _tensors(network=network, operator=operator)
     facts = {
         **(card or {}),
         "format": FORMAT,
@@ -54,8 +60,12 @@ def save(
     }
     if isinstance(operator, BlockCompressedSensing):
         facts["matrix_hash"] = operator.hash()
+    _write(path, tensors, facts)
+
+
+def _write(path: str | Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"card": json.dumps(facts)})
+        save_file(tensors, temporary, metadata={"card": json.dumps(card)})
 
 
 def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork, LinearOperator]:
@@ -82,9 +92,9 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     """
     target = torch_device(device)
     path = find(name_or_file)
-    card, tensors = read_card(path), _read_tensors(path)
-    if card.get("sha256") != _hash(tensors):
-        raise ValueError(f"weights: {path} was altered: its tensors are not those its card was made for")
+    card, tensors = _read(path)
+    if card.get("kind") == CLASSIFIER:
+        raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.load_classifier loads it")
     recipe = card["operator"]
     arguments = recipe.get("init_args") or {}
     if isinstance(arguments, dict) and arguments.get("matrix") is not None:
@@ -104,6 +114,103 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     return network.eval().to(target), operator.eval().to(target)
 
 
+def save_classifier(
+    path: str | Path, classifier: Classifier, card: dict[str, Any] | None = None, recipe: dict[str, Any] | None = None
+) -> None:
+    """Save a classifier as safetensors; see `load_classifier`.
+
+    Parameters
+    ----------
+    path : str or Path
+    classifier : Classifier
+    card : dict, optional
+        facts to keep with the weights, of plain values.
+    recipe : dict, optional
+        how to make its network, {"class_path": …, "init_args": …}; not needed for those of `unrolled.classifiers`.
+    """
+    network = classifier.network
+    tensors = _tensors(network=network)
+    facts = {
+        **(card or {}),
+        "format": FORMAT,
+        "kind": CLASSIFIER,
+        "network": describe(network) if isinstance(network, ImageClassifier) else recipe,
+        "classes": list(classifier.classes),
+        "mean": classifier.mean.flatten().tolist(),
+        "std": classifier.std.flatten().tolist(),
+        "size": list(classifier.size),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "sha256": _hash(tensors),
+    }
+    _write(path, tensors, facts)
+
+
+def load_classifier(file: str | Path, network: nn.Module | None = None, device: str = "cpu") -> Classifier:
+    """Load a classifier, with the names of its classes and the mean and deviation of the images it was trained on.
+
+    Nothing is unpickled, and nothing imported but torchvision, whose models can be named.
+
+    Parameters
+    ----------
+    file : str or Path
+        `.safetensors`.
+    network : Module, optional
+        takes the weights; needed if it is neither of `unrolled.classifiers` nor of torchvision.
+    device : str
+        where to; "auto" takes the GPU if there is one.
+
+    Returns
+    -------
+    Classifier
+        in evaluation mode
+
+    Raises
+    ------
+    ValueError
+        if the file is not a classifier of this project, cut short or altered, or does not fit.
+    """
+    target = torch_device(device)
+    path = find(file)
+    card, tensors = _read(path)
+    if card.get("kind") != CLASSIFIER:
+        raise ValueError(f"weights: {path} does not hold a classifier: unrolled.load loads it")
+    if network is None and not isinstance(card["network"], dict):
+        raise ValueError(
+            f"weights: {path} has a network that only your program can make: load_classifier(…, network=…)"
+        )
+    try:
+        if network is None:
+            with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
+                network = _build_classifier(card["network"])
+        _fill(nn.ModuleDict({"network": network}), tensors)
+        height, width = card["size"]
+        classifier = Classifier(network, card["classes"], card["mean"], card["std"], (height, width))
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
+    return classifier.eval().to(target)
+
+
+def _build_classifier(recipe: dict[str, Any]) -> nn.Module:
+    name = str(recipe.get("class_path"))
+    if not name.startswith(f"{MODELS}."):
+        network: nn.Module = build(recipe, ImageClassifier)
+        return network
+    models, arguments = import_torchvision(MODELS), recipe.get("init_args") or {}
+    name = name.removeprefix(f"{MODELS}.")
+    if name not in models.list_models(module=models):
+        raise ValueError(f"torchvision has no classifier {name!r}")
+    # Weights of its own would be downloaded, only to be replaced.
+    return models.get_model(name, **{key: value for key, value in arguments.items() if not key.startswith("weights")})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Card and tensors, which must be those that the card was made for."""
+    card, tensors = read_card(path), _read_tensors(path)
+    if card.get("sha256") != _hash(tensors):
+        raise ValueError(f"weights: {path} was altered: its tensors are not those its card was made for")
+    return card, tensors
+
+
 def read_card(name_or_file: str | Path) -> dict[str, Any]:
     """The card of weights: recipe of network and operator, training config, data, licence, PSNR, hash."""
     path = find(name_or_file)
@@ -115,11 +222,8 @@ def read_card(name_or_file: str | Path) -> dict[str, Any]:
         raise ValueError(f"weights: {path} has a card that cannot be read: {error}") from error
     except Exception as error:  # the reader has errors of its own, and what is in the file may raise others
         raise ValueError(f"weights: {path} is cut short or not a safetensors file: {error}") from error
-    if (
-        not isinstance(card, dict)
-        or not isinstance(card.get("network"), dict)
-        or not isinstance(card.get("operator"), dict)
-    ):
+    reconstructs = isinstance(card, dict) and all(isinstance(card.get(name), dict) for name in ("network", "operator"))
+    if not reconstructs and not (isinstance(card, dict) and card.get("kind") == CLASSIFIER and "network" in card):
         raise ValueError(f"weights: {path} is a safetensors file, but not of a network of this project")
     if card.get("format") != FORMAT:
         raise ValueError(f"weights: {path} has format {card.get('format')!r}, this version reads {FORMAT}")
@@ -139,8 +243,7 @@ def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:
     for key, value in facts.items():
         before = card.get(key)
         card[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"card": json.dumps(card)})
+    _write(path, tensors, card)
 
 
 def find(name_or_file: str | Path) -> Path:
@@ -166,8 +269,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"weights: {path} cannot be read: {error}") from error
 
 
-def _tensors(network: UnrolledNetwork, operator: LinearOperator) -> dict[str, Tensor]:
-    modules: dict[str, nn.Module] = {"network": network, "operator": operator}
+def _tensors(**modules: nn.Module) -> dict[str, Tensor]:
     return {
         f"{prefix}.{key}": tensor.detach().cpu().contiguous().clone()
         for prefix, module in modules.items()

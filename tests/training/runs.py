@@ -166,11 +166,13 @@ def gradients(folder, name):
     torch.save(found, folder / f"{rank}.pt")
 
 
-def train(folder, resume=False, event=None):
-    """A run in float64; says how it ended in a file of each process beside its folder."""
+def train(folder, resume=False, event=None, sparsifier=None):
+    """A run in float64; says how it ended, and with which weights, in files of each process beside its folder."""
     with distributed.joined(torch.device("cpu")), ExitStack() as limits:
         rank, one_step = distributed.rank(), Loop._one_step
-        loop = Loop(DoubleTask(spoiled=True), options(batch=4, steps=24, validations=4), folder, progress=False)
+        task = DoubleTask(spoiled=True)
+        few = options(batch=4, steps=24, validations=4)
+        loop = Loop(task, few, folder, progress=False, sparsifier=sparsifier)
 
         def patched(loss_of):
             if loop.step == 9 and event == "SIGTERM to the second" and rank == 1:
@@ -185,3 +187,4 @@ def train(folder, resume=False, event=None):
         except (KeyboardInterrupt, TrainingError) as stop:
             outcome = [f"{type(stop).__name__} {stop}", loop.step]
     folder.with_name(f"{folder.name}-{rank}.json").write_text(json.dumps(outcome))
+    torch.save([value.detach() for value in task.model.parameters()], folder.with_name(f"{folder.name}-{rank}.pt"))

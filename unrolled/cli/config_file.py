@@ -56,8 +56,19 @@ def check_config(path: str) -> str:
     ValueError
         if it is not a regular file, too large, not text, or not a mapping of settings.
     """
-    if not os.path.lexists(path):
-        return path
+    if os.path.lexists(path):
+        read_settings(path)
+    return path
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """The settings in a config.
+
+    Raises
+    ------
+    ValueError
+        if it is not a regular file, too large, not text, or not a mapping of settings.
+    """
     if not os.path.isfile(path):
         raise ValueError(f"config: {path} is not a regular file")
     if (size := os.path.getsize(path)) > LARGEST:
@@ -72,4 +83,4 @@ def check_config(path: str) -> str:
         raise ValueError(f"config: {path} must hold settings (network: …, operator: …), got {str(settings)[:100]!r}")
     if "config" in settings:
         raise ValueError(f"config: {path} names another config, which is not followed")
-    return path
+    return settings

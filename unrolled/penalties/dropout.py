@@ -195,7 +195,11 @@ def adaptive_dropout_mask(
     if noise not in ("bernoulli", "gaussian"):
         raise ValueError(f"noise must be 'bernoulli' or 'gaussian', got {noise!r}")
     with torch.no_grad():
-        alpha = penalty.keep_probability(w, strength).expand(w.shape)
+        alpha = penalty.keep_probability(w, strength)
+        grouping = getattr(penalty, "grouping", None)
+        if grouping is not None and alpha.shape == grouping.shape(w.shape):  # entries in no group are kept
+            alpha = grouping.spread(alpha, w.shape, outside=1.0)
+        alpha = alpha.expand(w.shape)
         dropped = alpha == 0
         safe = torch.where(dropped, 1.0, alpha)
         if noise == "bernoulli":

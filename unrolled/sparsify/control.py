@@ -8,32 +8,58 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """Integral control of the logarithm of the strength, by the sparsity that is measured every few steps.
+    """Finds the strength for which the sparsity follows its trajectory: proportional and integral control.
+
+    It sees the sparsity in log-odds and moves the logarithm of the strength, between which there is about a straight
+    line for all penalties: the share of zeros grows like a power of the strength while it is small, and so falls the
+    share of what is left. The integral runs over the progress of the run, not over steps: what is slow in a long run
+    may be as slow beside a longer one.
+
+    The strength begins low and rises by a factor of e in a hundredth of the run at most: what became zero may never
+    come back, and groups shrink for a while before the first of them is seen to be zero.
 
     Parameters
     ----------
-    every : int
-        steps between two measurements.
-    gain : float
-        how fast the logarithm of the strength follows an error of one point.
+    every : int, optional
+        steps between two measurements; by default 200 measurements a run or more, at most 10 steps apart.
+    proportional : float
+        by how much the logarithm of the strength follows a change of the error by one.
+    integral : float
+        by how much it would move over a whole run at a constant error of one.
     """
 
-    def __init__(self, every: int = 10, gain: float = 0.05):
-        self.every, self.gain = every, gain
+    def __init__(self, every: int | None = None, proportional: float = 0.3, integral: float = 200.0):
+        self.every, self.proportional, self.integral = every, proportional, integral
         self.calls = 0
+        self.error: float | None = None
 
     def adjusted(self, strength: float, wanted: float, sparsifier: "Sparsifier") -> float:
-        """The strength to go on with."""
+        """The strength to go on with; to be called after every step."""
+        assert sparsifier.steps is not None
+        every = self.every or max(1, min(10, sparsifier.steps // 200))
         self.calls += 1
-        if self.calls % self.every:
+        if self.calls % every:
             return strength
-        error = 100 * (wanted - sparsifier.sparsity())
-        return strength * math.exp(self.gain * max(-10.0, min(10.0, error)))
+        error = _log_odds(wanted) - _log_odds(sparsifier.sparsity())
+        change = 0.0 if self.error is None else error - self.error
+        self.error = error
+        rate = min(_PACE, max(-_PACE, self.integral * error))
+        move = rate * every / sparsifier.steps + self.proportional * change
+        return min(_MOST, max(_LEAST, strength * math.exp(move)))
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered."""
-        return {"calls": self.calls}
+        return {"calls": self.calls, "error": self.error}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.calls = state["calls"]
+        self.calls, self.error = state["calls"], state["error"]
+
+
+_PACE = 30.0  # the logarithm of the strength per run
+_LEAST, _MOST = 1e-20, 1e10
+
+
+def _log_odds(share: float) -> float:
+    share = min(0.9999, max(0.01, share))
+    return math.log(share / (1 - share))

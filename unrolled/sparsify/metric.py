@@ -1,13 +1,13 @@
 """The step of an optimiser, number by number."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer, RAdam, Rprop, SparseAdam
 
-_SECOND_MOMENT = {"exp_avg_sq": True, "square_avg": False, "sum": False}
-"""What optimisers call their mean of squared gradients, and whether it still has the bias of Adam's start."""
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "exp_inf")
 
 
 def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
@@ -15,11 +15,19 @@ def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     return {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
 
 
-def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, Any]) -> Tensor | float:
-    """By what the optimiser multiplies the gradient: its learning rate, divided by √v̂ + ε if it is of Adam's family.
+def is_adaptive(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
+    """Whether the optimiser divides the gradient by its size, as Adam does; not known before its first step."""
+    return any(name in optimizer.state.get(parameter, {}) for name in _SECOND_MOMENTS)
 
-    A step of such an optimiser is one of gradient descent in the metric diag(1/step), and so is the proximal map that
-    belongs to it.
+
+def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, Any]) -> Tensor | float:
+    """By what the optimiser multiplies a gradient that stays the same: Δw = −step·g.
+
+    Its learning rate; divided by √v̂ + ε if it is of Adam's family, which is gradient descent in the metric
+    diag(1/step); and by 1 − μ if it sums up gradients in a momentum μ, as torch's SGD does. The proximal map for this
+    step has its fixed points where the sum of loss and penalty is stationary, whatever the optimiser is.
+
+    Of an optimiser that is not known by the names of its state this is the learning rate.
 
     Parameters
     ----------
@@ -31,14 +39,78 @@ def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, An
 
     Returns
     -------
-    Tensor, the shape of the parameter, or float
+    Tensor, the shape of the parameter, or float, or Tensor without axes; 0 if the learning rate is
+
+    Raises
+    ------
+    ValueError
+        if the optimiser does not multiply gradients by anything: LBFGS and Rprop.
     """
-    rate = float(options["lr"])
+    if isinstance(optimizer, (LBFGS, Rprop)):
+        raise ValueError(
+            f"optimizer: the steps of {type(optimizer).__name__} are not multiples of the gradient, so that no "
+            "proximal step belongs to them; SGD, Adam and others of its family have one"
+        )
     state = optimizer.state.get(parameter, {})
-    for name, biased in _SECOND_MOMENT.items():
-        if isinstance(state.get(name), Tensor):
-            square = state["max_exp_avg_sq"] if options.get("amsgrad") and "max_exp_avg_sq" in state else state[name]
-            correction = 1 - options["betas"][1] ** float(state["step"]) if biased else 1.0
-            root = torch.sqrt(square / correction) if correction != 1 else square.sqrt()
-            return rate / (root + options.get("eps", 1e-8))
-    return rate
+    rate = options["lr"]
+    if isinstance(state.get("momentum_buffer"), Tensor):
+        rate = rate * (1 - options.get("dampening", 0.0)) / (1 - options["momentum"])
+    if isinstance(state.get("exp_avg_sq"), Tensor):
+        return _adam(optimizer, state, options, rate)
+    if isinstance(state.get("acc_delta"), Tensor):  # Adadelta
+        return rate * ((state["acc_delta"] + options["eps"]) / (state["square_avg"] + options["eps"])).sqrt()
+    if isinstance(state.get("square_avg"), Tensor):  # RMSprop
+        square = _real(state["square_avg"])
+        if options.get("centered"):
+            square = square - _squared(state["grad_avg"])
+        return _quotient(rate, square.clamp(min=0).sqrt(), options["eps"])
+    if isinstance(state.get("sum"), Tensor):  # Adagrad
+        rate = rate / (1 + (_number(state["step"]) - 1) * options.get("lr_decay", 0.0))
+        return _quotient(rate, _real(state["sum"]).sqrt(), options["eps"])
+    if isinstance(state.get("exp_inf"), Tensor):  # Adamax, whose maximum has ε in it
+        return _quotient(rate, _real(state["exp_inf"]), 0.0)
+    return state["eta"] if isinstance(state.get("eta"), Tensor) else rate  # ASGD's own rate; SGD
+
+
+def _adam(optimizer: Optimizer, state: dict[str, Any], options: dict[str, Any], rate: Any) -> Tensor | float:
+    """lr / (√v̂ + ε), v̂ = v / (1 − β₂ᵗ)."""
+    largest = state.get("max_exp_avg_sq") if options.get("amsgrad") else None
+    root = _real(state["exp_avg_sq"] if largest is None else largest).sqrt()
+    if "betas" not in options or "step" not in state:
+        return _quotient(rate, root, options.get("eps", 1e-8))
+    beta, count = options["betas"][1], _number(state["step"])
+    bias = (1 - beta**count) ** 0.5
+    if isinstance(optimizer, RAdam):
+        end = 2 / (1 - beta) - 1
+        length = end - 2 * float(count) * beta ** float(count) / (1 - beta ** float(count))
+        if length <= 5:  # no denominator yet
+            return rate
+        rectified = (length - 4) * (length - 2) * end / ((end - 4) * (end - 2) * length)
+        return _quotient(rate * bias * math.sqrt(rectified), root, options["eps"])
+    step = _quotient(rate * bias, root, bias * options["eps"])
+    if isinstance(optimizer, SparseAdam):  # rows that it has never seen have not moved, and have no metric
+        step = torch.where(root == 0, torch.as_tensor(rate, dtype=step.dtype, device=step.device), step)
+    return step
+
+
+def _number(step: Any) -> Any:
+    """How many steps there were: a number if that needs no answer from a device."""
+    if isinstance(step, Tensor):
+        return step.double() if step.device.type != "cpu" else float(step)
+    return step
+
+
+def _real(moment: Tensor) -> Tensor:
+    """A moment that optimisers keep, in at least 32 bits; of complex numbers the mean of both parts."""
+    if moment.is_complex():
+        return torch.view_as_real(moment).mean(-1)
+    return moment.float() if moment.dtype in (torch.bfloat16, torch.float16) else moment
+
+
+def _squared(mean: Tensor) -> Tensor:
+    return torch.view_as_real(mean).square().mean(-1) if mean.is_complex() else _real(mean).square()
+
+
+def _quotient(rate: Any, root: Tensor, eps: Any) -> Tensor:
+    """rate / (root + eps); `root` is a fresh tensor or a copy is made."""
+    return rate / (root + eps)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unrolled.description import Described, describe
-from unrolled.penalties import Penalty
+from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
 from unrolled.sparsify.companions import Companions
 from unrolled.sparsify.control import Control
@@ -116,6 +116,7 @@ class Sparsifier(Described, ABC):
         self.finalized = False
         self._names = [parameter for parameter, _ in model.named_parameters()]
         self._said: set[str] = set()
+        self._seen_versions: tuple[int, ...] = ()
         self._claim()
         self.companions = Companions(model, self.weights)
         self.attach()
@@ -126,24 +127,28 @@ class Sparsifier(Described, ABC):
     needs_zeros: ClassVar[bool] = True
     """Whether zeros come from the penalty's threshold, so that one without is refused."""
 
+    acts_in_forward: ClassVar[bool] = False
+    """Whether it acts while the model runs, by hooks: then the model cannot be compiled to one graph."""
+
     def check_penalty(self, penalty: Penalty) -> None:
         """Raise a ValueError if the strategy cannot do with this penalty."""
         if isinstance(penalty, ARD):
             raise ValueError(f"{type(self).__name__}: ARD belongs to a matrix of data, it has no meaning for weights")
-        if self.needs_zeros and not penalty.exact_zeros:
+        # Lou and Yan's l1 − l2 has no threshold, for a single number is kept, but zeros it has.
+        if self.needs_zeros and not (penalty.exact_zeros or isinstance(penalty, L1MinusL2)):
             raise ValueError(
                 f"{type(self).__name__}: {penalty!r} never gives exact zeros; L1, LogSum, MCP, TransformedL1 … do"
             )
 
     def initial_strength(self) -> float:
-        """Where the search for the strength that meets a target begins."""
-        return 1e-5
+        """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
+        return 1e-7
 
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
 
     def detach(self) -> None:
-        """Take away what `attach` put there."""
+        """Take away what `attach` put there; called when fine tuning begins, and again at the end."""
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser has to learn besides the model."""
@@ -151,7 +156,7 @@ class Sparsifier(Described, ABC):
 
     def loss_now(self) -> Tensor:
         """What the strategy adds to the loss at this step."""
-        return self.weights[0].parameter.new_zeros(())
+        return self.weights[0].parameter.real.new_zeros(())
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         """What the strategy does after the optimiser's step; without recording gradients.
@@ -166,6 +171,14 @@ class Sparsifier(Described, ABC):
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
         return weight.parameter.detach()
+
+    def masking(self) -> Masks:
+        """What keeps the zeros of the weights, and those of the companions of dead filters."""
+        dead = self.companions.dead({weight.name: weight.parameter for weight in self.weights})
+        zeros = [weight.parameter == 0 for weight in self.weights]
+        parameters = [weight.parameter for weight in self.weights]
+        companions = [self.model.get_parameter(name) for name in dead]
+        return Masks([*parameters, *companions], [~mask for mask in (*zeros, *dead.values())])
 
     # What users call
 
@@ -191,7 +204,7 @@ class Sparsifier(Described, ABC):
     def loss(self) -> Tensor:
         """What to add to the loss of the task: a scalar, 0 for strategies that act elsewhere."""
         self._check_open("loss")
-        return self.weights[0].parameter.new_zeros(()) if self.masks is not None else self.loss_now()
+        return self.weights[0].parameter.real.new_zeros(()) if self.masks is not None else self.loss_now()
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer) -> None:
@@ -225,12 +238,12 @@ class Sparsifier(Described, ABC):
     @torch.no_grad()
     def sparse_weights(self) -> dict[str, Tensor]:
         """By name, what `finalize` would write into the weights now. A weight keeps at least one number or group."""
-        return {weight.name: self._at_least_one(weight, self.sparse(weight)) for weight in self.weights}
+        return {weight.name: self._at_least_one(weight, self._sparse_now(weight)) for weight in self.weights}
 
     @torch.no_grad()
     def sparsity(self) -> float:
         """The share of exact zeros among the chosen weights, if it ended now."""
-        tensors = [self.sparse(weight) for weight in self.weights]
+        tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
 
     def figures(self) -> dict[str, float]:
@@ -249,6 +262,7 @@ class Sparsifier(Described, ABC):
         model = self.model if model is None else model
         own = dict(model.named_parameters())
         before = {name: own[name].detach().clone() for name in self._touched()}
+        untouched = self._versions() == self._seen_versions
         with torch.no_grad():
             self._write(own)
         try:
@@ -258,6 +272,8 @@ class Sparsifier(Described, ABC):
             with torch.no_grad():
                 for name, values in before.items():
                     own[name].copy_(values)
+            if untouched:  # what was written here is no step of an optimiser
+                self._seen_versions = self._versions()
 
     @torch.no_grad()
     def finalize(self, keep_mask: bool = False) -> Masks | None:
@@ -282,7 +298,7 @@ class Sparsifier(Described, ABC):
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
         self._write(dict(self.model.named_parameters()))
         self.release()
-        return self._masks() if keep_mask else None
+        return self.masking() if keep_mask else None
 
     def release(self) -> None:
         """Let go of the model as it is, without making anything zero."""
@@ -341,8 +357,15 @@ class Sparsifier(Described, ABC):
             self.control.load_state_dict(state["control"])
         if self.masks is not None:
             self.masks.remove()
+        if state["masks"] is not None:
+            self.detach()
         self.companions.load_state_dict(state["companions"])
-        self.masks = None if state["masks"] is None else Masks(self._masked(), state["masks"])
+        self.masks = None
+        if state["masks"] is not None:
+            self.masks = self.masking()
+            self.masks.masks = [
+                kept.to(mask.device, copy=True) for kept, mask in zip(state["masks"], self.masks.masks, strict=True)
+            ]
         self._remember()
 
     # Inside
@@ -413,17 +436,10 @@ class Sparsifier(Described, ABC):
         """Write the zeros, and from now on only keep them."""
         self._write(dict(self.model.named_parameters()))
         self.detach()
-        self.masks = self._masks()
+        self.masks = self.masking()
 
-    def _masks(self) -> Masks:
-        """What keeps the zeros of the weights, and those of the companions of dead filters."""
-        dead = self.companions.dead({weight.name: weight.parameter for weight in self.weights})
-        zeros = [weight.parameter == 0 for weight in self.weights]
-        return Masks(self._masked(), [~mask for mask in (*zeros, *dead.values())])
-
-    def _masked(self) -> list[nn.Parameter]:
-        companions = [self.model.get_parameter(name) for name in self.companions.names()]
-        return [*(weight.parameter for weight in self.weights), *companions]
+    def _sparse_now(self, weight: Weight) -> Tensor:
+        return self.sparse(weight) if self.masks is None else weight.parameter.detach()
 
     def _touched(self) -> list[str]:
         """The names of the parameters that finalize writes."""
@@ -446,10 +462,13 @@ class Sparsifier(Described, ABC):
         """A weight that would become all zero keeps its largest number or group, as the model has it now."""
         if values.any() or not weight.parameter.any():
             return values
+        self._say_kept(weight)
+        return largest_group(weight, weight.parameter.detach())
+
+    def _say_kept(self, weight: Weight) -> None:
         if weight.name not in self._said:
             self._said.add(weight.name)
-            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=3)
-        return largest_group(weight, weight.parameter.detach())
+            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=4)
 
 
 def largest_group(weight: Weight, values: Tensor) -> Tensor:

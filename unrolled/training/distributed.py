@@ -3,7 +3,7 @@
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -90,6 +90,21 @@ def agreed(loss: Tensor, *wishes: bool) -> tuple[float, ...]:
     numbers = torch.stack([loss.detach().double() / size(), *(loss.new_tensor(wish).double() for wish in wishes)])
     dist.all_reduce(numbers)
     return tuple(numbers.tolist())
+
+
+def take_over(model: nn.Module) -> None:
+    """Take over the first process's parameters and buffers."""
+    if size() > 1:
+        model.load_state_dict(on_first(lambda: {name: value.cpu() for name, value in model.state_dict().items()}))
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Leave the mean of the processes' gradients on each of them; for parameters that are not the task's model's."""
+    for parameter in parameters if size() > 1 else ():
+        if parameter.grad is not None:
+            total = parameter.grad.contiguous()
+            dist.all_reduce(total)
+            parameter.grad = total / size()
 
 
 def part(batch: int) -> range | None:

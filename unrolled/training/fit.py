@@ -1,7 +1,5 @@
 """Train a network from Python: the whole way from images to weights in one call."""
 
-import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,14 @@ from torch.utils.data import Dataset
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.sources import cut, large_enough
 from unrolled.devices import torch_device
-from unrolled.files import replacing
 from unrolled.networks import LinearStart, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.training import distributed
-from unrolled.training.checkpoint import Checkpoints, to_resume
-from unrolled.training.environment import environment
 from unrolled.training.lock import locked
-from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
 from unrolled.training.reconstruction import Loss, ReconstructionTask
+from unrolled.training.run import may_go_on, train
+from unrolled.training.sparse import MakeSparsifier
 
 
 def fit(
@@ -39,6 +35,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     card: dict[str, Any] | None = None,
+    sparsifier: MakeSparsifier | None = None,
 ) -> dict[str, float]:
     """Train a network on images, and leave it with the averaged weights of the end.
 
@@ -59,7 +56,8 @@ def fit(
     loss : callable (reconstruction, truth) → scalar, optional
         your own loss.
     folder : str or Path
-        of the run: metrics, checkpoints, weights, curve. A folder that already holds a run is refused unless resumed.
+        of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
+        unless resumed.
     seed : int
         of crops and held-out images.
     device : str
@@ -69,11 +67,15 @@ def fit(
     progress : bool
     card : dict, optional
         facts to save with the weights.
+    sparsifier : callable network → Sparsifier, optional
+        makes the strategy that makes the network sparse while it is trained, such as
+        `lambda network: ProximalStep(network, L1(), target=0.9)`.
 
     Returns
     -------
     dict
-        figures of the last validation: "psnr", "start_psnr", in dB
+        figures of the last validation: "psnr", "start_psnr", in dB; with a sparsifier also "sparse_psnr", that of the
+        network as it is left, "sparsity" and what else the strategy tells
 
     Raises
     ------
@@ -90,7 +92,7 @@ def fit(
     training = TrainingOptions(minutes=5) if training is None else training
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):
-        goes_on = distributed.on_first(lambda: _goes_on(folder, resume))
+        goes_on = may_go_on(folder, resume)
         images, batches, held_out = _data(dataset, operator.multiple, crop, seed)
         validation = held_out if validation is None else validation
         if validation is None:
@@ -98,20 +100,16 @@ def fit(
         task = ReconstructionTask(network, operator, batches, cut(validation, operator.multiple), loss, place)
         if isinstance(network.start, LinearStart) and not goes_on:  # a checkpoint holds it
             network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
-        machine = environment()
-        loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed)
-        distributed.on_first(lambda: _write_environment(folder, machine))
-        figures = loop.run(goes_on)
-        task.model.load_state_dict(loop.model.state_dict())
-        task.model.eval()
-        distributed.on_first(lambda: draw_curve(folder))
-    return figures
-
-
-def _goes_on(folder: Path, resume: bool) -> bool:
-    if not resume and Checkpoints(folder).exist():
-        raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
-    return to_resume(folder, resume)
+        return train(
+            task,
+            training,
+            folder=folder,
+            seed=seed,
+            resume=goes_on,
+            progress=progress,
+            card=card,
+            sparsifier=sparsifier,
+        )
 
 
 def _data(
@@ -135,18 +133,3 @@ def _data(
         return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
     crops = RandomCrops(images, crop, seed)
     return images, Prefetch(crops) if images.streams else crops, held_out
-
-
-def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:
-    with replacing(folder / "environment.json") as temporary:
-        temporary.write_text(json.dumps(machine, indent=2) + "\n")
-
-
-def draw_curve(folder: Path) -> None:
-    """Draw `curve.png` from `metrics.jsonl`; without matplotlib only a warning."""
-    try:
-        from unrolled.plots import training_curve
-    except ImportError:
-        warnings.warn("curve.png needs matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
-        return
-    training_curve(folder)

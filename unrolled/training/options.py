@@ -1,7 +1,12 @@
 """How to train: the budget, the optimiser, and when to look and to save."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+OptimizerName = Literal["adam", "adamw", "sgd"]
+ScheduleName = Literal["cosine", "linear", "steps"]
 
 
 @dataclass
@@ -16,15 +21,16 @@ class TrainingOptions:
     batch : int
         samples per step, over all processes that train together.
     learning_rate : float
-        of Adam, at its highest.
+        of the optimiser, at its highest.
     warmup : int
         steps over which the learning rate rises linearly.
     final_rate : float
-        the part of the learning rate that the cosine ends with.
+        the part of the learning rate that the schedules "cosine" and "linear" end with.
     clip : float or None
-        gradients are scaled down to this norm.
+        the gradient of the model is scaled down to this norm.
     average : float
         decay of the exponential moving average of the weights, which is what is validated and saved; 0 turns it off.
+        With a sparsifier weights are averaged while it fine-tunes.
     bfloat16 : bool
         run the learned part in bfloat16; operators, weights and optimiser stay float32.
     channels_last : bool
@@ -38,6 +44,23 @@ class TrainingOptions:
     nan_limit : int
         a batch whose loss or gradient is not finite is skipped: nothing is learned from it. This many in a row stop
         the run.
+    optimizer : str
+        "adam", "adamw" (weight decay apart from the gradient) or "sgd".
+    momentum : float
+        of "sgd", in [0, 1).
+    nesterov : bool
+        Nesterov's momentum, of "sgd".
+    weight_decay : float
+        of the weights: biases, the scales of norms and other single numbers are spared.
+    decay_all : bool
+        let weight_decay act on them too.
+    schedule : str
+        of the learning rate after the warm-up: "cosine", "linear", or "steps", which multiplies it by `factor` at each
+        of the milestones.
+    milestones : list of float
+        of the schedule "steps": parts of the run, rising, in (0, 1).
+    factor : float
+        of the schedule "steps", in (0, 1).
     """
 
     steps: int | None = None
@@ -55,6 +78,14 @@ class TrainingOptions:
     validations: int = 20
     checkpoint_minutes: float = 5.0
     nan_limit: int = 10
+    optimizer: OptimizerName = "adam"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    decay_all: bool = False
+    schedule: ScheduleName = "cosine"
+    milestones: list[float] = field(default_factory=list)
+    factor: float = 0.1
 
     def __post_init__(self) -> None:
         budget = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
@@ -70,14 +101,47 @@ class TrainingOptions:
                 raise ValueError(f"training: {name} must be a finite number > 0, got {value!r}")
         if self.warmup < 0:
             raise ValueError(f"training: warmup must be >= 0, got {self.warmup!r}")
-        for name, value in {"final_rate": self.final_rate, "average": self.average}.items():
+        for name in ("final_rate", "average", "momentum"):
+            value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"training: {name} must be in [0, 1), got {value!r}")
+        self._check_optimizer()
+        self._check_schedule()
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer not in get_args(OptimizerName):
+            raise ValueError(f"training: optimizer must be {_choice(OptimizerName)}, got {self.optimizer!r}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"training: weight_decay must be a finite number >= 0, got {self.weight_decay!r}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("training: nesterov needs the optimizer 'sgd' and a momentum > 0")
+
+    def _check_schedule(self) -> None:
+        if self.schedule not in get_args(ScheduleName):
+            raise ValueError(f"training: schedule must be {_choice(ScheduleName)}, got {self.schedule!r}")
+        self.milestones = list(self.milestones)
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise ValueError(
+                f"training: milestones belong to the schedule 'steps', which needs at least one: got {self.milestones} "
+                f"with the schedule {self.schedule!r}"
+            )
+        bounds = [0, *self.milestones, 1]
+        if not all(low < high for low, high in pairwise(bounds)):
+            raise ValueError(f"training: milestones must rise and be parts of the run in (0, 1), got {self.milestones}")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"training: factor must be in (0, 1), got {self.factor!r}")
 
     def rate(self, step: int, steps: int | None) -> float:
-        """The learning rate of a step: linear warm-up, then a cosine. Before steps is known only the warm-up."""
+        """The learning rate of a step: linear warm-up, then the schedule. Before steps is known only the warm-up."""
         if step < self.warmup or steps is None:
             return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
-        progress = (step - self.warmup) / max(1, steps - self.warmup)
+        if self.schedule == "steps":
+            return self.learning_rate * self.factor ** sum(step >= round(part * steps) for part in self.milestones)
+        progress = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         low = self.learning_rate * self.final_rate
-        return low + (self.learning_rate - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        left = 1 - progress if self.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+        return low + (self.learning_rate - low) * left
+
+
+def _choice(kind: Any) -> str:
+    return " or ".join(repr(name) for name in get_args(kind))

@@ -69,6 +69,10 @@ class ReconstructionTask(Task):
         self.validation = [image.unsqueeze(0).to(self.device) for image in validation]
         self.epoch = len(batches)
 
+    @property
+    def sparsified(self) -> nn.Module:
+        return self.model.network
+
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
         return self.batches.batch(step, size, part).to(self.device, non_blocking=True)
 

@@ -24,6 +24,11 @@ class Task(ABC):
     epoch: int
     score: str
 
+    @property
+    def sparsified(self) -> nn.Module:
+        """The part of the model that a sparsifier is given: all of it, unless a task says otherwise."""
+        return self.model
+
     @abstractmethod
     def batch(self, step: int, size: int, part: range | None = None) -> Any:
         """The batch of a step, on the model's device: a function of the step, with no memory.

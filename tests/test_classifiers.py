@@ -1,0 +1,101 @@
+"""Classifiers against the counts and the structure of their papers."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from tests.helpers import concrete_subclasses
+from unrolled.classifiers import CifarResNet, Classifier, ImageClassifier, LeNet5, LeNet300100, WideResNet
+from unrolled.description import build, describe
+from unrolled.sparsify import select_weights
+
+
+def numbers(network: ImageClassifier) -> tuple[int, int]:
+    """Weights, and parameters in all."""
+    return sum(weight.parameter.numel() for weight in select_weights(network)), network.parameter_count
+
+
+@pytest.mark.parametrize(
+    ("make", "weights", "parameters"),
+    [
+        (LeNet300100, 784 * 300 + 300 * 100 + 100 * 10, 266_610),
+        (LeNet5, 20 * 25 + 50 * 20 * 25 + 800 * 500 + 500 * 10, 431_080),
+        (CifarResNet, None, 269_722),
+        (lambda: CifarResNet(depth=110), None, 1_727_962),
+        (lambda: CifarResNet(shortcut="convolution"), None, 272_474),
+        (WideResNet, None, 36_479_194),
+        (lambda: WideResNet(depth=16, width=4), None, 2_748_890),
+    ],
+)
+def test_they_are_as_large_as_published(make, weights, parameters):
+    with torch.device("meta"):
+        found = numbers(make())
+    assert found[1] == parameters
+    assert weights is None or found[0] == weights
+
+
+SMALL = {
+    "LeNet300100": {"size": 12},
+    "LeNet5": {"size": 18, "channels": 3},
+    "CifarResNet": {"depth": 8, "shortcut": "convolution"},
+    "WideResNet": {"depth": 10, "width": 1, "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("cls", concrete_subclasses(ImageClassifier), ids=lambda cls: cls.__name__)
+def test_each_gives_an_output_per_class_learns_and_is_made_again_from_its_recipe(cls):
+    torch.manual_seed(0)
+    network = cls(num_classes=7, **SMALL[cls.__name__])
+    arguments = network.arguments
+    x = torch.rand(4, arguments["channels"], arguments.get("size", 9), arguments.get("size", 9))
+    y = network(x)
+    assert y.shape == (4, 7)
+    y.logsumexp(1).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+    again = build(describe(network), ImageClassifier)
+    again.load_state_dict(network.state_dict())
+    copies = [again, copy.deepcopy(network), pickle.loads(pickle.dumps(network))]
+    network.eval()
+    for each in copies:
+        assert torch.equal(each.eval()(x), network(x))
+
+
+def test_a_padded_shortcut_without_its_block_is_the_image_in_more_channels():
+    network = CifarResNet(depth=8)
+    block = network.blocks[1]
+    torch.nn.init.zeros_(block.bn2.weight)
+    x = torch.rand(2, 16, 7, 7)
+    y = block(x)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeNet300100(0), "LeNet300100: num_classes must be a whole number >= 1, got 0"),
+        (lambda: LeNet300100(size=True), "size must be"),
+        (lambda: LeNet5(size=15), "LeNet5: size must be >= 16, got 15"),
+        (lambda: CifarResNet(depth=21), r"depth must be 6n \+ 2 \(20, 32, 44, 56, 110\), got 21"),
+        (lambda: CifarResNet(shortcut="zeros"), "shortcut must be 'padding' or 'convolution', got 'zeros'"),
+        (lambda: WideResNet(depth=20), r"depth must be 6n \+ 4 .*, got 20"),
+        (lambda: WideResNet(dropout=1.0), r"dropout must be in \[0, 1\), got 1.0"),
+    ],
+)
+def test_wrong_sizes_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_classifier_standardises_and_names():
+    network = LeNet300100(2, size=2)
+    classifier = Classifier(network, ["dark", "light"], [0.25], [0.5], (2, 2))
+    x = torch.rand(5, 1, 2, 2)
+    assert torch.equal(classifier(x), network((x - 0.25) / 0.5))
+    answers = classifier(x).argmax(1)
+    assert classifier.name(x) == [["dark", "light"][answer] for answer in answers]
+    with pytest.raises(ValueError, match=r"images must be \(batch, 1, 2, 2\), got \(1, 2, 2\)"):
+        classifier.name(x[0])

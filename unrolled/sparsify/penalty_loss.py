@@ -1,0 +1,102 @@
+"""The penalty as a part of the loss."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from unrolled.penalties import Penalty, TopK
+from unrolled.sparsify.groups import grouping_of
+from unrolled.sparsify.metric import step_of
+from unrolled.sparsify.proximal import first_strength, radial_step
+from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.sparsifier import Sparsifier
+
+
+class PenaltyLoss(Sparsifier):
+    """Adds strength · Σ ρ(w) to the loss, and lets the optimiser's gradients do the rest.
+
+    Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
+    to and fro by about a step. So a weight counts as zero if the penalty alone would bring it there within ten steps,
+    |w| ≤ s·strength·ρ'(|w|): in terms of the dual dropout, if its keep probability η̂/(η̂ + s·strength) is at most one
+    half. s is ten times the optimiser's step, with the learning rate averaged over the last 100 steps. Such weights
+    `finalize` makes 0. A learning rate that decays at the end lets them settle closer to 0.
+
+    Penalties with an infinite slope at 0 are refused: L0 has no gradient at all, that of Lp explodes.
+    """
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
+        for weight in self.weights:
+            assert weight.penalty is not None
+            zero = torch.zeros_like(weight.parameter)
+            # The numbers of TopK are not derivatives: it is constant, but for a jump to infinity.
+            if isinstance(penalty, TopK) or not weight.penalty.derivative(zero).isfinite().all():
+                raise ValueError(
+                    f"PenaltyLoss: {weight.penalty!r} has no finite slope at 0, so that gradients cannot minimise it; "
+                    "LogSum(0.1), TransformedL1(0.1) and MCP(1, 0.1) come close to it, and ProximalStep takes it as it "
+                    "is"
+                )
+
+    def attach(self) -> None:
+        self._optimizer: Optimizer | None = None
+        self._rates: dict[str, float] = {}
+
+    def detach(self) -> None:
+        self._optimizer = None
+
+    def loss_now(self) -> Tensor:
+        total = sum(weight.penalty.value(weight.parameter).sum() for weight in self.weights if weight.penalty)
+        return self.strength * total  # type: ignore[return-value]
+
+    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        self._optimizer = optimizer
+        if self.target is not None and self.step_count == 0:
+            self.base_strength = first_strength(self, optimizer, options)
+        self._options = {}
+        for weight in self.weights:
+            weight.extra.clear()
+            now = options[id(weight.parameter)]
+            rate = float(now["lr"])
+            before = self._rates.get(weight.name, rate)
+            self._rates[weight.name] = before + (rate - before) / _SETTLING
+            self._options[weight.name] = {**now, "lr": self._rates[weight.name]}
+
+    def sparse(self, weight: Weight) -> Tensor:
+        values = weight.parameter.detach()
+        return torch.where(self._is_zero(weight), 0, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        for weight in self.weights:  # until the first step after a resume there is no optimiser to ask
+            weight.extra["zero"] = self._is_zero(weight)
+        return {**super().state_dict(), "rates": dict(self._rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._rates = dict(state["rates"])
+
+    @torch.no_grad()
+    def _is_zero(self, weight: Weight) -> Tensor:
+        values = weight.parameter.detach()
+        strength = self.strength
+        if "zero" in weight.extra:
+            return weight.extra["zero"]
+        if self._optimizer is None or not strength:
+            return values == 0
+        assert weight.penalty is not None
+        options = self._options[weight.name]
+        step = _WITHIN * step_of(self._optimizer, weight.parameter, options)
+        eta = weight.penalty.eta(values)
+        grouping = grouping_of(weight.penalty)
+        if grouping is None or eta.shape == values.shape:
+            return eta <= strength * step
+        zero = eta <= strength * radial_step(grouping, values, step)
+        return grouping.spread(zero, values.shape, outside=False)
+
+
+_WITHIN = 10
+_SETTLING = 100
+"""Over how many steps the learning rate is averaged: at the end of a decay, weights are still where larger steps left
+them."""
