@@ -162,7 +162,11 @@ class _Compactor:
         for layer in [module for module in graph.module2node if isinstance(module, Layer)]:
             if _is_depthwise(layer):
                 continue  # those before it decide
-            group = _Group(graph, layer)
+            try:
+                group = _Group(graph, layer)
+            except Exception as error:
+                self.reasons[names[layer]] = [f"the dependency graph fails at it: {error}"] * _width(layer)
+                continue
             reasons, constants = group.judge(ranges, names, self.tied)
             channels = []
             for i, kind in enumerate(reasons):
