@@ -98,7 +98,7 @@ def assert_kills_do_no_harm(make, steps, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
-    assert_kills_do_no_harm(STRATEGIES[name], (1, 8, 9, 11, 14), tmp_path, monkeypatch)
+    assert_kills_do_no_harm(STRATEGIES[name], (8, 9, 14), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS)
