@@ -39,7 +39,7 @@ class Control:
         self.calls += 1
         if self.calls % every:
             return strength
-        error = _log_odds(wanted) - _log_odds(sparsifier.sparsity())
+        error = _log_odds(wanted) - _log_odds(sparsifier.foreseen())
         change = 0.0 if self.error is None else error - self.error
         self.error = error
         move = self.integral * every / sparsifier.steps * error + self.proportional * change
