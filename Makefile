@@ -1,6 +1,8 @@
 # make demo: set up and see an image reconstructed.   make test: set up and check everything.
 PYTHON ?= python3
 BIN := .venv/bin
+# A process for each core, with one thread each; `pytest FILE` alone runs in one process with all threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-full fuzz format clean
 
@@ -11,11 +13,11 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 # Also every combination of the long matrices.
 test-full: .venv/installed
-	UNROLLED_TEST_FULL=1 $(BIN)/pytest
+	UNROLLED_TEST_FULL=1 $(PYTEST)
 
 # A thousand damaged files of every kind against the code that reads them.
 fuzz: .venv/installed

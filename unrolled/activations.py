@@ -21,11 +21,18 @@ class BinaryActivation(nn.Module):
 
     Together with `unrolled.sparsify.VariableSplitting` it is RVSCGD (Dinh, Xin, "Convergence of a relaxed variable
     splitting coarse gradient descent method for learning sparse weight binarized activation neural networks", 2019):
-    sparse weights and binary activations. Their theory keeps weights at norm 1: between `optimizer.step()` and
-    `sparsifier.step(optimizer)` put
+    sparse weights and binary activations,
 
-        with torch.no_grad():
-            weight /= weight.norm()
+        model = nn.Sequential(nn.Linear(784, 300), BinaryActivation(), nn.Linear(300, 10))
+        sparsifier = VariableSplitting(model, TransformedL1(0.1), target=0.9, steps=len(batches))
+        for x, y in batches:
+            optimizer.zero_grad()
+            (cross_entropy(model(x), y) + sparsifier.loss()).backward()
+            optimizer.step()
+            sparsifier.step(optimizer)
+        sparsifier.finalize()
+
+    Their theory keeps the weight at norm 1: between the two steps put `with torch.no_grad(): weight /= weight.norm()`.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from unrolled.networks import EPGN, Implicit
 from unrolled.operators import BlockCompressedSensing
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs" / "cs").rglob("*.yaml"))
 SMALL = ["--training.minutes=null", "--training.steps=2", "--training.validations=1", "--training.batch=1",
          "--network.phases=1", "--network.features=2", "--training.bfloat16=false"]  # fmt: skip
 

@@ -20,6 +20,7 @@ from unrolled.penalties import (
     Pixels,
     Whole,
 )
+from unrolled.sparsify import AttentionHeads
 
 
 def _case(grouping: Grouping, shape: tuple[int, ...], pick: Callable) -> tuple:
@@ -40,6 +41,12 @@ GROUPINGS = {
         Blocks((2, 3)),
         (2, 4, 3),
         lambda i: [i[a, b : b + 2] for a in range(2) for b in (0, 2)],
+    ),
+    "heads": _case(
+        AttentionHeads(2, stacked=3), (12, 2), lambda i: [i[[a, a + 1, a + 4, a + 5, a + 8, a + 9]] for a in (0, 2)]
+    ),
+    "heads of the outcome": _case(
+        AttentionHeads(3, output=True), (2, 6), lambda i: [i[:, a : a + 2] for a in (0, 2, 4)]
     ),
     "sets": _case(IndexSets([[4, 0], [2], [1, 3, 7]]), (2, 4), lambda i: [i.flat[[4, 0]], i[0, 2], i.flat[[1, 3, 7]]]),
     "sets of an axis": _case(IndexSets([[0], [3, 1]], axis=-1), (2, 4), lambda i: [i[:, 0], i[:, [3, 1]]]),

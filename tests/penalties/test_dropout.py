@@ -71,6 +71,22 @@ def test_hard_concrete_is_the_least_over_sampled_gates():
     torch.testing.assert_close(HardConcrete(beta, gamma, zeta).value(w[:, 0]), least, rtol=5e-3, atol=0)
 
 
+@pytest.mark.parametrize("numbers", [(2 / 3, -0.1, 1.1), (0.85, -0.05, 3.0)])
+@pytest.mark.parametrize("step", [1e-7, 1e-4, 0.0039, 0.01, 0.02])
+def test_small_steps_jump_over_the_kink_where_gates_open_for_good(numbers, step):
+    penalty = HardConcrete(*numbers)
+    top = float(penalty._top(torch.device("cpu")))
+    v = torch.linspace(top - 0.02, top + 0.02, 400, dtype=torch.float64)
+    z = penalty.prox(v, step)
+    # Beyond the kink ρ is 1 and z = v; it is best to be there if that costs no more than any z below.
+    below = torch.linspace(0, top, 20001, dtype=torch.float64)
+    least = (0.5 * (below - v[:, None]).square() + step * penalty.value(below)).min(1).values
+    beyond = (v > top) & (step < least - 1e-9)  # the grid misses the least by (top/20000)²/8
+    assert beyond.any()
+    torch.testing.assert_close(z[beyond], v[beyond], rtol=1e-14, atol=0)
+    assert (0.5 * (z - v).square() + step * penalty.value(z) <= least.clamp(max=step) + 1e-12).all()
+
+
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (3.0, -2.0), (0.2, 1.0)])
 def test_standout_is_its_rule(a, b):
     penalty = Standout(a, b)

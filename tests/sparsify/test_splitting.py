@@ -167,9 +167,14 @@ def test_at_the_end_the_dense_weights_are_where_the_sparse_ones_are(penalty, opt
 
 
 def test_beta_grows_but_not_beyond_what_gradient_descent_can_follow():
-    for lr, ends_at in [(1e-4, 1e-2 * 1.2**49), (0.25, 2.0), (1000.0, 1e-2)]:
+    for aim, lr, ends_at in [
+        ({"target": 0.5}, 1e-4, 1e-2 * 1.2**49),
+        ({"strength": 1e-3}, 1e-4, 1e-2 * 1.1**49),
+        ({"target": 0.5}, 0.25, 2.0),
+        ({"target": 0.5}, 1000.0, 1e-2),
+    ]:
         layer = nn.Linear(3, 3)
-        sparsifier = VariableSplitting(layer, L1(), 1e-3, steps=50)
+        sparsifier = VariableSplitting(layer, L1(), steps=50, **aim)
         optimizer = torch.optim.SGD(layer.parameters(), lr=lr)
         for _ in range(49):
             layer.weight.grad = torch.zeros_like(layer.weight)
@@ -271,6 +276,18 @@ def test_copies_are_plain_and_numbers_of_several_kinds_are_no_trouble():
     assert zeros_of(sparsifier) == pytest.approx(0.5, abs=0.03)
 
 
+def test_the_first_step_has_no_coupling_and_the_end_may_come_before_it():
+    model = network()
+    sparsifier = VariableSplitting(model, L1(), 1e-3, beta=1e-2)
+    assert sparsifier.loss() == 0
+    wanted = {weight.name: L1().prox(weight.parameter.detach(), 0.1) for weight in sparsifier.weights}
+    sparsifier.finalize()
+    assert all(torch.equal(dict(model.named_parameters())[name], value) for name, value in wanted.items())
+    model = network()
+    VariableSplitting(model, L1(), target=0.5, steps=9).finalize()
+    assert zeros(model) == 0
+
+
 def test_topk_keeps_as_many_in_each_weight_and_takes_no_target():
     model = network()
     sparsifier = VariableSplitting(model, TopK(7), 1.0, beta=1.0)
@@ -291,6 +308,7 @@ def test_topk_keeps_as_many_in_each_weight_and_takes_no_target():
         ({"group_lasso": -1.0}, "group_lasso must be a finite number >= 0, got -1.0"),
         ({"group_lasso": 1.0}, "group_lasso needs groups: give groups or lasso_groups"),
         ({"penalty": Ridge()}, "never gives exact zeros"),
+        ({"penalty": TopK(100)}, "at most the size of each weight, 2.weight has 80 numbers"),
     ],
 )
 def test_bad_input(options, message):

@@ -1,5 +1,6 @@
 """Training with a sparsifier: any task, any strategy, stopped and resumed at any step."""
 
+import functools
 import json
 import math
 import shutil
@@ -8,19 +9,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules import module as torch_modules
 
 import unrolled
-from tests.training.runs import HELD_OUT, Line, at_step, fit, options, run_together, tensors, train
-from tests.training.strategies import Plane, noisy, proximal, scaled
+from tests.helpers import concrete_subclasses
+from tests.training.runs import HELD_OUT, Line, at_step, options, run_together, tensors, train
+from tests.training.strategies import Plane, any_strategy, noisy, proximal, scaled
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
 from unrolled.plots import training_curve
-from unrolled.sparsify import Cubic, ProximalStep
+from unrolled.sparsify import Cubic, ProximalStep, Sparsifier
 from unrolled.training import Loop
 from unrolled.training.checkpoint import load_checkpoint
 
+KINDS = list(dict.fromkeys(concrete_subclasses(Sparsifier)))
 STRATEGIES = {"proximal": proximal, "scaled": scaled, "noisy": noisy}
 
 
@@ -72,25 +76,34 @@ def assert_same_end(one, other):
 # ---- kills
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
+def assert_kills_do_no_harm(make, steps, tmp_path, monkeypatch):
     straight, often, one_step = tmp_path / "straight", {"checkpoint_minutes": 1e-9, "steps": 15}, Loop._one_step
+    killed = {step: tmp_path / str(step) for step in steps}
 
     def watched(self, loss_of):  # what a kill leaves at the beginning of a step
         if self.step in killed:
             shutil.copytree(straight, killed[self.step])
         one_step(self, loss_of)
 
-    killed = {step: tmp_path / str(step) for step in (1, 8, 9, 11, 14)}  # fine tuning begins with the end of step 8
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_one_step", watched)
-        run(straight, STRATEGIES[name], **often)
+        run(straight, make, **often)
     for step, folder in killed.items():
         state = load_checkpoint(folder / "last.pt")
         assert state["step"] == step
-        assert (state["sparsifier"]["masks"] is None) == (step < 9)
-        run(folder, STRATEGIES[name], resume=True, **often)
+        assert (state["sparsifier"]["masks"] is None) == (step < 9)  # fine tuning begins with the end of step 8
+        run(folder, make, resume=True, **often)
         assert_same_end(straight, folder)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
+    assert_kills_do_no_harm(STRATEGIES[name], (8, 9, 14), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_strategy_can_be_stopped_and_resumed(kind, tmp_path, monkeypatch):
+    assert_kills_do_no_harm(any_strategy(kind), (6, 11), tmp_path, monkeypatch)
 
 
 def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
@@ -131,6 +144,13 @@ def test_after_a_stop_nothing_is_left_on_the_model_and_it_can_be_resumed(tmp_pat
 # ---- what a run ends with
 
 
+def test_best_weights_of_a_dense_run_before_do_not_stay(tmp_path):
+    run(tmp_path, None)
+    assert (tmp_path / "best.safetensors").exists()
+    run(tmp_path, proximal)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 @pytest.mark.parametrize("fine_tune", [0.0, 0.4])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_zeros_are_exact_and_figures_are_those_of_the_weights(name, fine_tune, tmp_path):
@@ -149,6 +169,7 @@ def test_zeros_are_exact_and_figures_are_those_of_the_weights(name, fine_tune, t
     assert facts["after"] == {"fit": figures["sparse_fit"]}
     assert facts["before"] == {"fit": figures["fit"]}
     assert facts["sparsity"] == figures["sparsity"]
+    assert facts["strength"] == loop.sparsifier.base_strength > 0
     assert facts["step"] == 20
     assert metrics(tmp_path)[-1].items() >= figures.items()
     ended = loop.model.state_dict()
@@ -167,7 +188,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
         return validate(self, model)
 
     monkeypatch.setattr(Plane, "validate", watched)
-    run(tmp_path / "seen", noisy, validations=2)
+    loop, figures = run(tmp_path / "seen", noisy, validations=2)
     # at step 10 two looks, hooks on the model; at step 20 one, for the zeros are the model's; and one at the end
     assert [(hooks, zeros > 0, training) for hooks, zeros, training in seen] == [
         (2, False, False), (2, True, False), (0, True, False), (0, True, False),
@@ -175,6 +196,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
     first, last = metrics(tmp_path / "seen")
     assert first["sparse_fit"] != first["fit"]
     assert last["sparse_fit"] == last["fit"]
+    assert loop.shown == {"val sparse_fit": f"{figures['sparse_fit']:.2f}", "sparsity": "50.00%"}
     run(tmp_path / "unseen", noisy, validations=1)
     states = [load_checkpoint(tmp_path / name / "last.pt") for name in ("seen", "unseen")]
     assert all(map(torch.equal, tensors(states[0]["model"]), tensors(states[1]["model"])))
@@ -312,11 +334,27 @@ def test_what_acts_inside_of_the_model_is_not_compiled(tmp_path):
     proximal(task.model).release()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_strategies_with_hooks_say_that_they_act_inside_of_the_model(kind):
+    def hooks(model):
+        everywhere = (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks)
+        return len(hooks_of(model)) + sum(map(len, everywhere))
+
+    model = Plane().model
+    before = hooks(model)
+    sparsifier = any_strategy(kind)(model)
+    model(torch.ones(2, 6))  # some look once at what runs after what
+    assert (hooks(model) > before) == kind.acts_in_forward
+    sparsifier.release()
+    assert hooks(model) == before
+
+
 def test_the_room_that_is_asked_for_is_what_the_checkpoints_take(tmp_path, monkeypatch):
     for make, optimizer in ((proximal, "adam"), (scaled, "sgd"), (noisy, "adamw")):
         task, folder = Plane(inputs=2000), tmp_path / optimizer
         few = sparse_options(steps=3, warmup=0, optimizer=optimizer)
-        loop = Loop(task, few, folder, progress=False, sparsifier=make)
+        weak = functools.partial(make, strength=1e-4, target=None)
+        loop = Loop(task, few, folder, progress=False, sparsifier=weak)
         monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
         folder.mkdir()
         with pytest.raises(ValueError, match="checkpoints need") as error:
@@ -391,9 +429,3 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path):
     assert outcomes[0] == outcomes[1]
     zeros = [torch.load(tmp_path / f"two-{rank}.pt") for rank in range(2)]
     assert all(map(torch.equal, zeros[0], zeros[1]))
-
-
-def test_fit_takes_a_sparsifier(tmp_path):
-    network, _, figures = fit(tmp_path, sparsifier=proximal)
-    assert sum(int((value == 0).sum()) for value in weights_of(network).values()) > 0
-    assert "sparse_psnr" in figures

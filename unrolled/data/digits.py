@@ -1,5 +1,7 @@
 """Drawn digits: a small data set for classification that needs no download."""
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -15,6 +17,7 @@ _DIGITS = ("0 1 2 4 5 6", "2 5", "0 2 3 4 6", "0 2 3 5 6", "1 2 3 5", "0 1 3 5 6
            "0 1 2 3 4 5 6", "0 1 2 3 5 6")  # fmt: skip
 
 
+@cache
 def drawn_digits(split: str, count: int | None = None) -> LabelledImages:
     """Digits of seven strokes, shifted, turned, sheared, thick or thin, in noise: easy, but not trivial.
 

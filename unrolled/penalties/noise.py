@@ -44,7 +44,7 @@ class _Interpolated(NumericPenalty):
         if self._tensors():
             return self._exact_nodes(device)
         grid, top = super()._nodes(device), self._top(device)  # where ρ' jumps
-        return torch.cat([grid, torch.stack([top, top * (1 + 2**-51)])[top.isfinite().expand(2)]]).sort().values
+        return torch.cat([grid, torch.stack([top, top.nextafter(top + 1)])[top.isfinite().expand(2)]]).sort().values
 
     def _locate(self, z: Tensor) -> Tensor:
         return super()._locate(z) if self._tensors() else z

@@ -276,15 +276,22 @@ class NumericPenalty(SeparablePenalty):
         fallen = torch.cat([zero, falls.to(u).cumsum(0)])[corners].diff() > 0
         sides = torch.stack([corners[:-1][fallen], corners[1:][fallen]])
         left = sides == 0
-        low, high = u[(sides - 2).clamp(0, len(u) - 1)], u[sides.clamp(max=len(u) - 1)]
-        rising = ((phi[sides[1]] - phi[sides[0]]) / (z[sides[1]] - z[sides[0]])).clone()
+        low, corner, high = (u[(sides + shift).clamp(0, len(u) - 1)] for shift in (-2, -1, 0))
+        # What the coarser side leaves open moves the point of contact on the finer side, too.
+        reach = (high / low).amax(0)
+        low, high = torch.minimum(low, corner / reach).clamp(min=u[0]), torch.maximum(high, corner * reach)
+        fall = falls.nonzero()[:, 0]  # and each side ends where v falls
+        high[0] = torch.minimum(high[0], u[fall[torch.searchsorted(fall, sides[0])]])
+        low[1] = torch.maximum(low[1], u[(fall[torch.searchsorted(fall, sides[1]) - 1] - 1).clamp(min=0)])
+        rising = _chord(z[sides], phi[sides], v[(sides - 1).clamp(min=0)])
         for _ in range(6):  # each time the surroundings of the points of contact are cut into 32 parts
             inner = subdivided(low, high, 32)
-            reached = torch.where(left, 0.0, self._curve(inner)[0])
+            reached, eta = (torch.where(left, 0.0, part) for part in self._curve(inner))
             cost = torch.where(left, 0.0, reached.square() / 2 + step * self._value_at(inner))
-            at = (cost - rising * reached).argmin(0, keepdim=True)
-            touched, its = reached.gather(0, at)[0], cost.gather(0, at)[0]
-            rising = (its[1] - its[0]) / (touched[1] - touched[0])
+            for _ in range(8):  # Newton's method for the slope, among these points
+                at = (cost - rising * reached).argmin(0, keepdim=True)
+                touched, its, scale = (part.gather(0, at)[0] for part in (reached, cost, eta))
+                rising = _chord(touched, its, touched * (1 + step / scale))
             low, high = inner.gather(0, (at - 2).clamp(min=0))[0], inner.gather(0, (at + 2).clamp(max=32))[0]
 
         def missing(u: Tensor) -> Tensor:
@@ -419,6 +426,14 @@ def _convex_hull(x: list[float], y: list[float]) -> list[int]:
     return hull
 
 
+def _chord(x: Tensor, y: Tensor, slopes: Tensor) -> Tensor:
+    """The slopes from the points of the first rows to those of the second ones.
+
+    Of points so close, about a kink, that the chord has no digits: the mean of the slopes there.
+    """
+    return torch.where(x[1] - x[0] > 1e-6 * x[1], (y[1] - y[0]) / (x[1] - x[0]), slopes.mean(0))
+
+
 def _suspects(slope: Tensor, crossings_only: bool = False) -> tuple[Tensor, ...]:
     """Rows and columns of the stretches between rows that cross 0 upwards, or may do so unseen.
 
@@ -446,7 +461,7 @@ def nodes(low: float, high: float, device: torch.device | None = None) -> Tensor
 def subdivided(low: Tensor, high: Tensor, parts: int) -> Tensor:
     """Geometric grids from low to high, both > 0: (parts + 1, *shape of low)."""
     fractions = torch.linspace(0, 1, parts + 1, dtype=low.dtype, device=low.device)
-    inner = low * (high / low) ** fractions.reshape(-1, *[1] * low.ndim)
+    inner = torch.minimum(low * (high / low) ** fractions.reshape(-1, *[1] * low.ndim), high)  # also if they are close
     return torch.cat([low[None], inner[1:-1], high[None]])
 
 

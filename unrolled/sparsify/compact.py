@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from unrolled.sparsify.example import arguments_of
-from unrolled.sparsify.layout import TRANSPOSED, by_input, by_output
+from unrolled.sparsify.layout import TRANSPOSED, Layer, by_input, by_output
 
-_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _CHANNELWISE = (nn.modules.batchnorm._NormBase, nn.PReLU)
-_DRAWS = 4
+_REMOVABLE = ("zero", "constant")
+_SCALES = (1.0, -1.0, 1e3, -1e3)
+"""Of the noise: of either sign and two sizes, so that no activation hides that a channel is alive."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _Removal:
     layer: str
     kind: str
     channels: list[int]
-    constants: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    constants: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     """Layer that reads them → channel → the numbers that it gets of it."""
 
 
@@ -157,26 +158,37 @@ class _Compactor:
         ranges = self._ranges()
         names = {module: name for name, module in self.model.named_modules()}
         self.reasons, removals = {}, []
-        taken: dict[nn.Module, set[int]] = {}
-        for layer in [module for module in graph.module2node if isinstance(module, _LAYERS)]:
-            group = _Group(graph, layer)
+        taken: set[nn.Module] = set()
+        for layer in [module for module in graph.module2node if isinstance(module, Layer)]:
+            if _is_depthwise(layer):
+                continue  # those before it decide
+            try:
+                group = _Group(graph, layer)
+            except Exception as error:
+                self.reasons[names[layer]] = [f"the dependency graph fails at it: {error}"] * _width(layer)
+                continue
             reasons, constants = group.judge(ranges, names, self.tied)
-            self.reasons[names[layer]] = reasons
-            for kind in ("zero", "constant"):
-                channels = [i for i, reason in enumerate(reasons) if reason == kind]
-                channels = [i for i in channels if i not in taken.get(layer, ())]
-                if len(channels) == len(reasons):
-                    reasons[channels.pop()] = "it is the last one"
+            channels = []
+            for i, kind in enumerate(reasons):
                 if (names[layer], kind) in self.refused:
-                    for i in channels:
-                        reasons[i] = self.refused[names[layer], kind]
-                elif channels:
-                    for module, mine in group.outputs(channels):
-                        taken.setdefault(module, set()).update(mine)
-                    chosen = {
-                        name: {i: values[i] for i in channels if i in values} for name, values in constants.items()
-                    }
-                    removals.append(_Removal(names[layer], kind, channels, chosen))
+                    reasons[i] = self.refused[names[layer], kind]
+                elif kind in _REMOVABLE:
+                    channels.append(i)
+            if channels and len(channels) == len(reasons):
+                reasons[channels.pop()] = "it is the last one"
+            for module, own, mine in group.outputs():
+                known = self.reasons.setdefault(
+                    names[module], ["it is coupled with channels that are alive"] * _width(module)
+                )
+                for index, channel in zip(own, mine, strict=True):
+                    known[index] = reasons[channel]
+            # What another removal has changed the numbering of waits for the next round.
+            outputs = {module for module, _, mine in group.outputs() if set(mine) & set(channels)}
+            if channels and not outputs & taken:
+                taken |= outputs
+                kind = "constant" if any(reasons[i] == "constant" for i in channels) else "zero"
+                chosen = {name: {i: values[i] for i in channels if i in values} for name, values in constants.items()}
+                removals.append(_Removal(names[layer], kind, channels, chosen))
         return removals
 
     def try_out(self, removals: list[_Removal]) -> tuple[nn.Module, dict[str, list[int]]] | None:
@@ -200,17 +212,17 @@ class _Compactor:
         model, channels = copy.deepcopy(self.model), dict(self.channels)
         try:
             graph = self.graph(model)
-            names = {module: name for name, module in model.named_modules()}
+            layers = dict(_layers(model))
+            names = {module: name for name, module in layers.items()}
             for removal in removals:
-                group = _Group(graph, model.get_submodule(removal.layer), removal.channels)
+                group = _Group(graph, layers[removal.layer], removal.channels)
                 if not group.removable():
                     return "it is coupled with channels that are alive"
                 for name, constants in removal.constants.items():
-                    group.fold(model.get_submodule(name), constants)
-                for module, gone in group.outputs():
-                    if module in names:
-                        kept = set(range(len(channels[names[module]]))) - gone
-                        channels[names[module]] = [channels[names[module]][i] for i in sorted(kept)]
+                    group.fold(layers[name], constants)
+                for module, gone, _ in group.outputs():
+                    before = channels[names[module]]
+                    channels[names[module]] = [before[i] for i in range(len(before)) if i not in set(gone)]
                 group.group.prune(record_history=False)
             outputs = [_outputs(model, inputs) for inputs in self.inputs]
         except Exception as error:  # sizes that the model's own code counts on, or what the graph got wrong
@@ -232,7 +244,9 @@ class _Compactor:
                     forward_fn=lambda network, _: network(*positional, **keywords),
                     # A step of its own, so that outputs are known as such also where a layer gives them.
                     output_transform=lambda output: [
-                        leaf * 1 for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None
+                        leaf * 1
+                        for leaf in tree_leaves(output)
+                        if isinstance(leaf, Tensor) and leaf.grad_fn is not None
                     ],
                     verbose=False,
                 )
@@ -242,19 +256,14 @@ class _Compactor:
     @torch.no_grad()
     def _ranges(self) -> dict[nn.Module, tuple[Tensor, Tensor]]:
         """Of every layer, the smallest and largest number of each input channel, whatever alive filters emit."""
-        model = copy.deepcopy(self.model)
-        ranges: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         noise = _Noise()
-        own = dict(self.model.named_modules())
-        for name, module in _layers(model):
-            module.register_forward_pre_hook(_watch(ranges, own[name]))
-            module.register_forward_hook(noise)
-        for draw in range(_DRAWS):
-            # Noise of either sign and of several sizes, so that no activation hides that a channel is alive.
-            for noise.scale in (10.0**draw, -(10.0**draw)):
-                for inputs in self.inputs:
-                    _outputs(model, inputs, seed=draw)
-        return {module: bounds for module, bounds in ranges.items()}
+        handles = [module.register_forward_hook(noise) for _, module in _layers(self.model)]
+        for noise.scale in _SCALES:
+            for inputs in self.inputs:
+                _outputs(self.model, inputs)
+        for handle in handles:
+            handle.remove()
+        return noise.ranges
 
     @property
     def tied(self) -> set[nn.Module]:
@@ -315,7 +324,7 @@ class _Group:
         by default all.
     """
 
-    def __init__(self, graph: Any, layer: nn.Module, channels: list[int] | None = None):
+    def __init__(self, graph: Any, layer: Layer, channels: list[int] | None = None):
         self.graph, self.layer = graph, layer
         self.channels = list(range(_width(layer))) if channels is None else channels
         prune = graph.get_pruner_of_module(layer).prune_out_channels
@@ -330,11 +339,11 @@ class _Group:
 
     def judge(
         self, ranges: Mapping[nn.Module, tuple[Tensor, Tensor]], names: Mapping[nn.Module, str], tied: set[nn.Module]
-    ) -> tuple[list[str], dict[str, dict[int, Tensor]]]:
+    ) -> tuple[list[str], dict[str, dict[int, list[float]]]]:
         """For each channel "zero", "constant" (for those who read it), or why it has to stay; and the constants."""
         reasons = ["nothing reads it"] * len(self.channels)
         rank = {"nothing reads it": 0, "zero": 1, "constant": 2}
-        constants: dict[str, dict[int, Tensor]] = {}
+        constants: dict[str, dict[int, list[float]]] = {}
 
         def worsen(channel: int, reason: str) -> None:
             if rank.get(reason, 3) > rank.get(reasons[channel], 3):
@@ -347,89 +356,97 @@ class _Group:
             if obstacle:
                 for channel in channels:
                     worsen(channel, obstacle)
-            elif isinstance(module, _LAYERS) and inside and not outside:
+            elif isinstance(module, Layer) and inside and not outside:
                 verdicts = self._reading(module, own, ranges.get(module))
-                for index, channel, (verdict, value) in sorted(zip(own, channels, verdicts, strict=True), key=_first):
+                for _, channel, (verdict, value) in sorted(zip(own, channels, verdicts, strict=True)):
                     worsen(channel, verdict)
-                    if verdict in ("zero", "constant"):
-                        mine = constants.setdefault(names[module], {})
-                        mine[channel] = torch.cat([mine[channel], value]) if channel in mine else value
+                    constants.setdefault(names[module], {}).setdefault(channel, []).append(value)
         return reasons, constants
 
     @staticmethod
-    def _reading(module: nn.Module, own: list[int], bounds: tuple[Tensor, Tensor] | None) -> list[tuple[str, Tensor]]:
+    def _reading(module: Layer, own: list[int], bounds: tuple[Tensor, Tensor] | None) -> list[tuple[str, float]]:
         """What a layer gets from some of its inputs, and the number if it is one."""
-        weight = module.weight.detach()
-        reads = by_input(weight, module)[own].any(1)
-        low, high = (torch.full((len(reads),), sign * torch.inf) for sign in (-1, 1)) if bounds is None else (
-            bound[own] for bound in bounds
-        )
-        constant = (high - low) <= 1e3 * torch.finfo(high.dtype).eps * high.abs()
+        reads = by_input(module.weight.detach(), module)[own].any(1)
+        if bounds is None:
+            return [("it is coupled with channels that are alive" if used else "zero", 0.0) for used in reads.tolist()]
+        low, high = (bound[own] for bound in bounds)
+        single = high - low <= 1e3 * torch.finfo(high.dtype).eps * high.abs()
         verdicts = []
-        for i in range(len(own)):
-            value = torch.zeros_like(high[i : i + 1]) if not reads[i] else high[i : i + 1]
-            if not reads[i] or (low[i] == 0 and high[i] == 0):
-                verdicts.append(("zero", value))
-            elif not constant[i]:
-                verdicts.append(("it is coupled with channels that are alive", value))
-            elif not _bias_can_take(module):
-                verdicts.append(("it emits a constant that a padded layer reads", value))
+        for used, constant, smallest, largest in zip(*(x.tolist() for x in (reads, single, low, high)), strict=True):
+            if not used or smallest == largest == 0:
+                verdicts.append(("zero", 0.0))
+            elif not constant:
+                verdicts.append(("it is coupled with channels that are alive", 0.0))
             else:
-                verdicts.append(("constant", value))
+                fine = _bias_can_take(module)
+                verdicts.append(("constant" if fine else "it emits a constant that a padded layer reads", largest))
         return verdicts
 
     def removable(self) -> bool:
         """Whether exactly these channels can go, and every layer keeps some."""
-        whole = all(gone == set(self.channels) for module, gone in self.outputs() if module is self.layer)
+        whole = all(set(gone) == set(self.channels) for module, gone, _ in self.outputs() if module is self.layer)
         return whole and self.graph.check_pruning_group(self.group)
 
-    def outputs(self, channels: list[int] | None = None) -> Iterator[tuple[nn.Module, set[int]]]:
-        """The layers that lose output channels, and which: because of these channels."""
-        wanted = set(self.channels if channels is None else channels)
-        for module, _, outside, own, mine in self.members():
-            if outside and isinstance(module, _LAYERS):
-                yield module, {index for index, channel in zip(own, mine, strict=True) if channel in wanted}
+    def outputs(self) -> Iterator[tuple[Layer, list[int], list[int]]]:
+        """The layers that would lose outputs, which ones, and to which channels they belong."""
+        for module, _, outside, own, channels in self.members():
+            if outside and isinstance(module, Layer):
+                yield module, own, channels
 
     @torch.no_grad()
-    def fold(self, reader: nn.Module, constants: Mapping[int, Tensor]) -> None:
+    def fold(self, reader: Layer, constants: Mapping[int, list[float]]) -> None:
         """Add to a layer's bias what it gets from channels that are constant."""
         for module, inside, outside, own, channels in self.members():
             if module is reader and inside and not outside:
                 pairs = sorted(zip(own, channels, strict=True))
                 numbers = {channel: iter(values) for channel, values in constants.items()}
-                values = torch.stack([next(numbers[channel]) for _, channel in pairs])
-                if not values.any():
+                values = [next(numbers[channel]) for _, channel in pairs]
+                if not any(values):
                     return
                 weight = by_input(reader.weight, reader)[[index for index, _ in pairs]]
-                moved = torch.einsum("iok,i->o", weight.reshape(len(pairs), _width(reader), -1), values.to(weight))
+                weight = weight.reshape(len(pairs), _width(reader), -1)
+                moved = torch.einsum("iok,i->o", weight, torch.tensor(values, dtype=weight.dtype, device=weight.device))
                 reader.bias = nn.Parameter(moved if reader.bias is None else reader.bias + moved)
 
 
 class _Noise:
-    """A hook that puts noise in place of what a layer computed, in those channels that depend on its input."""
+    """A hook that notes what a layer is given, and puts noise in place of what it computed, where that depends on it.
 
-    scale = 1.0
+    Attributes
+    ----------
+    ranges : dict
+        layer → the smallest and largest number of each input channel so far; of complex ones the magnitude.
+    """
 
-    def __call__(self, module: nn.Module, _: Any, output: Tensor) -> Tensor:
-        alive = by_output(module.weight, module).any(1)
-        shape = [1] * output.ndim
-        shape[_channel_axis(module)] = -1
-        return torch.where(alive.reshape(shape), self.scale * torch.randn_like(output), output)
+    def __init__(self) -> None:
+        self.scale = 1.0
+        self.ranges: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self.reads: dict[nn.Module, Tensor] = {}
 
-
-def _watch(ranges: dict[nn.Module, tuple[Tensor, Tensor]], owner: nn.Module) -> Callable[..., None]:
-    """A hook that notes the smallest and largest number of each channel that a layer is given."""
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        rows = x.movedim(_channel_axis(module), 0).flatten(1)
+    def __call__(self, module: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        rows = inputs[0].movedim(_channel_axis(module), 0).flatten(1)
         rows = rows.abs() if rows.is_complex() else rows
         low, high = rows.amin(1), rows.amax(1)
-        if owner in ranges:
-            low, high = torch.minimum(low, ranges[owner][0]), torch.maximum(high, ranges[owner][1])
-        ranges[owner] = low, high
+        fed = (low != 0) | (high != 0)
+        if module in self.ranges:
+            low, high = torch.minimum(low, self.ranges[module][0]), torch.maximum(high, self.ranges[module][1])
+        self.ranges[module] = low, high
+        shape = [1] * output.ndim
+        shape[_channel_axis(module)] = -1
+        if module not in self.reads:
+            self.reads[module] = _reads(module)
+        alive = (self.reads[module] & fed[:, None]).any(0).reshape(shape)
+        return torch.where(alive, self.scale * torch.randn_like(output), output)
 
-    return hook
+
+def _reads(module: Layer) -> Tensor:
+    """Which output of a layer reads which input, (inputs, outputs)."""
+    if _is_depthwise(module):
+        return by_output(module.weight, module).any(1).diag()
+    rows = by_input(module.weight, module)
+    if getattr(module, "groups", 1) > 1:
+        return by_output(module.weight, module).any(1).expand(len(rows), -1)  # at most
+    return rows.reshape(len(rows), _width(module), -1).any(2)
 
 
 def _obstacle(module: nn.Module, names: Mapping[nn.Module, str], tied: set[nn.Module]) -> str | None:
@@ -437,8 +454,8 @@ def _obstacle(module: nn.Module, names: Mapping[nn.Module, str], tied: set[nn.Mo
     if module in tied:
         return f"{names[module]} shares its weights"
     if isinstance(module, nn.modules.conv._ConvNd):
-        depthwise = module.groups == module.in_channels == module.out_channels
-        return None if module.groups == 1 or depthwise else f"{names[module]} is a grouped convolution"
+        fine = module.groups == 1 or _is_depthwise(module)
+        return None if fine else f"{names[module]} is a grouped convolution"
     if isinstance(module, (nn.Linear, nn.Parameter, *_CHANNELWISE)):
         return None
     if isinstance(module, nn.Module) and module in names:
@@ -448,7 +465,7 @@ def _obstacle(module: nn.Module, names: Mapping[nn.Module, str], tied: set[nn.Mo
     return "it is an output of the model" if type(module).__name__ == "_OutputOp" else None
 
 
-def _bias_can_take(module: nn.Module) -> bool:
+def _bias_can_take(module: Layer) -> bool:
     """Whether a constant input channel is the same as a bias: not if zeros are put around it."""
     if isinstance(module, nn.Linear):
         return not module.weight.is_complex()
@@ -457,15 +474,19 @@ def _bias_can_take(module: nn.Module) -> bool:
     return module.padding_mode != "zeros" or not any(module._reversed_padding_repeated_twice)
 
 
-def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, _LAYERS)]
+def _layers(model: nn.Module) -> list[tuple[str, Layer]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
 
 
-def _width(layer: nn.Module) -> int:
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.in_channels == layer.out_channels
+
+
+def _width(layer: Layer) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
-def _channel_axis(layer: nn.Module) -> int:
+def _channel_axis(layer: Layer) -> int:
     return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)
 
 
@@ -503,7 +524,3 @@ def _agree(wanted: list[Tensor], given: list[Tensor], tolerance: float) -> bool:
         if not torch.allclose(a, b, rtol=0.0, atol=tolerance * size + tolerance**2, equal_nan=True):
             return False
     return True
-
-
-def _first(entry: tuple[Any, ...]) -> Any:
-    return entry[0]

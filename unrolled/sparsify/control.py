@@ -15,7 +15,8 @@ class Control:
     share of what is left. The integral runs over the progress of the run, not over steps: what is slow in a long run
     may be as slow beside a longer one.
 
-    It begins from below and lets the strength at most double at a time, for what became zero may never come back.
+    The strength begins low and rises by a factor of e in a hundredth of the run at most: what became zero may never
+    come back, and groups shrink for a while before the first of them is seen to be zero.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class Control:
         by how much it would move over a whole run at a constant error of one.
     """
 
-    def __init__(self, every: int | None = None, proportional: float = 0.5, integral: float = 200.0):
+    def __init__(self, every: int | None = None, proportional: float = 0.3, integral: float = 200.0):
         self.every, self.proportional, self.integral = every, proportional, integral
         self.calls = 0
         self.error: float | None = None
@@ -42,8 +43,9 @@ class Control:
         error = _log_odds(wanted) - _log_odds(sparsifier.foreseen())
         change = 0.0 if self.error is None else error - self.error
         self.error = error
-        move = self.integral * every / sparsifier.steps * error + self.proportional * change
-        return min(_MOST, max(_LEAST, strength * math.exp(min(_DOUBLE, max(-_DOUBLE, move)))))
+        rate = min(_PACE, max(-_PACE, self.integral * error))
+        move = rate * every / sparsifier.steps + self.proportional * change
+        return min(_MOST, max(_LEAST, strength * math.exp(move)))
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered."""
@@ -54,11 +56,10 @@ class Control:
         self.calls, self.error = state["calls"], state["error"]
 
 
-_DOUBLE = math.log(2)
+_PACE = 30.0  # the logarithm of the strength per run
 _LEAST, _MOST = 1e-20, 1e10
-_FLOOR = 1e-4
 
 
 def _log_odds(share: float) -> float:
-    share = min(1 - _FLOOR, max(_FLOOR, share))
+    share = min(0.9999, max(0.01, share))
     return math.log(share / (1 - share))

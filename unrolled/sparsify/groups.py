@@ -80,7 +80,7 @@ def penalty_of(weight: Weight, penalty: Penalty, groups: Groups | None) -> Penal
     if groups is None:
         grouping = None
     elif isinstance(groups, Grouping):
-        grouping = _in_layout(groups, weight.module)
+        grouping = in_layout(groups, weight.module)
     elif callable(groups):
         grouping = groups(weight.name, weight.parameter, weight.module)
     else:
@@ -106,7 +106,7 @@ def grouping_of(penalty: Penalty | None) -> Grouping | None:
     return found if isinstance(found, Grouping) else None
 
 
-def _in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
+def in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
     """Transposed convolutions have their inputs on the first axis and their outputs on the second one."""
     if isinstance(module, TRANSPOSED) and isinstance(grouping, (Filters, InputChannels)):
         if module.groups > 1:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer, RAdam, Rprop, SparseAdam
 
-
 _SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "exp_inf")
 
 
@@ -71,15 +70,6 @@ def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, An
     if isinstance(state.get("exp_inf"), Tensor):  # Adamax, whose maximum has ε in it
         return _quotient(rate, _real(state["exp_inf"]), 0.0)
     return state["eta"] if isinstance(state.get("eta"), Tensor) else rate  # ASGD's own rate; SGD
-
-
-def memory_of(options: dict[str, Any]) -> float:
-    """Over how many steps an optimiser averages gradients: 1/(1 − β₁) of Adam's family, else 1.
-
-    Momentum that sums up gradients instead is in the step already.
-    """
-    betas = options.get("betas")
-    return 1 / (1 - float(betas[0])) if betas else 1.0
 
 
 def _adam(optimizer: Optimizer, state: dict[str, Any], options: dict[str, Any], rate: Any) -> Tensor | float:

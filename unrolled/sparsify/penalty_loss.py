@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty, TopK
-from unrolled.sparsify.metric import memory_of, step_of
-from unrolled.sparsify.proximal import prox_in_metric
+from unrolled.sparsify.groups import grouping_of
+from unrolled.sparsify.metric import step_of
+from unrolled.sparsify.proximal import first_strength, radial_step
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 
@@ -17,11 +18,11 @@ from unrolled.sparsify.sparsifier import Sparsifier
 class PenaltyLoss(Sparsifier):
     """Adds strength · Σ ρ(w) to the loss, and lets the optimiser's gradients do the rest.
 
-    Gradients bring weights close to zero, not to it: around 0 the sign of ρ' changes, and a weight goes to and fro by
-    about a step, as far as the momentum carries it. So a weight counts as zero if the penalty alone would make it zero
-    within the memory of the optimiser: if the proximal map sends it to 0, for the optimiser's step at this moment
-    times 1/(1 − β₁) (10 for Adam's defaults; torch's SGD has its momentum in the step already). Such weights `finalize`
-    makes 0. A learning rate that decays at the end of the run lets small weights settle.
+    Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
+    to and fro by about a step. So a weight counts as zero if the penalty alone would bring it there within ten steps,
+    |w| ≤ s·strength·ρ'(|w|): in terms of the dual dropout, if its keep probability η̂/(η̂ + s·strength) is at most one
+    half. s is ten times the optimiser's step, with the learning rate averaged over the last 100 steps. Such weights
+    `finalize` makes 0. A learning rate that decays at the end lets them settle closer to 0.
 
     Penalties with an infinite slope at 0 are refused: L0 has no gradient at all, that of Lp explodes.
     """
@@ -41,6 +42,7 @@ class PenaltyLoss(Sparsifier):
 
     def attach(self) -> None:
         self._optimizer: Optimizer | None = None
+        self._rates: dict[str, float] = {}
 
     def detach(self) -> None:
         self._optimizer = None
@@ -50,9 +52,17 @@ class PenaltyLoss(Sparsifier):
         return self.strength * total  # type: ignore[return-value]
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        self._optimizer, self._options = optimizer, options
+        self._optimizer = optimizer
+        if self.target is not None and self.step_count == 0:
+            self.base_strength = first_strength(self, optimizer, options)
+        self._options = {}
         for weight in self.weights:
             weight.extra.clear()
+            now = options[id(weight.parameter)]
+            rate = float(now["lr"])
+            before = self._rates.get(weight.name, rate)
+            self._rates[weight.name] = before + (rate - before) / _SETTLING
+            self._options[weight.name] = {**now, "lr": self._rates[weight.name]}
 
     def sparse(self, weight: Weight) -> Tensor:
         values = weight.parameter.detach()
@@ -61,17 +71,32 @@ class PenaltyLoss(Sparsifier):
     def state_dict(self) -> dict[str, Any]:
         for weight in self.weights:  # until the first step after a resume there is no optimiser to ask
             weight.extra["zero"] = self._is_zero(weight)
-        return super().state_dict()
+        return {**super().state_dict(), "rates": dict(self._rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._rates = dict(state["rates"])
 
     @torch.no_grad()
     def _is_zero(self, weight: Weight) -> Tensor:
-        if "zero" in weight.extra:
-            return weight.extra["zero"]
         values = weight.parameter.detach()
         strength = self.strength
+        if "zero" in weight.extra:
+            return weight.extra["zero"]
         if self._optimizer is None or not strength:
             return values == 0
         assert weight.penalty is not None
-        options = self._options[id(weight.parameter)]
-        step = strength * memory_of(options) * step_of(self._optimizer, weight.parameter, options)
-        return prox_in_metric(weight.penalty, values, step) == 0
+        options = self._options[weight.name]
+        step = _WITHIN * step_of(self._optimizer, weight.parameter, options)
+        eta = weight.penalty.eta(values)
+        grouping = grouping_of(weight.penalty)
+        if grouping is None or eta.shape == values.shape:
+            return eta <= strength * step
+        zero = eta <= strength * radial_step(grouping, values, step)
+        return grouping.spread(zero, values.shape, outside=False)
+
+
+_WITHIN = 10
+_SETTLING = 100
+"""Over how many steps the learning rate is averaged: at the end of a decay, weights are still where larger steps left
+them."""

@@ -43,6 +43,8 @@ class ProximalStep(Sparsifier):
                 )
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        if self.target is not None and self.step_count == 0:
+            self.base_strength = first_strength(self, optimizer, options)
         strength = self.strength
         if not strength:
             return
@@ -90,7 +92,7 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
         return penalty.prox(v, step)
     low = v.dtype in (torch.bfloat16, torch.float16)
     exact = v.float() if low else v
-    z = penalty.prox(exact, _radial(grouping, exact, step))
+    z = penalty.prox(exact, radial_step(grouping, exact, step))
     for _ in range(2):
         eta = penalty.eta(z)
         if eta.shape != v.shape:
@@ -99,13 +101,38 @@ def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
     return z.to(v.dtype)
 
 
-def _radial(grouping: Grouping, v: Tensor, step: Tensor) -> Tensor:
+def radial_step(grouping: Grouping, v: Tensor, step: Tensor | float) -> Tensor | float:
     """One step for each group: the mean of the steps, harmonic and weighed by |v|²."""
+    if not isinstance(step, Tensor) or step.ndim == 0:
+        return step
     squares = v.abs().square()
     total, quotient = grouping.sum(squares), grouping.sum(squares / step)
     empty = (total == 0) | (quotient == 0)
     mean = grouping.sum(step) / torch.as_tensor(grouping.size(v.shape)).to(step)
     return torch.where(empty, mean, total / torch.where(empty, 1.0, quotient))
+
+
+def first_strength(sparsifier: Sparsifier, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> float:
+    """A strength to begin with, whatever the scale of the loss: one that is too weak, but not by many orders.
+
+    |w|²/(2 step·ρ(w)) is about the strength that makes a number or group zero at once. Of all of them the median is
+    taken, and divided by the number of steps.
+    """
+    found = []
+    for weight in sparsifier.weights:
+        assert weight.penalty is not None
+        values = weight.parameter.detach()
+        step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
+        grouping = grouping_of(weight.penalty)
+        squares = values.abs().square()
+        if grouping is not None:
+            squares, step = grouping.sum(squares), radial_step(grouping, values, step)
+        at_once = squares / (2 * step * weight.penalty.value(values))
+        found.append(at_once[at_once.isfinite() & (at_once > 0)].float())
+    strengths = torch.cat(found)
+    if not len(strengths):
+        return sparsifier.base_strength
+    return float(strengths.median()) / (sparsifier.steps or 1)
 
 
 def _has_metric(penalty: Penalty) -> bool:

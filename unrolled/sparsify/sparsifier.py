@@ -142,7 +142,7 @@ class Sparsifier(Described, ABC):
 
     def initial_strength(self) -> float:
         """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
-        return 1e-8
+        return 1e-7
 
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
@@ -171,6 +171,14 @@ class Sparsifier(Described, ABC):
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
         return weight.parameter.detach()
+
+    def masking(self) -> Masks:
+        """What keeps the zeros of the weights, and those of the companions of dead filters."""
+        dead = self.companions.dead({weight.name: weight.parameter for weight in self.weights})
+        zeros = [weight.parameter == 0 for weight in self.weights]
+        parameters = [weight.parameter for weight in self.weights]
+        companions = [self.model.get_parameter(name) for name in dead]
+        return Masks([*parameters, *companions], [~mask for mask in (*zeros, *dead.values())])
 
     # What users call
 
@@ -294,7 +302,7 @@ class Sparsifier(Described, ABC):
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
         self._write(dict(self.model.named_parameters()))
         self.release()
-        return self._masks() if keep_mask else None
+        return self.masking() if keep_mask else None
 
     def release(self) -> None:
         """Let go of the model as it is, without making anything zero."""
@@ -356,7 +364,12 @@ class Sparsifier(Described, ABC):
         if state["masks"] is not None:
             self.detach()
         self.companions.load_state_dict(state["companions"])
-        self.masks = None if state["masks"] is None else Masks(self._masked(), state["masks"])
+        self.masks = None
+        if state["masks"] is not None:
+            self.masks = self.masking()
+            self.masks.masks = [
+                kept.to(mask.device, copy=True) for kept, mask in zip(state["masks"], self.masks.masks, strict=True)
+            ]
         self._remember()
 
     # Inside
@@ -427,17 +440,7 @@ class Sparsifier(Described, ABC):
         """Write the zeros, and from now on only keep them."""
         self._write(dict(self.model.named_parameters()))
         self.detach()
-        self.masks = self._masks()
-
-    def _masks(self) -> Masks:
-        """What keeps the zeros of the weights, and those of the companions of dead filters."""
-        dead = self.companions.dead({weight.name: weight.parameter for weight in self.weights})
-        zeros = [weight.parameter == 0 for weight in self.weights]
-        return Masks(self._masked(), [~mask for mask in (*zeros, *dead.values())])
-
-    def _masked(self) -> list[nn.Parameter]:
-        companions = [self.model.get_parameter(name) for name in dict.fromkeys(self.companions.names())]
-        return [*(weight.parameter for weight in self.weights), *companions]
+        self.masks = self.masking()
 
     def _sparse_now(self, weight: Weight) -> Tensor:
         return self.sparse(weight) if self.masks is None else weight.parameter.detach()
@@ -463,10 +466,13 @@ class Sparsifier(Described, ABC):
         """A weight that would become all zero keeps its largest number or group, as the model has it now."""
         if values.any() or not weight.parameter.any():
             return values
+        self._say_kept(weight)
+        return largest_group(weight, weight.parameter.detach())
+
+    def _say_kept(self, weight: Weight) -> None:
         if weight.name not in self._said:
             self._said.add(weight.name)
-            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=3)
-        return largest_group(weight, weight.parameter.detach())
+            warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=4)
 
 
 def largest_group(weight: Weight, values: Tensor) -> Tensor:

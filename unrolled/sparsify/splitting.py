@@ -15,10 +15,13 @@ from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
 from unrolled.sparsify.metric import is_adaptive
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
-from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 
 SOLVE_EVERY = 10
 """How many steps lie between two strengths that meet the target."""
+
+FAST, SLOW = Growth(rate=1.2, every=0.02), Growth(rate=1.1, every=0.02)
+"""How β grows: with a target, and with a strength, whose threshold becomes smaller when β grows."""
 
 
 class VariableSplitting(Sparsifier):
@@ -49,13 +52,15 @@ class VariableSplitting(Sparsifier):
         with exact zeros. `TopK` says itself how many numbers stay, in each weight; it goes with a strength, whose value
         does not matter.
     strength : float > 0
-        of Σ ρ(u); give either this or target.
+        of Σ ρ(u); give either this or target. At first it acts by the prox for strength/β, which should not kill
+        everything: numbers up to strength/β become 0 with L1, and those up to √(2·strength/β) with L0.
     target : float in [0, 1)
     beta : float > 0
         β at the start, in units of the loss per squared weight.
     beta_schedule : Schedule, optional
-        the factor on β. By default it grows to 9,100 times what it was, by 1.2 fifty times, if the length of the run is
-        known; for optimisers without Adam's metric no further than to 1/(2·lr), where a gradient step is still stable.
+        the factor on β. By default β grows fifty times if the length of the run is known, with a target by 1.2, in all
+        9,100 times, with a strength by 1.1, in all 117 times; but for optimisers without Adam's metric no further than
+        to 1/(2·lr), where a gradient step is still stable.
     every : int ≥ 1
         steps of the optimiser between two of u.
     group_lasso : float ≥ 0
@@ -97,6 +102,7 @@ class VariableSplitting(Sparsifier):
             raise ValueError(f"{name}: group_lasso must be a finite number >= 0, got {group_lasso!r}")
         self.base_beta, self.every, self.group_lasso = float(beta), every, float(group_lasso)
         self.beta_schedule, self.beta_limit = beta_schedule, math.inf
+        self.prox_step = 0.0  # strength/β that met the target when it was last solved for
         self._lasso_groups = lasso_groups
         super().__init__(
             model,
@@ -113,11 +119,22 @@ class VariableSplitting(Sparsifier):
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        if self.target is not None and isinstance(penalty, TopK):
+        if not isinstance(penalty, TopK):
+            return
+        if self.target is not None:
             raise ValueError(f"{type(self).__name__}: {penalty!r} says how many numbers stay; give it a strength")
+        for weight in self.weights:
+            if weight.parameter.numel() < penalty.k:
+                raise ValueError(
+                    f"{type(self).__name__}: k of {penalty!r} must be at most the size of each weight, {weight.name} "
+                    f"has {weight.parameter.numel()} numbers"
+                )
+
+    def initial_strength(self) -> float:
+        return 0.0  # until it is solved for, in `act`
 
     def attach(self) -> None:
-        self.control = None  # the strength is solved for in `act`
+        self.control = None
         self._lasso = self._group_lassos() if self.group_lasso else []
         self._together = all(weight.penalty is self.penalty and _is_uniform(self.penalty) for weight in self.weights)
         self._inverses: dict[Penalty, _Inverse] = {}
@@ -138,7 +155,8 @@ class VariableSplitting(Sparsifier):
         """β at this step."""
         if self.beta_schedule is not None:
             return self.base_beta * self.beta_schedule.factor(self.progress)
-        return max(self.base_beta, min(self.base_beta * _GROWTH.factor(self.progress), self.beta_limit))
+        growth = SLOW if self.target is None else FAST
+        return max(self.base_beta, min(self.base_beta * growth.factor(self.progress), self.beta_limit))
 
     def _needs_length(self) -> bool:
         return super()._needs_length() or not isinstance(self.beta_schedule, Constant | None)
@@ -171,7 +189,9 @@ class VariableSplitting(Sparsifier):
         if self.step_count % self.every and not last:
             return
         if self.wanted is not None and (self.step_count % SOLVE_EVERY < self.every or last):
-            self.base_strength = self.beta * self._step_for(self.wanted)
+            self.prox_step = self._step_for(self.wanted)
+        if self.target is not None:
+            self.base_strength = self.beta * self.prox_step
         step = self.strength / self.beta
         for weight, values in zip(self.weights, self._shrunk(step), strict=True):
             weight.extra["u"] = values
@@ -188,7 +208,11 @@ class VariableSplitting(Sparsifier):
         return [weight.penalty.prox(p, step) for weight, p in zip(self.weights, parameters, strict=True)]  # type: ignore[union-attr]
 
     def sparse(self, weight: Weight) -> Tensor:
-        return weight.parameter.detach() if self.masks is not None else weight.extra.get("u", weight.parameter.detach())
+        dense = weight.parameter.detach()
+        if self.strength == 0 and "u" not in weight.extra:
+            return dense
+        assert weight.penalty is not None
+        return weight.extra["u"] if "u" in weight.extra else weight.penalty.prox(dense, self.strength / self.beta)
 
     # The strength that meets a target
 
@@ -210,7 +234,7 @@ class VariableSplitting(Sparsifier):
 
     def _searched(self, count: int) -> float:
         """The step by bisection of its logarithm, starting from the one that there was."""
-        middle, factor = max(self.base_strength / self.beta, 1e-9), 4.0
+        middle, factor = max(self.prox_step, 1e-9), 4.0
         direction = 0
         while factor > 1.001 and 1e-18 < middle < 1e12:
             zeros = count_zeros(self._shrunk(middle))
@@ -264,14 +288,11 @@ class VariableSplitting(Sparsifier):
         return super().figures() | {"beta": self.beta} | self._terms()
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"beta_limit": self.beta_limit}
+        return super().state_dict() | {"beta_limit": self.beta_limit, "prox_step": self.prox_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.beta_limit = state["beta_limit"]
-
-
-_GROWTH = Growth(rate=1.2, every=0.02)
+        self.beta_limit, self.prox_step = state["beta_limit"], state["prox_step"]
 
 
 class _Inverse:
@@ -314,7 +335,3 @@ def _has_threshold(penalty: Penalty | None) -> bool:
     if isinstance(penalty, Grouped):
         return _is_uniform(penalty.penalty)
     return _is_uniform(penalty) or (isinstance(penalty, L1MinusL2) and not isinstance(penalty.alpha, Tensor))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

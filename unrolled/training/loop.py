@@ -346,7 +346,7 @@ class Loop:
         return self.step * count // self.steps > (self.step - 1) * count // self.steps
 
     def validate(self) -> dict[str, float]:
-        """Validate the averaged weights, keep them if they are the best, write a checkpoint and the metrics."""
+        """Validate the model, write its weights if they are the best or sparse, a checkpoint and the metrics."""
         began = time.perf_counter()
         figures = self._figures()
         name = self.task.score if self.sparsifier is None else f"sparse_{self.task.score}"

@@ -60,6 +60,7 @@ def report(sparsifier: Sparsifier, step: int, figures: dict[str, float], after: 
         "before": {name: value for name, value in figures.items() if name in after},
         "after": after,
         **sparsifier.figures(),
+        "strength": sparsifier.base_strength,
         "weights": {
             weight.name: {"numbers": weight.parameter.numel(), "nonzeros": int(weight.parameter.count_nonzero())}
             for weight in sparsifier.weights

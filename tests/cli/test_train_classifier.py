@@ -1,0 +1,154 @@
+"""Training a classifier, and making it sparse, as a user types it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.helpers import write_picture
+from unrolled.cli import main
+from unrolled.cli.train import _in_a_line
+from unrolled.training.checkpoint import load_checkpoint
+from unrolled.weights import load_classifier, read_card
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "sparsify").rglob("*.yaml"))
+DENSE = ["train", "--classifier=LeNet300100", "--training.steps=2", "--training.batch=5", "--training.validations=1"]
+SPARSE = [*DENSE, "--sparsifier=ProximalStep", "--sparsifier.penalty=L0"]
+
+
+def fails(capsys, *argv) -> str:
+    """What is said last, which is all that is said but how the command is used, and progress."""
+    try:
+        status = main(list(argv))
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (1, 2), argv
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    *before, last = err.splitlines()
+    assert all(not line or line.startswith(("usage:", "tip:")) or "step/s" in line for line in before), err
+    return last
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
+    folder = tmp_path / "run"
+    small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=12", "--training.validations=2"]
+    argv = ["train", "--config", str(config), *small, "--training.batch=8", f"--folder={folder}"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    found = re.search(r"compression ([\d.]+) × \(([\d,]+) weights, ([\d,]+) of them not zero\)", out)
+    weights, nonzeros = (int(number.replace(",", "")) for number in found.groups()[1:])
+    assert float(found[1]) == pytest.approx(weights / nonzeros, abs=0.06)
+    classifier = load_classifier(folder / "sparse.safetensors")
+    assert nonzeros == sum(int(p.count_nonzero()) for p in classifier.network.parameters() if p.ndim > 1) < weights
+    assert re.search(r"validation error [\d.]+ %, [\d.]+ % with exact zeros\n", out)
+    assert re.search(r"\ntest error [\d.]+ %\n", out)
+    assert {"sparsity.json", "curve.png", "config.yaml", "environment.json"} <= {path.name for path in folder.iterdir()}
+    assert yaml.safe_load(read_card(folder / "sparse.safetensors")["config"])["data"]["source"] == "drawn-digits"
+    assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
+    assert out.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+
+
+def test_a_classifier_is_trained_without_a_sparsifier_too(tmp_path, capsys):
+    assert main([*DENSE, f"--folder={tmp_path / 'run'}", "--data.shift=2"]) == 0
+    out = capsys.readouterr().out
+    assert "training LeNet300100: 266,610 parameters; drawn-digits: 1,800 images, 200 held out" in out
+    assert "compression" not in out
+    assert main(["zoo", str(tmp_path / "run" / "best.safetensors")]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == list("0123456789")
+
+
+def test_seeds_decide(tmp_path):
+    weights = []
+    for run, seed in enumerate((1, 1, 2)):
+        assert main([*DENSE, f"--folder={tmp_path / str(run)}", f"--seed={seed}"]) == 0
+        weights.append(load_checkpoint(tmp_path / str(run) / "last.pt")["model"]["fc3.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def pictures(folder: Path) -> Path:
+    for split in ("train", "test"):
+        for label, name in enumerate(("cat", "dog", "eel")):
+            for index in range(4):
+                write_picture(folder / split / name / f"{index}.png", 32, 32, 10 * label + index, "RGB")
+    return folder
+
+
+def test_models_of_torchvision_learn_the_classes_of_a_folder(tmp_path):
+    argv = ["train", "--classifier=torchvision.models.squeezenet1_1", "--classifier.dropout=0.1", *DENSE[2:]]
+    folder = tmp_path / "run"
+    assert (
+        main([*argv, f"--data.source={pictures(tmp_path / 'pets')}", "--data.hold_out=.25", f"--folder={folder}"]) == 0
+    )
+    classifier = load_classifier(folder / "best.safetensors")
+    assert classifier.classes == ("cat", "dog", "eel")
+    assert classifier.network.classifier[0].p == 0.1
+    assert classifier(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_the_help_is_that_of_what_is_trained(capsys):
+    for argv, named, absent in [
+        (["--help"], "--network CONFIG", "--data.flip"),
+        (["--classifier=LeNet5", "--help"], "--data.flip", "--operator"),
+        (["--config=configs/sparsify/lenet_300_100.yaml", "--help"], "--sparsifier", "--network CONFIG"),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main(["train", *argv])
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert named in out
+        assert absent not in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train", "--training.steps=3"], "nothing says what is trained: give --config, or --classifier, or --network"),
+        ([*DENSE, "--network=EPGN"], "give either classifier, or network and operator, got network, classifier"),
+        ([*DENSE, "--classifier=LeNet9"], "dot import path string: LeNet9"),
+        ([*DENSE, "--classifier=torchvision.models.nonesuch"], "has no attribute 'nonesuch'"),
+        ([*DENSE, "--classifier=torch.nn.LSTM"], "the following arguments are required: input_size"),
+        ([*DENSE, "--classifier.sise=3"], "Option 'sise' is not accepted"),
+        ([*DENSE, "--classifier.size=-3"], "LeNet300100: size must be a whole number >= 1, got -3"),
+        ([*DENSE, "--classifier.size=20"], "LeNet300100 cannot take the images of drawn-digits, (1, 28, 28)"),
+        ([*DENSE, "--data.source=MNISTT"], "got 'MNISTT'; near matches: MNIST"),
+        ([*DENSE, "--data.source=MNIST", "--data.folder=nowhere"], "MNIST cannot be read from nowhere"),
+        ([*DENSE, "--data.train=[x]"], "data.train"),
+        ([*SPARSE], "ProximalStep: give either strength or target, got strength=None and target=None"),
+        ([*SPARSE, "--sparsifier.strength=1", "--sparsifier.target=.5"], "give either strength or target"),
+        ([*SPARSE, "--sparsifier.target=1.0"], "ProximalStep: target must be in [0, 1), the share of zeros, got 1.0"),
+        ([*SPARSE, "--sparsifier.targt=.5"], "sparsifier\": Option 'targt' is not accepted"),
+        ([*SPARSE, "--sparsifier.target=.5", "--sparsifier.include=fc9"], "include: 'fc9' matches no parameter"),
+        ([*SPARSE, "--sparsifier.target=high"], "Expected a <class 'float'>; Given value: high"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_in_a_line_before_any_work(argv, message, tmp_path, capsys):
+    assert message in fails(capsys, *argv, f"--folder={tmp_path / 'run'}")
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_another_strategy_is_not_resumed(tmp_path, capsys):
+    argv = [*SPARSE, f"--folder={tmp_path / 'run'}", "--sparsifier.strength=1e-4"]
+    assert main(argv) == 0
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    for change in (["--sparsifier.strength=1e-3"], ["--sparsifier.penalty=L1"], ["--sparsifier=null"]):
+        assert "resume: " in fails(capsys, *argv, *change, "--resume")
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_messages_of_the_parser_become_a_line():
+    message = """Parser key "x":
+      - Expected a path but y either not accessible or invalid
+      - Does not validate against any of the Union subtypes
+      Subtypes: [<class 'int'>, <class 'NoneType'>]
+      Errors:
+        - Expected a <class 'int'>
+        - Expected a <class 'NoneType'>
+      Given value type: <class 'str'>
+      Given value: y"""
+    assert _in_a_line(message) == "Parser key \"x\": Expected a <class 'int'>; Given value: y"

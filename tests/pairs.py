@@ -1,0 +1,42 @@
+"""Few combinations of many factors in which every two values still meet."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations, product
+from typing import Any
+
+
+def pairwise(
+    *factors: Sequence[Any], allowed: Callable[..., bool] = lambda *_: True, whole: bool = False
+) -> list[tuple[Any, ...]]:
+    """Combinations of one value of each factor, in which any two values meet that can.
+
+    Parameters
+    ----------
+    *factors : sequence
+        the values of each factor.
+    allowed : function of one value of each factor
+        whether these can be combined.
+    whole : bool
+        give every combination instead.
+
+    Returns
+    -------
+    list of tuple, the same for the same arguments
+    """
+    every = [which for which in product(*factors) if allowed(*which)]
+    if whole:
+        return every
+    places = list(combinations(range(len(factors)), 2))
+
+    def pairs(which: tuple[Any, ...]) -> set[tuple[Any, ...]]:
+        return {(a, b, which[a], which[b]) for a, b in places}
+
+    missing = set().union(*map(pairs, every)) if every else set()
+    chosen = []
+    # Those first that bring most at once: not the fewest that are possible, but close to it, and quick.
+    for gain in range(len(places), 0, -1):
+        for which in every:
+            if len(new := pairs(which) & missing) >= gain:
+                chosen.append(which)
+                missing -= new
+    return chosen

@@ -1,0 +1,246 @@
+"""Sparse groups: few groups, and few numbers within them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unrolled.penalties import L1, Filters, Grouping, InputChannels, L1MinusL2, Penalty
+from unrolled.sparsify.groups import Groups, grouping_of, in_layout
+from unrolled.sparsify.metric import step_of
+from unrolled.sparsify.proximal import radial_step
+from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.sparsifier import Sparsifier, _is_number
+from unrolled.sparsify.splitting import VariableSplitting
+
+
+def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
+    """The groups of Bui et al.: the output filters of convolutions, and the INPUT units of dense layers.
+
+    So the inputs of a dense layer that follows another are the outputs of that one: its neurons.
+    """
+    convolution = isinstance(module, nn.modules.conv._ConvNd)
+    return in_layout(Filters(), module) if convolution else InputChannels()
+
+
+class SparseGroupLasso(VariableSplitting):
+    """The nonconvex sparse group lasso: a group lasso in the loss, and a penalty on single numbers by splitting.
+
+        f(w) + group_strength · Σ √|g| ‖w_g‖₂ + strength · Σ ρ(u) + β/2 ‖w − u‖²
+
+    (Bui, Park, Zhang, Qi, Xin, "Structured sparsity of convolutional neural networks via nonconvex sparse group
+    regularization", Front. Appl. Math. Stat. 6, 2021). The group lasso is part of the loss; u is the prox of
+    (strength/β)·ρ at w, and takes its place at the end. ρ is L1 (the sparse group lasso), L0, TransformedL1, SCAD, MCP,
+    or L1MinusL2, over each weight as a whole.
+
+    The paper divides what is added to the loss by the number N of training images: `samples=60000`, strength=.1,
+    beta=2.5, `beta_schedule=Growth(1.25, 0.2)` is its LeNet-5 on MNIST.
+
+    Parameters
+    ----------
+    penalty : Penalty
+        ρ, without groups; by default L1.
+    strength : float > 0
+        of ρ; or give a target, the share of zeros among the weights.
+    group_strength : float > 0, optional
+        of the group lasso; by default the strength, and 1e-5 with a target.
+    samples : int ≥ 1, optional
+        N: strength, group_strength and beta are divided by it.
+    groups : Grouping or function
+        of the group lasso; by default `neurons`.
+    model, target, beta, beta_schedule, every, include, exclude, schedule, fine_tune, steps
+        as for `VariableSplitting`.
+
+    Raises
+    ------
+    ValueError
+        if an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        penalty: Penalty | None = None,
+        strength: float | None = None,
+        *,
+        target: float | None = None,
+        group_strength: float | None = None,
+        samples: int | None = None,
+        beta: float = 1e-2,
+        beta_schedule: Schedule | None = None,
+        every: int = 1,
+        groups: Groups | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] = (),
+        schedule: Schedule | None = None,
+        fine_tune: float = 0.0,
+        steps: int | None = None,
+    ):
+        if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+            raise ValueError(f"SparseGroupLasso: samples must be a whole number >= 1, got {samples!r}")
+        if group_strength is not None and not (_is_number(group_strength) and group_strength > 0):
+            raise ValueError(f"SparseGroupLasso: group_strength must be a number > 0, got {group_strength!r}")
+        penalty = L1() if penalty is None else penalty
+        if grouping_of(penalty) is not None and not isinstance(penalty, L1MinusL2):
+            raise ValueError(f"SparseGroupLasso: penalty must be one of single numbers, got {penalty!r}")
+        if group_strength is None:
+            group_strength = 1e-5 * (samples or 1) if strength is None else strength
+        super().__init__(
+            model,
+            penalty,
+            strength,
+            target=target,
+            beta=beta,
+            beta_schedule=beta_schedule,
+            every=every,
+            group_lasso=group_strength,
+            lasso_groups=neurons if groups is None else groups,
+            include=include,
+            exclude=exclude,
+            schedule=schedule,
+            fine_tune=fine_tune,
+            steps=steps,
+        )
+        if samples is not None:
+            self.base_beta, self.group_lasso = self.base_beta / samples, self.group_lasso / samples
+            self.base_strength = self.base_strength / samples
+
+    @torch.no_grad()
+    def figures(self) -> dict[str, float]:
+        """Besides those of `VariableSplitting`: the share of groups that are all zero."""
+        groups = [None if penalty is None else penalty.grouping for penalty in self._lasso]
+        return super().figures() | {"group_sparsity": _dead_share(self, groups)}
+
+
+class CGES(Sparsifier):
+    """Combined group and exclusive sparsity: groups that vanish in lower layers, numbers that compete in upper ones.
+
+        f(w) + strength · Σ_k Σ_g [(1 − μ_k) ‖w_g‖₂ + (μ_k/2) ‖w_g‖₁²],     μ_k = k/K for weight k of K
+
+    (Yoon, Hwang, "Combined group and exclusive sparsity for deep neural networks", ICML 2017). After each step of the
+    optimiser comes the proximal map of what is added, exactly, with one step for each group if those of the
+    optimiser differ.
+
+    Parameters
+    ----------
+    mu : sequence of float in [0, 1], optional
+        one for each weight, in the order of the model; by default k/K.
+    groups : Grouping or function
+        by default `neurons`.
+    model, strength, target, include, exclude, schedule, fine_tune, steps
+        as for every `Sparsifier`.
+
+    Raises
+    ------
+    ValueError
+        if an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strength: float | None = None,
+        *,
+        target: float | None = None,
+        mu: Sequence[float] | None = None,
+        groups: Groups | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] = (),
+        schedule: Schedule | None = None,
+        fine_tune: float = 0.0,
+        steps: int | None = None,
+    ):
+        self._given_mu = mu
+        super().__init__(
+            model,
+            L1(),
+            strength,
+            target=target,
+            groups=neurons if groups is None else groups,
+            include=include,
+            exclude=exclude,
+            schedule=schedule,
+            fine_tune=fine_tune,
+            steps=steps,
+        )
+
+    def attach(self) -> None:
+        count = len(self.weights)
+        self.mu = [k / count for k in range(1, count + 1)] if self._given_mu is None else list(self._given_mu)
+        if len(self.mu) != count or not all(_is_number(mu) and 0 <= mu <= 1 for mu in self.mu):
+            raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {self._given_mu!r}")
+        for weight in self.weights:
+            if grouping_of(weight.penalty) is None:
+                raise ValueError(f"CGES: groups must say a grouping for every weight, got None for {weight.name}")
+
+    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        for weight, mu in zip(self.weights, self.mu, strict=True):
+            grouping = grouping_of(weight.penalty)
+            assert grouping is not None
+            step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
+            if isinstance(step, Tensor):
+                step = radial_step(grouping, weight.parameter, step)
+            step = self.strength * step
+            weight.parameter.copy_(group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step))
+
+    @torch.no_grad()
+    def figures(self) -> dict[str, float]:
+        """Besides sparsity and strength: the share of groups that are all zero."""
+        groups = [grouping_of(weight.penalty) for weight in self.weights]
+        return super().figures() | {"group_sparsity": _dead_share(self, groups)}
+
+
+def group_exclusive_prox(v: Tensor, grouping: Grouping, group: Tensor | float, exclusive: Tensor | float) -> Tensor:
+    """argmin_z ½‖z − v‖² + group · Σ ‖z_g‖₂ + exclusive/2 · Σ ‖z_g‖₁².
+
+    Parameters
+    ----------
+    v : Tensor, any shape, real or complex
+    grouping : Grouping
+    group, exclusive : float ≥ 0, or Tensor with one number per group
+
+    Notes
+    -----
+    Where z is not 0, z(1 + a/‖z‖₂) + bσ sign z = v with σ = ‖z‖₁: hence z is x = soft(v, bσ), scaled by 1 − a/‖x‖₂
+    like in the group lasso. There remains one equation for each group, σ = (1 − a/‖x‖₂)₊ ‖x‖₁, whose right side falls
+    in σ; without a it is piecewise linear, and Newton's method from 0 ends at σ = Σ|v_i|/(1 + bk), summed over the k
+    largest, where the closed form stands. In general Newton's steps that leave the bracket are replaced by halving.
+    """
+    z = v.abs() if v.dtype not in (torch.bfloat16, torch.float16) else v.abs().float()
+    shape = v.shape
+
+    def at(total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, its norm, and the factor 1 − a/‖x‖."""
+        x = (z - grouping.spread(exclusive * total, shape)).clamp(min=0)
+        norm = grouping.norm(x)
+        positive = norm.clamp(min=torch.finfo(norm.dtype).tiny)
+        return x, positive, (1 - group / positive).clamp(min=0)
+
+    x, norm, factor = at(torch.zeros_like(grouping.sum(z)))
+    low, total = torch.zeros_like(norm), torch.zeros_like(norm)
+    high = factor * grouping.sum(x)
+    for _ in range(NEWTON_STEPS):
+        sums, count = grouping.sum(x), grouping.sum((x > 0).to(x.dtype))
+        rest = factor * sums - total
+        low, high = torch.where(rest > 0, total, low), torch.where(rest > 0, high, total)
+        slope = exclusive * torch.where(factor > 0, factor * count + group * (sums / norm).square() / norm, 0.0)
+        newton = total + rest / (1 + slope)
+        total = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+        x, norm, factor = at(total)
+    scaled = x * grouping.spread(factor, shape, outside=1.0)
+    return (torch.sgn(v) * scaled).to(v.dtype)
+
+
+NEWTON_STEPS = 12
+
+
+def _dead_share(sparsifier: Sparsifier, groupings: Sequence[Grouping | None]) -> float:
+    """The share of groups that are all zero."""
+    norms = [
+        grouping.norm(sparsifier.sparse(weight)).flatten().cpu()
+        for weight, grouping in zip(sparsifier.weights, groupings, strict=True)
+        if grouping is not None
+    ]
+    return float((torch.cat(norms) == 0).double().mean())
