@@ -40,7 +40,7 @@ class Control:
         self.calls += 1
         if self.calls % every:
             return strength
-        error = _log_odds(wanted) - _log_odds(sparsifier.sparsity())
+        error = _log_odds(wanted) - _log_odds(sparsifier.foreseen())
         change = 0.0 if self.error is None else error - self.error
         self.error = error
         rate = min(_PACE, max(-_PACE, self.integral * error))
