@@ -1,5 +1,6 @@
 """What a strategy learns besides the model."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ class Learning(Sparsifier):
     slow = True
     """Whether what is 0 follows the learned parameters alone, not the weights too."""
 
+    @abstractmethod
     def attach(self) -> None:
         super().attach()
         if self.control is not None and self.slow:
