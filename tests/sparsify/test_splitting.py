@@ -167,9 +167,14 @@ def test_at_the_end_the_dense_weights_are_where_the_sparse_ones_are(penalty, opt
 
 
 def test_beta_grows_but_not_beyond_what_gradient_descent_can_follow():
-    for lr, ends_at in [(1e-4, 1e-2 * 1.2**49), (0.25, 2.0), (1000.0, 1e-2)]:
+    for aim, lr, ends_at in [
+        ({"target": 0.5}, 1e-4, 1e-2 * 1.2**49),
+        ({"strength": 1e-3}, 1e-4, 1e-2 * 1.1**49),
+        ({"target": 0.5}, 0.25, 2.0),
+        ({"target": 0.5}, 1000.0, 1e-2),
+    ]:
         layer = nn.Linear(3, 3)
-        sparsifier = VariableSplitting(layer, L1(), 1e-3, steps=50)
+        sparsifier = VariableSplitting(layer, L1(), steps=50, **aim)
         optimizer = torch.optim.SGD(layer.parameters(), lr=lr)
         for _ in range(49):
             layer.weight.grad = torch.zeros_like(layer.weight)
@@ -228,6 +233,7 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest():
     assert zeros(model) == pytest.approx(0.75, abs=0.006)
     start = copy.deepcopy(model.state_dict())
     train(model, sparsifier, optimizer, 10)
+    assert sparsifier.lagrangian(3.0) == 3
     for name, value in sparsifier.sparse_weights().items():
         assert torch.equal(value == 0, start[name] == 0)
         assert not torch.equal(value, start[name])

@@ -98,7 +98,7 @@ def assert_kills_do_no_harm(make, steps, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
-    assert_kills_do_no_harm(STRATEGIES[name], (1, 8, 9, 11, 14), tmp_path, monkeypatch)
+    assert_kills_do_no_harm(STRATEGIES[name], (8, 9, 14), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,6 +169,7 @@ def test_zeros_are_exact_and_figures_are_those_of_the_weights(name, fine_tune, t
     assert facts["after"] == {"fit": figures["sparse_fit"]}
     assert facts["before"] == {"fit": figures["fit"]}
     assert facts["sparsity"] == figures["sparsity"]
+    assert facts["strength"] == loop.sparsifier.base_strength > 0
     assert facts["step"] == 20
     assert metrics(tmp_path)[-1].items() >= figures.items()
     ended = loop.model.state_dict()
@@ -187,7 +188,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
         return validate(self, model)
 
     monkeypatch.setattr(Plane, "validate", watched)
-    run(tmp_path / "seen", noisy, validations=2)
+    loop, figures = run(tmp_path / "seen", noisy, validations=2)
     # at step 10 two looks, hooks on the model; at step 20 one, for the zeros are the model's; and one at the end
     assert [(hooks, zeros > 0, training) for hooks, zeros, training in seen] == [
         (2, False, False), (2, True, False), (0, True, False), (0, True, False),
@@ -195,6 +196,7 @@ def test_a_validation_looks_at_the_model_as_it_is_and_with_its_zeros(tmp_path, m
     first, last = metrics(tmp_path / "seen")
     assert first["sparse_fit"] != first["fit"]
     assert last["sparse_fit"] == last["fit"]
+    assert loop.shown == {"val sparse_fit": f"{figures['sparse_fit']:.2f}", "sparsity": "50.00%"}
     run(tmp_path / "unseen", noisy, validations=1)
     states = [load_checkpoint(tmp_path / name / "last.pt") for name in ("seen", "unseen")]
     assert all(map(torch.equal, tensors(states[0]["model"]), tensors(states[1]["model"])))
@@ -382,7 +384,7 @@ def test_a_network_for_reconstruction_becomes_sparse_and_is_loaded_again(tmp_pat
     weights = {name: value for name, value in saved.items() if name.startswith("network.") and value.ndim > 1}
     zeros = sum(int((value == 0).sum()) for value in weights.values())
     facts = json.loads((folder / "sparsity.json").read_text())
-    assert sum(entry["numbers"] - entry["nonzeros"] for entry in facts["weights"].values()) == zeros > 0
+    assert facts["report"]["total"]["weights"] - facts["report"]["total"]["nonzeros"] == zeros > 0
     assert facts["after"].keys() == {"psnr", "start_psnr"}
     loaded, its_operator = unrolled.load(folder / "sparse.safetensors")
     x = HELD_OUT[0][:, :33, :44].unsqueeze(0)
@@ -421,7 +423,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path):
         for a, b in pairs:
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     reports = [(tmp_path / folder / "sparsity.json").read_text() for folder in ("one", "two")]
-    assert json.loads(reports[0])["weights"] == json.loads(reports[1])["weights"]
+    assert json.loads(reports[0])["report"] == json.loads(reports[1])["report"]
     assert json.loads(reports[0])["sparsity"] > 0
     outcomes = [json.loads((tmp_path / f"two-{rank}.json").read_text()) for rank in range(2)]
     assert outcomes[0] == outcomes[1]

@@ -7,6 +7,7 @@ from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, Variatio
 from unrolled.sparsify.penalty_loss import PenaltyLoss
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
+from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
@@ -25,6 +26,7 @@ __all__ = [
     "Groups",
     "Growth",
     "HardConcreteGates",
+    "LayerSparsity",
     "MagnitudePruning",
     "Masks",
     "NetworkSlimming",
@@ -34,6 +36,7 @@ __all__ = [
     "Schedule",
     "SparseGroupLasso",
     "Sparsifier",
+    "SparsityReport",
     "VariableSplitting",
     "VariationalNoise",
     "WarmUp",
@@ -41,4 +44,5 @@ __all__ = [
     "compact",
     "compaction",
     "select_weights",
+    "sparsity_report",
 ]

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from unrolled.sparsify.example import arguments_of
-from unrolled.sparsify.layout import TRANSPOSED, by_input, by_output
+from unrolled.sparsify.layout import TRANSPOSED, Layer, by_input, by_output
 
-_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _CHANNELWISE = (nn.modules.batchnorm._NormBase, nn.PReLU)
 _REMOVABLE = ("zero", "constant")
 _SCALES = (1.0, -1.0, 1e3, -1e3)
@@ -160,10 +159,14 @@ class _Compactor:
         names = {module: name for name, module in self.model.named_modules()}
         self.reasons, removals = {}, []
         taken: set[nn.Module] = set()
-        for layer in [module for module in graph.module2node if isinstance(module, _LAYERS)]:
+        for layer in [module for module in graph.module2node if isinstance(module, Layer)]:
             if _is_depthwise(layer):
                 continue  # those before it decide
-            group = _Group(graph, layer)
+            try:
+                group = _Group(graph, layer)
+            except Exception as error:
+                self.reasons[names[layer]] = [f"the dependency graph fails at it: {error}"] * _width(layer)
+                continue
             reasons, constants = group.judge(ranges, names, self.tied)
             channels = []
             for i, kind in enumerate(reasons):
@@ -209,13 +212,14 @@ class _Compactor:
         model, channels = copy.deepcopy(self.model), dict(self.channels)
         try:
             graph = self.graph(model)
-            names = {module: name for name, module in model.named_modules()}
+            layers = dict(_layers(model))
+            names = {module: name for name, module in layers.items()}
             for removal in removals:
-                group = _Group(graph, model.get_submodule(removal.layer), removal.channels)
+                group = _Group(graph, layers[removal.layer], removal.channels)
                 if not group.removable():
                     return "it is coupled with channels that are alive"
                 for name, constants in removal.constants.items():
-                    group.fold(model.get_submodule(name), constants)
+                    group.fold(layers[name], constants)
                 for module, gone, _ in group.outputs():
                     before = channels[names[module]]
                     channels[names[module]] = [before[i] for i in range(len(before)) if i not in set(gone)]
@@ -320,7 +324,7 @@ class _Group:
         by default all.
     """
 
-    def __init__(self, graph: Any, layer: nn.Module, channels: list[int] | None = None):
+    def __init__(self, graph: Any, layer: Layer, channels: list[int] | None = None):
         self.graph, self.layer = graph, layer
         self.channels = list(range(_width(layer))) if channels is None else channels
         prune = graph.get_pruner_of_module(layer).prune_out_channels
@@ -352,7 +356,7 @@ class _Group:
             if obstacle:
                 for channel in channels:
                     worsen(channel, obstacle)
-            elif isinstance(module, _LAYERS) and inside and not outside:
+            elif isinstance(module, Layer) and inside and not outside:
                 verdicts = self._reading(module, own, ranges.get(module))
                 for _, channel, (verdict, value) in sorted(zip(own, channels, verdicts, strict=True)):
                     worsen(channel, verdict)
@@ -360,7 +364,7 @@ class _Group:
         return reasons, constants
 
     @staticmethod
-    def _reading(module: nn.Module, own: list[int], bounds: tuple[Tensor, Tensor] | None) -> list[tuple[str, float]]:
+    def _reading(module: Layer, own: list[int], bounds: tuple[Tensor, Tensor] | None) -> list[tuple[str, float]]:
         """What a layer gets from some of its inputs, and the number if it is one."""
         reads = by_input(module.weight.detach(), module)[own].any(1)
         if bounds is None:
@@ -383,14 +387,14 @@ class _Group:
         whole = all(set(gone) == set(self.channels) for module, gone, _ in self.outputs() if module is self.layer)
         return whole and self.graph.check_pruning_group(self.group)
 
-    def outputs(self) -> Iterator[tuple[nn.Module, list[int], list[int]]]:
+    def outputs(self) -> Iterator[tuple[Layer, list[int], list[int]]]:
         """The layers that would lose outputs, which ones, and to which channels they belong."""
         for module, _, outside, own, channels in self.members():
-            if outside and isinstance(module, _LAYERS):
+            if outside and isinstance(module, Layer):
                 yield module, own, channels
 
     @torch.no_grad()
-    def fold(self, reader: nn.Module, constants: Mapping[int, list[float]]) -> None:
+    def fold(self, reader: Layer, constants: Mapping[int, list[float]]) -> None:
         """Add to a layer's bias what it gets from channels that are constant."""
         for module, inside, outside, own, channels in self.members():
             if module is reader and inside and not outside:
@@ -419,7 +423,7 @@ class _Noise:
         self.ranges: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         self.reads: dict[nn.Module, Tensor] = {}
 
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def __call__(self, module: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         rows = inputs[0].movedim(_channel_axis(module), 0).flatten(1)
         rows = rows.abs() if rows.is_complex() else rows
         low, high = rows.amin(1), rows.amax(1)
@@ -435,7 +439,7 @@ class _Noise:
         return torch.where(alive, self.scale * torch.randn_like(output), output)
 
 
-def _reads(module: nn.Module) -> Tensor:
+def _reads(module: Layer) -> Tensor:
     """Which output of a layer reads which input, (inputs, outputs)."""
     if _is_depthwise(module):
         return by_output(module.weight, module).any(1).diag()
@@ -461,7 +465,7 @@ def _obstacle(module: nn.Module, names: Mapping[nn.Module, str], tied: set[nn.Mo
     return "it is an output of the model" if type(module).__name__ == "_OutputOp" else None
 
 
-def _bias_can_take(module: nn.Module) -> bool:
+def _bias_can_take(module: Layer) -> bool:
     """Whether a constant input channel is the same as a bias: not if zeros are put around it."""
     if isinstance(module, nn.Linear):
         return not module.weight.is_complex()
@@ -470,19 +474,19 @@ def _bias_can_take(module: nn.Module) -> bool:
     return module.padding_mode != "zeros" or not any(module._reversed_padding_repeated_twice)
 
 
-def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, _LAYERS)]
+def _layers(model: nn.Module) -> list[tuple[str, Layer]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.in_channels == layer.out_channels
 
 
-def _width(layer: nn.Module) -> int:
+def _width(layer: Layer) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
-def _channel_axis(layer: nn.Module) -> int:
+def _channel_axis(layer: Layer) -> int:
     return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)
 
 

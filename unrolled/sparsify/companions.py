@@ -10,11 +10,10 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unrolled.sparsify.groups import grouping_of
-from unrolled.sparsify.layout import by_output
+from unrolled.sparsify.layout import Layer, by_output
 from unrolled.sparsify.selection import Weight
 
-_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
-_NORMS = (nn.modules.batchnorm._NormBase,)  # each channel by itself: of batches, and of instances
+_Norm = nn.modules.batchnorm._NormBase  # of batches and of instances: each channel by itself
 
 
 class Companions:
@@ -36,17 +35,19 @@ class Companions:
         self.weights = [weight for weight in weights if grouping_of(weight.penalty) is not None and _layers(weight)]
         self.shifts: dict[str, list[str]] = {}
         self.scales: dict[str, list[str]] = {}
+        self.means: dict[str, list[str]] = {}
         self._handles: list[RemovableHandle] = []
         self._made = WeakTensorKeyDictionary()
-        self._fed: dict[nn.Module, list[nn.Module | None]] = {}
+        self._fed: dict[_Norm, list[nn.Module | None]] = {}
         if self.weights:
             self._watch()
 
     @torch.no_grad()
     def silence(self, values: Mapping[str, Tensor]) -> None:
-        """Set the shifts of dead filters to zero, which would keep them constant while the others are trained.
+        """Set the shifts of dead filters to zero, so that the rest is trained without what they would emit.
 
-        Their scales stay: without them, a filter could never come back.
+        Their scales stay: without them, a filter could never come back. The running mean behind a filter that is 0
+        becomes what it tends to, so that in evaluation mode it emits 0 at once.
 
         Parameters
         ----------
@@ -54,10 +55,14 @@ class Companions:
             name of a weight → what it is, or is to become.
         """
         for weight in self.weights:
-            if names := self.shifts.get(weight.name):
+            names = self.shifts.get(weight.name, [])
+            if names or self.means.get(weight.name):
                 dead = _dead(weight, values[weight.name])
                 for name in names:
                     self.model.get_parameter(name).masked_fill_(dead, 0)
+                gone = dead & _dead(weight, weight.parameter)
+                for name in self.means.get(weight.name, []):
+                    self.model.get_buffer(name).masked_fill_(gone, 0)
 
     def dead(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name of a companion → True where it has to be 0 for these values of the weights."""
@@ -75,16 +80,16 @@ class Companions:
         """Take the hooks from the model."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._fed = [], {}
+        self._handles, self._fed, self._made = [], {}, WeakTensorKeyDictionary()
 
     def state_dict(self) -> dict[str, Any]:
         """What the first run showed."""
-        return {"shifts": self.shifts, "scales": self.scales}
+        return {"shifts": self.shifts, "scales": self.scales, "means": self.means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Know it without a run."""
         if state["shifts"] or state["scales"]:
-            self.shifts, self.scales = dict(state["shifts"]), dict(state["scales"])
+            self.shifts, self.scales, self.means = (dict(state[kind]) for kind in ("shifts", "scales", "means"))
             self.close()
 
     def _names(self, weight: Weight) -> list[str]:
@@ -92,9 +97,9 @@ class Companions:
 
     def _watch(self) -> None:
         for module in self.model.modules():
-            if isinstance(module, (*_LAYERS, nn.MultiheadAttention)):
+            if isinstance(module, Layer | nn.MultiheadAttention):
                 self._handles.append(module.register_forward_hook(_Hook(self._after_layer)))
-            elif isinstance(module, _NORMS):
+            elif isinstance(module, _Norm):
                 self._handles.append(module.register_forward_pre_hook(_Hook(self._before_norm)))
         self._handles.append(self.model.register_forward_hook(_Hook(self._after_model)))
 
@@ -103,7 +108,7 @@ class Companions:
             module, output = module.out_proj, output[0]
         self._made[output] = module
 
-    def _before_norm(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _before_norm(self, module: _Norm, inputs: tuple[Any, ...]) -> None:
         source = self._made.get(inputs[0]) if inputs else None
         if isinstance(source, nn.Linear) and inputs[0].ndim > 2:
             source = None  # its units are on the last axis, the norm's channels on the second one
@@ -111,8 +116,9 @@ class Companions:
 
     def _after_model(self, _: nn.Module, __: Any, output: Any) -> None:
         outputs = {self._made.get(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+        buffers = {id(buffer): name for name, buffer in self.model.named_buffers()}
         names = {id(parameter): name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        behind: dict[nn.Module, list[nn.Module]] = {}
+        behind: dict[nn.Module, list[_Norm]] = {}
         for norm, sources in self._fed.items():
             if len(set(sources)) == 1 and sources[0] is not None:
                 behind.setdefault(sources[0], []).append(norm)
@@ -123,6 +129,11 @@ class Companions:
             shifts += [norm.bias for norm in norms]
             self.shifts[weight.name] = [names[id(bias)] for bias in shifts if id(bias) in names]
             self.scales[weight.name] = [names[id(norm.weight)] for norm in norms if id(norm.weight) in names]
+            # Only behind layers without a bias that stays: what the norm is given is 0 then.
+            biases = {id(bias) for _, bias in layers if bias is not None}
+            silent = biases <= {id(bias) for bias in shifts if id(bias) in names}
+            means = [norm.running_mean for norm in norms] if silent else []
+            self.means[weight.name] = [buffers[id(mean)] for mean in means if id(mean) in buffers]
         self.close()
 
 
@@ -147,11 +158,11 @@ def _nothing(*_: Any) -> None:
     pass
 
 
-def _layers(weight: Weight) -> list[tuple[nn.Module, nn.Parameter | None]]:
+def _layers(weight: Weight) -> list[tuple[nn.Module, Tensor | None]]:
     """The layers that use a weight, each with the bias that its outputs have; none if they use it differently."""
-    found: list[tuple[nn.Module, nn.Parameter | None]] = []
+    found: list[tuple[nn.Module, Tensor | None]] = []
     for module, attribute in weight.owners:
-        if isinstance(module, _LAYERS) and attribute == "weight":
+        if isinstance(module, Layer) and attribute == "weight":
             found.append((module, module.bias))
         elif isinstance(module, nn.MultiheadAttention) and attribute == "in_proj_weight":
             found.append((module, module.in_proj_bias))

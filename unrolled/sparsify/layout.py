@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+Layer = nn.modules.conv._ConvNd | nn.Linear
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 

@@ -91,6 +91,15 @@ def select_weights(
     return [weight for name, weight in found.items() if name in chosen]
 
 
+def all_weights(model: nn.Module) -> list[Weight]:
+    """Every weight of a model, frozen ones too, tied ones once."""
+    weights = [weight for weight in _parameters(model).values() if _is_weight(weight)]
+    for weight in weights:
+        if is_lazy(weight.parameter):
+            raise ValueError(f"model: {weight.name} has no shape yet; run the model once before")
+    return weights
+
+
 def _parameters(model: nn.Module) -> dict[str, Weight]:
     """Every parameter once, by its first name, in the order of the model."""
     seen: dict[int, Weight] = {}

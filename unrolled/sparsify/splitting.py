@@ -20,6 +20,9 @@ from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 SOLVE_EVERY = 10
 """How many steps lie between two strengths that meet the target."""
 
+FAST, SLOW = Growth(rate=1.2, every=0.02), Growth(rate=1.1, every=0.02)
+"""How β grows: with a target, and with a strength, whose threshold becomes smaller when β grows."""
+
 
 class VariableSplitting(Sparsifier):
     """RVSM: dense weights w are trained, drawn towards sparse ones u, and at the end u takes their place.
@@ -49,13 +52,15 @@ class VariableSplitting(Sparsifier):
         with exact zeros. `TopK` says itself how many numbers stay, in each weight; it goes with a strength, whose value
         does not matter.
     strength : float > 0
-        of Σ ρ(u); give either this or target.
+        of Σ ρ(u); give either this or target. At first it acts by the prox for strength/β, which should not kill
+        everything: numbers up to strength/β become 0 with L1, and those up to √(2·strength/β) with L0.
     target : float in [0, 1)
     beta : float > 0
         β at the start, in units of the loss per squared weight.
     beta_schedule : Schedule, optional
-        the factor on β. By default it grows to 9,100 times what it was, by 1.2 fifty times, if the length of the run is
-        known; for optimisers without Adam's metric no further than to 1/(2·lr), where a gradient step is still stable.
+        the factor on β. By default β grows fifty times if the length of the run is known, with a target by 1.2, in all
+        9,100 times, with a strength by 1.1, in all 117 times; but for optimisers without Adam's metric no further than
+        to 1/(2·lr), where a gradient step is still stable.
     every : int ≥ 1
         steps of the optimiser between two of u.
     group_lasso : float ≥ 0
@@ -134,6 +139,10 @@ class VariableSplitting(Sparsifier):
         self._together = all(weight.penalty is self.penalty and _is_uniform(self.penalty) for weight in self.weights)
         self._inverses: dict[Penalty, _Inverse] = {}
 
+    def detach(self) -> None:
+        for weight in self.weights:
+            weight.extra.pop("u", None)
+
     def _group_lassos(self) -> list[Grouped | None]:
         found: list[Grouped | None] = []
         for weight in self.weights:
@@ -150,7 +159,8 @@ class VariableSplitting(Sparsifier):
         """β at this step."""
         if self.beta_schedule is not None:
             return self.base_beta * self.beta_schedule.factor(self.progress)
-        return max(self.base_beta, min(self.base_beta * _GROWTH.factor(self.progress), self.beta_limit))
+        growth = SLOW if self.target is None else FAST
+        return max(self.base_beta, min(self.base_beta * growth.factor(self.progress), self.beta_limit))
 
     def _needs_length(self) -> bool:
         return super()._needs_length() or not isinstance(self.beta_schedule, Constant | None)
@@ -274,7 +284,7 @@ class VariableSplitting(Sparsifier):
         pairs = [(weight.penalty, self.sparse(weight)) for weight in self.weights]
         value = sum(float(penalty.value(sparse).sum()) for penalty, sparse in pairs if penalty is not None)
         terms = {"penalty": self.strength * value, "coupling": self.beta / 2 * float(self._squared_gap())}
-        return terms | ({"group_lasso": float(self._lasso_value())} if self._lasso else {})
+        return terms | ({"group_lasso": 0.0 if self.masks else float(self._lasso_value())} if self._lasso else {})
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
@@ -287,9 +297,6 @@ class VariableSplitting(Sparsifier):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.beta_limit, self.prox_step = state["beta_limit"], state["prox_step"]
-
-
-_GROWTH = Growth(rate=1.2, every=0.02)
 
 
 class _Inverse:

@@ -56,7 +56,8 @@ def fit(
     loss : callable (reconstruction, truth) → scalar, optional
         your own loss.
     folder : str or Path
-        of the run: metrics, checkpoints, weights, curve. A folder that already holds a run is refused unless resumed.
+        of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
+        unless resumed.
     seed : int
         of crops and held-out images.
     device : str
@@ -73,7 +74,8 @@ def fit(
     Returns
     -------
     dict
-        figures of the last validation: "psnr", "start_psnr", in dB
+        figures of the last validation: "psnr", "start_psnr", in dB; with a sparsifier also "sparse_psnr", that of the
+        network as it is left, "sparsity" and what else the strategy tells
 
     Raises
     ------

@@ -346,7 +346,7 @@ class Loop:
         return self.step * count // self.steps > (self.step - 1) * count // self.steps
 
     def validate(self) -> dict[str, float]:
-        """Validate the averaged weights, keep them if they are the best, write a checkpoint and the metrics."""
+        """Validate the model, write its weights if they are the best or sparse, a checkpoint and the metrics."""
         began = time.perf_counter()
         figures = self._figures()
         name = self.task.score if self.sparsifier is None else f"sparse_{self.task.score}"
@@ -379,7 +379,7 @@ class Loop:
         self.sparsifier.finalize()
         after = self.task.validate(self.model.eval())
         figures = {**figures, f"sparse_{self.task.score}": after[self.task.score]}
-        facts = report(self.sparsifier, self.step, figures, after)
+        facts = report(self.sparsifier, self.task, self.step, figures, after)
         self._write(lambda: self._write_sparse(figures, facts))
         return figures
 

@@ -30,6 +30,7 @@ class TrainingOptions:
         the gradient of the model is scaled down to this norm.
     average : float
         decay of the exponential moving average of the weights, which is what is validated and saved; 0 turns it off.
+        With a sparsifier weights are averaged while it fine-tunes.
     bfloat16 : bool
         run the learned part in bfloat16; operators, weights and optimiser stay float32.
     channels_last : bool
