@@ -24,7 +24,7 @@ from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Grouping, Penalty
-from unrolled.sparsify import Schedule, Sparsifier, select_weights
+from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, sparsity_report
 from unrolled.training import ClassificationTask, TrainingOptions, distributed, fit, train
 from unrolled.training.checkpoint import Checkpoints
 from unrolled.training.lock import locked
@@ -164,6 +164,9 @@ def _reconstruction(parser: ArgumentParser, config: Namespace, folder: Path, pla
         sparsifier=made.sparsifier,
     )
     say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
+    if made.sparsifier is not None:
+        say(f"with exact zeros {figures['sparse_psnr']:.2f} dB")
+        _tell_sparsity(sparsity_report(made.network), folder, say)
 
 
 def _classification(parser: ArgumentParser, config: Namespace, folder: Path, place: torch.device, say: Say) -> None:
@@ -191,12 +194,16 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
     if made.sparsifier is None:
         say(f"validation error {figures['error']:.2f} %")
     else:
-        weights = [weight.parameter for weight in select_weights(task.model)]
-        total = sum(weight.numel() for weight in weights)
-        nonzero = sum(int(weight.count_nonzero()) for weight in weights)
         say(f"validation error {figures['error']:.2f} %, {100 - figures['sparse_accuracy']:.2f} % with exact zeros")
-        say(f"compression {total / nonzero:.1f} × ({total:,} weights, {nonzero:,} of them not zero)")
+        _tell_sparsity(sparsity_report(task.model, task.batch(0, 1)[0]), folder, say)
     say("there are no test images" if test is None else f"test error {test['error']:.2f} %")
+
+
+def _tell_sparsity(report: SparsityReport, folder: Path, say: Say) -> None:
+    distributed.on_first(lambda: report.save(folder / "layers.json"))
+    total = report.total
+    say(f"\n{report}\n")
+    say(f"compression {total.weights / total.nonzeros:.1f} × ({total.weights:,} weights, {total.nonzeros:,} not zero)")
 
 
 def _classifier(made: Namespace, given: Namespace, classes: int) -> tuple[nn.Module, dict[str, Any]]:
