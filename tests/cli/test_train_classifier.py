@@ -46,7 +46,8 @@ def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
     classifier = load_classifier(folder / "sparse.safetensors")
     assert nonzeros == sum(int(p.count_nonzero()) for p in classifier.network.parameters() if p.ndim > 1) < weights
     assert re.search(r"validation error [\d.]+ %, [\d.]+ % with exact zeros\n", out)
-    assert re.search(r"\ntest error [\d.]+ %\n", out)
+    result = json.loads((folder / "result.json").read_text())
+    assert f"\ntest error {result['test']['error']:.2f} %\n" in out
     assert {"sparsity.json", "layers.json", "curve.png", "config.yaml", "environment.json"} <= {
         path.name for path in folder.iterdir()
     }

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import os
 import re
 import signal
@@ -191,6 +192,7 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
         sparsifier=made.sparsifier,
     )
     test = task.test_figures(task.model)
+    distributed.on_first(lambda: _write_json(folder / "result.json", {"validation": figures, "test": test}))
     if made.sparsifier is None:
         say(f"validation error {figures['error']:.2f} %")
     else:
@@ -294,6 +296,11 @@ def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) 
 def _public(train_parser: ArgumentParser, config: Namespace) -> str:
     """The config as it is saved with weights: of every path only the last part, for the rest is nobody's business."""
     return re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", _dump(train_parser, config))
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _dump(train_parser: ArgumentParser, config: Namespace) -> str:
