@@ -17,7 +17,7 @@ def concrete_subclasses(base: type) -> list[type]:
         found += concrete_subclasses(child)
         if not inspect.isabstract(child) and child.__module__.startswith("unrolled."):
             found.append(child)
-    return sorted(found, key=lambda cls: cls.__name__)
+    return sorted(set(found), key=lambda cls: cls.__name__)  # once, also with two bases of the package
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:

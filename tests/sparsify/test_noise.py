@@ -368,16 +368,19 @@ def test_a_run_goes_on_bit_for_bit(make):
     assert all(torch.equal(a, b) for a, b in zip(ends[0][1:], ends[1][1:], strict=True))
 
 
-@pytest.mark.parametrize("name", ["adaptive", "additive", "alternating", "joint"])
+@pytest.mark.parametrize("name", ["additive", "gates"])
 def test_a_target_is_met_with_exact_zeros_and_little_is_cut(name):
     model = small_model()
-    sparsifier = (STRATEGIES | ALSO)[name](model, target=0.8, steps=300)
-    train(model, sparsifier, 300, rate=0.02)
-    assert sparsifier.sparsity() == pytest.approx(0.8, abs=0.04)
+    sparsifier = (STRATEGIES | ALSO)[name](model, target=0.8, steps=400)
+    learned = {"params": sparsifier.parameters(), "lr": 0.04}
+    train(model, sparsifier, 400, torch.optim.Adam([{"params": model.parameters()}, learned], lr=0.01))
+    assert sparsifier.sparsity() == pytest.approx(0.8, abs=0.05)
     assert_ends_well(model, sparsifier)
 
 
-@pytest.mark.parametrize(("name", "strength"), [("local", 0.03), ("gates", 0.001), ("shrinking", 0.005)])
+@pytest.mark.parametrize(
+    ("name", "strength"), [("local", 0.03), ("joint", 0.01), ("alternating", 0.01), ("shrinking", 0.005)]
+)
 def test_a_strength_leads_to_exact_zeros_and_little_is_cut(name, strength):
     model = small_model()
     sparsifier = (STRATEGIES | ALSO)[name](model, strength=strength)

@@ -233,6 +233,7 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest():
     assert zeros(model) == pytest.approx(0.75, abs=0.006)
     start = copy.deepcopy(model.state_dict())
     train(model, sparsifier, optimizer, 10)
+    assert sparsifier.lagrangian(3.0) == 3
     for name, value in sparsifier.sparse_weights().items():
         assert torch.equal(value == 0, start[name] == 0)
         assert not torch.equal(value, start[name])

@@ -1,5 +1,7 @@
 """Strategies that need everything that a loop has to care for, and small tasks for them."""
 
+import inspect
+
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -89,10 +91,13 @@ def any_strategy(kind):
     """A function that makes a strategy of a class, with l1 or the penalty of its own."""
 
     def make(module):
+        own = {"target": 0.5, "fine_tune": 0.4}
+        if "penalty" not in inspect.signature(kind).parameters:
+            return kind(module, **own)
         try:
-            return kind(module, L1(), target=0.5, fine_tune=0.4)
+            return kind(module, L1(), **own)
         except ValueError:
-            return kind(module, target=0.5, fine_tune=0.4)
+            return kind(module, **own)
 
     return make
 

@@ -7,8 +7,8 @@ from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, Variatio
 from unrolled.sparsify.penalty_loss import PenaltyLoss
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
-from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
+from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
 from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
@@ -36,8 +36,8 @@ __all__ = [
     "Schedule",
     "SparseGroupLasso",
     "Sparsifier",
-    "VariableSplitting",
     "SparsityReport",
+    "VariableSplitting",
     "VariationalNoise",
     "WarmUp",
     "Weight",

@@ -15,8 +15,10 @@ class Control:
     share of what is left. The integral runs over the progress of the run, not over steps: what is slow in a long run
     may be as slow beside a longer one.
 
-    The strength begins low and rises by a factor of e in a hundredth of the run at most: what became zero may never
-    come back, and groups shrink for a while before the first of them is seen to be zero.
+    The strength begins low and moves by a factor of e in a thirtieth of the run at most, but for the proportional part:
+    what became zero may never come back, and groups shrink for a while before the first of them is seen to be zero.
+    Where the error changes its sign from one measurement to the next, as it does if zeros come many at a time, every
+    move is halved, until it does no longer.
 
     Parameters
     ----------
@@ -28,10 +30,11 @@ class Control:
         by how much it would move over a whole run at a constant error of one.
     """
 
-    def __init__(self, every: int | None = None, proportional: float = 0.3, integral: float = 200.0):
+    def __init__(self, every: int | None = None, proportional: float = 0.15, integral: float = 200.0):
         self.every, self.proportional, self.integral = every, proportional, integral
         self.calls = 0
         self.error: float | None = None
+        self.damping = 1.0
 
     def adjusted(self, strength: float, wanted: float, sparsifier: "Sparsifier") -> float:
         """The strength to go on with; to be called after every step."""
@@ -40,20 +43,22 @@ class Control:
         self.calls += 1
         if self.calls % every:
             return strength
-        error = _log_odds(wanted) - _log_odds(sparsifier.sparsity())
+        error = _log_odds(wanted) - _log_odds(sparsifier.foreseen())
         change = 0.0 if self.error is None else error - self.error
+        swings = self.error is not None and self.error * error < 0
+        self.damping = self.damping / 2 if swings else min(1.0, 1.1 * self.damping)
         self.error = error
         rate = min(_PACE, max(-_PACE, self.integral * error))
-        move = rate * every / sparsifier.steps + self.proportional * change
+        move = self.damping * (rate * every / sparsifier.steps + self.proportional * change)
         return min(_MOST, max(_LEAST, strength * math.exp(move)))
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered."""
-        return {"calls": self.calls, "error": self.error}
+        return {"calls": self.calls, "error": self.error, "damping": self.damping}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.calls, self.error = state["calls"], state["error"]
+        self.calls, self.error, self.damping = state["calls"], state["error"], state["damping"]
 
 
 _PACE = 30.0  # the logarithm of the strength per run

@@ -22,7 +22,7 @@ from unrolled.penalties import (
 )
 from unrolled.sparsify.groups import Groups, grouping_of
 from unrolled.sparsify.hooks import WeightHooks
-from unrolled.sparsify.learned import learned
+from unrolled.sparsify.learned import Learning, learned
 from unrolled.sparsify.reweighted import ByKeepProbability, between, cut, entries
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight
@@ -42,7 +42,12 @@ class _WhileRunning(Sparsifier):
         """What is used instead of the values of a weight; without a generator, in evaluation mode."""
 
     def attach(self) -> None:
-        self.hooks = WeightHooks(self.model, self.weights, self.replaced)
+        super().attach()
+        self.hooks = self.hooked()
+
+    def hooked(self) -> WeightHooks:
+        """The hooks that do it."""
+        return WeightHooks(self.model, self.weights, self.replaced)
 
     def detach(self) -> None:
         self.hooks.remove()
@@ -127,7 +132,7 @@ class AdaptiveDropout(_WhileRunning, ByKeepProbability):
         return values * adaptive_dropout_mask(weight.penalty, values.detach(), self.strength, self.noise, generator)
 
 
-class VariationalNoise(_WhileRunning):
+class VariationalNoise(Learning, _WhileRunning):
     """Variational dropout: each weight has normal noise whose variance is learned, at the cost of its divergence from a
     log-uniform prior.
 
@@ -191,7 +196,7 @@ class VariationalNoise(_WhileRunning):
             raise ValueError(f"VariationalNoise: initial must be a finite number, got {initial!r}")
         self.additive, self.local, self.initial = parametrisation == "additive", parametrisation != "plain", initial
         self.cutoff = between("cutoff", self, cutoff)
-        self._learned: dict[str, nn.Parameter] = {}
+        self.learned, self.slow = {}, not self.additive
         super().__init__(
             model,
             penalty,
@@ -218,24 +223,24 @@ class VariationalNoise(_WhileRunning):
 
     def attach(self) -> None:
         for weight in self.weights:
-            self._learned[weight.name] = learned(_per_group(weight, self.initial))
+            self.learned[weight.name] = learned(_per_group(weight, self.initial))
+        super().attach()
+
+    def hooked(self) -> WeightHooks:
         local = {weight.module: weight for weight in self.weights if self.local and _has_local_noise(weight)}
         others = [weight for weight in self.weights if local.get(weight.module) is not weight]
-        self.hooks = WeightHooks(self.model, others, self.replaced, self.disturbed, local)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self._learned.values())
+        return WeightHooks(self.model, others, self.replaced, self.disturbed, local)
 
     def variance(self, weight: Weight, values: Tensor) -> Tensor:
         """Of the noise, for each number of a weight."""
-        log = entries(weight, self._learned[weight.name], outside=-math.inf)
+        log = entries(weight, self.learned[weight.name], outside=-math.inf)
         if self.additive:
             return (2 * log).exp()
         return log.clamp(max=_LARGEST).exp() * (values * values.conj()).real
 
     def eta(self, weight: Weight) -> Tensor:
         """w² / the variance of the noise, for each number of a weight."""
-        log = entries(weight, self._learned[weight.name], outside=-math.inf)
+        log = entries(weight, self.learned[weight.name], outside=-math.inf)
         if self.additive:
             ratio = weight.parameter * (-log).exp()
             return (ratio * ratio.conj()).real.clamp(math.exp(-_LARGEST), math.exp(_LARGEST))
@@ -260,7 +265,7 @@ class VariationalNoise(_WhileRunning):
         if generator is None:
             return None
         noise = torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device)
-        log = entries(weight, self._learned[weight.name], outside=-math.inf)
+        log = entries(weight, self.learned[weight.name], outside=-math.inf)
         if self.additive:
             return values + log.exp().to(noise) * noise
         return values * (1 + (log.clamp(max=_LARGEST) / 2).exp().to(noise) * noise)
@@ -295,7 +300,7 @@ class _Divergence(torch.autograd.Function):
         return gradient / 2 * slope, None
 
 
-class HardConcreteGates(_WhileRunning):
+class HardConcreteGates(Learning, _WhileRunning):
     """Random gates on weights or groups, 0 with a learned probability, at the cost of how many weights are expected to
     be other than 0 (Louizos, Welling, Kingma, "Learning sparse neural networks through L0 regularization", ICLR 2018).
 
@@ -342,7 +347,7 @@ class HardConcreteGates(_WhileRunning):
         steps: int | None = None,
     ):
         self.initial_keep = between("initial_keep", self, initial_keep)
-        self._location: dict[str, nn.Parameter] = {}
+        self.learned = {}
         super().__init__(
             model,
             penalty,
@@ -371,15 +376,12 @@ class HardConcreteGates(_WhileRunning):
     def attach(self) -> None:
         start = math.log(self.initial_keep / (1 - self.initial_keep))
         for weight in self.weights:
-            self._location[weight.name] = learned(_per_group(weight, start))
+            self.learned[weight.name] = learned(_per_group(weight, start))
         super().attach()
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self._location.values())
 
     def open_probability(self, weight: Weight) -> Tensor:
         """P(gate > 0), of each gate of a weight."""
-        return torch.sigmoid(self._location[weight.name] - self._beta * math.log(-self._gamma / self._zeta))
+        return torch.sigmoid(self.learned[weight.name] - self._beta * math.log(-self._gamma / self._zeta))
 
     def loss_now(self) -> Tensor:
         total = super().loss_now()
@@ -392,6 +394,7 @@ class HardConcreteGates(_WhileRunning):
         return self.strength * total
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        super().act(optimizer, options)
         for location in self.parameters():
             location.clamp_(math.log(0.01), math.log(100))
 
@@ -400,7 +403,7 @@ class HardConcreteGates(_WhileRunning):
             return self.replaced(weight, weight.parameter, None)
 
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        location = self._location[weight.name]
+        location = self.learned[weight.name]
         if generator is None:
             concrete = torch.sigmoid(location)
         else:

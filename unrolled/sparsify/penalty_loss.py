@@ -21,8 +21,12 @@ class PenaltyLoss(Sparsifier):
     Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
     to and fro by about a step. So a weight counts as zero if the penalty alone would bring it there within ten steps,
     |w| ≤ s·strength·ρ'(|w|): in terms of the dual dropout, if its keep probability η̂/(η̂ + s·strength) is at most one
-    half. s is ten times the optimiser's step, with the learning rate averaged over the last 100 steps. Such weights
-    `finalize` makes 0. A learning rate that decays at the end lets them settle closer to 0.
+    half. s is ten times the optimiser's step, with the learning rate averaged over the last 100 steps
+    (of a shorter run a twentieth). Such weights `finalize` makes 0. A learning rate that decays at the end lets
+    them settle closer to 0.
+
+    It can only move weights to which the penalty has a slope: those of MCP, SCAD and CappedL1 should be wide enough for
+    most of them.
 
     Penalties with an infinite slope at 0 are refused: L0 has no gradient at all, that of Lp explodes.
     """
@@ -42,6 +46,7 @@ class PenaltyLoss(Sparsifier):
 
     def attach(self) -> None:
         self._optimizer: Optimizer | None = None
+        self._acted = 0.0
         self._rates: dict[str, float] = {}
 
     def detach(self) -> None:
@@ -55,13 +60,15 @@ class PenaltyLoss(Sparsifier):
         self._optimizer = optimizer
         if self.target is not None and self.step_count == 0:
             self.base_strength = first_strength(self, optimizer, options)
+        self._acted = self.strength  # what a controller makes of it acts from the next step on
         self._options = {}
+        span = _SETTLING if self.steps is None else max(1, min(_SETTLING, self.steps // 20))
         for weight in self.weights:
             weight.extra.clear()
             now = options[id(weight.parameter)]
             rate = float(now["lr"])
             before = self._rates.get(weight.name, rate)
-            self._rates[weight.name] = before + (rate - before) / _SETTLING
+            self._rates[weight.name] = before + (rate - before) / span
             self._options[weight.name] = {**now, "lr": self._rates[weight.name]}
 
     def sparse(self, weight: Weight) -> Tensor:
@@ -80,10 +87,9 @@ class PenaltyLoss(Sparsifier):
     @torch.no_grad()
     def _is_zero(self, weight: Weight) -> Tensor:
         values = weight.parameter.detach()
-        strength = self.strength
         if "zero" in weight.extra:
             return weight.extra["zero"]
-        if self._optimizer is None or not strength:
+        if self._optimizer is None or not self._acted:
             return values == 0
         assert weight.penalty is not None
         options = self._options[weight.name]
@@ -91,8 +97,8 @@ class PenaltyLoss(Sparsifier):
         eta = weight.penalty.eta(values)
         grouping = grouping_of(weight.penalty)
         if grouping is None or eta.shape == values.shape:
-            return eta <= strength * step
-        zero = eta <= strength * radial_step(grouping, values, step)
+            return eta <= self._acted * step
+        zero = eta <= self._acted * radial_step(grouping, values, step)
         return grouping.spread(zero, values.shape, outside=False)
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L0, Grouped, Penalty, Ridge, TopK
 from unrolled.sparsify.groups import Groups
-from unrolled.sparsify.learned import learned
+from unrolled.sparsify.learned import Learning, learned
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight
@@ -78,7 +78,7 @@ class ByKeepProbability(Sparsifier):
         return cut(weight.parameter.detach(), keep_probability(self.eta(weight), self.strength), self.cutoff)
 
 
-class ReweightedTikhonov(ByKeepProbability):
+class ReweightedTikhonov(Learning, ByKeepProbability):
     """The η-trick: strength·ρ(w) as the quadratic (strength/2)·Σ (w²/η + f(η)), with an η for each weight or group.
 
     Since ρ(w) = ½ min_η [w²/η + f(η)], this is the penalty itself when η is best, and never less. η follows w in one of
@@ -149,7 +149,7 @@ class ReweightedTikhonov(ByKeepProbability):
         self.joint, self.every, self.log_eta_weight = update == "joint", every, log_eta_weight
         self.floor = 0.0 if floor == 0 else between("floor", self, floor)
         self.initial_keep = between("initial_keep", self, initial_keep)
-        self._log_eta: dict[str, nn.Parameter] = {}
+        self.learned, self.slow = {}, update == "joint"
         super().__init__(
             model,
             penalty,
@@ -174,16 +174,14 @@ class ReweightedTikhonov(ByKeepProbability):
                 raise ValueError(f"ReweightedTikhonov: the dual of {weight.penalty!r} has no gradient to learn η by")
 
     def attach(self) -> None:
+        super().attach()
         if self.joint:
             start = math.log(self.base_strength) + math.log(self.initial_keep / (1 - self.initial_keep))
             for weight in self.weights:
                 assert weight.penalty is not None
                 shaped = weight.penalty.eta(weight.parameter.detach())
                 dtype = torch.promote_types(shaped.dtype, torch.float32)
-                self._log_eta[weight.name] = learned(torch.full_like(shaped, start, dtype=dtype))
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self._log_eta.values())
+                self.learned[weight.name] = learned(torch.full_like(shaped, start, dtype=dtype))
 
     def loss_now(self) -> Tensor:
         total = super().loss_now()
@@ -194,6 +192,7 @@ class ReweightedTikhonov(ByKeepProbability):
         return self.strength / 2 * total
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        super().act(optimizer, options)
         if (self.step_count + 1) % self.every == 0:
             for weight in self.weights:
                 weight.extra.pop("eta", None)  # found anew when it is needed
@@ -204,7 +203,7 @@ class ReweightedTikhonov(ByKeepProbability):
         return entries(weight, self._learned_eta(weight).detach())
 
     def _learned_eta(self, weight: Weight) -> Tensor:
-        return self._log_eta[weight.name].clamp(-_FURTHEST, _FURTHEST).exp()
+        return self.learned[weight.name].clamp(-_FURTHEST, _FURTHEST).exp()
 
     def _joint_terms(self, weight: Weight) -> Tensor:
         eta = self._learned_eta(weight)

@@ -246,6 +246,10 @@ class Sparsifier(Described, ABC):
         tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
 
+    def foreseen(self) -> float:
+        """The share of zeros by which the strength for a target is found."""
+        return self.sparsity()
+
     def figures(self) -> dict[str, float]:
         """Numbers for a log: sparsity, strength, and what else a strategy has to tell."""
         return {"sparsity": self.sparsity(), "strength": self.strength}

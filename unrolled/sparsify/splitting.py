@@ -139,6 +139,10 @@ class VariableSplitting(Sparsifier):
         self._together = all(weight.penalty is self.penalty and _is_uniform(self.penalty) for weight in self.weights)
         self._inverses: dict[Penalty, _Inverse] = {}
 
+    def detach(self) -> None:
+        for weight in self.weights:
+            weight.extra.pop("u", None)
+
     def _group_lassos(self) -> list[Grouped | None]:
         found: list[Grouped | None] = []
         for weight in self.weights:
@@ -280,7 +284,7 @@ class VariableSplitting(Sparsifier):
         pairs = [(weight.penalty, self.sparse(weight)) for weight in self.weights]
         value = sum(float(penalty.value(sparse).sum()) for penalty, sparse in pairs if penalty is not None)
         terms = {"penalty": self.strength * value, "coupling": self.beta / 2 * float(self._squared_gap())}
-        return terms | ({"group_lasso": float(self._lasso_value())} if self._lasso else {})
+        return terms | ({"group_lasso": 0.0 if self.masks else float(self._lasso_value())} if self._lasso else {})
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:

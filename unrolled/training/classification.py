@@ -90,6 +90,9 @@ class ClassificationTask(Task):
         mean, std = (images.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
 
+    def example(self) -> Tensor:
+        return self._standardised(self.train.images[:1].float() / 255)
+
     def batch(self, step: int, size: int, part: range | None = None) -> tuple[Tensor, Tensor]:
         images, labels = self.batches.batch(step, size, part)
         return self._standardised(images), labels

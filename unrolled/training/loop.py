@@ -379,7 +379,7 @@ class Loop:
         self.sparsifier.finalize()
         after = self.task.validate(self.model.eval())
         figures = {**figures, f"sparse_{self.task.score}": after[self.task.score]}
-        facts = report(self.sparsifier, self.step, figures, after)
+        facts = report(self.sparsifier, self.task, self.step, figures, after)
         self._write(lambda: self._write_sparse(figures, facts))
         return figures
 

@@ -73,6 +73,10 @@ class ReconstructionTask(Task):
     def sparsified(self) -> nn.Module:
         return self.model.network
 
+    def example(self) -> tuple[Tensor, LinearOperator]:
+        operator = self.model.operator
+        return operator(self.validation[0]), operator
+
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
         return self.batches.batch(step, size, part).to(self.device, non_blocking=True)
 

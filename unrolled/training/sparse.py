@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from unrolled.sparsify import Sparsifier
+from unrolled.sparsify import Sparsifier, sparsity_report
 from unrolled.training.task import Task
 
 MakeSparsifier = Callable[[nn.Module], Sparsifier]
@@ -43,13 +43,16 @@ def make_sparsifier(make: MakeSparsifier, task: Task, compiled: bool) -> Sparsif
     return made
 
 
-def report(sparsifier: Sparsifier, step: int, figures: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+def report(
+    sparsifier: Sparsifier, task: Task, step: int, figures: dict[str, float], after: dict[str, float]
+) -> dict[str, Any]:
     """What `sparsity.json` says at the end of a run.
 
     Parameters
     ----------
     sparsifier : Sparsifier
         finalized.
+    task : Task
     step : int
     figures, after : dict
         of the last validation before it was finalized, and of one after.
@@ -61,8 +64,5 @@ def report(sparsifier: Sparsifier, step: int, figures: dict[str, float], after: 
         "after": after,
         **sparsifier.figures(),
         "strength": sparsifier.base_strength,
-        "weights": {
-            weight.name: {"numbers": weight.parameter.numel(), "nonzeros": int(weight.parameter.count_nonzero())}
-            for weight in sparsifier.weights
-        },
+        "report": sparsity_report(task.sparsified, task.example()).as_dict(),
     }

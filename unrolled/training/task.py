@@ -29,6 +29,13 @@ class Task(ABC):
         """The part of the model that a sparsifier is given: all of it, unless a task says otherwise."""
         return self.model
 
+    def example(self) -> Any:
+        """What `sparsified` is called with, for its multiply-adds to be counted: a tuple has positional arguments.
+
+        None: they are not counted.
+        """
+        return None
+
     @abstractmethod
     def batch(self, step: int, size: int, part: range | None = None) -> Any:
         """The batch of a step, on the model's device: a function of the step, with no memory.

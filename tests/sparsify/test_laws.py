@@ -1,0 +1,201 @@
+"""The laws of sparsifying: every strategy with every penalty, every kind of group and several optimisers.
+
+Pairwise in `make test`, all combinations in `make test-full`.
+"""
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import Optimizer
+
+from tests.pairs import pairwise
+from tests.penalties.cases import FULL, NAMES, default
+from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Small, allowed, batch, make, model
+from unrolled.sparsify import Sparsifier
+
+# Everything may become zero here: then the largest number or group is kept, which is said.
+pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
+
+COMBINATIONS = pairwise(list(STRATEGIES), NAMES, list(GROUPS), list(OPTIMIZERS), allowed=allowed, whole=FULL)
+every_combination = pytest.mark.parametrize(("strategy", "penalty", "groups", "optimizer"), COMBINATIONS)
+
+
+class Run:
+    """A small model, an optimiser, a sparsifier, and the loop of five lines."""
+
+    def __init__(self, strategy: str, penalty: str, groups: str, optimizer: str):
+        self.model = model()
+        self.sparsifier: Sparsifier = make(strategy, penalty, groups, self.model)
+        learned = {"params": self.sparsifier.parameters(), "lr": CASES[STRATEGIES[strategy]].learning_rate}
+        parts = [{"params": list(self.model.parameters())}, *([learned] if learned["params"] else [])]
+        self.optimizer: Optimizer = OPTIMIZERS[optimizer](parts)
+        self.step = 0
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            torch.manual_seed(self.step)  # as the training loop does: noise is a function of the step
+            images, labels = batch(self.step)
+            loss = F.cross_entropy(self.model(images), labels) + self.sparsifier.loss()
+            assert loss.isfinite()
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.sparsifier.step(self.optimizer)
+            self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer, "sparsifier": self.sparsifier}
+        return {name: part.state_dict() for name, part in parts.items()} | {"step": self.step}
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        for name in ("model", "optimizer", "sparsifier"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]
+
+
+def attached(found: nn.Module) -> dict[str, Any]:
+    """All that can hang on a model: names, types and attributes of its modules, hooks of modules and of parameters."""
+    traces: dict[str, Any] = {}
+    for name, module in found.named_modules():
+        own = vars(module)
+        traces[name] = (
+            type(module),
+            sorted(own),
+            sorted(own["_parameters"]),
+            sorted(own["_buffers"]),
+            {key: len(value) for key, value in own.items() if key.endswith(("_hooks", "_kwargs"))},
+        )
+    for name, parameter in found.named_parameters():
+        hooks = (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
+        traces[f"parameter {name}"] = type(parameter), parameter.requires_grad, parameter.is_leaf, [*map(bool, hooks)]
+    return traces
+
+
+def outputs(found: nn.Module) -> list[torch.Tensor]:
+    """In training mode, twice, and in evaluation mode, of a model that is left as it is."""
+    found = copy.deepcopy(found)
+    images, _ = batch(99)
+    with torch.no_grad():
+        return [found.train()(images), found(images), found.eval()(images)]
+
+
+def assert_plain(found: nn.Module) -> None:
+    """It behaves as one that was never sparsified, with the same weights."""
+    plain = model()
+    plain.load_state_dict(found.state_dict())
+    for one, other in zip(outputs(found), outputs(plain), strict=True):
+        assert torch.equal(one, other)
+    images, labels = batch(98)
+    optimizer = torch.optim.SGD(found.parameters(), lr=0.1)
+    F.cross_entropy(found.train()(images), labels).backward()
+    optimizer.step()
+    assert all(parameter.grad is not None for parameter in found.parameters())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_a_case(strategy):
+    assert STRATEGIES[strategy] in CASES, "add it to tests/sparsify/cases.py"
+
+
+@pytest.mark.parametrize("penalty", NAMES)
+@pytest.mark.parametrize("strategy", [name for name, cls in STRATEGIES.items() if CASES[cls].takes_penalty])
+def test_what_a_strategy_cannot_do_with_is_refused_with_a_reason(strategy, penalty):
+    small = model()
+    before = attached(small)
+    if penalty in CASES[STRATEGIES[strategy]].refuses:
+        with pytest.raises(ValueError, match=f"^{strategy}: ") as refusal:
+            make(strategy, penalty, "elements", small, strength=1e-3)
+        assert any(name in str(refusal.value) for name in (repr(default(penalty)), penalty))
+        assert len(str(refusal.value)) > len(f"{strategy}: {default(penalty)!r}") + 20
+        assert attached(small) == before
+        make("ProximalStep", "L1", "elements", small)  # the model is free
+    else:
+        make(strategy, penalty, "elements", small)
+
+
+@every_combination
+def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, groups, optimizer):
+    run = Run(strategy, penalty, groups, optimizer)
+    keys, parameters = list(run.model.state_dict()), list(run.model.parameters())
+    run.train(STEPS)
+    assert list(run.model.state_dict()) == keys
+    assert all(parameter.isfinite().all() for parameter in parameters)
+    promised = run.sparsifier.sparse_weights()
+    masks = run.sparsifier.finalize(keep_mask=True)
+    own = dict(run.model.named_parameters())
+    assert [id(parameter) for parameter in own.values()] == [id(parameter) for parameter in parameters]
+    for name, values in promised.items():
+        assert torch.equal(own[name], values), name
+    assert sum(int((values == 0).sum()) for values in promised.values()) > 0
+    assert all(values.any() for values in promised.values())  # no layer is emptied
+    assert attached(run.model) == attached(model())
+    # Fine tuning, by the same optimiser with all that it remembers and by a new one, keeps the zeros.
+    before = {name: parameter.detach().clone() for name, parameter in own.items()}
+    zeros = {name: parameter == 0 for name, parameter in own.items() if name in promised}
+    fresh = torch.optim.SGD(run.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step, tuner in enumerate([run.optimizer, run.optimizer, fresh, fresh]):
+        images, labels = batch(50 + step)
+        F.cross_entropy(run.model.train()(images), labels).backward()
+        tuner.step()
+        tuner.zero_grad()
+    for name, zero in zeros.items():
+        assert not own[name][zero].any(), name
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in own.items())
+    masks.remove()
+
+
+@every_combination
+def test_stopped_and_resumed_it_ends_with_the_same_bits(strategy, penalty, groups, optimizer):
+    straight, first, second = (Run(strategy, penalty, groups, optimizer) for _ in range(3))
+    straight.train(5)
+    first.train(3)
+    file = io.BytesIO()
+    torch.save(first.state(), file)
+    file.seek(0)
+    second.go_on_from(torch.load(file, weights_only=True))
+    second.train(2)
+    for one, other in zip(straight.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert straight.sparsifier.figures() == second.sparsifier.figures()
+    promised = [run.sparsifier.sparse_weights() for run in (straight, second)]
+    assert all(torch.equal(promised[0][name], promised[1][name]) for name in promised[0])
+
+
+@pytest.mark.parametrize(("strategy", "penalty", "groups"), pairwise(
+    list(STRATEGIES), NAMES, list(GROUPS), allowed=lambda *which: allowed(*which, "SGD") and (FULL or which[1] in (
+        "L1", "MCP", "HardConcrete", "VariationalDropoutFit", "Arctan")), whole=FULL,
+))  # fmt: skip
+def test_copies_are_plain_models(strategy, penalty, groups):
+    run = Run(strategy, penalty, groups, "SGD")
+    run.train(2)
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    saved = io.BytesIO()
+    torch.save(run.model, saved)
+    saved.seek(0)
+    copies = [
+        copy.deepcopy(run.model),
+        pickle.loads(pickle.dumps(run.model)),
+        torch.load(saved, weights_only=False),
+        torch.optim.swa_utils.AveragedModel(run.model).module,
+    ]
+    for each in copies:
+        assert isinstance(each, Small)
+        assert attached(each).keys() == attached(model()).keys()
+        assert_plain(each)
+    assert all(torch.equal(one, other) for one, other in zip(before, run.model.parameters(), strict=True))
+    run.train(2)  # the original goes on
+
+
+def test_pairs_meet_and_are_few():
+    chosen = pairwise("abcd", range(5), "xyz", allowed=lambda *which: which[:2] != ("a", 3))
+    assert {which[:2] for which in chosen} == {(a, b) for a in "abcd" for b in range(5)} - {("a", 3)}
+    assert {which[1:] for which in chosen} == {(b, c) for b in range(5) for c in "xyz"}
+    assert {which[::2] for which in chosen} == {(a, c) for a in "abcd" for c in "xyz"}
+    assert len(chosen) < 30
+    assert len(pairwise("abcd", range(5), whole=True)) == 20
