@@ -78,9 +78,9 @@ GROUPS: dict[str, dict[str, Any]] = {
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "SGD": lambda parameters: SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-3, nesterov=True),
-    "Adam": lambda parameters: Adam(parameters, lr=0.005, amsgrad=True),
-    "AdamW": lambda parameters: AdamW(parameters, lr=0.005, fused=True),
-    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.002),
+    "Adam": lambda parameters: Adam(parameters, lr=0.02, amsgrad=True),
+    "AdamW": lambda parameters: AdamW(parameters, lr=0.02, fused=True),
+    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.01),
 }
 
 NO_ZEROS = frozenset(name for name in NAMES if not default(name).exact_zeros)
@@ -136,7 +136,7 @@ CASES: dict[type[Sparsifier], Case] = {
     sparsify.VariableSplitting: Case(scale=100.0),
     sparsify.VariationalNoise: Case(
         EVERYTHING - {"VariationalDropout", "VariationalDropoutFit"},
-        options={"initial": -0.5},
+        options={"initial": 0.0},
         strength="given",
         scale=1e-3,
     ),
@@ -189,7 +189,7 @@ def _strength(kind: str, penalty: str, groups: str) -> float:
 def _least(kind: str, penalty: str, magnitudes: Tensor) -> Tensor:
     """The least strength at which numbers of these magnitudes become 0."""
     if kind == "dropout":
-        return 20 * default(penalty).eta(magnitudes.clamp(min=0.05))
+        return 60 * default(penalty).eta(magnitudes.clamp(min=0.05))
     steps, thresholds = _table(penalty)
     return steps[torch.searchsorted(thresholds, magnitudes).clamp(max=len(steps) - 1)]
 

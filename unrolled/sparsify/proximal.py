@@ -62,9 +62,7 @@ class ProximalStep(Sparsifier):
                     part.view(parameter.shape)
                     for part, parameter in zip(new.split([p.numel() for p in parameters]), parameters, strict=True)
                 ]
-            alive = torch.stack([values.any() for values in shrunk]).tolist()  # one answer from the device
-            for weight, values, lives in zip(weights, shrunk, alive, strict=True):
-                weight.parameter.copy_(values if lives else self._at_least_one(weight, values))
+            self._overwrite(weights, shrunk)
 
 
 def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:

@@ -266,9 +266,11 @@ class AdaProx(ByKeepProbability):
         )
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        shrunk = []
         for weight in self.weights:
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
-            weight.parameter.mul_(keep_probability(self.eta(weight), self.strength * step))
+            shrunk.append(weight.parameter * keep_probability(self.eta(weight), self.strength * step))
+        self._overwrite(self.weights, shrunk)
 
 
 def keep_probability(eta: Tensor, strength: Tensor | float) -> Tensor:

@@ -166,7 +166,8 @@ class CGES(Sparsifier):
             steps=steps,
         )
 
-    def attach(self) -> None:
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
         count = len(self.weights)
         self.mu = [k / count for k in range(1, count + 1)] if self._given_mu is None else list(self._given_mu)
         if len(self.mu) != count or not all(_is_number(mu) and 0 <= mu <= 1 for mu in self.mu):
@@ -176,6 +177,7 @@ class CGES(Sparsifier):
                 raise ValueError(f"CGES: groups must say a grouping for every weight, got None for {weight.name}")
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        shrunk = []
         for weight, mu in zip(self.weights, self.mu, strict=True):
             grouping = grouping_of(weight.penalty)
             assert grouping is not None
@@ -183,7 +185,8 @@ class CGES(Sparsifier):
             if isinstance(step, Tensor):
                 step = radial_step(grouping, weight.parameter, step)
             step = self.strength * step
-            weight.parameter.copy_(group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step))
+            shrunk.append(group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step))
+        self._overwrite(self.weights, shrunk)
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:

@@ -117,6 +117,8 @@ class Sparsifier(Described, ABC):
         self._names = [parameter for parameter, _ in model.named_parameters()]
         self._said: set[str] = set()
         self._seen_versions: tuple[int, ...] = ()
+        self._seen_count = 0.0
+        self._seen_optimizer: weakref.ref[Optimizer] | None = None
         self._claim()
         self.companions = Companions(model, self.weights)
         self.attach()
@@ -326,6 +328,7 @@ class Sparsifier(Described, ABC):
         return {
             "recipe": self.recipe(),
             "step_count": self.step_count,
+            "seen_count": self._seen_count,
             "steps": self.steps,
             "base_strength": self.base_strength,
             "control": self.control.state_dict() if self.control is not None else {},
@@ -370,6 +373,7 @@ class Sparsifier(Described, ABC):
             self.masks.masks = [
                 kept.to(mask.device, copy=True) for kept, mask in zip(state["masks"], self.masks.masks, strict=True)
             ]
+        self._seen_count, self._seen_optimizer = state["seen_count"], None
         self._remember()
 
     # Inside
@@ -419,22 +423,25 @@ class Sparsifier(Described, ABC):
 
     def _stepped(self, optimizer: Optimizer) -> bool:
         """Whether the optimiser changed something since the last call: loss scaling may have skipped its step."""
-        if self._versions() == self._seen_versions:
-            return False
-        # A fused optimiser writes even if it skips, but does not count such a step.
-        count = self._count(optimizer)
-        return count is None or count != self._seen_count
+        # A fused optimiser leaves no trace in the versions of what it changes, but counts the steps that it takes.
+        if not any(group.get("fused") for group in optimizer.param_groups):
+            return self._versions() != self._seen_versions
+        known = self._seen_optimizer is None or self._seen_optimizer() is optimizer
+        return self._count(optimizer) != (self._seen_count if known else 0.0)
 
     def _versions(self) -> tuple[int, ...]:
         return tuple(weight.parameter._version for weight in self.weights)
 
-    def _count(self, optimizer: Optimizer) -> float | None:
-        count = optimizer.state.get(self.weights[0].parameter, {}).get("step")
-        return float(count) if optimizer.defaults.get("fused") and count is not None else None
+    def _count(self, optimizer: Optimizer) -> float:
+        """How many steps an optimiser has taken with the weights, all counted."""
+        counts = [optimizer.state.get(weight.parameter, {}).get("step") for weight in self.weights]
+        tensors = [torch.as_tensor(count, dtype=torch.float64) for count in counts if count is not None]
+        return float(torch.stack([count.to(tensors[0].device) for count in tensors]).sum()) if tensors else 0.0
 
     def _remember(self, optimizer: Optimizer | None = None) -> None:
         self._seen_versions = self._versions()
-        self._seen_count = None if optimizer is None else self._count(optimizer)
+        if optimizer is not None and any(group.get("fused") for group in optimizer.param_groups):
+            self._seen_count, self._seen_optimizer = self._count(optimizer), weakref.ref(optimizer)
 
     def _keep_zeros(self) -> None:
         """Write the zeros, and from now on only keep them."""
@@ -462,6 +469,12 @@ class Sparsifier(Described, ABC):
         """While it lasts, the strategy's hooks do nothing."""
         yield
 
+    def _overwrite(self, weights: Sequence[Weight], values: Sequence[Tensor]) -> None:
+        """Give weights new values; one that would become all zero keeps its largest number or group."""
+        alive = torch.stack([new.any().to(values[0].device) for new in values]).tolist()  # one answer from the device
+        for weight, new, lives in zip(weights, values, alive, strict=True):
+            weight.parameter.copy_(new if lives else self._at_least_one(weight, new))
+
     def _at_least_one(self, weight: Weight, values: Tensor) -> Tensor:
         """A weight that would become all zero keeps its largest number or group, as the model has it now."""
         if values.any() or not weight.parameter.any():
@@ -478,7 +491,8 @@ class Sparsifier(Described, ABC):
 def largest_group(weight: Weight, values: Tensor) -> Tensor:
     """The values of the group with the largest norm, or of the largest number, and 0 elsewhere."""
     grouping = grouping_of(weight.penalty)
-    norms = values.abs() if grouping is None else grouping.norm(values)
+    magnitudes = values.abs()
+    norms = magnitudes if grouping is None else grouping.norm(magnitudes / magnitudes.max())  # tiny squares are 0
     best = torch.zeros_like(norms).flatten()
     best[norms.argmax()] = 1
     best = best.reshape(norms.shape)
