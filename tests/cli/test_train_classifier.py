@@ -48,9 +48,7 @@ def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
     assert re.search(r"validation error [\d.]+ %, [\d.]+ % with exact zeros\n", out)
     result = json.loads((folder / "result.json").read_text())
     assert f"\ntest error {result['test']['error']:.2f} %\n" in out
-    assert {"sparsity.json", "layers.json", "curve.png", "config.yaml", "environment.json"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {"sparsity.json", "curve.png", "config.yaml", "environment.json"} <= {path.name for path in folder.iterdir()}
     assert yaml.safe_load(read_card(folder / "sparse.safetensors")["config"])["data"]["source"] == "drawn-digits"
     assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
     assert out.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]

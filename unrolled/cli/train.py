@@ -197,12 +197,11 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
         say(f"validation error {figures['error']:.2f} %")
     else:
         say(f"validation error {figures['error']:.2f} %, {100 - figures['sparse_accuracy']:.2f} % with exact zeros")
-        _tell_sparsity(sparsity_report(task.model, task.batch(0, 1)[0]), folder, say)
+        _tell_sparsity(sparsity_report(task.model, task.example()), say)
     say("there are no test images" if test is None else f"test error {test['error']:.2f} %")
 
 
-def _tell_sparsity(report: SparsityReport, folder: Path, say: Say) -> None:
-    distributed.on_first(lambda: report.save(folder / "layers.json"))
+def _tell_sparsity(report: SparsityReport, say: Say) -> None:
     total = report.total
     say(f"\n{report}\n")
     say(f"compression {total.weights / total.nonzeros:.1f} × ({total.weights:,} weights, {total.nonzeros:,} not zero)")
