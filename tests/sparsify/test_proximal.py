@@ -177,7 +177,7 @@ def test_k_numbers_stay_of_each_weight():
 def test_bad_use_is_refused():
     with pytest.raises(ValueError, match="says itself how many numbers stay"):
         ProximalStep(nn.Linear(3, 3), TopK(2), target=0.5)
-    with pytest.raises(ValueError, match="k of TopK.* weight has 9 numbers"):
+    with pytest.raises(ValueError, match=r"k of TopK.* weight has 9 numbers"):
         ProximalStep(nn.Linear(3, 3), TopK(10), 1.0)
     layer = nn.Linear(3, 3, bias=False)
     optimizer = LBFGS(layer.parameters())
