@@ -139,6 +139,7 @@ CASES: dict[type[Sparsifier], Case] = {
         options={"initial": 0.0},
         strength="given",
         scale=1e-3,
+        learning_rate=0.01,
     ),
 }
 """Every strategy; one without a case is an error."""

@@ -221,7 +221,7 @@ def test_the_further_term_is_linear_in_log_eta():
         (Standout(1.0, 0.0), r"but only beyond 19"),
         (Penalty.from_dropout(lambda z: torch.sigmoid(z)), r"but only beyond 19"),
     ],
-    ids=repr,
+    ids=["l0", "top-k", "groups", "ridge", "standout", "a rule"],
 )
 @pytest.mark.parametrize("strategy", [AdaProx, ReweightedTikhonov])
 def test_a_penalty_that_reweights_nothing_to_zero_is_refused(strategy, penalty, message):
