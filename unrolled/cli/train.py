@@ -167,7 +167,7 @@ def _reconstruction(parser: ArgumentParser, config: Namespace, folder: Path, pla
     say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
     if made.sparsifier is not None:
         say(f"with exact zeros {figures['sparse_psnr']:.2f} dB")
-        _tell_sparsity(sparsity_report(made.network), folder, say)
+        _tell_sparsity(sparsity_report(made.network), say)
 
 
 def _classification(parser: ArgumentParser, config: Namespace, folder: Path, place: torch.device, say: Say) -> None:
