@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Grouping, Penalty
-from unrolled.sparsify import Schedule, Sparsifier, select_weights
+from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, sparsity_report
 from unrolled.training import ClassificationTask, TrainingOptions, distributed, fit, train
 from unrolled.training.checkpoint import Checkpoints
 from unrolled.training.lock import locked
@@ -164,6 +165,9 @@ def _reconstruction(parser: ArgumentParser, config: Namespace, folder: Path, pla
         sparsifier=made.sparsifier,
     )
     say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
+    if made.sparsifier is not None:
+        say(f"with exact zeros {figures['sparse_psnr']:.2f} dB")
+        _tell_sparsity(sparsity_report(made.network), say)
 
 
 def _classification(parser: ArgumentParser, config: Namespace, folder: Path, place: torch.device, say: Say) -> None:
@@ -188,15 +192,19 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
         sparsifier=made.sparsifier,
     )
     test = task.test_figures(task.model)
+    distributed.on_first(lambda: _write_json(folder / "result.json", {"validation": figures, "test": test}))
     if made.sparsifier is None:
         say(f"validation error {figures['error']:.2f} %")
     else:
-        weights = [weight.parameter for weight in select_weights(task.model)]
-        total = sum(weight.numel() for weight in weights)
-        nonzero = sum(int(weight.count_nonzero()) for weight in weights)
         say(f"validation error {figures['error']:.2f} %, {100 - figures['sparse_accuracy']:.2f} % with exact zeros")
-        say(f"compression {total / nonzero:.1f} × ({total:,} weights, {nonzero:,} of them not zero)")
+        _tell_sparsity(sparsity_report(task.model, task.example()), say)
     say("there are no test images" if test is None else f"test error {test['error']:.2f} %")
+
+
+def _tell_sparsity(report: SparsityReport, say: Say) -> None:
+    total = report.total
+    say(f"\n{report}\n")
+    say(f"compression {total.weights / total.nonzeros:.1f} × ({total.weights:,} weights, {total.nonzeros:,} not zero)")
 
 
 def _classifier(made: Namespace, given: Namespace, classes: int) -> tuple[nn.Module, dict[str, Any]]:
@@ -287,6 +295,11 @@ def _save_config(train_parser: ArgumentParser, config: Namespace, folder: Path) 
 def _public(train_parser: ArgumentParser, config: Namespace) -> str:
     """The config as it is saved with weights: of every path only the last part, for the rest is nobody's business."""
     return re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", _dump(train_parser, config))
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _dump(train_parser: ArgumentParser, config: Namespace) -> str:

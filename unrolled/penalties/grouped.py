@@ -168,7 +168,7 @@ class Grouped(Penalty):
         groups = self.grouping.shape(v.shape)
         free = self.grouping.spread((weight == 0).expand(groups), v.shape, outside=True)
         shift = torch.where(free, 1.0, self.grouping.spread(weight.expand(groups), v.shape) * step)
-        root = self.grouping.spread(_unit_root(_magnitudes(v), shift, self.grouping), v.shape)
+        root = self.grouping.spread(_unit_root(_magnitudes(v), shift, self.grouping, steps=8), v.shape)
         return torch.where(free, v, (v * (root / (root + shift))).to(v.dtype))
 
 
@@ -565,7 +565,7 @@ def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
     return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(shape, trailing, strict=True))
 
 
-def _unit_root(x: Tensor, shift: Tensor, grouping: Grouping) -> Tensor:
+def _unit_root(x: Tensor, shift: Tensor, grouping: Grouping, steps: int = 40) -> Tensor:
     """r ≥ 0 with ‖x/(r + shift)‖ = 1 in each group, 0 where ‖x/shift‖ ≤ 1; for x ≥ 0, shift ≥ 0.
 
     1/‖x/(r + shift)‖ is concave in r: from 0 Newton's method climbs to the root and not beyond. The last step is
@@ -582,6 +582,6 @@ def _unit_root(x: Tensor, shift: Tensor, grouping: Grouping) -> Tensor:
 
     with torch.no_grad():
         root = torch.zeros(grouping.shape(x.shape), dtype=x.dtype, device=x.device)
-        for _ in range(40):
+        for _ in range(steps):
             root = newton(root)
     return newton(root)

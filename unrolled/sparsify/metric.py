@@ -112,5 +112,4 @@ def _squared(mean: Tensor) -> Tensor:
 
 
 def _quotient(rate: Any, root: Tensor, eps: Any) -> Tensor:
-    """rate / (root + eps); `root` is a fresh tensor or a copy is made."""
     return rate / (root + eps)

@@ -20,10 +20,11 @@ class PenaltyLoss(Sparsifier):
 
     Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
     to and fro by about a step. So a weight counts as zero if the penalty alone would bring it there within ten steps,
-    |w| ≤ s·strength·ρ'(|w|): in terms of the dual dropout, if its keep probability η̂/(η̂ + s·strength) is at most one
-    half. s is ten times the optimiser's step, with the learning rate averaged over the last 100 steps
-    (of a shorter run a twentieth). Such weights `finalize` makes 0. A learning rate that decays at the end lets
-    them settle closer to 0.
+    |w| ≤ 10 step·strength·ρ'(|w|): in terms of the dual dropout, if for the strength 10 step·strength its keep
+    probability is at most one half. The step is that of the optimiser, for Adam no more than what moves a weight by the
+    learning rate; and the learning rate is averaged over the last tenth of the run (100 steps if its length is not
+    known), for weights still lie where larger steps left them. Such weights `finalize` makes 0; the more the rate
+    decays, the smaller they are.
 
     It can only move weights to which the penalty has a slope: those of MCP, SCAD and CappedL1 should be wide enough for
     most of them.
@@ -62,7 +63,7 @@ class PenaltyLoss(Sparsifier):
             self.base_strength = first_strength(self, optimizer, options)
         self._acted = self.strength  # what a controller makes of it acts from the next step on
         self._options = {}
-        span = _SETTLING if self.steps is None else max(1, min(_SETTLING, self.steps // 20))
+        span = 100 if self.steps is None else max(1, self.steps // 10)
         for weight in self.weights:
             weight.extra.clear()
             now = options[id(weight.parameter)]
@@ -92,17 +93,20 @@ class PenaltyLoss(Sparsifier):
         if self._optimizer is None or not self._acted:
             return values == 0
         assert weight.penalty is not None
-        options = self._options[weight.name]
-        step = _WITHIN * step_of(self._optimizer, weight.parameter, options)
+        options, grouping = self._options[weight.name], grouping_of(weight.penalty)
+        step = step_of(self._optimizer, weight.parameter, options)
         eta = weight.penalty.eta(values)
-        grouping = grouping_of(weight.penalty)
-        if grouping is None or eta.shape == values.shape:
-            return eta <= self._acted * step
-        zero = eta <= self._acted * radial_step(grouping, values, step)
+        of_groups = grouping is not None and eta.shape != values.shape
+        if isinstance(step, Tensor):
+            entry = grouping.spread(eta, values.shape, outside=torch.inf) if grouping and of_groups else eta
+            pull = torch.where(entry == 0, 0.0, self._acted * values.abs() / torch.where(entry == 0, 1.0, entry))
+            step = step / (step * pull / options["lr"]).clamp(min=1)
+        if not of_groups:
+            return eta <= _WITHIN * self._acted * step
+        assert grouping is not None
+        zero = eta <= _WITHIN * self._acted * radial_step(grouping, values, step)
         return grouping.spread(zero, values.shape, outside=False)
 
 
 _WITHIN = 10
-_SETTLING = 100
-"""Over how many steps the learning rate is averaged: at the end of a decay, weights are still where larger steps left
-them."""
+"""Steps within which the penalty alone would bring a weight to 0."""

@@ -48,6 +48,7 @@ class ProximalStep(Sparsifier):
         strength = self.strength
         if not strength:
             return
+        moves: list[tuple[list[Weight], list[Tensor]]] = []
         for weights in _together(self.weights):
             parameters = [weight.parameter.detach() for weight in weights]
             steps = [step_of(optimizer, weight.parameter, options[id(weight.parameter)]) for weight in weights]
@@ -62,7 +63,41 @@ class ProximalStep(Sparsifier):
                     part.view(parameter.shape)
                     for part, parameter in zip(new.split([p.numel() for p in parameters]), parameters, strict=True)
                 ]
+            moves.append((weights, shrunk))
+        if self.wanted is not None and all(isinstance(weight.penalty, Grouped) for weight in self.weights):
+            self._hold_back([shrunk[0] for _, shrunk in moves], self.wanted)
+        for weights, shrunk in moves:
             self._overwrite(weights, shrunk)
+
+    def _hold_back(self, shrunk: Sequence[Tensor], wanted: float) -> None:
+        """Let no group die before its time: of those that would, the largest beyond the target stay as they are.
+
+        Groups of one size shrink alike, and with a nonconvex penalty many would die at once and not come back. No
+        strength meets a target then; the order in which they die is the penalty's.
+        """
+        order, numbers, dead = [], [], []
+        for weight, new in zip(self.weights, shrunk, strict=True):
+            grouping, values = grouping_of(weight.penalty), weight.parameter.detach()
+            assert grouping is not None
+            size = torch.as_tensor(grouping.size(values.shape), dtype=torch.float64, device=values.device)
+            norms = grouping.norm(values)
+            order.append((norms / size.sqrt()).flatten().double().cpu())
+            numbers.append(size.expand(norms.shape).flatten().cpu())
+            dead.append((grouping.norm(new) == 0).flatten().cpu())
+        size, dies = torch.cat(numbers), torch.cat(dead)
+        rank = torch.where(dies, torch.cat(order), torch.inf).argsort()
+        before = size[rank].cumsum(0) - size[rank] / 2
+        early = torch.zeros_like(dies)
+        early[rank] = before > wanted * sum(weight.parameter.numel() for weight in self.weights)
+        if not (early & dies).any():
+            return
+        for weight, new, held in zip(
+            self.weights, shrunk, (early & dies).split([len(part) for part in dead]), strict=True
+        ):
+            grouping, values = grouping_of(weight.penalty), weight.parameter.detach()
+            assert grouping is not None
+            mask = held.to(values.device).reshape(grouping.shape(values.shape))
+            new.copy_(torch.where(grouping.spread(mask, values.shape, outside=False), values, new))
 
 
 def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:

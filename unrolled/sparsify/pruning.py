@@ -103,9 +103,13 @@ class MagnitudePruning(Sparsifier):
             device = scores[0].device
             all_scores, all_sizes = (torch.cat([part.to(device) for part in parts]) for parts in (scores, sizes))
             zeros = list(_smallest(all_scores, all_sizes, self.wanted).split([len(score) for score in scores]))
+        level = max(
+            float(score[zero.to(score.device)].max()) if zero.any() else 0.0
+            for score, zero in zip(scores, zeros, strict=True)
+        )
         for weight, score, zero in zip(self.weights, scores, zeros, strict=True):
             zero = zero.to(score.device)
-            if zero.any() and zero.sum() == len(zero) - 1:
+            if self.scope == "global" and _magnitudes(weight).max() < level:
                 self._say_kept(weight)
             grouping, shape = grouping_of(weight.penalty), weight.parameter.shape
             if grouping is None:
@@ -118,12 +122,16 @@ class MagnitudePruning(Sparsifier):
 
 def _scores(weight: Weight) -> Tensor:
     """The magnitudes of numbers or groups, flat; that of the largest is ∞, for it stays."""
-    grouping = grouping_of(weight.penalty)
-    values = weight.parameter.detach()
-    scores = values.abs() if grouping is None else grouping.norm(values)
-    scores = scores.float().flatten() / _sizes(weight).sqrt()
+    scores = _magnitudes(weight)
     scores[scores.argmax()] = torch.inf
     return scores
+
+
+def _magnitudes(weight: Weight) -> Tensor:
+    grouping = grouping_of(weight.penalty)
+    values = weight.parameter.detach()
+    norms = values.abs() if grouping is None else grouping.norm(values)
+    return norms.float().flatten() / _sizes(weight).sqrt()
 
 
 def _sizes(weight: Weight) -> Tensor:
