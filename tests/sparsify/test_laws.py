@@ -77,6 +77,12 @@ def attached(found: nn.Module) -> dict[str, Any]:
     return traces
 
 
+def hooks_of_all_modules() -> list[int]:
+    """How many entries there are in each of torch's tables of hooks that every module runs."""
+    tables = vars(torch.nn.modules.module).items()
+    return [len(table) for name, table in tables if name.startswith("_global_") and isinstance(table, dict)]
+
+
 def outputs(found: nn.Module) -> list[torch.Tensor]:
     """In training mode, twice, and in evaluation mode, of a model that is left as it is."""
     found = copy.deepcopy(found)
@@ -121,6 +127,7 @@ def test_what_a_strategy_cannot_do_with_is_refused_with_a_reason(strategy, penal
 
 @every_combination
 def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, groups, optimizer):
+    hooks = hooks_of_all_modules()
     run = Run(strategy, penalty, groups, optimizer)
     keys, parameters = list(run.model.state_dict()), list(run.model.parameters())
     run.train(STEPS)
@@ -135,6 +142,8 @@ def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, gro
     assert sum(int((values == 0).sum()) for values in promised.values()) > 0
     assert all(values.any() for values in promised.values())  # no layer is emptied
     assert attached(run.model) == attached(model())
+    # There may be fewer than before, of runs that were let go.
+    assert all(after <= before for after, before in zip(hooks_of_all_modules(), hooks, strict=True))
     # Fine tuning, by the same optimiser with all that it remembers and by a new one, keeps the zeros.
     before = {name: parameter.detach().clone() for name, parameter in own.items()}
     zeros = {name: parameter == 0 for name, parameter in own.items() if name in promised}

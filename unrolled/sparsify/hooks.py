@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from unrolled.sparsify.selection import Weight
 
@@ -85,7 +86,7 @@ class WeightHooks:
             register_module_forward_pre_hook(before),
             register_module_forward_hook(after, with_kwargs=True, always_call=True),
         ]
-        self._ends = [weakref.finalize(self, handle.remove) for handle in handles]
+        self._ends = [weakref.finalize(self, _remove, handle) for handle in handles]
 
     def remove(self) -> None:
         """End it."""
@@ -151,6 +152,12 @@ class WeightHooks:
             for module, attribute in self._weights[number].owners:
                 if module.__dict__.pop(attribute, None) is not None:
                     _tell(module)
+
+
+def _remove(handle: RemovableHandle) -> None:
+    handle.remove()
+    # torch keeps that the hook wanted the keyword arguments, and takes it for a hook when a model is compiled.
+    torch.nn.modules.module._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
 def _tell(module: nn.Module) -> None:
