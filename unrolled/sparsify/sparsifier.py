@@ -102,6 +102,8 @@ class Sparsifier(Described, ABC):
             raise ValueError(f"{name}: fine_tune must be in [0, 1), a part of the run, got {fine_tune!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ValueError(f"{name}: schedule must be a Schedule, got {schedule!r}")
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise ValueError(f"{name}: steps must be a whole number >= 1, got {steps!r}")
         self.model, self.penalty, self.target, self.fine_tune = model, penalty, target, fine_tune
         self.schedule = schedule or (Constant() if target is None else Cubic(end=0.7))
         self.weights = select_weights(model, include, exclude)
@@ -395,21 +397,15 @@ class Sparsifier(Described, ABC):
             raise ValueError(f"{method}: this {type(self).__name__} is finalized; make another one to go on")
 
     def _check_model(self) -> None:
+        own, made = dict(self.model.named_parameters()), f"after {type(self).__name__} was made"
         for weight in self.weights:
-            for module, attribute in weight.owners:
-                if self._parameter(module, attribute) is not weight.parameter:
-                    raise ValueError(f"model: {weight.name} was replaced after {type(self).__name__} was made")
+            if own.get(weight.name, weight.parameter) is not weight.parameter:
+                raise ValueError(f"model: {weight.name} was replaced {made}")
             if not weight.parameter.requires_grad:
-                raise ValueError(f"model: {weight.name} was frozen after {type(self).__name__} was made")
-        names = [name for name, _ in self.model.named_parameters()]
-        if names != self._names:
-            changed = sorted(set(names) ^ set(self._names)) or names
-            raise ValueError(
-                f"model: parameters were added or removed after {type(self).__name__} was made: {', '.join(changed)}"
-            )
-
-    def _parameter(self, module: nn.Module, attribute: str) -> Any:
-        return module._parameters.get(attribute)
+                raise ValueError(f"model: {weight.name} was frozen {made}")
+        if list(own) != self._names:
+            changed = sorted(set(own) ^ set(self._names)) or list(own)
+            raise ValueError(f"model: parameters were added or removed {made}: {', '.join(changed)}")
 
     def _check_optimizer(self, options: Mapping[int, Any]) -> None:
         for weight in self.weights:
