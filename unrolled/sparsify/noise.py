@@ -288,7 +288,10 @@ class VariationalNoise(Learning, _WhileRunning):
 
 
 class _Divergence(torch.autograd.Function):
-    """Σ f(η)/2 of variational dropout, of those that are left. Its penalties know f' along with f: so nothing is recorded to be gone back."""
+    """Σ f(η)/2 of variational dropout, of those that are left.
+
+    Its penalties know f' along with f: so nothing is recorded to be gone back.
+    """
 
     @staticmethod
     def forward(
