@@ -32,7 +32,7 @@ def sparsity_at_the_end(plant, strength, target):
     control, schedule = Control(), Cubic()
     for step in range(plant.steps):
         plant.settle(strength)
-        strength = control.adjusted(strength, target * schedule.factor(step / plant.steps), plant)
+        strength = control.adjusted(strength, target * schedule.factor(step / plant.steps), plant.sparsity, plant.steps)
     return plant.sparsity()
 
 
@@ -70,27 +70,21 @@ def test_a_target_of_nothing_leaves_everything():
 
 
 def test_the_strength_stays_finite_where_nothing_helps():
-    class Dead:
-        steps = 100_000
-
-        def sparsity(self):
-            return 0.0
-
     control, strength = Control(every=1), 1.0
     for _ in range(50_000):
-        strength = control.adjusted(strength, 0.9, Dead())
+        strength = control.adjusted(strength, 0.9, lambda: 0.0, 100_000)
     assert strength <= 1e10
 
 
 def test_it_goes_on_from_a_state():
     first, plant = Control(), Plant(400, 1.0)
     for _ in range(7):
-        first.adjusted(1e-3, 0.5, plant)
+        first.adjusted(1e-3, 0.5, plant.sparsity, 400)
     second = Control()
     second.load_state_dict(first.state_dict())
     plant.odds = 1.0
     for _ in range(6):
-        assert second.adjusted(1e-3, 0.4, plant) == first.adjusted(1e-3, 0.4, plant)
+        assert second.adjusted(1e-3, 0.4, plant.sparsity, 400) == first.adjusted(1e-3, 0.4, plant.sparsity, 400)
 
 
 def trained(strategy, penalty, target, groups=None, scale=1.0, steps=300):

@@ -1,10 +1,8 @@
 """The strength that meets a target."""
 
 import math
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from unrolled.sparsify.sparsifier import Sparsifier
+from collections.abc import Callable
+from typing import Any
 
 
 class Control:
@@ -36,20 +34,31 @@ class Control:
         self.error: float | None = None
         self.damping = 1.0
 
-    def adjusted(self, strength: float, wanted: float, sparsifier: "Sparsifier") -> float:
-        """The strength to go on with; to be called after every step."""
-        assert sparsifier.steps is not None
-        every = self.every or max(1, min(10, sparsifier.steps // 200))
+    def adjusted(self, strength: float, wanted: float, share: Callable[[], float], steps: int) -> float:
+        """The strength to go on with; to be called after every step.
+
+        Parameters
+        ----------
+        strength : float
+            that of this step.
+        wanted : float
+            the share of zeros that there should be.
+        share : function () → float
+            measures it.
+        steps : int
+            of the whole run.
+        """
+        every = self.every or max(1, min(10, steps // 200))
         self.calls += 1
         if self.calls % every:
             return strength
-        error = _log_odds(wanted) - _log_odds(sparsifier.foreseen())
+        error = _log_odds(wanted) - _log_odds(share())
         change = 0.0 if self.error is None else error - self.error
         swings = self.error is not None and self.error * error < 0
         self.damping = self.damping / 2 if swings else min(1.0, 1.1 * self.damping)
         self.error = error
         rate = min(_PACE, max(-_PACE, self.integral * error))
-        move = self.damping * (rate * every / sparsifier.steps + self.proportional * change)
+        move = self.damping * (rate * every / steps + self.proportional * change)
         return min(_MOST, max(_LEAST, strength * math.exp(move)))
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from unrolled.sparsify.sparsifier import Sparsifier
 
 _FIT, _HARD_CONCRETE = VariationalDropoutFit(), HardConcrete()
 _LARGEST = 8.0  # of |log α|, as Molchanov et al. clip it
+_CRACK = 1e-3  # by which gates are open at least, with a target
 
 
 class _WhileRunning(Sparsifier):
@@ -196,7 +197,7 @@ class VariationalNoise(Learning, _WhileRunning):
             raise ValueError(f"VariationalNoise: initial must be a finite number, got {initial!r}")
         self.additive, self.local, self.initial = parametrisation == "additive", parametrisation != "plain", initial
         self.cutoff = between("cutoff", self, cutoff)
-        self.learned, self.slow = {}, not self.additive
+        self.learned = {}
         super().__init__(
             model,
             penalty,
@@ -235,7 +236,8 @@ class VariationalNoise(Learning, _WhileRunning):
         """Of the noise, for each number of a weight."""
         log = entries(weight, self.learned[weight.name], outside=-math.inf)
         if self.additive:
-            return (2 * log).exp()
+            left = self.left(weight)
+            return (2 * log).exp() if left is None else (2 * log).exp() * left
         return log.clamp(max=_LARGEST).exp() * (values * values.conj()).real
 
     def eta(self, weight: Weight) -> Tensor:
@@ -249,17 +251,17 @@ class VariationalNoise(Learning, _WhileRunning):
     def loss_now(self) -> Tensor:
         total = super().loss_now()
         for weight in self.weights:
-            total = total + _Divergence.apply(self.eta(weight), _alone(self.penalty))
+            total = total + _Divergence.apply(self.eta(weight), _alone(self.penalty), self.left(weight))
         return self.strength * total
 
-    def sparse(self, weight: Weight) -> Tensor:
+    def ranking(self, weight: Weight) -> Tensor:
         with torch.no_grad():
-            eta = self.eta(weight)
-            grouping = grouping_of(weight.penalty)
-            if grouping is not None:
-                mean = grouping.sum(eta) / grouping.size(eta.shape)
-                eta = grouping.spread(mean.to(eta), eta.shape, outside=math.inf)
-            return cut(weight.parameter.detach(), eta / (eta + 1), self.cutoff)
+            eta, grouping = self.eta(weight), grouping_of(weight.penalty)
+            return eta if grouping is None else (grouping.sum(eta) / grouping.size(eta.shape)).to(eta)
+
+    def zeroed(self, weight: Weight) -> Tensor:
+        eta = entries(weight, self.ranking(weight))
+        return cut(weight.parameter.detach(), eta / (eta + 1), self.cutoff)
 
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
         if generator is None:
@@ -267,7 +269,8 @@ class VariationalNoise(Learning, _WhileRunning):
         noise = torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device)
         log = entries(weight, self.learned[weight.name], outside=-math.inf)
         if self.additive:
-            return values + log.exp().to(noise) * noise
+            left = self.left(weight)
+            return values + (log.exp() if left is None else log.exp() * left).to(noise) * noise
         return values * (1 + (log.clamp(max=_LARGEST) / 2).exp().to(noise) * noise)
 
     def disturbed(self, weight: Weight, module: nn.Module, input: Tensor, output: Tensor) -> Tensor:
@@ -285,19 +288,26 @@ class VariationalNoise(Learning, _WhileRunning):
 
 
 class _Divergence(torch.autograd.Function):
-    """Σ f(η)/2 of variational dropout. Its penalties know f' along with f: so nothing is recorded to be gone back."""
+    """Σ f(η)/2 of variational dropout, of those that are left.
+
+    Its penalties know f' along with f: so nothing is recorded to be gone back.
+    """
 
     @staticmethod
-    def forward(ctx: Any, eta: Tensor, penalty: VariationalDropout | VariationalDropoutFit) -> Tensor:
+    def forward(
+        ctx: Any, eta: Tensor, penalty: VariationalDropout | VariationalDropoutFit, left: Tensor | None
+    ) -> Tensor:
         f, slope = penalty._dual(eta)  # η is within bounds: single precision is enough
+        if left is not None:
+            f, slope = f * left, slope * left
         ctx.save_for_backward(slope)
         return f.sum() / 2
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradient / 2 * slope, None
+        return gradient / 2 * slope, None, None
 
 
 class HardConcreteGates(Learning, _WhileRunning):
@@ -390,6 +400,8 @@ class HardConcreteGates(Learning, _WhileRunning):
             size = 1 if grouping is None else grouping.size(weight.parameter.shape)
             open_now = self.open_probability(weight)
             size = size.to(open_now) if isinstance(size, Tensor) else size
+            if "kept" in weight.extra:
+                size = size * weight.extra["kept"]
             total = total + (size * open_now).sum()
         return self.strength * total
 
@@ -398,6 +410,13 @@ class HardConcreteGates(Learning, _WhileRunning):
         for location in self.parameters():
             location.clamp_(math.log(0.01), math.log(100))
 
+    def ranking(self, weight: Weight) -> Tensor:
+        return self.learned[weight.name].detach()
+
+    def zeroed(self, weight: Weight) -> Tensor:
+        with torch.no_grad():
+            return self._gated(weight, weight.parameter, torch.sigmoid(self.learned[weight.name]))
+
     def sparse(self, weight: Weight) -> Tensor:
         with torch.no_grad():
             return self.replaced(weight, weight.parameter, None)
@@ -405,12 +424,13 @@ class HardConcreteGates(Learning, _WhileRunning):
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor:
         location = self.learned[weight.name]
         if generator is None:
-            concrete = torch.sigmoid(location)
-        else:
-            uniform = torch.rand(location.shape, generator=generator, dtype=location.dtype, device=location.device)
-            logit = torch.logit(uniform, eps=1e-6)
-            concrete = torch.sigmoid((logit + location) / self._beta)
-        gate = (self._gamma + (self._zeta - self._gamma) * concrete).clamp(0, 1)
+            # What is closed without being captured shall not be counted
+            return self._gated(weight, values, torch.sigmoid(location), 0.0 if self.target is None else _CRACK)
+        uniform = torch.rand(location.shape, generator=generator, dtype=location.dtype, device=location.device)
+        return self._gated(weight, values, torch.sigmoid((torch.logit(uniform, eps=1e-6) + location) / self._beta))
+
+    def _gated(self, weight: Weight, values: Tensor, concrete: Tensor, least: float = 0.0) -> Tensor:
+        gate = (self._gamma + (self._zeta - self._gamma) * concrete).clamp(least, 1)
         return values * entries(weight, gate, outside=1.0).to(values.real.dtype if values.is_complex() else values)
 
 

@@ -65,27 +65,29 @@ class ProximalStep(Sparsifier):
                 ]
             moves.append((weights, shrunk))
         if self.wanted is not None and all(isinstance(weight.penalty, Grouped) for weight in self.weights):
-            self._hold_back([shrunk[0] for _, shrunk in moves], self.wanted)
+            order = [
+                _deadly(weight, step_of(optimizer, weight.parameter, options[id(weight.parameter)]))
+                for weight in self.weights
+            ]
+            self._hold_back([shrunk[0] for _, shrunk in moves], order, self.wanted)
         for weights, shrunk in moves:
             self._overwrite(weights, shrunk)
 
-    def _hold_back(self, shrunk: Sequence[Tensor], wanted: float) -> None:
-        """Let no group die before its time: of those that would, the largest beyond the target stay as they are.
+    def _hold_back(self, shrunk: Sequence[Tensor], strengths: Sequence[Tensor], wanted: float) -> None:
+        """Let no group die before its time: of those that would, the last ones beyond the target stay as they are.
 
         Groups of one size shrink alike, and with a nonconvex penalty many would die at once and not come back. No
         strength meets a target then; the order in which they die is the penalty's.
         """
-        order, numbers, dead = [], [], []
+        numbers, dead = [], []
         for weight, new in zip(self.weights, shrunk, strict=True):
             grouping, values = grouping_of(weight.penalty), weight.parameter.detach()
             assert grouping is not None
             size = torch.as_tensor(grouping.size(values.shape), dtype=torch.float64, device=values.device)
-            norms = grouping.norm(values)
-            order.append((norms / size.sqrt()).flatten().double().cpu())
-            numbers.append(size.expand(norms.shape).flatten().cpu())
+            numbers.append(size.expand(grouping.shape(values.shape)).flatten().cpu())
             dead.append((grouping.norm(new) == 0).flatten().cpu())
         size, dies = torch.cat(numbers), torch.cat(dead)
-        rank = torch.where(dies, torch.cat(order), torch.inf).argsort()
+        rank = torch.where(dies, torch.cat([part.flatten().double().cpu() for part in strengths]), torch.inf).argsort()
         before = size[rank].cumsum(0) - size[rank] / 2
         early = torch.zeros_like(dies)
         early[rank] = before > wanted * sum(weight.parameter.numel() for weight in self.weights)
@@ -148,24 +150,26 @@ def radial_step(grouping: Grouping, v: Tensor, step: Tensor | float) -> Tensor |
 def first_strength(sparsifier: Sparsifier, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> float:
     """A strength to begin with, whatever the scale of the loss: one that is too weak, but not by many orders.
 
-    |w|²/(2 step·ρ(w)) is about the strength that makes a number or group zero at once. Of all of them the median is
-    taken, and divided by the number of steps.
+    It is the median of those that make a number or group zero at once, divided by the number of steps.
     """
     found = []
     for weight in sparsifier.weights:
-        assert weight.penalty is not None
-        values = weight.parameter.detach()
-        step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
-        grouping = grouping_of(weight.penalty)
-        squares = values.abs().square()
-        if grouping is not None:
-            squares, step = grouping.sum(squares), radial_step(grouping, values, step)
-        at_once = squares / (2 * step * weight.penalty.value(values))
+        at_once = _deadly(weight, step_of(optimizer, weight.parameter, options[id(weight.parameter)]))
         found.append(at_once[at_once.isfinite() & (at_once > 0)].float())
     strengths = torch.cat(found)
     if not len(strengths):
         return sparsifier.base_strength
     return float(strengths.median()) / (sparsifier.steps or 1)
+
+
+def _deadly(weight: Weight, step: Tensor | float) -> Tensor:
+    """About the strengths that make numbers or groups zero at once: |w|²/(2 step·ρ(w)), where 0 is as good as w."""
+    assert weight.penalty is not None
+    values, grouping = weight.parameter.detach(), grouping_of(weight.penalty)
+    squares = values.abs().square()
+    if grouping is not None:
+        squares, step = grouping.sum(squares), radial_step(grouping, values, step)
+    return torch.where(squares == 0, 0.0, squares / (2 * step * weight.penalty.value(values)))
 
 
 def _has_metric(penalty: Penalty) -> bool:

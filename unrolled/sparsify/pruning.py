@@ -3,20 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L0, Penalty
-from unrolled.sparsify.groups import Groups, grouping_of
+from unrolled.sparsify.capturing import Capturing, magnitudes
+from unrolled.sparsify.groups import Groups
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.proximal import ProximalStep
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight, _matches, _parameters
-from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class MagnitudePruning(Sparsifier):
+class MagnitudePruning(Capturing):
     """Sets the smallest weights to zero, ever more of them, as gradual pruning does (Zhu, Gupta, 2017).
 
     How many are zero is said by target and schedule, to the number; what is zero stays so. It is the proximal map of
@@ -60,7 +59,7 @@ class MagnitudePruning(Sparsifier):
             raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"MagnitudePruning: every must be an integer >= 1, got {every!r}")
-        self.scope, self.every = scope, every
+        self.scope, self.captures_every = scope, every
         super().__init__(
             model,
             L0(),
@@ -79,79 +78,8 @@ class MagnitudePruning(Sparsifier):
         """0: it has none."""
         return 0.0
 
-    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        assert self.steps is not None
-        for weight in self.weights:
-            if "kept" in weight.extra:
-                weight.parameter.mul_(weight.extra["kept"])
-        every = self.every or max(1, self.steps // 100)
-        if self.step_count % every == 0 or self._is_last():
-            self._prune()
-
-    def _is_last(self) -> bool:
-        """Whether pruning ends with this step."""
-        assert self.steps is not None
-        return (self.step_count + 1) / self.steps >= 1 - self.fine_tune
-
-    def _prune(self) -> None:
-        assert self.wanted is not None
-        scores = [_scores(weight) for weight in self.weights]
-        sizes = [_sizes(weight) for weight in self.weights]
-        if self.scope == "layer":
-            zeros = [_smallest(score, size, self.wanted) for score, size in zip(scores, sizes, strict=True)]
-        else:
-            device = scores[0].device
-            all_scores, all_sizes = (torch.cat([part.to(device) for part in parts]) for parts in (scores, sizes))
-            zeros = list(_smallest(all_scores, all_sizes, self.wanted).split([len(score) for score in scores]))
-        level = max(
-            float(score[zero.to(score.device)].max()) if zero.any() else 0.0
-            for score, zero in zip(scores, zeros, strict=True)
-        )
-        for weight, score, zero in zip(self.weights, scores, zeros, strict=True):
-            zero = zero.to(score.device)
-            if self.scope == "global" and _magnitudes(weight).max() < level:
-                self._say_kept(weight)
-            grouping, shape = grouping_of(weight.penalty), weight.parameter.shape
-            if grouping is None:
-                weight.extra["kept"] = ~zero.reshape(shape)
-            else:
-                spread = grouping.spread(zero.reshape(grouping.shape(shape)), shape, outside=False)
-                weight.extra["kept"] = ~spread
-            weight.parameter.mul_(weight.extra["kept"])
-
-
-def _scores(weight: Weight) -> Tensor:
-    """The magnitudes of numbers or groups, flat; that of the largest is ∞, for it stays."""
-    scores = _magnitudes(weight)
-    scores[scores.argmax()] = torch.inf
-    return scores
-
-
-def _magnitudes(weight: Weight) -> Tensor:
-    grouping = grouping_of(weight.penalty)
-    values = weight.parameter.detach()
-    norms = values.abs() if grouping is None else grouping.norm(values)
-    return norms.float().flatten() / _sizes(weight).sqrt()
-
-
-def _sizes(weight: Weight) -> Tensor:
-    """Of how many numbers each number or group is, flat."""
-    grouping, shape = grouping_of(weight.penalty), weight.parameter.shape
-    if grouping is None:
-        return torch.ones((), device=weight.parameter.device).expand(shape.numel())
-    size = torch.as_tensor(grouping.size(shape), dtype=torch.float32, device=weight.parameter.device)
-    return size.expand(grouping.shape(shape)).flatten()
-
-
-def _smallest(scores: Tensor, sizes: Tensor, share: float) -> Tensor:
-    """Which numbers or groups become zero: the smallest, so many that their share is as close as can be."""
-    order = scores.argsort(stable=True)
-    sizes = sizes[order].double()
-    # a group belongs to it if the middle of what it covers is below the share
-    below = sizes.cumsum(0) - sizes / 2 < share * sizes.sum()
-    zero = torch.zeros_like(below)
-    zero[order] = below
-    return zero & scores.isfinite()
+    def ranking(self, weight: Weight) -> Tensor:
+        return magnitudes(weight)
 
 
 class NetworkSlimming(ProximalStep):

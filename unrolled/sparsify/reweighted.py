@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L0, Grouped, Penalty, Ridge, TopK
+from unrolled.sparsify.capturing import Capturing
 from unrolled.sparsify.groups import Groups
 from unrolled.sparsify.learned import Learning, learned
 from unrolled.sparsify.metric import step_of
@@ -20,7 +21,7 @@ from unrolled.sparsify.sparsifier import Sparsifier
 _FURTHEST = 60.0  # of log η: beyond, single precision ends
 
 
-class ByKeepProbability(Sparsifier):
+class ByKeepProbability(Capturing):
     """Strategies for which a weight is 0 if the dropout that its penalty amounts to would hardly ever keep it.
 
     That is the rule of LeJeune et al. (2021): the keep probability is α = η/(η + strength), and a weight counts as zero
@@ -74,7 +75,11 @@ class ByKeepProbability(Sparsifier):
         assert weight.penalty is not None
         return entries(weight, weight.penalty.eta(weight.parameter.detach()))
 
-    def sparse(self, weight: Weight) -> Tensor:
+    def ranking(self, weight: Weight) -> Tensor:
+        assert weight.penalty is not None
+        return weight.penalty.eta(weight.parameter.detach())
+
+    def zeroed(self, weight: Weight) -> Tensor:
         return cut(weight.parameter.detach(), keep_probability(self.eta(weight), self.strength), self.cutoff)
 
 
@@ -149,7 +154,7 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
         self.joint, self.every, self.log_eta_weight = update == "joint", every, log_eta_weight
         self.floor = 0.0 if floor == 0 else between("floor", self, floor)
         self.initial_keep = between("initial_keep", self, initial_keep)
-        self.learned, self.slow = {}, update == "joint"
+        self.learned = {}
         super().__init__(
             model,
             penalty,
@@ -202,13 +207,20 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
             return super().eta(weight)
         return entries(weight, self._learned_eta(weight).detach())
 
+    def ranking(self, weight: Weight) -> Tensor:
+        return self.learned[weight.name] if self.joint else super().ranking(weight)
+
     def _learned_eta(self, weight: Weight) -> Tensor:
         return self.learned[weight.name].clamp(-_FURTHEST, _FURTHEST).exp()
 
     def _joint_terms(self, weight: Weight) -> Tensor:
         eta = self._learned_eta(weight)
-        terms = (squares(weight.parameter) / entries(weight, eta)).sum() + dual(weight, eta).sum()
-        return terms + self.log_eta_weight * eta.log().sum() if self.log_eta_weight else terms
+        own = dual(weight, eta)
+        if self.log_eta_weight:
+            own = own + self.log_eta_weight * eta.log()
+        if "kept" in weight.extra:
+            own = own * weight.extra["kept"]
+        return (squares(weight.parameter) / entries(weight, eta)).sum() + own.sum()
 
     def _frozen_terms(self, weight: Weight) -> Tensor:
         if "eta" not in weight.extra:
@@ -271,6 +283,7 @@ class AdaProx(ByKeepProbability):
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
             shrunk.append(weight.parameter * keep_probability(self.eta(weight), self.strength * step))
         self._overwrite(self.weights, shrunk)
+        super().act(optimizer, options)
 
 
 def keep_probability(eta: Tensor, strength: Tensor | float) -> Tensor:

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Filters, Grouping, InputChannels, L1MinusL2, Penalty
+from unrolled.sparsify.capturing import Capturing
 from unrolled.sparsify.groups import Groups, grouping_of, in_layout
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.proximal import radial_step
 from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 from unrolled.sparsify.splitting import VariableSplitting
 
@@ -114,7 +116,7 @@ class SparseGroupLasso(VariableSplitting):
         return super().figures() | {"group_sparsity": _dead_share(self, groups)}
 
 
-class CGES(Sparsifier):
+class CGES(Capturing):
     """Combined group and exclusive sparsity: groups that vanish in lower layers, numbers that compete in upper ones.
 
         f(w) + strength · Σ_k Σ_g [(1 − μ_k) ‖w_g‖₂ + (μ_k/2) ‖w_g‖₁²],     μ_k = k/K for weight k of K
@@ -176,8 +178,26 @@ class CGES(Sparsifier):
             if grouping_of(weight.penalty) is None:
                 raise ValueError(f"CGES: groups must say a grouping for every weight, got None for {weight.name}")
 
+    def initial_strength(self) -> float:
+        return 1e-4
+
+    def ranking(self, weight: Weight) -> Tensor:
+        """The step of the penalty at which a number would become 0, with its group or by itself."""
+        grouping, mu = grouping_of(weight.penalty), self.mu[self.weights.index(weight)]
+        assert grouping is not None
+        values = weight.parameter.detach()
+        values = values.abs() if values.dtype not in (torch.bfloat16, torch.float16) else values.abs().float()
+        tiny = torch.finfo(values.dtype).tiny
+        alone = values / (mu * grouping.spread(grouping.sum(values), values.shape, 1.0)).clamp(min=tiny)
+        together = grouping.spread(grouping.norm(values), values.shape, torch.inf) / max(1 - mu, tiny)
+        return torch.minimum(alone, together)
+
+    def zeros_by_rule(self) -> float:
+        return self._zeros / sum(weight.parameter.numel() for weight in self.weights)
+
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         shrunk = []
+        self._zeros = 0
         for weight, mu in zip(self.weights, self.mu, strict=True):
             grouping = grouping_of(weight.penalty)
             assert grouping is not None
@@ -185,8 +205,13 @@ class CGES(Sparsifier):
             if isinstance(step, Tensor):
                 step = radial_step(grouping, weight.parameter, step)
             step = self.strength * step
-            shrunk.append(group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step))
+            values = group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step)
+            if self.target is not None:  # what shall not yet be 0 stays as it is
+                self._zeros += int((values == 0).sum())
+                values = torch.where(values == 0, weight.parameter, values)
+            shrunk.append(values)
         self._overwrite(self.weights, shrunk)
+        super().act(optimizer, options)
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:

@@ -172,6 +172,13 @@ class Sparsifier(Described, ABC):
             id of a parameter → its group of options in the optimiser (`lr` …).
         """
 
+    def adjust(self) -> None:
+        """Move the strength towards the one that meets the target; called after each step if there is a target."""
+        assert self.control is not None
+        assert self.wanted is not None
+        assert self.steps is not None
+        self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
+
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
         return weight.parameter.detach()
@@ -232,8 +239,7 @@ class Sparsifier(Described, ABC):
             self.act(optimizer, options)
             self.companions.silence({weight.name: self.sparse(weight) for weight in self.companions.weights})
             if self.control is not None:
-                assert self.wanted is not None
-                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self)
+                self.adjust()
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()
@@ -249,10 +255,6 @@ class Sparsifier(Described, ABC):
         """The share of exact zeros among the chosen weights, if it ended now."""
         tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
-
-    def foreseen(self) -> float:
-        """The share of zeros by which the strength for a target is found."""
-        return self.sparsity()
 
     def figures(self) -> dict[str, float]:
         """Numbers for a log: sparsity, strength, and what else a strategy has to tell."""
