@@ -71,7 +71,6 @@ class MagnitudePruning(Capturing):
             fine_tune=fine_tune,
             steps=steps,
         )
-        self.control = None
 
     @property
     def strength(self) -> float:

@@ -280,7 +280,8 @@ class AdaProx(ByKeepProbability):
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         for weight in self.weights:
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
-            weight.parameter.mul_(keep_probability(self.eta(weight), self.strength * step))
+            values = weight.parameter * keep_probability(self.eta(weight), self.strength * step)
+            weight.parameter.copy_(self._at_least_one(weight, values))
         super().act(optimizer, options)
 
 

@@ -191,11 +191,7 @@ class CGES(Capturing):
         together = grouping.spread(grouping.norm(values), values.shape, torch.inf) / max(1 - mu, tiny)
         return torch.minimum(alone, together)
 
-    def zeros_by_rule(self) -> float:
-        return self._zeros / sum(weight.parameter.numel() for weight in self.weights)
-
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        self._zeros = 0
         for weight, mu in zip(self.weights, self.mu, strict=True):
             grouping = grouping_of(weight.penalty)
             assert grouping is not None
@@ -205,9 +201,8 @@ class CGES(Capturing):
             step = self.strength * step
             values = group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step)
             if self.target is not None:  # what shall not yet be 0 stays as it is
-                self._zeros += int((values == 0).sum())
                 values = torch.where(values == 0, weight.parameter, values)
-            weight.parameter.copy_(values)
+            weight.parameter.copy_(self._at_least_one(weight, values))
         super().act(optimizer, options)
 
     @torch.no_grad()

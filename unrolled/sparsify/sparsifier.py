@@ -108,7 +108,7 @@ class Sparsifier(Described, ABC):
         for weight in self.weights:
             weight.penalty = penalty_of(weight, penalty, groups)
         self.check_penalty(penalty)
-        self.control = Control() if target is not None else None
+        self.control = self.make_control() if target is not None else None
         self.base_strength = self.initial_strength() if strength is None else float(strength)
         self.steps = steps
         self.step_count = 0
@@ -144,6 +144,10 @@ class Sparsifier(Described, ABC):
         """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
         return 1e-7
 
+    def make_control(self) -> Control | None:
+        """What finds the strength that meets a target; None if the strategy counts zeros itself."""
+        return Control()
+
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
 
@@ -167,11 +171,6 @@ class Sparsifier(Described, ABC):
         options : mapping
             id of a parameter → its group of options in the optimiser (`lr` …).
         """
-
-    def adjust(self) -> None:
-        """Move the strength towards the one that meets the target; called after each step if there is a target."""
-        assert self.control is not None and self.wanted is not None and self.steps is not None
-        self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
 
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
@@ -233,7 +232,9 @@ class Sparsifier(Described, ABC):
             self.act(optimizer, options)
             self.companions.silence({weight.name: self.sparse(weight) for weight in self.companions.weights})
             if self.control is not None:
-                self.adjust()
+                assert self.wanted is not None
+                assert self.steps is not None
+                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()
