@@ -2,7 +2,6 @@
 
 import inspect
 import typing
-import warnings
 
 import pytest
 import torch
@@ -11,10 +10,21 @@ from torch import nn
 
 from tests.helpers import concrete_subclasses
 from unrolled.penalties import Filters, LogSum
-from unrolled.sparsify import CGES, MagnitudePruning, NetworkSlimming, Sparsifier
+from unrolled.sparsify import (
+    AdaProx,
+    AdaptiveDropout,
+    Cubic,
+    HardConcreteGates,
+    NetworkSlimming,
+    ReweightedTikhonov,
+    Sparsifier,
+    VariationalNoise,
+)
 from unrolled.sparsify.capturing import Capturing
+from unrolled.sparsify.learned import Learning
+from unrolled.sparsify.reweighted import ByKeepProbability
 
-STEPS, TARGET = 300, 0.8
+TARGET = 0.9
 
 
 def variants():
@@ -43,22 +53,23 @@ def make(cls, model, **options):
 class Clusters:
     """Six classes in twenty dimensions, and a network of 1,040 weights."""
 
-    def __init__(self):
+    def __init__(self, norm=False):
         torch.manual_seed(0)
         self.centres = torch.randn(6, 20)
-        self.model = nn.Sequential(nn.Linear(20, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, 6))
+        norms = [nn.BatchNorm1d(40)] if norm else []
+        self.model = nn.Sequential(nn.Linear(20, 40), *norms, nn.ReLU(), nn.Linear(40, 6))
         self.test = self.batch(5000)
 
     def batch(self, size):
         labels = torch.randint(6, (size,))
         return self.centres[labels] + torch.randn(size, 20), labels
 
-    def train(self, sparsifier, steps=STEPS):
+    def train(self, sparsifier, steps):
         groups = [{"params": self.model.parameters(), "lr": 3e-3}]
         if sparsifier.parameters():
             groups.append({"params": sparsifier.parameters(), "lr": 0.05})
         optimizer = torch.optim.Adam(groups)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=3e-4)
         self.model.train()
         for _ in range(steps):
             inputs, labels = self.batch(32)
@@ -84,14 +95,57 @@ def share(sparsifier):
 @pytest.mark.parametrize("name", variants())
 def test_the_target_is_met_and_nothing_is_cut_at_the_end(name):
     cls, told = variants()[name]
-    task = Clusters()
-    sparsifier = make(cls, task.model, target=TARGET, steps=STEPS, **told)
-    task.train(sparsifier)
+    task = Clusters(norm=cls is NetworkSlimming)
+    exact = issubclass(cls, Capturing)
+    steps = 300 if exact else 600  # others find a strength
+    sparsifier = make(cls, task.model, target=TARGET, steps=steps, **told)
+    task.train(sparsifier, steps)
     before, outputs = task.accuracy(), task.outputs()
     sparsifier.finalize()
     count = sum(weight.parameter.numel() for weight in sparsifier.weights)
-    assert share(sparsifier) == pytest.approx(TARGET, abs=max(0.005, 1 / count))
-    assert task.accuracy() == pytest.approx(before, abs=0.001)
-    assert before > 0.9
-    if isinstance(sparsifier, Capturing):
+    assert share(sparsifier) == pytest.approx(TARGET, abs=max(0.005, 0.5 / count))
+    assert before > 0.8
+    assert not exact or torch.equal(task.outputs(), outputs)
+    assert task.accuracy() == pytest.approx(before, abs=0.002)
+
+
+@pytest.mark.parametrize("name", [name for name, (cls, _) in variants().items() if issubclass(cls, Capturing)])
+def test_what_was_captured_stays_out_of_all(name):
+    cls, told = variants()[name]
+    task = Clusters(norm=cls is NetworkSlimming)
+    sparsifier = make(cls, task.model, target=0.5, steps=20, fine_tune=0.25, **told)
+    shares, start = [], sparsifier.strength
+    for step in range(20):
+        zeros = [weight.parameter == 0 for weight in sparsifier.weights]
+        task.train(sparsifier, 1)
+        for weight, zero in zip(sparsifier.weights, zeros, strict=True):
+            assert not weight.parameter[zero].any()
+        shares.append(share(sparsifier))
+        assert sparsifier.sparsity() == shares[-1]
+        if cls is not NetworkSlimming and step < 14:  # that one begins with what its first step tells
+            assert sparsifier.strength == start
+    count = sum(weight.parameter.numel() for weight in sparsifier.weights)
+    wanted = [0.5 * Cubic(end=0.7).factor(min(1.0, step / 20 / 0.75)) for step in range(15)]
+    assert shares[:15] == pytest.approx(wanted, abs=0.51 / count)
+    assert shares[15:] == shares[14:15] * 5
+
+
+def test_groups_are_captured_whole_and_a_layer_keeps_one():
+    for cls in (ReweightedTikhonov, AdaptiveDropout, AdaProx, VariationalNoise, HardConcreteGates):
+        task = Clusters()
+        sparsifier = make(cls, task.model, target=0.99, steps=20, groups=Filters())
+        with pytest.warns(UserWarning, match="would become all zero; its largest group is kept"):
+            task.train(sparsifier, 20)
+        rows = [(weight.parameter != 0).any(1) for weight in sparsifier.weights]
+        assert [int(row.sum()) for row in rows] == [1, 1]
+        for weight, row in zip(sparsifier.weights, rows, strict=True):
+            assert (weight.parameter[row] != 0).all()
+        outputs = task.outputs()
+        sparsifier.finalize()
         assert torch.equal(task.outputs(), outputs)
+
+
+def test_bases_are_no_strategies():
+    for base in (Capturing, Learning, ByKeepProbability):
+        with pytest.raises(TypeError, match="abstract"):
+            base(nn.Linear(2, 2), LogSum(0.1), 1e-3)
