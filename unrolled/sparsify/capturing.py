@@ -80,8 +80,10 @@ class Capturing(Sparsifier):
             zeros = [_lowest(*unit, self.wanted) for unit in units]
         else:
             device = units[0][0].device
-            together = (torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True))
-            zeros = list(_lowest(*together, self.wanted).split([len(scores) for scores, *_ in units]))
+            scores, values, sizes = (
+                torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
+            )
+            zeros = list(_lowest(scores, values, sizes, self.wanted).split([len(unit[0]) for unit in units]))
         for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
             zero = zero.to(weight.parameter.device)
             if zero.any() and zero.sum() == len(zero) - 1:

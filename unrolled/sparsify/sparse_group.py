@@ -123,7 +123,8 @@ class CGES(Capturing):
 
     (Yoon, Hwang, "Combined group and exclusive sparsity for deep neural networks", ICML 2017). After each step of the
     optimiser comes the proximal map of what is added, exactly, with one step for each group if those of the
-    optimiser differ.
+    optimiser differ. With a target the strength stays, and the numbers become 0 which that map would set to 0 at the
+    smallest step, so many as the target asks for.
 
     Parameters
     ----------

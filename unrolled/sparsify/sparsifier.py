@@ -55,7 +55,8 @@ class Sparsifier(Described, ABC):
     strength : float > 0
         give either this or target.
     target : float in [0, 1)
-        the share of the chosen weights that shall be exactly 0 at the end; the strength is found on the way.
+        the share of the chosen weights that shall be exactly 0 at the end. Strategies that write zeros, or are as good
+        as their proximal map, find the strength on the way; the others take out what they rank lowest (`Capturing`).
     groups : Grouping or function (name, parameter, module) → Grouping or None
         what becomes zero together: `Filters()`, `InputChannels()`, `Each((0, 1))` (kernels), `Blocks((4, 4))`,
         `AttentionHeads(8)`, …; by default single numbers.
