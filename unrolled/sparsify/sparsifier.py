@@ -421,11 +421,9 @@ class Sparsifier(Described, ABC):
 
     def _stepped(self, optimizer: Optimizer) -> bool:
         """Whether the optimiser changed something since the last call: loss scaling may have skipped its step."""
-        if self._versions() == self._seen_versions:
-            return False
-        # A fused optimiser writes even if it skips, but does not count such a step.
+        # A fused optimiser counts only the steps that it takes; what it writes, torch may not notice.
         count = self._count(optimizer)
-        return count is None or count != self._seen_count
+        return self._versions() != self._seen_versions if count is None else count != self._seen_count
 
     def _versions(self) -> tuple[int, ...]:
         return tuple(weight.parameter._version for weight in self.weights)
