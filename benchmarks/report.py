@@ -195,7 +195,7 @@ def sparsifying(result: dict[str, Any]) -> str:
             f"{machine(result['environment'])}; medians of {result['rounds']} rounds of {result['steps']} steps, in "
             "which all variants of an optimiser take turns. Strengths are so small that all networks stay dense. Peers "
             "do the same where their name says so: torchao's wrapper of an optimiser has a proximal map with the step "
-            "of gradient descent, also for Adam; Torch-Pruning adds a subgradient of l1 to that of the scales of norms.",
+            "of gradient descent, also for Adam; Torch-Pruning adds a subgradient of l1 to that of norms' scales.",
             "",
             sparsify.tables(result),
         ]
