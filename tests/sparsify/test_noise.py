@@ -368,13 +368,13 @@ def test_a_run_goes_on_bit_for_bit(make):
     assert all(torch.equal(a, b) for a, b in zip(ends[0][1:], ends[1][1:], strict=True))
 
 
-@pytest.mark.parametrize("name", ["additive", "gates"])
-def test_a_target_is_met_with_exact_zeros_and_little_is_cut(name):
+@pytest.mark.parametrize("name", STRATEGIES | ALSO)
+def test_a_target_is_met_with_exact_zeros_and_nothing_is_cut(name):
     model = small_model()
-    sparsifier = (STRATEGIES | ALSO)[name](model, target=0.8, steps=400)
+    sparsifier = (STRATEGIES | ALSO)[name](model, target=0.8, steps=200)
     learned = {"params": sparsifier.parameters(), "lr": 0.04}
-    train(model, sparsifier, 400, torch.optim.Adam([{"params": model.parameters()}, learned], lr=0.01))
-    assert sparsifier.sparsity() == pytest.approx(0.8, abs=0.05)
+    train(model, sparsifier, 200, torch.optim.Adam([{"params": model.parameters()}, learned], lr=0.01))
+    assert sparsifier.sparsity() == pytest.approx(0.8, abs=0.5 / 164)
     assert_ends_well(model, sparsifier)
 
 

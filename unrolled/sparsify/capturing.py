@@ -2,17 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from unrolled.sparsify.groups import grouping_of
-from unrolled.sparsify.selection import Weight, count_zeros
+from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
-
-_AHEAD = 0.05  # part of the run by which the rule's own zeros shall be ahead of what is captured
 
 
 class Capturing(Sparsifier):
@@ -24,18 +22,18 @@ class Capturing(Sparsifier):
     has the remainder of the run to adapt, and nothing is left to be cut at the end. What the rule would call 0 beyond
     that is not counted.
 
-    The strength is moved so that the rule's own zeros are a little ahead, but only within a factor of `room` of where
-    it began: where the rule is slow, the ranking is enough. A weight keeps at least one number or group.
+    The strength stays what `initial_strength` says: it shapes the ranking, and how soon the rule calls 0 what will be
+    captured; how many are 0 it does not decide. A weight keeps at least one number or group.
     """
-
-    room: ClassVar[float] = 10.0
-    """By which factor the strength may leave the initial one, with a target."""
 
     scope: Literal["global", "layer"] = "global"
     """Whether all weights are compared, or each weight gets the same share of zeros."""
 
     captures_every: int | None = None
     """Steps between two captures, by default a hundred captures a run."""
+
+    def make_control(self) -> None:
+        return None  # the count is exact without
 
     @abstractmethod
     def ranking(self, weight: Weight) -> Tensor:
@@ -57,21 +55,6 @@ class Capturing(Sparsifier):
         every = self.captures_every or max(1, self.steps // 100)
         if self.step_count % every == 0 or self._is_last():
             self._capture()
-
-    def adjust(self) -> None:
-        assert self.control is not None
-        assert self.target is not None
-        assert self.steps is not None
-        ahead = min(1.0, (self.progress + _AHEAD) / (1 - self.fine_tune))
-        wanted = self.target * self.schedule.factor(ahead)
-        strength = self.control.adjusted(self.base_strength, wanted, self.zeros_by_rule, self.steps)
-        start = self.initial_strength()
-        self.base_strength = min(start * self.room, max(start / self.room, strength))
-
-    def zeros_by_rule(self) -> float:
-        """The share of what the rule calls 0, or was captured."""
-        tensors = [self.zeroed(weight) * (weight.parameter != 0) for weight in self.weights]
-        return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
 
     def left(self, weight: Weight) -> Tensor | None:
         """False where numbers were captured, of the shape of the weight; None if none were."""
@@ -97,10 +80,10 @@ class Capturing(Sparsifier):
             zeros = [_lowest(*unit, self.wanted) for unit in units]
         else:
             device = units[0][0].device
-            scores, magnitude, sizes = (
+            scores, values, sizes = (
                 torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
             )
-            zeros = list(_lowest(scores, magnitude, sizes, self.wanted).split([len(unit[0]) for unit in units]))
+            zeros = list(_lowest(scores, values, sizes, self.wanted).split([len(unit[0]) for unit in units]))
         for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
             zero = zero.to(weight.parameter.device)
             if zero.any() and zero.sum() == len(zero) - 1:

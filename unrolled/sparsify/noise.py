@@ -76,8 +76,8 @@ class AdaptiveDropout(_WhileRunning, ByKeepProbability):
     suits a penalty in a mean loss is too small here, for there the curvature is much below 1.
 
     In evaluation mode the weights are as they are: the mean of the noisy ones. A weight counts as zero where its keep
-    probability α = η̂/(η̂ + strength) < cutoff. With a penalty on groups, α belongs to the group; the noise of the
-    weights in it is independent.
+    probability α = η̂/(η̂ + strength) < cutoff; with a target, the weights of lowest η̂ are taken out on the way. With a
+    penalty on groups, α belongs to the group; the noise of the weights in it is independent.
 
     Nothing is added to the loss. Masks come from torch's global generator (see `WeightHooks`).
 
@@ -143,9 +143,10 @@ class VariationalNoise(Learning, _WhileRunning):
     begin at 0, with `schedule=WarmUp(…)`.
 
     A weight counts as zero where the noise is so large that the dropout of the same variance would hardly keep it:
-    η/(η + 1) < cutoff, for .05 log(1/η) > 2.944. In evaluation mode the weights are as they are: the mean of the noisy
-    ones. Put the learned parameters into the optimiser without weight decay, and in runs of few steps with a larger
-    learning rate: from its initial −5 log α has a long way to go.
+    η/(η + 1) < cutoff, for .05 log(1/η) > 2.944; with a target, those of most noise are taken out on the way. In
+    evaluation mode the weights are as they are: the mean of the noisy ones. Put the learned parameters into the
+    optimiser without weight decay, and in runs of few steps with a larger learning rate: from its initial −5 log α has
+    a long way to go.
 
     Parameters
     ----------
@@ -319,8 +320,9 @@ class HardConcreteGates(Learning, _WhileRunning):
     learned, and kept in [log .01, log 100].
 
     In evaluation mode, and for good by `finalize`, weights are multiplied by min(1, max(0, σ(log a)(ζ − γ) + γ)), which
-    is 0 where the gate is closed. Copies of the model, among them averaged ones, have no gates. Put the learned
-    parameters into the optimiser without weight decay, in runs of few steps with a larger learning rate.
+    is 0 where the gate is closed. With a target those whose gates are least open are taken out on the way, and gates
+    that would close before stay open by a thousandth. Copies of the model, among them averaged ones, have no gates. Put
+    the learned parameters into the optimiser without weight decay, in runs of few steps with a larger learning rate.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -71,7 +72,6 @@ class MagnitudePruning(Capturing):
             fine_tune=fine_tune,
             steps=steps,
         )
-        self.control = None
 
     @property
     def strength(self) -> float:
@@ -82,13 +82,16 @@ class MagnitudePruning(Capturing):
         return magnitudes(weight)
 
 
-class NetworkSlimming(ProximalStep):
+class NetworkSlimming(Capturing, ProximalStep):
     """A penalty on the scales of batch norms, so that whole channels can be removed (Liu et al., ICCV 2017).
 
     With L1 as there, or TransformedL1, MCP, SCAD (Bui et al., "Improving network slimming with nonconvex
     regularization", IEEE Access 9, 2021). The scales are moved by the proximal map after each step instead of a
     subgradient, so they become exactly 0, and a channel's shift becomes 0 with its scale: the channel then emits zeros
     whatever comes in, and what computes or reads it can go. Every norm keeps a channel.
+
+    Scales that begin alike fall alike, many at a time. So with a target the penalty only makes them small, at a
+    strength that would halve them in the run, and those that are smallest become 0, so many as the target asks for.
 
     Parameters
     ----------
@@ -141,8 +144,16 @@ class NetworkSlimming(ProximalStep):
             steps=steps,
         )
 
+    def ranking(self, weight: Weight) -> Tensor:
+        return magnitudes(weight)
+
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        super().act(optimizer, options)
+        before = [weight.parameter.detach().clone() for weight in self.weights]
+        ProximalStep.act(self, optimizer, options)
+        if self.target is not None:  # what shall not yet be 0 stays as it is
+            for weight, values in zip(self.weights, before, strict=True):
+                weight.parameter.copy_(torch.where(weight.parameter == 0, values, weight.parameter))
+        Capturing.act(self, optimizer, options)
         for weight in self.weights:
             for shift in _shifts(weight):
                 shift.mul_(weight.parameter != 0)

@@ -25,7 +25,7 @@ class ByKeepProbability(Capturing):
     """Strategies for which a weight is 0 if the dropout that its penalty amounts to would hardly ever keep it.
 
     That is the rule of LeJeune et al. (2021): the keep probability is α = η/(η + strength), and a weight counts as zero
-    where α < cutoff.
+    where α < cutoff. With a target the weights of lowest η are captured, see `Capturing`.
 
     Parameters
     ----------
@@ -94,8 +94,9 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
       its gradient is that of the penalty. With (1 − α)/α = strength/η this is their AdaTikhonov.
     - "joint": log η is learned by the optimiser, along with w; needs the penalty's dual f, with a gradient.
 
-    A weight counts as zero where α = η/(η + strength) < cutoff. Optimisers of Adam's family move such a weight to and
-    fro by a part of their learning rate: most zeros are counted when that has become small, so let it decay.
+    A weight counts as zero where α = η/(η + strength) < cutoff; with a target, the weights of lowest η are taken out on
+    the way, so many as it asks for. Optimisers of Adam's family move such a weight to and fro by a part of their
+    learning rate: by the rule, most zeros are counted when that has become small, so let it decay.
 
     Parameters
     ----------
@@ -239,7 +240,8 @@ class AdaProx(ByKeepProbability):
     Reweighted Coin", NeurIPS 2021).
 
     A weight counts as zero where its keep probability η̂/(η̂ + strength) < cutoff: with optimisers of Adam's family that
-    is seen when the learning rate has become small, so let it decay.
+    is seen when the learning rate has become small, so let it decay. With a target, the weights of lowest η̂ are taken
+    out on the way.
 
     Parameters
     ----------

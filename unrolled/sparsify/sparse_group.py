@@ -123,7 +123,8 @@ class CGES(Capturing):
 
     (Yoon, Hwang, "Combined group and exclusive sparsity for deep neural networks", ICML 2017). After each step of the
     optimiser comes the proximal map of what is added, exactly, with one step for each group if those of the
-    optimiser differ.
+    optimiser differ. With a target the strength stays, and the numbers become 0 which that map would set to 0 at the
+    smallest step, so many as the target asks for.
 
     Parameters
     ----------
@@ -192,12 +193,8 @@ class CGES(Capturing):
         together = grouping.spread(grouping.norm(values), values.shape, torch.inf) / max(1 - mu, tiny)
         return torch.minimum(alone, together)
 
-    def zeros_by_rule(self) -> float:
-        return self._zeros / sum(weight.parameter.numel() for weight in self.weights)
-
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         shrunk = []
-        self._zeros = 0
         for weight, mu in zip(self.weights, self.mu, strict=True):
             grouping = grouping_of(weight.penalty)
             assert grouping is not None
@@ -207,7 +204,6 @@ class CGES(Capturing):
             step = self.strength * step
             values = group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step)
             if self.target is not None:  # what shall not yet be 0 stays as it is
-                self._zeros += int((values == 0).sum())
                 values = torch.where(values == 0, weight.parameter, values)
             shrunk.append(values)
         self._overwrite(self.weights, shrunk)

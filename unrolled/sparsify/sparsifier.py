@@ -55,7 +55,8 @@ class Sparsifier(Described, ABC):
     strength : float > 0
         give either this or target.
     target : float in [0, 1)
-        the share of the chosen weights that shall be exactly 0 at the end; the strength is found on the way.
+        the share of the chosen weights that shall be exactly 0 at the end. Strategies that write zeros, or are as good
+        as their proximal map, find the strength on the way; the others take out what they rank lowest (`Capturing`).
     groups : Grouping or function (name, parameter, module) → Grouping or None
         what becomes zero together: `Filters()`, `InputChannels()`, `Each((0, 1))` (kernels), `Blocks((4, 4))`,
         `AttentionHeads(8)`, …; by default single numbers.
@@ -110,7 +111,7 @@ class Sparsifier(Described, ABC):
         for weight in self.weights:
             weight.penalty = penalty_of(weight, penalty, groups)
         self.check_penalty(penalty)
-        self.control = Control() if target is not None else None
+        self.control = self.make_control() if target is not None else None
         self.base_strength = self.initial_strength() if strength is None else float(strength)
         self.steps = steps
         self.step_count = 0
@@ -148,6 +149,10 @@ class Sparsifier(Described, ABC):
         """Where the search for the strength that meets a target begins: from below, for zeros may never come back."""
         return 1e-7
 
+    def make_control(self) -> Control | None:
+        """What finds the strength that meets a target; None if the strategy counts zeros itself."""
+        return Control()
+
     def attach(self) -> None:
         """Put hooks on the model, make parameters: called once, at the end of the constructor."""
 
@@ -171,13 +176,6 @@ class Sparsifier(Described, ABC):
         options : mapping
             id of a parameter → its group of options in the optimiser (`lr` …).
         """
-
-    def adjust(self) -> None:
-        """Move the strength towards the one that meets the target; called after each step if there is a target."""
-        assert self.control is not None
-        assert self.wanted is not None
-        assert self.steps is not None
-        self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
 
     def sparse(self, weight: Weight) -> Tensor:
         """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
@@ -239,7 +237,9 @@ class Sparsifier(Described, ABC):
             self.act(optimizer, options)
             self.companions.silence({weight.name: self.sparse(weight) for weight in self.companions.weights})
             if self.control is not None:
-                self.adjust()
+                assert self.wanted is not None
+                assert self.steps is not None
+                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()

@@ -1,0 +1,151 @@
+"""Every strategy with a strength ends at its target, and by training, not by cutting at the end."""
+
+import inspect
+import typing
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.helpers import concrete_subclasses
+from unrolled.penalties import Filters, LogSum
+from unrolled.sparsify import (
+    AdaProx,
+    AdaptiveDropout,
+    Cubic,
+    HardConcreteGates,
+    NetworkSlimming,
+    ReweightedTikhonov,
+    Sparsifier,
+    VariationalNoise,
+)
+from unrolled.sparsify.capturing import Capturing
+from unrolled.sparsify.learned import Learning
+from unrolled.sparsify.reweighted import ByKeepProbability
+
+TARGET = 0.9
+
+
+def variants():
+    """Every strategy that has a strength, with each way that it can be told to take."""
+    found = {}
+    for cls in concrete_subclasses(Sparsifier):
+        arguments = inspect.signature(cls).parameters
+        if "strength" not in arguments:
+            continue
+        ways = {name: typing.get_args(argument.annotation) for name, argument in arguments.items()}
+        ways = {name: told for name, told in ways.items() if told and all(isinstance(way, str) for way in told)}
+        told = [{name: way} for name, ways_of_it in ways.items() for way in ways_of_it] or [{}]
+        found |= {" ".join([cls.__name__, *one.values()]): (cls, one) for one in told}
+    return found
+
+
+def make(cls, model, **options):
+    if "penalty" in inspect.signature(cls).parameters:
+        try:
+            return cls(model, LogSum(0.1), **options)
+        except ValueError:  # it has one of its own
+            pass
+    return cls(model, **options)
+
+
+class Clusters:
+    """Six classes in twenty dimensions, and a network of 1,040 weights."""
+
+    def __init__(self, norm=False):
+        torch.manual_seed(0)
+        self.centres = torch.randn(6, 20)
+        norms = [nn.BatchNorm1d(40)] if norm else []
+        self.model = nn.Sequential(nn.Linear(20, 40), *norms, nn.ReLU(), nn.Linear(40, 6))
+        self.test = self.batch(5000)
+
+    def batch(self, size):
+        labels = torch.randint(6, (size,))
+        return self.centres[labels] + torch.randn(size, 20), labels
+
+    def train(self, sparsifier, steps):
+        groups = [{"params": self.model.parameters(), "lr": 3e-3}]
+        if sparsifier.parameters():
+            groups.append({"params": sparsifier.parameters(), "lr": 0.05})
+        optimizer = torch.optim.Adam(groups)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=3e-4)
+        self.model.train()
+        for _ in range(steps):
+            inputs, labels = self.batch(32)
+            optimizer.zero_grad()
+            (F.cross_entropy(self.model(inputs), labels) + sparsifier.loss()).backward()
+            optimizer.step()
+            sparsifier.step(optimizer)
+            decay.step()
+
+    @torch.no_grad()
+    def outputs(self):
+        return self.model.eval()(self.test[0])
+
+    def accuracy(self):
+        return float((self.outputs().argmax(1) == self.test[1]).double().mean())
+
+
+def share(sparsifier):
+    values = [weight.parameter for weight in sparsifier.weights]
+    return sum(int((value == 0).sum()) for value in values) / sum(value.numel() for value in values)
+
+
+@pytest.mark.parametrize("name", variants())
+def test_the_target_is_met_and_nothing_is_cut_at_the_end(name):
+    cls, told = variants()[name]
+    task = Clusters(norm=cls is NetworkSlimming)
+    exact = issubclass(cls, Capturing)
+    steps = 300 if exact else 600  # others find a strength
+    sparsifier = make(cls, task.model, target=TARGET, steps=steps, **told)
+    task.train(sparsifier, steps)
+    before, outputs = task.accuracy(), task.outputs()
+    sparsifier.finalize()
+    count = sum(weight.parameter.numel() for weight in sparsifier.weights)
+    assert share(sparsifier) == pytest.approx(TARGET, abs=max(0.005, 0.5 / count))
+    assert before > 0.8
+    assert not exact or torch.equal(task.outputs(), outputs)
+    assert task.accuracy() == pytest.approx(before, abs=0.002)
+
+
+@pytest.mark.parametrize("name", [name for name, (cls, _) in variants().items() if issubclass(cls, Capturing)])
+def test_what_was_captured_stays_out_of_all(name):
+    cls, told = variants()[name]
+    task = Clusters(norm=cls is NetworkSlimming)
+    sparsifier = make(cls, task.model, target=0.5, steps=20, fine_tune=0.25, **told)
+    shares, start = [], sparsifier.strength
+    for step in range(20):
+        zeros = [weight.parameter == 0 for weight in sparsifier.weights]
+        task.train(sparsifier, 1)
+        for weight, zero in zip(sparsifier.weights, zeros, strict=True):
+            assert not weight.parameter[zero].any()
+        shares.append(share(sparsifier))
+        assert sparsifier.sparsity() == shares[-1]
+        if cls is not NetworkSlimming and step < 14:  # that one begins with what its first step tells
+            assert sparsifier.strength == start
+    count = sum(weight.parameter.numel() for weight in sparsifier.weights)
+    wanted = [0.5 * Cubic(end=0.7).factor(min(1.0, step / 20 / 0.75)) for step in range(15)]
+    assert shares[:15] == pytest.approx(wanted, abs=0.51 / count)
+    assert shares[15:] == shares[14:15] * 5
+
+
+def test_groups_are_captured_whole_and_a_layer_keeps_one():
+    for cls in (ReweightedTikhonov, AdaptiveDropout, AdaProx, VariationalNoise, HardConcreteGates):
+        task = Clusters()
+        sparsifier = make(cls, task.model, target=0.99, steps=20, groups=Filters())
+        with pytest.warns(UserWarning, match="would become all zero; its largest group is kept"):
+            task.train(sparsifier, 20)
+        rows = [(weight.parameter != 0).any(1) for weight in sparsifier.weights]
+        assert [int(row.sum()) for row in rows] == [1, 1]
+        for weight, row in zip(sparsifier.weights, rows, strict=True):
+            assert (weight.parameter[row] != 0).all()
+        outputs = task.outputs()
+        sparsifier.finalize()
+        assert torch.equal(task.outputs(), outputs)
+
+
+def test_bases_are_no_strategies():
+    for base in (Capturing, Learning, ByKeepProbability):
+        with pytest.raises(TypeError, match="abstract"):
+            base(nn.Linear(2, 2), LogSum(0.1), 1e-3)
