@@ -84,9 +84,12 @@ class Capturing(Sparsifier):
                 torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
             )
             zeros = list(_lowest(scores, values, sizes, self.wanted).split([len(unit[0]) for unit in units]))
+        pairs = zip(units, zeros, strict=True)
+        gone = [float(unit[0][zero.to(unit[0].device)].max()) for unit, zero in pairs if zero.any()]
+        level = max(gone, default=-torch.inf)
         for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
             zero = zero.to(weight.parameter.device)
-            if zero.any() and zero.sum() == len(zero) - 1:
+            if self.scope == "global" and zero.sum() == len(zero) - 1 and ranking.max() < level:
                 self._say_kept(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()
