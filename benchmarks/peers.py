@@ -1,6 +1,7 @@
 """The same things by other libraries (`pip install 'unrolled[compare]'`).
 
 ISTA-Net+ built with deepinv: its unfolded proximal gradient, equal denoisers. Proximal maps of skglm and pyproximal.
+Sparsifying by torch itself, Torch-Pruning and torchao.
 """
 
 import math
@@ -105,3 +106,73 @@ def _skglm(penalty: Any, step: float) -> ArrayMap:
 
 def _pyproximal(operator: Any, step: float) -> ArrayMap:
     return lambda v: operator.prox(v, step)
+
+
+def sparsifiers(strength: float, example: Tensor) -> dict[str, Callable[[nn.Module], tuple[Any, Any]]]:
+    """Other libraries' ways to sparsify: by name, a function of the model that gives what `sparsify.step_of` takes."""
+
+    def nothing() -> Tensor:
+        return torch.zeros(())
+
+    def torch_masks(model: nn.Module) -> tuple[Any, Any]:
+        from torch.nn.utils import prune
+
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                prune.l1_unstructured(module, "weight", 0.5)
+        return (nothing, lambda optimizer: None, []), None
+
+    def batch_norm_scales(model: nn.Module) -> tuple[Any, Any]:
+        import torch_pruning
+
+        importance = torch_pruning.importance.BNScaleImportance()
+        pruner = torch_pruning.pruner.BNScalePruner(model, example, importance, reg=strength)
+
+        def wrap(optimizer: Any, model: nn.Module) -> Any:
+            return _Before(optimizer, lambda: pruner.regularize(model))
+
+        return (nothing, lambda optimizer: None, []), wrap
+
+    def torchao(prox: str, groups: str) -> Callable[[nn.Module], tuple[Any, Any]]:
+        def prepare(model: nn.Module) -> tuple[Any, Any]:
+            from torchao.prototype.pat.optim import PruneOptimizer
+
+            def wrap(optimizer: Any, model: nn.Module) -> Any:
+                # Its groups have the options of the optimiser's own group, and what is to be done with them.
+                (whole,) = optimizer.param_groups
+                weights = [
+                    module.weight
+                    for module in model.modules()
+                    if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and groups == "ElemGrouper")
+                ]
+                chosen = {id(weight) for weight in weights}
+                whole["params"] = [parameter for parameter in whole["params"] if id(parameter) not in chosen]
+                options = {name: value for name, value in whole.items() if name != "params"}
+                told = {"prox_type": prox, "group_type": groups, "reg_lambda": strength}
+                optimizer.add_param_group({**options, **told, "params": weights})
+                return PruneOptimizer(optimizer)
+
+            return (nothing, lambda optimizer: None, []), wrap
+
+        return prepare
+
+    return {
+        "half masked by torch.nn.utils.prune": torch_masks,
+        "Torch-Pruning's BNScalePruner": batch_norm_scales,
+        "torchao's PruneOptimizer, l1": torchao("ProxLasso", "ElemGrouper"),
+        "torchao's PruneOptimizer, l1 of filters": torchao("ProxGroupLasso", "ConvFilterGrouper"),
+    }
+
+
+class _Before:
+    """An optimiser before whose step something is done."""
+
+    def __init__(self, optimizer: Any, before: Callable[[], Any]):
+        self.optimizer, self.before = optimizer, before
+
+    def step(self) -> None:
+        self.before()
+        self.optimizer.step()
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import convolutions, prox
+from benchmarks import convolutions, prox, sparsify
 from unrolled.files import replacing
 
 ROOT = Path(__file__).parents[1]
@@ -184,8 +184,27 @@ def shrinking(result: dict[str, Any]) -> str:
     )
 
 
+def sparsifying(result: dict[str, Any]) -> str:
+    """What strategies cost in training, and what compacting gains."""
+    return "\n".join(
+        [
+            "## Sparse weights",
+            "",
+            "    python -m benchmarks.sparsify --peers --json docs/performance/sparsify.json",
+            "",
+            f"{machine(result['environment'])}; medians of {result['rounds']} rounds of {result['steps']} steps, in "
+            "which all variants of an optimiser take turns. Strengths are so small that all networks stay dense. Peers "
+            "do the same where their name says so: torchao's wrapper of an optimiser has a proximal map with the step "
+            "of gradient descent, also for Adam; Torch-Pruning adds a subgradient of l1 to that of norms' scales.",
+            "",
+            sparsify.tables(result),
+        ]
+    )
+
+
 SECTIONS = {
     "prox": shrinking,
+    "sparsify": sparsifying,
     "convolutions": thin,
     "memory": memory,
     "large": large,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import convolutions, prox, report, throughput
+from benchmarks import convolutions, peers, prox, report, sparsify, throughput
 from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
 from tests.helpers import concrete_subclasses
@@ -17,6 +17,7 @@ from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import SeparablePenalty
 from unrolled.penalties.numeric import NumericPenalty
+from unrolled.sparsify import Sparsifier
 
 DEVICE = torch.device("cpu")
 
@@ -127,3 +128,32 @@ def test_the_proximal_maps_are_timed_for_every_penalty(monkeypatch, capsys, tmp_
     lines = capsys.readouterr().out.splitlines()
     for name in every:
         assert sum(line.startswith(f"| {name} |") for line in lines) == 1 + (name in learned)
+
+
+def test_every_strategy_is_timed_beside_the_bare_optimiser(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sparsify, "keep_freed_memory", lambda: None)  # which would hold for all tests
+    monkeypatch.setattr(sparsify, "SIDE", 8)
+    monkeypatch.setattr(sparsify, "OPTIMIZERS", {"SGD": sparsify.OPTIMIZERS["SGD"]})
+    argv = ["sparsify", "--batch", "2", "--steps", "1", "--rounds", "2", "--json", str(tmp_path / "sparsify.json")]
+    monkeypatch.setattr("sys.argv", argv)
+    sparsify.main()
+    result = json.loads((tmp_path / "sparsify.json").read_text())
+    names = {row["variant"].split()[0].rstrip(",") for row in result["overhead"]}
+    assert {cls.__name__ for cls in concrete_subclasses(Sparsifier)} <= names
+    assert all(row["milliseconds"]["median"] > 0 for row in result["overhead"] + result["compaction"])
+    assert [row["ratio"] for row in result["overhead"] if row["variant"] == sparsify.BARE] == [1.0]
+    dense, compacted = (row["parameters"] for row in result["compaction"][:2])
+    assert 0.2 * dense < compacted < 0.3 * dense  # half of the filters, a quarter of the weights
+    assert sparsify.tables(result) in capsys.readouterr().out
+    assert "## Sparse weights" in report.sparsifying(result)
+
+
+@pytest.mark.parametrize("name", ["half masked by torch.nn.utils.prune", "Torch-Pruning's BNScalePruner"])
+def test_peers_that_sparsify_take_steps(name):
+    model, data = sparsify.network(), sparsify.images(2)
+    prepared, wrap = peers.sparsifiers(1e-3, data[0][:1])[name](model)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    sparsify.step_of(model, sparsify.OPTIMIZERS["SGD"], prepared, data, wrap)()
+    assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    if name.startswith("half"):
+        assert (model.conv.weight == 0).float().mean() == pytest.approx(0.5, abs=0.01)
