@@ -138,7 +138,7 @@ def test_groups_of_different_sizes_and_single_numbers_share_one_target():
     def groups(name, parameter, module):
         return Filters() if name == "0.weight" else None
 
-    sparsifier = VariableSplitting(model, LogSum(0.1), target=0.6, groups=groups, steps=50)
+    sparsifier = VariableSplitting(model, LogSum(0.1), target=0.6, groups=groups, fine_tune=0, steps=50)
     train(model, sparsifier, torch.optim.Adam(model.parameters(), 1e-2), 50)
     assert zeros_of(sparsifier) == pytest.approx(0.6, abs=0.02)
     # one strength for both: no kept number or norm is below the threshold of its penalty
@@ -204,7 +204,7 @@ def test_without_a_length_beta_stays_and_a_schedule_needs_one():
 
 def test_u_may_be_renewed_less_often_but_is_fresh_at_the_end():
     model = network()
-    sparsifier = VariableSplitting(model, L0(), target=0.5, every=7, steps=20)
+    sparsifier = VariableSplitting(model, L0(), target=0.5, every=7, fine_tune=0, steps=20)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     seen = []
     for _ in range(20):

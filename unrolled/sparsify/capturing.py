@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from unrolled.sparsify.control import Control
 from unrolled.sparsify.groups import grouping_of
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
@@ -22,7 +23,8 @@ class Capturing(Sparsifier):
     has the remainder of the run to adapt, and nothing is left to be cut at the end. What the rule would call 0 beyond
     that is not counted.
 
-    The strength stays what `initial_strength` says: it shapes the ranking, and how soon the rule calls 0 what will be
+    The strength stays what it is at first, unless a strategy says otherwise: it shapes the ranking, and how soon the
+    rule calls 0 what will be
     captured; how many are 0 it does not decide. A weight keeps at least one number or group.
     """
 
@@ -32,7 +34,7 @@ class Capturing(Sparsifier):
     captures_every: int | None = None
     """Steps between two captures, by default a hundred captures a run."""
 
-    def make_control(self) -> None:
+    def make_control(self) -> Control | None:
         return None  # the count is exact without
 
     @abstractmethod
@@ -80,16 +82,20 @@ class Capturing(Sparsifier):
             zeros = [_lowest(*unit, self.wanted) for unit in units]
         else:
             device = units[0][0].device
-            scores, magnitude, sizes = (
+            scores, magnitude, numbers = (
                 torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
             )
-            zeros = list(_lowest(scores, magnitude, sizes, self.wanted).split([len(unit[0]) for unit in units]))
+            zeros = list(_lowest(scores, magnitude, numbers, self.wanted).split([len(unit[0]) for unit in units]))
         pairs = zip(units, zeros, strict=True)
         gone = [float(unit[0][zero.to(unit[0].device)].max()) for unit, zero in pairs if zero.any()]
         level = max(gone, default=-torch.inf)
+        sizes = [float(unit[2][zero.to(unit[2].device)].sum()) for unit, zero in zip(units, zeros, strict=True)]
+        missing = self.wanted * sum(float(unit[2].sum()) for unit in units) - sum(sizes)
+        short = missing > max(float(unit[2].max()) for unit in units) / 2
         for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
             zero = zero.to(weight.parameter.device)
-            if self.scope == "global" and zero.sum() == len(zero) - 1 and ranking.max() < level:
+            best_would_go = short or (self.scope == "global" and ranking.max() < level)
+            if zero.sum() == len(zero) - 1 and best_would_go:
                 self._say_kept(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()

@@ -8,14 +8,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty, TopK
+from unrolled.sparsify.capturing import Capturing
+from unrolled.sparsify.control import Control
 from unrolled.sparsify.groups import grouping_of
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.proximal import first_strength, radial_step
-from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.sparsify.selection import Weight, count_zeros
 
 
-class PenaltyLoss(Sparsifier):
+class PenaltyLoss(Capturing):
     """Adds strength · Σ ρ(w) to the loss, and lets the optimiser's gradients do the rest.
 
     Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
@@ -25,6 +26,9 @@ class PenaltyLoss(Sparsifier):
     learning rate; and the learning rate is averaged over the last tenth of the run (100 steps if its length is not
     known), for weights still lie where larger steps left them. Such weights `finalize` makes 0; the more the rate
     decays, the smaller they are.
+
+    With a target the strength follows the zeros by this rule, and so many of them as the target asks for are set to 0
+    on the way, those with the smallest η̂(w) first: see `Capturing`.
 
     It can only move weights to which the penalty has a slope: those of MCP, SCAD and CappedL1 should be wide enough for
     most of them.
@@ -65,14 +69,27 @@ class PenaltyLoss(Sparsifier):
         self._options = {}
         span = 100 if self.steps is None else max(1, self.steps // 10)
         for weight in self.weights:
-            weight.extra.clear()
+            weight.extra.pop("zero", None)
             now = options[id(weight.parameter)]
             rate = float(now["lr"])
             before = self._rates.get(weight.name, rate)
             self._rates[weight.name] = before + (rate - before) / span
             self._options[weight.name] = {**now, "lr": self._rates[weight.name]}
 
-    def sparse(self, weight: Weight) -> Tensor:
+        super().act(optimizer, options)
+
+    def make_control(self) -> Control:
+        return Control()
+
+    def share_by_rule(self) -> float:
+        tensors = [self.zeroed(weight) for weight in self.weights]
+        return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
+
+    def ranking(self, weight: Weight) -> Tensor:
+        assert weight.penalty is not None
+        return weight.penalty.eta(weight.parameter.detach())
+
+    def zeroed(self, weight: Weight) -> Tensor:
         values = weight.parameter.detach()
         return torch.where(self._is_zero(weight), 0, values)
 

@@ -73,6 +73,12 @@ class ProximalStep(Sparsifier):
         for weights, shrunk in moves:
             self._overwrite(weights, shrunk)
 
+    def attach(self) -> None:
+        self._held = 0.0
+
+    def share_by_rule(self) -> float:
+        return self.sparsity() + self._held  # of what was held back the strength should not make even more
+
     def _hold_back(self, shrunk: Sequence[Tensor], strengths: Sequence[Tensor], wanted: float) -> None:
         """Let no group die before its time: of those that would, the last ones beyond the target stay as they are.
 
@@ -91,7 +97,8 @@ class ProximalStep(Sparsifier):
         before = size[rank].cumsum(0) - size[rank] / 2
         early = torch.zeros_like(dies)
         early[rank] = before > wanted * sum(weight.parameter.numel() for weight in self.weights)
-        if not (early & dies).any():
+        self._held = float(size[early & dies].sum() / size.sum())
+        if not self._held:
             return
         for weight, new, held in zip(
             self.weights, shrunk, (early & dies).split([len(part) for part in dead]), strict=True

@@ -148,15 +148,18 @@ class NetworkSlimming(Capturing, ProximalStep):
         return magnitudes(weight)
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        before = [weight.parameter.detach().clone() for weight in self.weights]
         ProximalStep.act(self, optimizer, options)
-        if self.target is not None:  # what shall not yet be 0 stays as it is
-            for weight, values in zip(self.weights, before, strict=True):
-                weight.parameter.copy_(torch.where(weight.parameter == 0, values, weight.parameter))
         Capturing.act(self, optimizer, options)
         for weight in self.weights:
             for shift in _shifts(weight):
                 shift.mul_(weight.parameter != 0)
+
+    def _overwrite(self, weights: Sequence[Weight], values: Sequence[Tensor]) -> None:
+        if self.target is None:
+            return super()._overwrite(weights, values)
+        for weight, new in zip(weights, values, strict=True):  # what shall not yet be 0 stays as it is
+            weight.parameter.copy_(torch.where(new == 0, weight.parameter, new))
+        return None
 
     def masking(self) -> Masks:
         parameters, masks = [], []

@@ -77,7 +77,7 @@ class SparseGroupLasso(VariableSplitting):
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] = (),
         schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
+        fine_tune: float | None = None,
         steps: int | None = None,
     ):
         if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):

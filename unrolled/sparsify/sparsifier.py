@@ -239,7 +239,9 @@ class Sparsifier(Described, ABC):
             if self.control is not None:
                 assert self.wanted is not None
                 assert self.steps is not None
-                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.sparsity, self.steps)
+                self.base_strength = self.control.adjusted(
+                    self.base_strength, self.wanted, self.share_by_rule, self.steps
+                )
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()
@@ -255,6 +257,10 @@ class Sparsifier(Described, ABC):
         """The share of exact zeros among the chosen weights, if it ended now."""
         tensors = [self._sparse_now(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
+
+    def share_by_rule(self) -> float:
+        """The share of zeros that the strength is judged by."""
+        return self.sparsity()
 
     def figures(self) -> dict[str, float]:
         """Numbers for a log: sparsity, strength, and what else a strategy has to tell."""

@@ -68,7 +68,10 @@ class VariableSplitting(Sparsifier):
     lasso_groups : Grouping or function
         its groups, as for `groups`, which they are by default; single numbers for which a function says None are
         left out.
-    groups, include, exclude, schedule, fine_tune, steps
+    fine_tune : float in [0, 1), optional
+        the last part of the run, in which u has taken the place of w and its zeros stay: with a target by default .3,
+        so that what was trained beside w, such as the statistics of norms, gets used to u.
+    groups, include, exclude, schedule, steps
         as for every `Sparsifier`.
     """
 
@@ -88,7 +91,7 @@ class VariableSplitting(Sparsifier):
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] = (),
         schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
+        fine_tune: float | None = None,
         steps: int | None = None,
     ):
         name = type(self).__name__
@@ -113,7 +116,7 @@ class VariableSplitting(Sparsifier):
             include=include,
             exclude=exclude,
             schedule=schedule,
-            fine_tune=fine_tune,
+            fine_tune=(0.0 if target is None else 0.3) if fine_tune is None else fine_tune,
             steps=steps,
         )
 
