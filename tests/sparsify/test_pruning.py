@@ -153,6 +153,7 @@ def cnn():
 IMAGES = (4, 2, 8, 8)
 
 
+@pytest.mark.filterwarnings("ignore:4.weight would become all zero:UserWarning")  # and so it would
 @pytest.mark.parametrize("penalty", [L1(), TransformedL1(), MCP(), SCAD()], ids=repr)
 def test_channels_whose_scale_is_zero_emit_zeros(penalty):
     model = cnn()
@@ -169,6 +170,7 @@ def test_channels_whose_scale_is_zero_emit_zeros(penalty):
     assert (output[:, ~dead[0]] != 0).any()
 
 
+@pytest.mark.filterwarnings("ignore:4.weight would become all zero:UserWarning")  # and so it would
 def test_in_fine_tuning_a_shift_stays_zero_with_its_scale():
     model = cnn()
     sparsifier = NetworkSlimming(model, L1(), target=0.5, fine_tune=0.3, steps=150)

@@ -84,12 +84,13 @@ class Capturing(Sparsifier):
                 torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
             )
             zeros = list(_lowest(scores, magnitude, sizes, self.wanted).split([len(unit[0]) for unit in units]))
-        pairs = zip(units, zeros, strict=True)
-        gone = [float(unit[0][zero.to(unit[0].device)].max()) for unit, zero in pairs if zero.any()]
-        level = max(gone, default=-torch.inf)
-        for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
-            zero = zero.to(weight.parameter.device)
-            if self.scope == "global" and zero.sum() == len(zero) - 1 and ranking.max() < level:
+        pairs = [(unit[0], zero.to(unit[0].device)) for unit, zero in zip(units, zeros, strict=True)]
+        gone = [scores[zero & (scores < torch.inf)] for scores, zero in pairs]
+        level = max((float(scores.max()) for scores in gone if len(scores)), default=-torch.inf)
+        for weight, ranking, (scores, lowest) in zip(self.weights, rankings, pairs, strict=True):
+            zero = lowest & (scores < torch.inf)
+            alone = zero.sum() == len(zero) - 1
+            if alone and (lowest.all() or (self.scope == "global" and ranking.max() < level)):
                 self._say_kept(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()
@@ -132,7 +133,7 @@ def _units(weight: Weight, ranking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> Tensor:
-    """Which numbers or groups become zero: the lowest, so many that their share is as close as can be."""
+    """Which numbers or groups should become zero: the lowest, so many that their share is as close as can be."""
     order = magnitude.argsort(stable=True)
     order = order[scores[order].argsort(stable=True)]
     sizes = sizes[order].double()
@@ -140,4 +141,4 @@ def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> T
     below = sizes.cumsum(0) - sizes / 2 < share * sizes.sum()
     zero = torch.zeros_like(below)
     zero[order] = below
-    return zero & (scores < torch.inf)
+    return zero
