@@ -24,8 +24,7 @@ class Capturing(Sparsifier):
     that is not counted.
 
     The strength stays what it is at first, unless a strategy says otherwise: it shapes the ranking, and how soon the
-    rule calls 0 what will be
-    captured; how many are 0 it does not decide. A weight keeps at least one number or group.
+    rule calls 0 what will be captured; how many are 0 it does not decide. A weight keeps at least one number or group.
     """
 
     scope: Literal["global", "layer"] = "global"
@@ -82,20 +81,17 @@ class Capturing(Sparsifier):
             zeros = [_lowest(*unit, self.wanted) for unit in units]
         else:
             device = units[0][0].device
-            scores, magnitude, numbers = (
+            scores, magnitude, sizes = (
                 torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
             )
-            zeros = list(_lowest(scores, magnitude, numbers, self.wanted).split([len(unit[0]) for unit in units]))
-        pairs = zip(units, zeros, strict=True)
-        gone = [float(unit[0][zero.to(unit[0].device)].max()) for unit, zero in pairs if zero.any()]
-        level = max(gone, default=-torch.inf)
-        sizes = [float(unit[2][zero.to(unit[2].device)].sum()) for unit, zero in zip(units, zeros, strict=True)]
-        missing = self.wanted * sum(float(unit[2].sum()) for unit in units) - sum(sizes)
-        short = missing > max(float(unit[2].max()) for unit in units) / 2
-        for weight, ranking, zero in zip(self.weights, rankings, zeros, strict=True):
-            zero = zero.to(weight.parameter.device)
-            best_would_go = short or (self.scope == "global" and ranking.max() < level)
-            if zero.sum() == len(zero) - 1 and best_would_go:
+            zeros = list(_lowest(scores, magnitude, sizes, self.wanted).split([len(unit[0]) for unit in units]))
+        pairs = [(unit[0], zero.to(unit[0].device)) for unit, zero in zip(units, zeros, strict=True)]
+        gone = [scores[zero & (scores < torch.inf)] for scores, zero in pairs]
+        level = max((float(scores.max()) for scores in gone if len(scores)), default=-torch.inf)
+        for weight, ranking, (scores, lowest) in zip(self.weights, rankings, pairs, strict=True):
+            zero = lowest & (scores < torch.inf)
+            alone = zero.sum() == len(zero) - 1
+            if alone and (lowest.all() or (self.scope == "global" and ranking.max() < level)):
                 self._say_kept(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()
@@ -138,7 +134,7 @@ def _units(weight: Weight, ranking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> Tensor:
-    """Which numbers or groups become zero: the lowest, so many that their share is as close as can be."""
+    """Which numbers or groups should become zero: the lowest, so many that their share is as close as can be."""
     order = magnitude.argsort(stable=True)
     order = order[scores[order].argsort(stable=True)]
     sizes = sizes[order].double()
@@ -146,4 +142,4 @@ def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> T
     below = sizes.cumsum(0) - sizes / 2 < share * sizes.sum()
     zero = torch.zeros_like(below)
     zero[order] = below
-    return zero & (scores < torch.inf)
+    return zero
