@@ -29,6 +29,8 @@ class ProximalStep(Sparsifier):
     number or group. With TopK there is no target: k says it.
     """
 
+    _held = 0.0  # the share of numbers that the last step did not yet let go
+
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
         if not isinstance(penalty, TopK):
@@ -72,9 +74,6 @@ class ProximalStep(Sparsifier):
             self._hold_back([shrunk[0] for _, shrunk in moves], order, self.wanted)
         for weights, shrunk in moves:
             self._overwrite(weights, shrunk)
-
-    def attach(self) -> None:
-        self._held = 0.0
 
     def share_by_rule(self) -> float:
         return self.sparsity() + self._held  # of what was held back the strength should not make even more
