@@ -2,8 +2,8 @@
 
 python -m benchmarks.papers.compacted --folder runs/groups --json docs/papers/compacted.json
 
-Each network is compacted, and answers to the same noise are compared. Then both take turns, many rounds of them; what is
-said of speed are the quartiles of the ratios of neighbours in time.
+Each network is compacted, and answers to the same noise are compared. Then both take turns, many rounds of them; what
+is said of speed are the quartiles of the ratios of neighbours in time.
 """
 
 from collections.abc import Callable, Mapping, Sequence

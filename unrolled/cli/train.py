@@ -108,7 +108,7 @@ def parser(kind: Kind = "reconstruction") -> ArgumentParser:
             "--compact",
             type=bool,
             default=False,
-            help="make the network smaller before it is trained: without the dead filters of the weights it starts from",
+            help="before training make the network smaller, without the dead filters of the weights it starts from",
         )
     parser.add_class_arguments(TrainingOptions, "training")
     parser.add_argument(

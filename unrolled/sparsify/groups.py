@@ -12,6 +12,7 @@ from unrolled.penalties.grouping import _Slices
 from unrolled.sparsify.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight
 
+
 def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
     """The groups of Bui et al.: the output filters of convolutions, and the INPUT units of dense layers.
 
@@ -61,11 +62,18 @@ class PricedGroups:
 
     def price(self, name: str) -> float | None:
         """Of the groups of a weight; None if it is none of those that were named."""
-        layer = name.rpartition(".")[0]
-        for pattern, price in self.prices.items():
-            if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(layer, pattern):
-                return float(price)
-        return None
+        return next((float(price) for pattern, price in self.prices.items() if _names(pattern, name)), None)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ValueError if a price is for none of these weights."""
+        for pattern in self.prices:
+            if not any(_names(pattern, name) for name in names):
+                raise ValueError(f"PricedGroups: prices: {pattern!r} is none of the weights, {', '.join(names)}")
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether a pattern is that of a weight, or of its layer."""
+    return any(fnmatch.fnmatchcase(part, pattern) for part in (name, name.rpartition(".")[0]))
 
 
 Groups = Grouping | PricedGroups | _Chosen

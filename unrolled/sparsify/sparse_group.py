@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouping, L1MinusL2, Penalty
 from unrolled.sparsify.capturing import Capturing
-from unrolled.sparsify.groups import Groups, grouping_of, neurons
+from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, neurons
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.proximal import radial_step
 from unrolled.sparsify.schedules import Schedule
@@ -146,6 +146,8 @@ class CGES(Capturing):
         fine_tune: float = 0.0,
         steps: int | None = None,
     ):
+        if isinstance(groups, PricedGroups):
+            raise ValueError("CGES: groups cannot have prices, for mu weighs the layers; give the groups alone")
         self._given_mu = mu
         super().__init__(
             model,

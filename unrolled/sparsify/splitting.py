@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty, SeparablePenalty, TopK, Weighted
-from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
+from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, penalty_of
 from unrolled.sparsify.metric import is_adaptive
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
@@ -147,6 +147,8 @@ class VariableSplitting(Sparsifier):
             weight.extra.pop("u", None)
 
     def _group_lassos(self) -> list[Grouped | None]:
+        if isinstance(self._lasso_groups, PricedGroups):
+            self._lasso_groups.check([weight.name for weight in self.weights])
         found = [self._lasso_of(weight) for weight in self.weights]
         if not any(found):
             raise ValueError(f"{type(self).__name__}: group_lasso needs groups: give groups or lasso_groups")
