@@ -73,8 +73,9 @@ def smaller(network: nn.Module, shape: Sequence[int]) -> tuple[nn.Module, dict[s
     -------
     Module
     dict
-        "weights": name → shape of each; "parameters" and "multiplications" of an image, before and after;
-        "difference": the largest one of answers to noise, as a part of the largest answer.
+        "weights": name → shape of each that is left; "inputs": name → how many of its inputs it reads; "parameters" and
+        "multiplications" of an image, before and after; "difference": the largest one of answers to noise, as a part of
+        the largest answer.
     """
     example = noise(2, shape)
     small = compact(network, example)
@@ -84,6 +85,7 @@ def smaller(network: nn.Module, shape: Sequence[int]) -> tuple[nn.Module, dict[s
         wanted, got = network(x), small(x)
     return small, {
         "weights": {layer.name: list(layer.shape) for layer in after.layers},
+        "inputs": {layer.name: layer.alive_inputs for layer in after.layers},
         "parameters": [report.total.weights + report.other_parameters for report in (before, after)],
         "multiplications": [report.total.macs for report in (before, after)],
         "difference": float((wanted - got).abs().max() / wanted.abs().max()),

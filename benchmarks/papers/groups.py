@@ -1,6 +1,7 @@
 """The section on nonconvex sparse groups: LeNet-5 with few filters, and the network that is smaller for it."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -49,18 +50,21 @@ def shape_of(row: Mapping[str, Any]) -> list[int]:
     return [weights["conv1.weight"][0], weights["conv2.weight"][0], *reversed(weights["fc1.weight"])]
 
 
-def neuron_sparsity(report: Mapping[str, Any]) -> float:
-    """The share of filters and of inputs of dense layers that are all zero."""
-    return 1 - sum(alive(report).values()) / sum(LAYERS.values())
+def kept(row: Mapping[str, Any]) -> dict[str, int]:
+    """How many filters of convolutions and inputs of dense layers a compacted network has."""
+    weights, inputs = row["weights"], row["inputs"]
+    filters = {layer: weights[f"{layer}.weight"][0] for layer in ("conv1", "conv2")}
+    return {**filters, **{layer: inputs[f"{layer}.weight"] for layer in ("fc1", "fc2")}}
 
 
-def alive(report: Mapping[str, Any]) -> dict[str, int]:
-    """Filters of convolutions and inputs of dense layers that are not all zero."""
-    found = {}
-    for layer in report["layers"]:
-        name = layer["name"].removesuffix(".weight")
-        found[name] = layer["alive_filters" if name.startswith("conv") else "alive_inputs"]
-    return found
+def group_sparsity(row: Mapping[str, Any]) -> float:
+    """The share of filters and of inputs of dense layers that a compacted network does not have."""
+    return 1 - sum(kept(row).values()) / sum(LAYERS.values())
+
+
+def paragraph(text: str) -> str:
+    """Text in lines of one length."""
+    return textwrap.fill(" ".join(text.split()), 119, break_long_words=False, break_on_hyphens=False)
 
 
 def methods(figures: Mapping[str, Any], compacted: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -105,7 +109,7 @@ def section(figures: dict[str, Any], compacted: dict[str, Any]) -> str:
         "![Error against operations, before and after the rest was trained on](papers/groups-operations.png)",
         _penalties(found),
         "![Filters and inputs that are left](papers/groups-kept.png)",
-        _paper(figures),
+        _paper(figures, compacted),
         _published(figures["published"]),
         _speed(found, compacted),
     ]
@@ -118,28 +122,30 @@ def _setting(figures: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     shift = first["row"]["settings"]["data"]["shift"]
     moved = "Images are shifted by up to a pixel, which the papers do without" if shift else "Images are not shifted"
     prices = next(
-        row["settings"]["sparsifier"]["init_args"]["groups"]["init_args"]["prices"]
-        for row in figures["runs"]
-        if row["name"] == "l1"
+        row["settings"]["sparsifier"]["init_args"]["groups"]["prices"] for row in figures["runs"] if row["name"] == "l1"
     )
     named = ", ".join(f"{price:g} for {layer}" for layer, price in prices.items())
     sparse_part = 1 - first["row"]["settings"]["sparsifier"]["init_args"]["fine_tune"]
+    method = f"""
+Bui, Park, Zhang, Qi and Xin (2021) add a group lasso to the loss, and draw single weights to zero by a nonconvex
+penalty and variable splitting (`SparseGroupLasso`). Groups are the filters of convolutions and the *inputs* of dense
+layers. Here LeNet-5-Caffe learns MNIST so in {sparse:g} epochs (the paper: 200); after {sparse_part:.0%} of them the
+zeros stay and the rest is fine-tuned. {moved}. Then `compact` removes the dead groups, and the smaller network is
+trained on for {small:g} epochs (`unrolled train --compact true`), which cost little, as it is small."""
+    changes = f"""
+Two things differ from the paper, for so short a run. Strengths are larger, chosen on held-out images; each penalty sets
+the same weights to zero at the first step, those up to .03. And the weights √|g| of the group lasso are replaced by
+prices ({named}): √|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but
+14,400 multiplications. CGES has weights of its own, and magnitude pruning takes a share of each layer."""
     return f"""## Sparse groups: LeNet-5 with few filters
 
     python -m benchmarks.papers.study --config configs/papers/groups.yaml --folder runs/groups \\
         --json docs/papers/groups.json
     python -m benchmarks.papers.compacted --folder runs/groups --json docs/papers/compacted.json
 
-Bui, Park, Zhang, Qi and Xin (2021) add a group lasso to the loss, and draw single weights to zero by a nonconvex
-penalty and variable splitting (`SparseGroupLasso`). Groups are the filters of convolutions and the *inputs* of dense
-layers. Here LeNet-5-Caffe learns MNIST so in {sparse:g} epochs (the paper: 200); after {sparse_part:.0%} of them the
-zeros stay and the rest is fine-tuned. {moved}. Then `compact` removes the dead groups, and the smaller network is
-trained on for {small:g} epochs (`unrolled train --compact true`), which cost little, as it is small.
+{paragraph(method)}
 
-Two things differ from the paper, for so short a run. Strengths are larger, chosen on held-out images; each penalty sets
-the same weights to zero at the first step, those up to .03. And the weights √|g| of the group lasso are replaced by
-prices ({named}): √|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but
-14,400 multiplications. CGES has weights of its own, and magnitude pruning takes a share of each layer."""
+{paragraph(changes)}"""
 
 
 def _table(found: Mapping[str, Any]) -> str:
@@ -148,13 +154,13 @@ def _table(found: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, each in found.items():
-        report, shape = each["row"]["report"], each["shape"]
-        left = "-".join(str(size) for size in (*shape[:2], alive(report)["fc1"], shape[3]))
+        shape = each["shape"]
+        left = "-".join(str(size) for size in kept(each["size"]).values())
         seeds = len(each["seeds"])
         cells = [
             LABELS[name],
             f"{each['row']['sparsity']:.1%}",
-            f"{neuron_sparsity(report):.1%}",
+            f"{group_sparsity(each['size']):.1%}",
             left,
             f"{each['size']['multiplications'][1] / 1000:.0f}K",
             f"{operations(shape) / 1000:.0f}K",
@@ -165,10 +171,11 @@ def _table(found: Mapping[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     dense = next(iter(found.values()))["size"]["multiplications"][0]
     text = f"""Errors are those of test images: of the network with zeros, and of the small one, trained on. *Left* are
-filters, filters, inputs that the first dense layer reads, and hidden units. Multiplications are those of the
+filters, filters, inputs that the first dense layer reads, and hidden units; *groups zero* is what that amounts to.
+Multiplications are those of the
 compacted network, all of its dense arithmetic ({dense / 1000:,.0f}K before). *Operations* count a bias's addition and a
 pooled number besides, as one each, which is how the published figures come about (below)."""
-    return "\n".join([*lines, "", text])
+    return "\n".join([*lines, "", paragraph(text)])
 
 
 def _reached(found: Mapping[str, Any]) -> str:
@@ -182,11 +189,11 @@ def _reached(found: Mapping[str, Any]) -> str:
     seeds = f"of seeds {', '.join(map(str, each['seeds']))} the mean" if len(each["seeds"]) > 1 else "of one seed"
     weights = sum(math.prod(shape) for shape in each["size"]["weights"].values())
     total = each["row"]["report"]["total"]["weights"]
-    return (
+    return paragraph(
         f"The goal, at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations, {verdict}: the best on held-out "
         f"images of those that need so few is {LABELS[name]} with {mean(each['test']):.2f} % on the test images "
-        f"({seeds}) and {fewest} operations. The small network has {weights:,} weights, {total / weights:.0f} times fewer than "
-        "LeNet-5."
+        f"({seeds}) and {fewest} operations. The small network has {weights:,} weights, {total / weights:.0f} times "
+        "fewer than LeNet-5."
     )
 
 
@@ -201,7 +208,7 @@ def _penalties(found: Mapping[str, Any]) -> str:
     sparse = {name: each["row"]["sparsity"] for name, each in own.items()}
     cost = {name: operations(each["shape"]) for name, each in own.items()}
     least, most = min(cost, key=cost.__getitem__), max(cost, key=cost.__getitem__)
-    return (
+    return paragraph(
         f"Among the five penalties of single weights errors of the small networks go from {errors[low]:.2f} % "
         f"({LABELS[low]}) to {errors[high]:.2f} % ({LABELS[high]}), {told} twice the {deviation:.2f} points by which "
         f"the difference of two such counts on {TEST_IMAGES:,} images varies by chance, seeds apart. "
@@ -211,17 +218,18 @@ def _penalties(found: Mapping[str, Any]) -> str:
     )
 
 
-def _paper(figures: Mapping[str, Any]) -> str:
+def _paper(figures: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
     row = next((row for row in figures["runs"] if row["name"] == "paper"), None)
     if row is None:
         return ""
     before, after = (row[key]["error"] for key in ("before", "after"))
-    epochs, report = row["settings"]["training"]["epochs"], row["report"]
-    return (
+    epochs = row["settings"]["training"]["epochs"]
+    size = next(size for size in compacted["runs"] if size["run"] == f"paper-{row['seed']}")
+    return paragraph(
         "With the strengths of the paper (λ = .1, β = 2.5, over the number of images, the transformed l1, groups "
         f"by √|g|, no shifts) {epochs:g} epochs end at {before:.2f} % error on held-out images with the dense weights, "
         f"and at {after:.2f} % when the sparse copy takes their place: {row['sparsity']:.1%} of its weights and "
-        f"{neuron_sparsity(report):.1%} of its groups are zero. Such weak terms need the paper's 200 epochs."
+        f"{group_sparsity(size):.1%} of its groups are zero. In the paper such weak terms act for 200 epochs."
     )
 
 
@@ -250,7 +258,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> str:
 addition is one FLOP there, not two; our operations give the published figure to the thousand for {exact} of
 {len(published)}{others}. Their images were not shifted. Inputs are counted one by one there; `compact` removes
 whole channels, which are 16 inputs each, and our counts are of all inputs that it leaves."""
-    return "\n".join([*lines, "", text])
+    return "\n".join([*lines, "", paragraph(text)])
 
 
 def _speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
@@ -273,7 +281,7 @@ def _speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
 compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
 image takes is mostly the calls themselves. Outputs on noise differ by at most {differences:.0e} of the largest one in
 all {count} networks that were compacted: the rounding of float32."""
-    return "\n".join([text, "", *lines])
+    return "\n".join([paragraph(text), "", *lines])
 
 
 def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> None:
@@ -304,8 +312,8 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
     figure, parts = plt.subplots(1, len(LAYERS), figsize=(9, 3), layout="constrained", sharey=True)
     names = list(found)
     for axis, (layer, total) in zip(parts, LAYERS.items(), strict=True):
-        kept = [alive(found[name]["row"]["report"])[layer] for name in names]
-        bars = axis.barh([LABELS[name] for name in names], kept, color=[f"C{index}" for index in range(len(names))])
+        left = [kept(found[name]["size"])[layer] for name in names]
+        bars = axis.barh([LABELS[name] for name in names], left, color=[f"C{index}" for index in range(len(names))])
         axis.bar_label(bars, fontsize=7, padding=2)
         kind = "filters" if layer.startswith("conv") else "inputs"
         axis.set_title(f"{layer}: {kind} of {total}", fontsize=9)
