@@ -134,8 +134,9 @@ trained on for {small:g} epochs (`unrolled train --compact true`), which cost li
     changes = f"""
 Two things differ from the paper, for so short a run. Strengths are larger: those of single weights are such that each
 penalty sets the same ones to zero at the first step, those up to .03; that of the group lasso was chosen in a few runs
-with the transformed l1, by the operations that were left. And its weights √|g| are replaced by prices ({named}): √|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but
-14,400 multiplications. CGES has weights of its own, and magnitude pruning takes a share of each layer."""
+with the transformed l1, by the operations that were left. And its weights √|g| are replaced by prices ({named}):
+√|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but 14,400 multiplications.
+CGES has weights of its own, and magnitude pruning takes a share of each layer."""
     return f"""## Sparse groups: LeNet-5 with few filters
 
     python -m benchmarks.papers.study --config configs/papers/groups.yaml --folder runs/groups \\
@@ -189,8 +190,8 @@ def _reached(found: Mapping[str, Any]) -> str:
     weights = sum(math.prod(shape) for shape in each["size"]["weights"].values())
     total = each["row"]["report"]["total"]["weights"]
     return paragraph(
-        f"The goal, at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations, {verdict}: of the networks that need so "
-        f"few the best on held-out images ({LABELS[name]}) has {mean(each['test']):.2f} % on the test images "
+        f"The goal, at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations, {verdict}: of the networks that need "
+        f"so few the best on held-out images ({LABELS[name]}) has {mean(each['test']):.2f} % on the test images "
         f"({seeds}) and {fewest} operations. The small network has {weights:,} weights, {total / weights:.0f} times "
         "fewer than LeNet-5."
     )
@@ -276,8 +277,8 @@ def _speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
     threads = compacted["threads"]
     cores = f"{threads} thread{'s' if threads > 1 else ''} of the CPU, {compacted['rounds']} rounds in turn"
     count = len(compacted["runs"])
-    text = f"""What the smaller network is worth in time: answers of one of them ({LABELS[name]}), with all of its zeros and
-compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
+    text = f"""What the smaller network is worth in time: answers of one of them ({LABELS[name]}), with all of its
+zeros and compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
 image takes is mostly the calls themselves. Outputs on noise differ by at most {differences:.0e} of the largest one in
 all networks that were compacted ({count}): the rounding of float32."""
     return "\n".join([paragraph(text), "", *lines])
@@ -303,6 +304,7 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
     axes.axhline(GOAL[0], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel="operations (thousands)", ylabel="test error (%)")
     axes.set_title("LeNet-5: with zeros (hollow), and small, trained on (full)", fontsize=10)
+    axes.margins(x=0.12)
     ticks(axes)
     axes.legend(fontsize=8)
     figure.savefig(folder / "groups-operations.png", dpi=100)
