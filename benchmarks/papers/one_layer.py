@@ -168,6 +168,13 @@ def fixed_point_residual(name: str, w: Tensor, v: Tensor, sparse: Tensor, beta: 
     return (w - unit(pulled)).norm(dim=-1)
 
 
+def enlargement(w: Tensor, sparse: Tensor, ratio: Tensor) -> Tensor:
+    """The A, (…), that gives A w − (β/c) S(w) the norm 1; see `teacher_of`."""
+    shift = ratio[..., None] * sparse
+    along = (w * shift).sum(-1)
+    return along + (1 - shift.square().sum(-1) + along.square()).sqrt()
+
+
 def teacher_of(w: Tensor, sparse: Tensor, ratio: Tensor) -> Tensor:
     """The w* whose limit is w: A w − (β/c) S(w).
 
@@ -178,10 +185,7 @@ def teacher_of(w: Tensor, sparse: Tensor, ratio: Tensor) -> Tensor:
     ratio : Tensor, (…)
         β/c.
     """
-    shift = ratio[..., None] * sparse
-    along = (w * shift).sum(-1, keepdim=True)
-    a = along + (1 - shift.square().sum(-1, keepdim=True) + along.square()).sqrt()
-    return a * w - shift
+    return enlargement(w, sparse, ratio)[..., None] * w - ratio[..., None] * sparse
 
 
 def lagrangian(loss: Tensor, penalty: Penalty, w: Tensor, u: Tensor, beta: float) -> Tensor:

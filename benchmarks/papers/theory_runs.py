@@ -152,31 +152,36 @@ def limit(name: str, w: Tensor, u: Tensor, v: Tensor) -> dict[str, Any]:
     return {
         "residual": float(one_layer.fixed_point_residual(name, w, v, u, BETA, K).max()),
         "teacher_error": float((one_layer.teacher_of(w, u, ratio) - v).norm(dim=-1).max()),
-        "angles": rounded(theta),
+        "angles": rounded(theta, 12),
         "nonzeros": (u != 0).sum(-1).tolist(),
         "outside": int(((u != 0) & (v == 0)).sum()),
         "largest_outside": float(w[v == 0].abs().max()),
     }
 
 
-def operation(label: str, teachers: int = 8) -> list[dict[str, Any]]:
-    """Numbers of limits w beside those of w*, and the line w* = A w − (β/c)S(w) for the first w*."""
+def operation(label: str, teachers: int, shown: int = 8) -> list[dict[str, Any]]:
+    """What is taken from A w to get w*, (A w − w*)c/β, for some w*; and the range of angles and counts of many."""
     v = one_layer.teachers(teachers, D, NONZEROS, seed=0)
     penalty = Weighted(PENALTIES[label], STRENGTH)
     run = descend(for_all(starts(v)), population(v), penalty, 5.0, 1000)
     line = torch.linspace(0, 0.8, 161, dtype=v.dtype)
     rows = []
     for name, w, u in zip(GRADIENTS, run.w, run.u, strict=True):
-        ratio = BETA / one_layer.pull(name, angle(w, v), K)
-        a = (one_layer.teacher_of(w, u, ratio) * w).sum(-1) + ratio * (u * w).sum(-1)
+        theta, count = angle(w, v), (u != 0).sum(-1)
+        ratio = BETA / one_layer.pull(name, theta, K)
+        a = one_layer.enlargement(w, u, ratio)
+        taken = (a[:, None] * w - v) / ratio[:, None]
+        support = v[:shown] != 0
         rows.append(
             {
                 "gradient": name,
                 "penalty": label,
-                "w": rounded(w[v != 0]),
-                "teacher": rounded(v[v != 0]),
-                "line_w": rounded(line),
-                "line_teacher": rounded(a[0] * line - ratio[0] * penalty.prox(line, 1 / BETA)),
+                "angles": [float(theta.min()), float(theta.max())],
+                "nonzeros": [int(count.min()), int(count.max())],
+                "w": rounded(w[:shown][support]),
+                "taken": rounded(taken[:shown][support]),
+                "line": rounded(line),
+                "shrunk": rounded(penalty.prox(line, 1 / BETA)),
             }
         )
     return rows
@@ -185,13 +190,13 @@ def operation(label: str, teachers: int = 8) -> list[dict[str, Any]]:
 # Angles
 
 
-def angles(label: str, teachers: int) -> dict[str, Any]:
+def angles(label: str, teachers: int, steps: int = 1500) -> dict[str, Any]:
     """θ(w) of a penalty over strengths, and over thresholds of its proximal map: [gradient][strength][w*]."""
     v = one_layer.teachers(teachers, D, NONZEROS, seed=0)
     matched = [BETA * step_of(PENALTIES[label], threshold) for threshold in THRESHOLDS]
     strength = torch.tensor([*STRENGTHS, *matched], dtype=v.dtype)
     penalty = Weighted(PENALTIES[label], strength[:, None, None])
-    run = descend(for_all(starts(v).expand(len(strength), *v.shape)), population(v), penalty, 5.0, 1500)
+    run = descend(for_all(starts(v).expand(len(strength), *v.shape)), population(v), penalty, 5.0, steps)
     found: dict[str, Any] = {"by_strength": {}, "by_threshold": {}}
     residuals = []
     for name, w, u in zip(GRADIENTS, run.w, run.u, strict=True):
