@@ -89,6 +89,7 @@ def section(figures: dict[str, Any]) -> str:
     setting = figures["setting"]
     parts = [
         "## The theory: one hidden layer and a sparse teacher",
+        "    python -m benchmarks.papers.theory --json docs/papers/theory.json",
         f"Dinh and Xin prove that variable splitting finds sparse weights in a model that can be computed by hand: "
         f"h(w, x) = (1/k) Σ σ(w·xᵢ) of {setting['k']} patches xᵢ of {setting['d']} normal numbers, to learn from a w* "
         f"with {setting['nonzeros']} nonzeros, w brought back to norm 1 after each step. σ is the ReLU (RVSM, 2018) or "
