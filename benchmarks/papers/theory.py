@@ -155,7 +155,8 @@ def _fixed_points(figures: dict[str, Any]) -> str:
             f"count in {counted}.",
             "\n".join(lines),
             f"The factor of the clipped ReLU differs from 1 by less than 1e-9 up to θ = {_erf_limit(1e-9):.2f}: close "
-            f"to w* both estimators are the same. The angles at which l1 and TL1 end differ by at most {apart:.0e}.",
+            f"to w* both estimators are the same. The angles at which l1 and TL1 end "
+            f"{_claim(apart == 0, 'are equal to twelve digits', f'differ by at most {apart:.0e}')}.",
             _picture("fixed-points", "Residual of the fixed point over the steps, for each gradient and penalty"),
         ]
     )
