@@ -1,15 +1,22 @@
 """The duality paper: each strategy is the paper's run, formula by formula, and a small version of the study."""
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
+from benchmarks.papers import duality, study
 from unrolled.penalties import LogSum
 from unrolled.sparsify import AdaProx, PenaltyLoss, ReweightedTikhonov, VariationalNoise
 
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "papers" / "duality.yaml"
 STRENGTH, EPSILON, SAMPLES, STEPS = 1e-3, 2.0, 60_000, 25
 RHO = LogSum(EPSILON)
 
@@ -185,3 +192,81 @@ def test_a_strategy_takes_the_steps_of_the_run_of_the_paper(name):
     shift = math.log(STRENGTH) if name == "eta-trick" else 0.0  # the paper learns log(η/λ)
     learned = [parameter.detach() - shift for parameter in sparsifier.parameters()]
     torch.testing.assert_close(learned, [parameter.detach() for parameter in own.learned], rtol=0, atol=1e-6)
+
+
+def test_penalty_reweighting_and_dropout_make_weights_zero(tmp_path):
+    only = ["--only", "LogSum", "AdaTikhonov", "VarDrop+LR+AR", "--seeds", "0"]
+    short = ["--training.epochs=12", "--training.learning_rate=5e-3", "--training.validations=2"]
+    paths = [f"--config={CONFIG}", f"--folder={tmp_path / 'runs'}", f"--json={tmp_path / 'a.json'}"]
+    assert study.main([*paths, *only, *short, "--data.source=drawn-digits"]) == 0
+    penalty, reweighted, dropout = json.loads((tmp_path / "a.json").read_text())["runs"]
+    for row in (penalty, reweighted, dropout):
+        assert row["sparsity"] > 0.4
+        assert row["after"]["error"] < 8  # of ten classes, and with its zeros
+        assert row["test"]["error"] < 8
+    # the same gradient but for weights of almost 0
+    assert reweighted["sparsity"] == pytest.approx(penalty["sparsity"], abs=0.03)
+    assert reweighted["after"]["error"] == pytest.approx(penalty["after"]["error"], abs=1)
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return json.loads((ROOT / "docs" / "papers" / "duality.json").read_text())
+
+
+def test_the_committed_figures_are_those_of_the_study(figures):
+    asked = study.read(str(CONFIG))
+    assert not figures["failed"]
+    assert [(row["name"], row["seed"]) for row in figures["runs"]] == [
+        (name, seed) for name in asked["runs"] for seed in asked["seeds"]
+    ]
+    assert set(asked["runs"]) == set(duality.RUNS) == {row["name"] for row in figures["published"]}
+    for row in figures["runs"]:
+        wanted = study.merged(asked["base"], asked["runs"][row["name"]])
+        assert row["settings"]["training"]["epochs"] == wanted["training"]["epochs"]
+        assert row["settings"]["training"]["learning_rate"] == wanted["training"]["learning_rate"]
+        given = wanted["sparsifier"]["init_args"]
+        assert {key: row["settings"]["sparsifier"]["init_args"][key] for key in given} == given
+
+
+def test_the_section_says_what_was_measured(figures):
+    text = duality.section(figures)
+    for row in figures["published"]:
+        start = f"| {duality.shown(row['name'])} |"
+        line = next(line for line in text.splitlines() if line.startswith(start) and "±" in line)
+        assert line.endswith(f"{row['error']:.2f} | {row['nonzero']:.4f} |")
+        shares = [1 - own["sparsity"] for own in figures["runs"] if own["name"] == row["name"]]
+        assert f"{np.mean(shares):.4f} ± {np.std(shares, ddof=1):.4f}" in line
+
+
+def test_the_pictures_are_drawn(figures, tmp_path):
+    duality.draw(figures, tmp_path)
+    for name in ("duality-curves.png", "duality-errors.png"):
+        assert Image.open(tmp_path / name).width > 400
+
+
+def curves(name, errors, shares):
+    return [
+        {"name": name, "seed": seed, "curves": {"sparse_accuracy": [20.0, 100 - error], "sparsity": [0.0, 1 - share]}}
+        for seed, (error, share) in enumerate(zip(errors, shares, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "shares", "verdict", "points", "factor"),
+    [
+        ([2.1, 2.3, 2.5], [0.020, 0.021, 0.022], "the same", 0.1, 1.05),
+        ([2.3, 2.4, 2.5], [0.028, 0.028, 0.028], "alike", 0.2, 1.4),
+        ([2.2, 2.2, 2.2], [0.04, 0.04, 0.04], "different", 0.0, 2.0),
+        ([2.9, 2.9, 2.9], [0.02, 0.02, 0.02], "different", 0.7, 1.0),
+    ],
+)
+def test_likeness_is_judged_by_error_and_nonzeros_against_the_spread_over_seeds(
+    errors, shares, verdict, points, factor
+):
+    rows = curves("LogSum", [2.0, 2.2, 2.4], [0.0199, 0.02, 0.0201]) + curves("VarDrop", errors, shares)
+    pair = duality.Pair(rows, "LogSum", "VarDrop")
+    assert pair.verdict == verdict
+    assert pair.points == pytest.approx(points, abs=1e-9)
+    assert pair.factor == pytest.approx(factor, rel=0.01)
+    assert ("is shown" if verdict != "different" else "is refuted") in duality.verdict([pair])
