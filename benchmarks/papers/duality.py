@@ -36,25 +36,28 @@ def section(figures: dict[str, Any]) -> str:
     training = rows[0]["settings"]["training"]
     seeds = min(len(of(rows, name)) for name in names)
     source = figures["published"][0]["source"]
+    epochs, longer = training["epochs"], 200 / training["epochs"]
     return f"""## Dropout and penalty
 
-    python -m benchmarks.papers.study --config configs/papers/duality.yaml --folder runs/duality --json docs/papers/duality.json
+    python -m benchmarks.papers.study --config configs/papers/duality.yaml --folder runs/duality \\
+        --json docs/papers/duality.json
 
 LeJeune, Javadi and Baraniuk (2021) prove that adaptive dropout and a reweighted penalty are one thing, and train
 LeNet-300-100 on MNIST in seven ways to compare how they behave. [The coin](coin.md) has the theory. These are their
-seven runs. η = |w|(|w| + 2) and α = η/(η + 1e-3), the probability with which the dropout that the log-sum penalty amounts to
-keeps a weight. A test compares {len(FORMULAS)} strategies with these formulas, written down by themselves, over steps of
-Adam.
+seven runs. CE is the mean cross entropy, η = |w|(|w| + 2), and α = η/(η + 1e-3) is the probability with which the
+dropout that the log-sum penalty amounts to keeps a weight. A test compares the strategies, weight by weight over steps
+of Adam, with these formulas written down by themselves.
 
 {mapping(rows, names)}
 
-Batches of {training["batch"]}, Adam without warm-up, learning rates that fall linearly to 0, a fifth of the training images
-held out, no augmentation; {seeds} seeds, which draw weights, noise, batches and the images held out. A weight counts as zero
-where α < .05 (for variational dropout, whose α is 1/(1 + a), where log a > 2.944), and all figures are those of the network in
-which it *is* zero. The paper trains for 200 epochs; here it was {training["epochs"]:g}, and every learning rate was
-{200 / training["epochs"]:g} times the paper's, so that Adam can move a weight, or the logarithm of its noise, as far as in the
-paper. With {200 / training["epochs"]:g} times fewer steps, noise is averaged over fewer draws. The full length is
-`configs/papers/duality_200.yaml`.
+Batches of {training["batch"]}, Adam without warm-up, learning rates that fall linearly to 0, a fifth of the training
+images held out, no augmentation; {seeds} seeds, which draw weights, noise, batches and the images held out. A weight
+counts as zero where α < .05 (for variational dropout, whose α is 1/(1 + a), where log a > 2.944), and all figures are
+those of the network in which it *is* zero.
+
+The paper trains for 200 epochs; here it was {epochs:g}, and every learning rate was {longer:g} times the paper's, so
+that Adam can move a weight, or the logarithm of its noise, as far as in the paper. With {longer:g} times fewer steps,
+noise is averaged over fewer draws. The full length is `configs/papers/duality_200.yaml`.
 
 {results(rows, names, published)}
 
@@ -72,11 +75,11 @@ Mean ± standard deviation over seeds; errors in %. Published: {source}.
 
 ### Do dropout and penalty behave alike?
 
-How it is judged was fixed before the runs. Two runs are compared by the mean distance of their curves (validation error, and
-logarithm of the share of nonzeros, each averaged over seeds) in the second half of the epochs. They are *the same* if both
-distances are at most {SPREADS:g} times the standard deviation over seeds, pooled over both runs and these epochs; *alike* if
-they are within {POINTS:g} points of error and a factor {FACTOR:g} of nonzeros, which in the published table holds for any two of
-{listed(alike_in_the_paper(published))}; else *different*.
+How it is judged was fixed before the runs. Two runs are compared by the mean distance of their curves (validation
+error, and logarithm of the share of nonzeros, each averaged over seeds) in the second half of the epochs. They are *the
+same* if both distances are at most {SPREADS:g} times the standard deviation over seeds, pooled over both runs and these
+epochs; *alike* if they are within {POINTS:g} points of error and a factor {FACTOR:g} of nonzeros, which in the
+published table holds for any two of {listed(alike_in_the_paper(published))}; else *different*.
 
 {pairs_table(pairs, published)}
 
@@ -331,7 +334,7 @@ def verdict(pairs: list[Pair]) -> str:
     said = [f"**The forms of the penalty.** {_by_verdict(forms)}"]
     if any(set(pair.names) == {"LogSum", "AdaTikhonov"} for pair in forms):
         said.append(
-            "(LogSum and AdaTikhonov have the same gradient, λ sign(w)/(|w| + 2), but for weights so small that α < 1e-3.)"
+            "(LogSum and AdaTikhonov have one gradient, λ sign(w)/(|w| + 2), but for weights so small that α < 1e-3.)"
         )
     parts = [
         f"is {word} for {listed(chosen)}"
@@ -342,8 +345,8 @@ def verdict(pairs: list[Pair]) -> str:
         if chosen
     ]
     said.append(
-        f"\n\n**Dropout and penalty.** {_by_verdict(dropouts)} So, of the three ways to learn the noise, the claim that "
-        f"dropout and penalty behave alike {' and '.join(parts)}."
+        f"\n\n**Dropout and penalty.** {_by_verdict(dropouts)} So, of the ways to learn the noise, the claim "
+        f"that dropout and penalty behave alike {' and '.join(parts)}."
     )
     return " ".join(said).replace(" \n", "\n")
 
