@@ -1,6 +1,7 @@
 """The section on the seven runs of the duality paper: configs/papers/duality.yaml."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from unrolled.files import replacing
 
-FILES = ("duality",)
+FILES = ("duality", "duality-sizes")
 PENALTIES = ("LogSum", "AdaTikhonov", "AdaProx", "eta-trick")
 DROPOUTS = ("VarDrop+LR+AR", "VarDrop+LR", "VarDrop")
 RUNS = (*PENALTIES, *DROPOUTS)
@@ -29,7 +30,7 @@ POINTS, FACTOR, SPREADS = 0.5, 1.6, 2.0
 """Two runs are alike if their errors and nonzeros are within these, the same if within so many spreads over seeds."""
 
 
-def section(figures: dict[str, Any]) -> str:
+def section(figures: dict[str, Any], sizes: dict[str, Any]) -> str:
     rows, published = figures["runs"], {row["name"]: row for row in figures["published"]}
     names = [name for name in RUNS if of(rows, name)]
     pairs = [Pair(rows, a, b) for a, b in compared(names)]
@@ -41,6 +42,7 @@ def section(figures: dict[str, Any]) -> str:
 
     python -m benchmarks.papers.study --config configs/papers/duality.yaml --folder runs/duality \\
         --json docs/papers/duality.json
+    python -m benchmarks.papers.sizes --folder runs/duality --json docs/papers/duality-sizes.json
 
 LeJeune, Javadi and Baraniuk (2021) prove that adaptive dropout and a reweighted penalty are one thing, and train
 LeNet-300-100 on MNIST in seven ways to compare how they behave. [The coin](coin.md) has the theory. These are their
@@ -59,7 +61,7 @@ The paper trains for 200 epochs; here it was {epochs:g}, and every learning rate
 that Adam can move a weight, or the logarithm of its noise, as far as in the paper. With {longer:g} times fewer steps,
 noise is averaged over fewer draws. The full length is `configs/papers/duality_200.yaml`.
 
-{results(rows, names, published)}
+{results(rows, names, published, sizes)}
 
 Mean ± standard deviation over seeds; errors in %. Published: {source}.
 
@@ -71,7 +73,7 @@ Mean ± standard deviation over seeds; errors in %. Published: {source}.
 
 *What was reached: filled the mean, small the seeds, hollow what is published.*
 
-{against(rows, names, published)}
+{against(rows, names, published, sizes)}
 
 ### Do dropout and penalty behave alike?
 
@@ -84,14 +86,16 @@ published table holds for any two of {listed(alike_in_the_paper(published))}; el
 {pairs_table(pairs, published)}
 
 {verdict(pairs)}
+
+{by_size(pairs, published, sizes)}
 """
 
 
-def draw(figures: dict[str, Any], folder: Path) -> None:
+def draw(figures: dict[str, Any], sizes: dict[str, Any], folder: Path) -> None:
     rows, published = figures["runs"], {row["name"]: row for row in figures["published"]}
     names = [name for name in RUNS if of(rows, name)]
     _draw_curves(rows, names, published, folder / "duality-curves.png")
-    _draw_errors(rows, names, published, folder / "duality-errors.png")
+    _draw_errors(rows, names, published, sizes, folder / "duality-errors.png")
 
 
 def _draw_curves(rows: list[dict], names: list[str], published: dict, path: Path) -> None:
@@ -114,26 +118,35 @@ def _draw_curves(rows: list[dict], names: list[str], published: dict, path: Path
         axes.grid(alpha=0.3, which="both")
     panels[0].set(ylim=(1, 12), yticks=(ticks := [1, 1.5, 2, 3, 5, 10]), yticklabels=[f"{tick:g}" for tick in ticks])
     panels[0].minorticks_off()
-    panels[1].set_ylim(0.01, 1.1)
+    panels[1].set(ylim=(0.01, 1.1), yticks=(ticks := [0.01, 0.1, 1]), yticklabels=[f"{tick:g}" for tick in ticks])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
     _save(figure, path)
 
 
-def _draw_errors(rows: list[dict], names: list[str], published: dict, path: Path) -> None:
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for name in names:
-        error, nonzero = tested(rows, name), nonzeros(rows, name)
-        theirs = published[name]
-        look = {"color": COLOURS[name], "marker": "o" if name in PENALTIES else "s", "linestyle": "none"}
-        axes.plot([nonzero.mean(), theirs["nonzero"]], [error.mean(), theirs["error"]], color="0.8", zorder=0)
-        axes.plot(nonzero, error, **look, markersize=3, alpha=0.6)
-        axes.plot(nonzero.mean(), error.mean(), **look, markersize=8, label=shown(name))
-        axes.plot(theirs["nonzero"], theirs["error"], **look, markersize=8, fillstyle="none")
-    axes.set(xscale="log", xlabel="nonzero weights (share)", ylabel="test error (%)")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
+def _draw_errors(rows: list[dict], names: list[str], published: dict, sizes: dict, path: Path) -> None:
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    reached = [
+        ("all that count as nonzero", lambda name: (nonzeros(rows, name), tested(rows, name))),
+        (f"those larger than {sizes['cut']:g}", lambda name: larger(sizes, name)),
+    ]
+    for axes, (title, of_run) in zip(panels, reached, strict=True):
+        for name in names:
+            share, error = of_run(name)
+            theirs = published[name]
+            look = {"color": COLOURS[name], "marker": "o" if name in PENALTIES else "s", "linestyle": "none"}
+            axes.plot([share.mean(), theirs["nonzero"]], [error.mean(), theirs["error"]], color="0.8", zorder=0)
+            axes.plot(share, error, **look, markersize=3, alpha=0.6)
+            axes.plot(share.mean(), error.mean(), **look, markersize=8, label=shown(name))
+            axes.plot(theirs["nonzero"], theirs["error"], **look, markersize=8, fillstyle="none")
+        axes.set(title=title, xscale="log", xlabel="nonzero weights (share)")
+        axes.set(xticks=(ticks := [0.02, 0.05, 0.1, 0.2, 0.5]), xticklabels=[f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("test error (%)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
     _save(figure, path)
 
 
@@ -162,6 +175,12 @@ def tested(rows: list[dict], name: str) -> np.ndarray:
 
 def nonzeros(rows: list[dict], name: str) -> np.ndarray:
     return np.array([1 - row["sparsity"] for row in of(rows, name)])
+
+
+def larger(sizes: dict, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The share of weights larger than the cut, and the test error with only those, of each seed."""
+    found = of(sizes["runs"], name)
+    return np.array([row["share"] for row in found]), np.array([row["error"] for row in found])
 
 
 def shown(name: str) -> str:
@@ -269,42 +288,58 @@ def strategy(settings: dict[str, Any]) -> str:
     return f"{sparsifier['class_path'].rpartition('.')[2]}({', '.join(arguments)})"
 
 
-def results(rows: list[dict], names: list[str], published: dict) -> str:
+def results(rows: list[dict], names: list[str], published: dict, sizes: dict) -> str:
     lines = [
-        "| run | validation error | test error | nonzero | compression | published error | published nonzero |",
-        "|---|---|---|---|---|---|---|",
+        f"| run | validation error | test error | nonzero | larger than {sizes['cut']:g} | test error with those | "
+        "published: test error | nonzero |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in names:
         validation = np.array([row["after"]["error"] for row in of(rows, name)])
-        share, theirs = nonzeros(rows, name), published[name]
+        share, error = larger(sizes, name)
         cells = [
             shown(name),
             *(f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" for values in (validation, tested(rows, name))),
-            f"{share.mean():.4f} ± {share.std(ddof=1):.4f}",
-            f"{np.mean([row['compression'] for row in of(rows, name)]):.1f}×",
-            f"{theirs['error']:.2f}",
-            f"{theirs['nonzero']:.4f}",
+            *(f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (nonzeros(rows, name), share)),
+            f"{error.mean():.2f}",
+            f"{published[name]['error']:.2f}",
+            f"{published[name]['nonzero']:.4f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def against(rows: list[dict], names: list[str], published: dict) -> str:
+def against(rows: list[dict], names: list[str], published: dict, sizes: dict) -> str:
     """What was reached beside what is published."""
-    errors = {name: tested(rows, name).mean() - published[name]["error"] for name in names}
-    factors = {name: nonzeros(rows, name).mean() / published[name]["nonzero"] for name in names}
+    counted = {name: (tested(rows, name).mean(), nonzeros(rows, name).mean()) for name in names}
+    cut = {name: (larger(sizes, name)[1].mean(), larger(sizes, name)[0].mean()) for name in names}
+    training = rows[0]["settings"]["training"]
+    size = math.sqrt(1 + 1e-3 / 19) - 1  # where α = .05
+    late, theirs = size / training["learning_rate"], size / (training["learning_rate"] * training["epochs"] / 200)
+    tiny = (
+        "Many of those that count are tiny: a weight without use goes to and fro around 0 by about the learning rate, "
+        f"and α < .05 means |w| < {size:.1e} for the log-sum penalty. With the rate of LogSum, AdaTikhonov and AdaProx "
+        f"that size is reached in the last {100 * late:.0f} % of the run here, in the last {100 * theirs:.0f} % in the "
+        f"paper. So the table also has the weights larger than {sizes['cut']:g}, and the test error with only those."
+    )
+    return f"{filled(_beside(counted, published))}\n\n{filled(f'{tiny} {_beside(cut, published)}')}"
+
+
+def _beside(reached: dict[str, tuple[float, float]], published: dict) -> str:
+    """Of runs with their (test error, share of nonzeros): how far they are from the published ones."""
+    errors = {name: error - published[name]["error"] for name, (error, _) in reached.items()}
+    factors = {name: share / published[name]["nonzero"] for name, (_, share) in reached.items()}
     low, high = min(factors, key=factors.__getitem__), max(factors, key=factors.__getitem__)
     best, worst = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
-    ours = sorted(names, key=lambda name: nonzeros(rows, name).mean())
-    theirs = sorted(names, key=lambda name: published[name]["nonzero"])
-    order = "is that of the paper" if ours == theirs else "is not that of the paper"
+    ours = sorted(reached, key=lambda name: reached[name][1])
+    theirs = sorted(reached, key=lambda name: published[name]["nonzero"])
+    theirs_shown = "that of the paper" if ours == theirs else f"the paper's {listed([*map(shown, theirs)])}"
     return (
-        f"Against the published figures the test errors differ by {errors[best]:+.2f} points ({shown(best)}) to "
-        f"{errors[worst]:+.2f} ({shown(worst)}), and the nonzeros are {factors[low]:.2f} ({shown(low)}) to "
-        f"{factors[high]:.2f} times as many ({shown(high)}). From few nonzeros to many the order is "
-        f"{listed([*map(shown, ours)])}, which {order}"
-        + ("." if ours == theirs else f" ({listed([*map(shown, theirs)])}).")
-    )
+        f"Test errors differ from the published ones by {errors[best]:+.2f} points ({shown(best)}) to "
+        f"{errors[worst]:+.2f} ({shown(worst)}); nonzeros are {factors[low]:.2f} ({shown(low)}) to {factors[high]:.2f} "
+        f"times as many ({shown(high)}). From few nonzeros to many the order is {listed([*map(shown, ours)])}; it is "
+        f"{theirs_shown}."
+    ).replace("it is the paper's", "in the paper")
 
 
 def pairs_table(pairs: list[Pair], published: dict) -> str:
@@ -331,11 +366,9 @@ def verdict(pairs: list[Pair]) -> str:
     """What follows for the claim."""
     forms = [pair for pair in pairs if pair.names[1] in PENALTIES]
     dropouts = [pair for pair in pairs if pair.names[1] in DROPOUTS]
-    said = [f"**The forms of the penalty.** {_by_verdict(forms)}"]
+    said = f"**The forms of the penalty.** {_by_verdict(forms)}"
     if any(set(pair.names) == {"LogSum", "AdaTikhonov"} for pair in forms):
-        said.append(
-            "(LogSum and AdaTikhonov have one gradient, λ sign(w)/(|w| + 2), but for weights so small that α < 1e-3.)"
-        )
+        said += " (LogSum and AdaTikhonov have one gradient, λ sign(w)/(|w| + 2), but for weights of α < 1e-3.)"
     parts = [
         f"is {word} for {listed(chosen)}"
         for word, chosen in (
@@ -344,11 +377,11 @@ def verdict(pairs: list[Pair]) -> str:
         )
         if chosen
     ]
-    said.append(
-        f"\n\n**Dropout and penalty.** {_by_verdict(dropouts)} So, of the ways to learn the noise, the claim "
-        f"that dropout and penalty behave alike {' and '.join(parts)}."
+    claim = (
+        f"**Dropout and penalty.** {_by_verdict(dropouts)} So, of the ways to learn the noise, the claim that dropout "
+        f"and penalty behave alike {' and '.join(parts)}."
     )
-    return " ".join(said).replace(" \n", "\n")
+    return f"{filled(said)}\n\n{filled(claim)}"
 
 
 def _by_verdict(pairs: list[Pair]) -> str:
@@ -359,3 +392,24 @@ def _by_verdict(pairs: list[Pair]) -> str:
     return " ".join(
         f"{word.capitalize()}: {listed(found[word])}." for word in ("the same", "alike", "different") if word in found
     )
+
+
+def by_size(pairs: list[Pair], published: dict, sizes: dict) -> str:
+    """The same question, by the weights that are larger than the cut."""
+    words: dict[str, list[str]] = {"alike": [], "different": []}
+    for pair in pairs:
+        (share, error), (other, other_error) = (larger(sizes, name) for name in pair.names)
+        factor = max(share.mean() / other.mean(), other.mean() / share.mean())
+        points = abs(error.mean() - other_error.mean())
+        word = "alike" if close(points, factor) else "different"
+        words[word].append(f"{pair} ({points:.2f} points, {factor:.2f})")
+    found = " ".join(f"{word.capitalize()}: {listed(pairs)}." for word, pairs in words.items() if pairs)
+    return filled(
+        "**By size.** That tiny weights count was seen afterwards. With the same bounds on the test error and the "
+        f"share of weights larger than {sizes['cut']:g} at the end: {found}"
+    )
+
+
+def filled(text: str) -> str:
+    """A paragraph, in lines."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from benchmarks.papers import duality, study
+from benchmarks.papers import duality, sizes, study
 from unrolled.penalties import LogSum
 from unrolled.sparsify import AdaProx, PenaltyLoss, ReweightedTikhonov, VariationalNoise
 
@@ -208,20 +208,36 @@ def test_penalty_reweighting_and_dropout_make_weights_zero(tmp_path):
     assert reweighted["sparsity"] == pytest.approx(penalty["sparsity"], abs=0.03)
     assert reweighted["after"]["error"] == pytest.approx(penalty["after"]["error"], abs=1)
 
+    files = [f"--folder={tmp_path / 'runs'}", f"--json={tmp_path / 'b.json'}", "--source=drawn-digits"]
+    for cut in (0.0, 1e-3):
+        sizes.main([*files, f"--cut={cut}"])
+        found = {row["name"]: row for row in json.loads((tmp_path / "b.json").read_text())["runs"]}
+        for row in (penalty, reweighted, dropout):
+            own = found[row["name"]]
+            if cut == 0:
+                assert own["share"] == pytest.approx(1 - row["sparsity"], abs=1e-9)
+                assert own["error"] == pytest.approx(row["test"]["error"], abs=1e-4)
+            else:
+                assert 0.01 < own["share"] < 1 - row["sparsity"] + 1e-9
+                assert own["error"] == pytest.approx(row["test"]["error"], abs=1)
+
 
 @pytest.fixture(scope="module")
 def figures():
-    return json.loads((ROOT / "docs" / "papers" / "duality.json").read_text())
+    return [json.loads((ROOT / "docs" / "papers" / f"{name}.json").read_text()) for name in duality.FILES]
 
 
 def test_the_committed_figures_are_those_of_the_study(figures):
     asked = study.read(str(CONFIG))
+    figures, sizes = figures
     assert not figures["failed"]
     assert [(row["name"], row["seed"]) for row in figures["runs"]] == [
         (name, seed) for name in asked["runs"] for seed in asked["seeds"]
     ]
     assert set(asked["runs"]) == set(duality.RUNS) == {row["name"] for row in figures["published"]}
+    found = {(row["name"], row["seed"]): row for row in sizes["runs"]}
     for row in figures["runs"]:
+        assert 0 < found[row["name"], row["seed"]]["share"] <= 1 - row["sparsity"]
         wanted = study.merged(asked["base"], asked["runs"][row["name"]])
         assert row["settings"]["training"]["epochs"] == wanted["training"]["epochs"]
         assert row["settings"]["training"]["learning_rate"] == wanted["training"]["learning_rate"]
@@ -230,17 +246,20 @@ def test_the_committed_figures_are_those_of_the_study(figures):
 
 
 def test_the_section_says_what_was_measured(figures):
-    text = duality.section(figures)
+    text = duality.section(*figures)
+    figures, sizes = figures
     for row in figures["published"]:
         start = f"| {duality.shown(row['name'])} |"
         line = next(line for line in text.splitlines() if line.startswith(start) and "±" in line)
         assert line.endswith(f"{row['error']:.2f} | {row['nonzero']:.4f} |")
         shares = [1 - own["sparsity"] for own in figures["runs"] if own["name"] == row["name"]]
         assert f"{np.mean(shares):.4f} ± {np.std(shares, ddof=1):.4f}" in line
+        large = [own["share"] for own in sizes["runs"] if own["name"] == row["name"]]
+        assert f"| {np.mean(large):.4f} ± {np.std(large, ddof=1):.4f} |" in line
 
 
 def test_the_pictures_are_drawn(figures, tmp_path):
-    duality.draw(figures, tmp_path)
+    duality.draw(*figures, folder=tmp_path)
     for name in ("duality-curves.png", "duality-errors.png"):
         assert Image.open(tmp_path / name).width > 400
 
