@@ -385,13 +385,16 @@ def verdict(pairs: list[Pair]) -> str:
 
 
 def _by_verdict(pairs: list[Pair]) -> str:
-    """Which pairs are the same, alike and different."""
-    found = {}
+    """Which pairs are the same, alike and different; and which are the same by their errors alone."""
+    found: dict[str, list[str]] = {}
     for pair in pairs:
         found.setdefault(pair.verdict, []).append(str(pair))
-    return " ".join(
+    by_error = [str(pair) for pair in pairs if pair.spreads[0] <= SPREADS]
+    some = "all" if len(by_error) == len(pairs) else listed(by_error) if by_error else "none"
+    sentences = [
         f"{word.capitalize()}: {listed(found[word])}." for word in ("the same", "alike", "different") if word in found
-    )
+    ]
+    return " ".join([*sentences, f"The same by the error alone: {some}."])
 
 
 def by_size(pairs: list[Pair], published: dict, sizes: dict) -> str:
