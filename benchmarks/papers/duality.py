@@ -33,9 +33,11 @@ POINTS, FACTOR, SPREADS = 0.5, 1.6, 2.0
 def section(figures: dict[str, Any], sizes: dict[str, Any]) -> str:
     rows, published = figures["runs"], {row["name"]: row for row in figures["published"]}
     names = [name for name in RUNS if of(rows, name)]
-    pairs = [Pair(rows, a, b) for a, b in compared(names)]
+    pairs = [Pair(rows, a, b) for a, b in compared([name for name in names if len(of(rows, name)) > 1])]
     training = rows[0]["settings"]["training"]
-    seeds = min(len(of(rows, name)) for name in names)
+    seeds = max(len(of(rows, name)) for name in names)
+    missing = [shown(name) for name in RUNS if name not in names]
+    not_run = f" Not run, for lack of time: {listed(missing)}." if missing else ""
     source = figures["published"][0]["source"]
     epochs, longer = training["epochs"], 200 / training["epochs"]
     return f"""## Dropout and penalty
@@ -63,7 +65,7 @@ noise is averaged over fewer draws. The full length is `configs/papers/duality_2
 
 {results(rows, names, published, sizes)}
 
-Mean ± standard deviation over seeds; errors in %. Published: {source}.
+Mean ± standard deviation over seeds; errors in %. Published: {source}.{not_run}
 
 ![Validation error and nonzeros by epoch](papers/duality-curves.png)
 
@@ -299,14 +301,21 @@ def results(rows: list[dict], names: list[str], published: dict, sizes: dict) ->
         share, error = larger(sizes, name)
         cells = [
             shown(name),
-            *(f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" for values in (validation, tested(rows, name))),
-            *(f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (nonzeros(rows, name), share)),
+            *(spread(values, 2) for values in (validation, tested(rows, name))),
+            *(spread(values, 4) for values in (nonzeros(rows, name), share)),
             f"{error.mean():.2f}",
             f"{published[name]['error']:.2f}",
             f"{published[name]['nonzero']:.4f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def spread(values: np.ndarray, digits: int) -> str:
+    """Mean ± standard deviation."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (one seed)"
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def against(rows: list[dict], names: list[str], published: dict, sizes: dict) -> str:
