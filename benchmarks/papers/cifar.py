@@ -84,24 +84,23 @@ def setting(dense: Run, control: Run, sparse: dict[str, dict[int, Run]]) -> str:
     data, count = dense["settings"]["data"], dense["steps"] * long["batch"] / long["epochs"]
     example = next(iter(next(iter(sparse.values())).values()))
     arguments = example["settings"]["sparsifier"]["init_args"]
-    splitting = sparse["groups"] if "groups" in sparse else {}
-    group_strength = {run["settings"]["sparsifier"]["init_args"]["group_strength"] for run in splitting.values()}
+    lasso = {run["settings"]["sparsifier"]["init_args"]["group_strength"] for run in sparse["groups"].values()}
     minutes = sum(run["seconds"] for found in sparse.values() for run in found.values()) / 60
     zeros = 0.7 * (1 - arguments["fine_tune"])  # the schedule of targets ends at seven tenths of what is before
     return (
-        f"The data are {data['source']}: CIFAR-10 kept as JPEG, slightly lossy, so figures compare the methods with each "
-        "other and not with those on the original images. ResNet-20 (shortcuts padded with zeros) has "
+        f"The data are {data['source']}: CIFAR-10 kept as JPEG, slightly lossy, so figures compare the methods with "
+        "each other and not with those on the original images. ResNet-20 (shortcuts padded with zeros) has "
         f"{example['report']['total']['weights']:,} weights. Images are moved by up to {data['shift']} pixels and "
         "mirrored.\n\n"
         f"The schedule is a short one, for a CPU: one dense network, {long['epochs']:g} epochs of {count:,.0f} images "
         f"({dense['steps']:,} steps of {long['batch']}), SGD with a rate of {long['learning_rate']:g} that falls to 0, "
         f"Nesterov's momentum {long['momentum']:g}, weight decay {long['weight_decay']:g}, bfloat16. Each sparse run "
         f"starts from its weights and takes {short['steps']} steps, {short['steps'] * short['batch'] / count:.2f} "
-        f"epochs, from a rate of {short['learning_rate']:g}: zeros grow until {zeros:.0%} of the steps, and in the last "
-        f"{arguments['fine_tune']:.0%} those that are left are fine-tuned. All of the sparse runs took "
-        f"{minutes:.0f} minutes of one shared core. RVSM is `VariableSplitting`; sparse groups are `SparseGroupLasso` "
-        f"with a group lasso of {', '.join(f'{value:g}' for value in sorted(group_strength))} on filters; of the "
-        "transformed l1, a = .1. One seed."
+        f"epochs, from a rate of {short['learning_rate']:g}: zeros grow until {zeros:.0%} of the steps, and in the "
+        f"last {arguments['fine_tune']:.0%} those that are left are fine-tuned. All of the sparse runs took "
+        f"{minutes:.0f} minutes of one shared core. RVSM is `VariableSplitting`; sparse groups are "
+        f"`SparseGroupLasso`, with a group lasso of {', '.join(f'{value:g}' for value in sorted(lasso))} on filters; "
+        "of the transformed l1, a = .1. One seed."
     )
 
 
@@ -180,10 +179,11 @@ def published(figures: dict) -> str:
         for row in quoted["rows"]
     )
     return (
-        f"Quoted for orientation, not for comparison: {quoted['source']}. That network is trained against an adversary, "
-        "which costs accuracy, on the original images, at full length and with a given strength instead of a target:\n\n"
+        f"Quoted for orientation, not for comparison: {quoted['source']}. That network is trained against an "
+        "adversary, which costs accuracy, on the original images, at full length and with a given strength instead of "
+        "a target:\n\n"
         + table(["", "accuracy, %", "zeros, %"], rows)
-        + "\n\nThe full schedule (200 epochs) with these settings, and WRN-28-10, are commands in the "
+        + "\n\nThe full schedule with the settings of the paper, and WRN-28-10, are commands in the "
         "[training queue](training-queue.md)."
     )
 
