@@ -12,6 +12,7 @@ the work; the JSON holds all that are finished. Every other option goes to each 
 
 import json
 import re
+import sys
 from contextlib import redirect_stderr
 from io import StringIO
 from itertools import product
@@ -95,7 +96,7 @@ def run(study: dict[str, Any], name: str, seed: int, folder: Path, more: list[st
     with replacing(own / "run.yaml") as temporary:
         temporary.write_text(config)
     print(f"\n== {name}, seed {seed}", flush=True)
-    errors = StringIO()  # progress bars, for the most part
+    errors = _Errors()
     try:
         with redirect_stderr(errors):
             stopped = train.run([*argv, *more])
@@ -105,6 +106,19 @@ def run(study: dict[str, Any], name: str, seed: int, folder: Path, more: list[st
         raise KeyboardInterrupt(errors.getvalue().strip().splitlines()[-1])
     with replacing(own / "finished.json") as temporary:
         temporary.write_text(json.dumps(result(own, name, seed)))
+
+
+class _Errors(StringIO):
+    """What goes to the standard error output, kept; a terminal is shown it too: there are progress bars in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = sys.stderr
+
+    def write(self, text: str) -> int:
+        if self.shown.isatty():
+            self.shown.write(text)
+        return super().write(text)
 
 
 def result(folder: Path, name: str, seed: int) -> dict[str, Any]:

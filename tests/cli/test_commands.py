@@ -113,7 +113,10 @@ def test_training_starts_from_given_weights(tmp_path, capsys):
         torch.testing.assert_close(weight, trained[name], rtol=0, atol=1e-9)
     capsys.readouterr()
     assert main([*argv, f"--folder={tmp_path / 'third'}", given, "--network.features=3"]) == 1
-    assert "has (2, 1, 5, 5) for network.phases.0" in capsys.readouterr().err
+    assert (
+        "has (2, 2, 3, 3) for network.phases.0.prox.sparsify.conv.weight, and what is trained has (3, 3, 3, 3)"
+        in capsys.readouterr().err
+    )
 
 
 def test_how_to_differentiate_can_be_chosen_on_the_command_line(tmp_path):
