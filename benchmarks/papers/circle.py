@@ -116,10 +116,10 @@ def _whole_maps(
 ) -> list[str]:
     speed = speedups(times)
     lines = [
-        "**Whole feature maps.** Single zeros do not make convolutions faster. Groups do: all kernels of a filter become "
-        "zero together, `EPGN.compacted()` removes the feature map that it made from everything that reads it, with "
-        "the same outputs, and the small network is trained on. Between the two convolutions of a pair from or to the "
-        "image nine channels are enough for any kernel; that alone leaves the shipped network "
+        "**Whole feature maps.** Single zeros do not make convolutions faster. Groups do: all kernels of a filter "
+        "become zero together, `EPGN.compacted()` removes the feature map that it made from everything that reads it, "
+        "with the same outputs, and the small network is trained on. Between the two convolutions of a pair from or to "
+        "the image nine channels are enough for any kernel; that alone leaves the shipped network "
         f"{times['folded_parameters']:,} of {times['shipped']['epgn-cs25']['parameters']:,} parameters with the same "
         "outputs. Times are those of reconstruction after `fuse()`, "
         f"{times['environment']['device']}, {times['environment']['threads']} threads, medians of {times['rounds']} "
@@ -161,11 +161,12 @@ def _shipped(times: dict[str, Any]) -> list[str]:
     )
     return [
         f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase "
-        f"{', '.join('-'.join(map(str, widths)) for widths in small['features'])}, trained for {small['step']:,} steps "
-        f"more. Held-out images: {small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. "
+        f"{', '.join('-'.join(map(str, widths[:3])) for widths in small['features'])}, trained for {small['step']:,} steps "
+        f"more. Held-out images: {small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; "
+        f"{tests}. "
         f"It is {first:.2f}× as fast ({', '.join(heads(times))}: "
-        f"{', '.join(f'{ratio:.2f}×' for ratio in ratios.values())}; at least {least:.2f}×). The goal, {FASTER}× within "
-        f"{WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
+        f"{', '.join(f'{ratio:.2f}×' for ratio in ratios.values())}; at least {least:.2f}×). The goal, {FASTER}× "
+        f"within {WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
     ]
 
 

@@ -31,7 +31,7 @@ class EPGN(UnrolledNetwork):
         iterations.
     features : int or list of list of int
         feature maps inside the learned proximal map. Of a network that was compacted a list: for each phase (if they
-        are shared, for the one) the maps inside of G, those that are shrunk, and the maps inside of G̃.
+        are shared, for the one) four numbers, see `Widths`.
     variant : "accelerated" or "plain"
         plain: x⁺ = prox(x − β∇f(x½)) with x½ = prox(x − α∇f(x)). Accelerated: both steps start from an extrapolation
         with a learned momentum γ; at γ = 0 they are two ordinary proximal gradient steps.
@@ -108,7 +108,7 @@ class EPGN(UnrolledNetwork):
         >>> network = EPGN(phases=1, features=16)
         >>> _ = nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
         >>> network.compacted().arguments["features"]
-        [[16, 4, 16]]
+        [[16, 4, 16, 9]]
         """
         if self.fused or self.arguments["nonlocal_window"] is not None:
             raise ValueError("compacted: only a local network that is not fused can be compacted")
@@ -117,29 +117,32 @@ class EPGN(UnrolledNetwork):
         for phase in small.phases:
             assert isinstance(phase, _ExtraProximalGradient)
             phase.prox = phase.prox.compacted()
-            widths.append(list(phase.prox.widths[:3]))
+            widths.append(list(phase.prox.widths))
         small.arguments = {**self.arguments, "features": widths}
         return small
 
 
 class Widths(NamedTuple):
-    """How many feature maps a learned proximal map has: inside of G, shrunk, and inside of G̃.
+    """How many feature maps a learned proximal map has.
 
-    And how many there are between the two convolutions of a pair.
+    inner, shrunk, back : inside of G, shrunk, and inside of G̃.
+    middle : between the two convolutions of the pairs from and to the image.
     """
 
     inner: int
     shrunk: int
     back: int
-    middle: int = ENOUGH
+    middle: int
 
 
 def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
     """Of every phase."""
     if isinstance(features, int):
-        return phases * [Widths(features, features, features, features)]
-    if len(features) != phases or not all(isinstance(each, (list, tuple)) and len(each) == 3 for each in features):
-        raise ValueError(f"EPGN: features must be a number, or three for each of {phases} phases, got {features!r}")
+        return [Widths(features, features, features, features)] * phases
+    lists = (list, tuple)
+    fours = isinstance(features, lists) and all(isinstance(each, lists) and len(each) == 4 for each in features)
+    if not fours or len(features) != phases:
+        raise ValueError(f"EPGN: features must be a number, or four for each of {phases} phases, got {features!r}")
     for each in features:
         for size in each:
             check_sizes("EPGN", phases, size)
@@ -197,7 +200,8 @@ class LearnedProx(nn.Module):
         """The same map without the feature maps that are 0 or that nobody reads, see `EPGN.compacted`."""
         g, g_back = self.sparsify, self.synthesize
         inner, shrunk, back = (alive.nonzero()[:, 0] for alive in self._alive())
-        small = LearnedProx(Widths(len(inner), len(shrunk), len(back)), _of_channels(self.shrinkage, shrunk))
+        widths = Widths(len(inner), len(shrunk), len(back), min(ENOUGH, self.widths.middle))
+        small = LearnedProx(widths, _of_channels(self.shrinkage, shrunk))
         small = small.to(g.conv.weight).train(self.training)
         small.sparsify.pair.take(g.pair, inner)
         small.sparsify.conv.weight.copy_(g.conv.weight[shrunk][:, inner])

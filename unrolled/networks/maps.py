@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from unrolled.networks.narrow import convolve
 from unrolled.shrinkage import Shrinkage, ShrinkageMixture
 
-
 ENOUGH = 9
 """Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
 
@@ -50,16 +49,15 @@ class ConvolutionPair(nn.Module):
         Parameters
         ----------
         pair : ConvolutionPair
-            from or to one channel, as this one is; with `ENOUGH` channels between the kernel is the same.
+            from or to one channel, as this one is. The kernel is the same if there are as many channels between the
+            convolutions, or `ENOUGH`.
         channels : Tensor of int
         """
         thin, wide, own_thin, own_wide = pair.thin, pair.wide, self.thin, self.wide
         u, s, v = torch.linalg.svd(thin.flatten(1).double(), full_matrices=False)
         root = s.sqrt()  # half of the size goes to either side
-        count = min(len(s), len(own_thin))
-        own_thin.zero_()[:count] = (root[:, None] * v).view(-1, 3, 3)[:count].to(own_thin)
-        taken = torch.einsum("omhw, mr -> orhw", wide[channels].double(), u * root)
-        own_wide.zero_()[:, :count] = taken[:, :count].to(own_wide)
+        own_thin.copy_((root[:, None] * v).view(-1, 3, 3)[: len(own_thin)])
+        own_wide.copy_(torch.einsum("omhw, mr -> orhw", wide[channels].double(), u * root)[:, : len(own_thin)])
 
     @property
     def thin(self) -> Tensor:
