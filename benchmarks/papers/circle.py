@@ -161,8 +161,8 @@ def _shipped(times: dict[str, Any]) -> list[str]:
     )
     return [
         f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase "
-        f"{', '.join('-'.join(map(str, widths[:3])) for widths in small['features'])}, trained for {small['step']:,} steps "
-        f"more. Held-out images: {small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; "
+        f"{', '.join('-'.join(map(str, widths[:3])) for widths in small['features'])}, trained for "
+        f"{small['step']:,} steps more. Held-out images: {small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; "
         f"{tests}. "
         f"It is {first:.2f}× as fast ({', '.join(heads(times))}: "
         f"{', '.join(f'{ratio:.2f}×' for ratio in ratios.values())}; at least {least:.2f}×). The goal, {FASTER}× "
