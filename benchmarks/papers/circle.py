@@ -159,14 +159,14 @@ def _shipped(times: dict[str, Any]) -> list[str]:
         f"{test} {small['evaluation'][test]['psnr']:.2f} dB (dense {dense['evaluation'][test]['psnr']:.2f} dB)"
         for test in small["evaluation"]
     )
+    maps = ", ".join("-".join(map(str, widths[:3])) for widths in small["features"])
+    faster = ", ".join(f"{ratio:.2f}×" for ratio in ratios.values())
     return [
-        f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase "
-        f"{', '.join('-'.join(map(str, widths[:3])) for widths in small['features'])}, trained for "
-        f"{small['step']:,} steps more. Held-out images: {small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; "
-        f"{tests}. "
-        f"It is {first:.2f}× as fast ({', '.join(heads(times))}: "
-        f"{', '.join(f'{ratio:.2f}×' for ratio in ratios.values())}; at least {least:.2f}×). The goal, {FASTER}× "
-        f"within {WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
+        f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase {maps} (inside "
+        f"of G, shrunk, inside of G̃), trained on for {small['step']:,} steps. Held-out images: "
+        f"{small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. It is {first:.2f}× as "
+        f"fast ({', '.join(heads(times))}: {faster}; at least {least:.2f}×). The goal, {FASTER}× within "
+        f"{WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
     ]
 
 
