@@ -72,8 +72,8 @@ def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
             "weights of the network itself: the shipped `epgn-cs25` is trained on for "
             f"{rows['dense']['steps']} steps of {rows['dense']['settings']['training']['batch']} crops while "
             "`ProximalStep` makes its weights zero. PSNR is that of the 12 images that were held out when it was "
-            f"trained, {reference:.2f} dB with its own weights; the same steps without a sparsifier lead to "
-            f"{psnr_of(rows['dense']):.2f} dB, so that is what little they can gain or lose.",
+            f"trained: {reference:.2f} dB with its own weights, and {psnr_of(rows['dense']):.2f} dB after the same steps "
+            "without a sparsifier.",
             "",
             *_single_weights(single, reference),
             "",
@@ -96,7 +96,7 @@ def _single_weights(rows: list[dict[str, Any]], reference: float) -> list[str]:
     for row in rows:
         lines.append(
             f"| {PENALTIES[penalty_of(row)]} | {row['sparsity']:.1%} | {zeros_between_maps(row):.1%} | "
-            f"{psnr_of(row):.2f} | {psnr_of(row) - reference:+.2f} |"
+            f"{psnr_of(row):.2f} | {signed(psnr_of(row) - reference)} |"
         )
     goal = f"The goal, at least half of the weights exactly zero within {WITHIN} dB, is"
     if not good:
@@ -107,7 +107,7 @@ def _single_weights(rows: list[dict[str, Any]], reference: float) -> list[str]:
         *lines,
         "",
         f"{goal} reached, up to {most['sparsity']:.1%} zeros by {PENALTIES[penalty_of(most)]} "
-        f"({psnr_of(most) - reference:+.2f} dB).",
+        f"({signed(psnr_of(most) - reference)} dB).",
     ]
 
 
@@ -136,7 +136,7 @@ def _whole_maps(
             f"{dead_filters(source):.0%}",
             f"{psnr_of(source):.2f}",
             f"{psnr_of(row):.2f}",
-            f"{psnr_of(row) - reference:+.2f}",
+            signed(psnr_of(row) - reference),
             f"{times['parameters'][row['name']]:,}",
             *(f"{speed[task, kind][row['name']]:.2f}×" for task, kind in speed),
         ]
@@ -144,8 +144,9 @@ def _whole_maps(
     return [
         *lines,
         "",
-        "Kernels of processors compute 16 output channels at a time, so the time falls in steps of 16 maps that a "
-        "convolution makes, and evenly with those that it reads.",
+        "Fewer maps are not always less time: a 3×3 convolution of "
+        f"{times['convolution']['inputs']} maps to 16, 17 or 32 takes "
+        f"{', '.join(f'{value:.1f}' for value in times['convolution']['milliseconds'].values())} ms.",
     ]
 
 
@@ -162,12 +163,16 @@ def _shipped(times: dict[str, Any]) -> list[str]:
     maps = ", ".join("-".join(map(str, widths[:3])) for widths in small["features"])
     faster = ", ".join(f"{ratio:.2f}×" for ratio in ratios.values())
     return [
-        f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase {maps} (inside "
-        f"of G, shrunk, inside of G̃), trained on for {small['step']:,} steps. Held-out images: "
+        f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase {maps} "
+        f"(inside of G, shrunk, inside of G̃), trained on for {small['step']:,} steps. Held-out images: "
         f"{small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. It is {first:.2f}× as "
         f"fast ({', '.join(heads(times))}: {faster}; at least {least:.2f}×). The goal, {FASTER}× within "
         f"{WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
     ]
+
+
+def signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def by_name(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -258,7 +263,7 @@ def draw(figures: dict[str, Any], times: dict[str, Any], *, folder: Path) -> Non
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left" if axes is left else "lower right")
     left.set(xlabel="weights at zero, %", ylabel="PSNR on held-out images, dB")
-    right.set(xlabel=f"time of {task} / time of the dense network ({kind})")
+    right.set(xlabel=f"time, of that of the dense network\n({task}, {kind})")
     figure.savefig(folder / "circle.png", dpi=100)
     plt.close(figure)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from benchmarks import command
 from benchmarks.machine import interleaved
@@ -47,6 +48,21 @@ def runner(network: UnrolledNetwork, operator: LinearOperator, y: torch.Tensor, 
     return run
 
 
+def convolution(inputs: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds of 3×3 convolutions of so many maps of an image to 16, to 17 and to 32, in float32."""
+    x = torch.rand(1, inputs, 264, 264).to(memory_format=torch.channels_last)
+    kernels = {str(outputs): torch.rand(outputs, inputs, 3, 3) for outputs in (16, 17, 32)}
+    timed = interleaved(
+        {name: lambda kernel=kernel: F.conv2d(x, kernel, padding=1) for name, kernel in kernels.items()},
+        torch.device("cpu"),
+        rounds,
+    )
+    return {
+        "inputs": inputs,
+        "milliseconds": {name: 1000 * seconds["median"] for name, seconds in timed.items()},
+    }
+
+
 def facts(name: str) -> dict[str, Any]:
     """What the card of shipped weights says."""
     card = read_card(name)
@@ -76,6 +92,7 @@ def measure(figures: dict[str, Any], rounds: int) -> dict[str, Any]:
     return {
         "rounds": rounds,
         "shipped": {name: facts(name) for name in SHIPPED},
+        "convolution": convolution(32, rounds),
         "folded_parameters": dense.compacted().parameter_count,
         "parameters": {name: network.parameter_count for name, network in every.items()},
         "rows": rows,
