@@ -29,7 +29,7 @@ HALF, WITHIN, WITHIN_SMALL, FASTER = 0.5, 0.1, 0.3, 1.5
 def run(study: dict[str, Any], name: str, seed: int, folder: Path, more: list[str]) -> None:
     """Do one run of the study, and the run before it that it starts from."""
     source = (study["runs"][name] or {}).get("weights")
-    if source in study["runs"]:
+    if isinstance(source, str) and source in study["runs"]:
         run(study, source, seed, folder, more)
         path = folder / "compacted" / f"{source}-{seed}.safetensors"
         change = compacted(studies.folder_of(folder, source, seed), path)
@@ -68,12 +68,12 @@ def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
             "    python -m benchmarks.papers.circle_times --figures docs/papers/circle.json \\",
             "        --json docs/papers/circle-times.json",
             "",
-            "In EPGN a penalty's proximal map shrinks the feature maps of an image. Here the same penalties act on the "
-            "weights of the network itself: the shipped `epgn-cs25` is trained on for "
+            "In EPGN a penalty's proximal map shrinks the feature maps of an image. Here the same penalties act on "
+            "the weights of the network itself: the shipped `epgn-cs25` is trained on for "
             f"{rows['dense']['steps']} steps of {rows['dense']['settings']['training']['batch']} crops while "
             "`ProximalStep` makes its weights zero. PSNR is that of the 12 images that were held out when it was "
-            f"trained: {reference:.2f} dB with its own weights, and {psnr_of(rows['dense']):.2f} dB after the same steps "
-            "without a sparsifier.",
+            f"trained: {reference:.2f} dB with its own weights, and {psnr_of(rows['dense']):.2f} dB after the same "
+            "steps without a sparsifier.",
             "",
             *_single_weights(single, reference),
             "",
@@ -144,9 +144,8 @@ def _whole_maps(
     return [
         *lines,
         "",
-        "Fewer maps are not always less time: a 3×3 convolution of "
-        f"{times['convolution']['inputs']} maps to 16, 17 or 32 takes "
-        f"{', '.join(f'{value:.1f}' for value in times['convolution']['milliseconds'].values())} ms.",
+        f"Processors compute many maps at a time: a 3×3 convolution of {times['convolution']['inputs']} maps to 16, 17 "
+        f"and 32 takes {', '.join(f'{value:.1f}' for value in times['convolution']['milliseconds'].values())} ms.",
     ]
 
 
