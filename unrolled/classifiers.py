@@ -67,7 +67,7 @@ class LeNet5(ImageClassifier):
 
     def forward(self, x: Tensor) -> Tensor:
         for convolution in (self.conv1, self.conv2):
-            x = functional.max_pool2d(functional.relu(convolution(x)), 2)
+            x = functional.relu(functional.max_pool2d(convolution(x), 2))  # in this order a quarter of the work
         return self.fc2(functional.relu(self.fc1(x.flatten(1))))
 
 
