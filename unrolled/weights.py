@@ -114,6 +114,35 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     return network.eval().to(target), operator.eval().to(target)
 
 
+def take(name_or_file: str | Path, **modules: nn.Module) -> None:
+    """Give modules the weights of a file, to train them on from there.
+
+    Parameters
+    ----------
+    name_or_file : str or Path
+        a name of shipped weights, or a `.safetensors` file.
+    **modules : Module
+        `network` of a classifier, or `network` and `operator`.
+
+    Raises
+    ------
+    ValueError
+        if there are no such weights, or they are of other modules than these. Nothing was changed then.
+    """
+    path = find(name_or_file)
+    card, tensors = _read(path)
+    given, held = set(modules), {"network"} if card.get("kind") == CLASSIFIER else {"network", "operator"}
+    if given != held:
+        raise ValueError(f"weights: {path} holds {' and '.join(sorted(held))}, not {' and '.join(sorted(given))} alone")
+    model = nn.ModuleDict(modules)
+    own = model.state_dict()
+    for key in sorted({*own, *tensors}):
+        shapes = [tuple(found[key].shape) if key in found else "nothing" for found in (tensors, own)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"weights: {path} has {shapes[0]} for {key}, and what is trained has {shapes[1]}")
+    _fill(model, tensors)
+
+
 def save_classifier(
     path: str | Path, classifier: Classifier, card: dict[str, Any] | None = None, recipe: dict[str, Any] | None = None
 ) -> None:

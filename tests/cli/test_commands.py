@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -98,6 +99,24 @@ def test_a_penalty_can_be_chosen_in_the_config(tmp_path):
     assert main(["train", "--config", str(tmp_path / "penalty.yaml"), f"--folder={tmp_path / 'run'}"]) == 0
     network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
     assert network.phases[0].prox.shrinkage.penalty.b == 3
+
+
+def test_training_starts_from_given_weights(tmp_path, capsys):
+    first, second = (tmp_path / name for name in ("first", "second"))
+    argv = ["train", "--config", "configs/cs/epgn_25.yaml", *SMALL]
+    assert main([*argv, f"--folder={first}"]) == 0
+    given = f"--weights={first / 'best.safetensors'}"
+    resting = ["--training.learning_rate=1e-12", "--training.average=0", "--seed=1", given]
+    assert main([*argv, f"--folder={second}", *resting]) == 0
+    trained = unrolled.load(first / "best.safetensors")[0].state_dict()
+    for name, weight in unrolled.load(second / "best.safetensors")[0].state_dict().items():
+        torch.testing.assert_close(weight, trained[name], rtol=0, atol=1e-9)
+    capsys.readouterr()
+    assert main([*argv, f"--folder={tmp_path / 'third'}", given, "--network.features=3"]) == 1
+    assert (
+        "has (2, 2, 3, 3) for network.phases.0.prox.sparsify.conv.weight, and what is trained has (3, 3, 3, 3)"
+        in capsys.readouterr().err
+    )
 
 
 def test_how_to_differentiate_can_be_chosen_on_the_command_line(tmp_path):

@@ -72,6 +72,20 @@ def test_seeds_decide(tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_training_starts_from_given_weights(tmp_path, capsys):
+    first, second = (tmp_path / name for name in ("first", "second"))
+    assert main([*DENSE, f"--folder={first}"]) == 0
+    given = f"--weights={first / 'best.safetensors'}"
+    resting = ["--training.learning_rate=1e-12", "--training.average=0", "--seed=1"]
+    assert main([*DENSE, f"--folder={second}", given, *resting]) == 0
+    trained = load_classifier(first / "best.safetensors").network.state_dict()
+    for name, weight in load_classifier(second / "best.safetensors").network.state_dict().items():
+        torch.testing.assert_close(weight, trained[name], rtol=0, atol=1e-9)
+    (first / "best.safetensors").unlink()
+    assert main([*DENSE, f"--folder={second}", given, *resting, "--resume"]) == 0  # its checkpoint has them
+    assert "is neither a file nor among the shipped weights" in fails(capsys, *DENSE, f"--folder={first}2", given)
+
+
 def pictures(folder: Path) -> Path:
     for split in ("train", "test"):
         for label, name in enumerate(("cat", "dog", "eel")):
@@ -120,6 +134,8 @@ def test_the_help_is_that_of_what_is_trained(capsys):
         ([*DENSE, "--data.source=MNISTT"], "got 'MNISTT'; near matches: MNIST"),
         ([*DENSE, "--data.source=MNIST", "--data.folder=nowhere"], "MNIST cannot be read from nowhere"),
         ([*DENSE, "--data.train=[x]"], "data.train"),
+        ([*DENSE, "--weights=nowhere"], "weights: nowhere is neither a file nor among the shipped weights: epgn-cs25"),
+        ([*DENSE, "--weights=epgn-cs25"], "holds network and operator, not network alone"),
         ([*SPARSE], "ProximalStep: give either strength or target, got strength=None and target=None"),
         ([*SPARSE, "--sparsifier.strength=1", "--sparsifier.target=.5"], "give either strength or target"),
         ([*SPARSE, "--sparsifier.target=1.0"], "ProximalStep: target must be in [0, 1), the share of zeros, got 1.0"),

@@ -4,9 +4,10 @@ import torch
 from tests.helpers import picture
 from unrolled.data import embedded_images
 from unrolled.metrics import psnr
-from unrolled.networks import start
+from unrolled.networks import EPGN, start
 from unrolled.networks.start import LinearStart, autocorrelation, linear_estimator
 from unrolled.operators import BlockCompressedSensing
+from unrolled.training import TrainingOptions, fit
 
 
 def test_autocorrelation_is_the_mean_of_products():
@@ -96,3 +97,16 @@ def test_the_estimator_is_made_again_only_when_something_changed(monkeypatch):
     operator = operator.double()
     assert linear(operator(picture(22, 33).unsqueeze(0).double()), operator).dtype == torch.float64
     assert len(made) == 3
+
+
+def test_a_start_that_was_fitted_knows_it_and_training_on_leaves_it_as_it_is(tmp_path):
+    network, operator = EPGN(phases=1, features=2), BlockCompressedSensing(ratio=0.25)
+    assert not network.start.fitted
+    images, others = [picture(66, 66, seed) for seed in range(2)], [picture(66, 66, seed).sqrt() for seed in (7, 8)]
+    options = {"validation": others, "crop": 66, "device": "cpu", "progress": False}
+    training = TrainingOptions(steps=1, batch=1, validations=1)
+    fit(network, operator, images, training, folder=tmp_path / "first", **options)
+    assert network.start.fitted
+    torch.testing.assert_close(network.start.autocorrelation, autocorrelation(images))
+    fit(network, operator, others, training, folder=tmp_path / "second", **options)
+    torch.testing.assert_close(network.start.autocorrelation, autocorrelation(images))

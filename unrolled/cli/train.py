@@ -17,6 +17,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from torch import Tensor, nn
 
+from unrolled import weights
 from unrolled.classifiers import ImageClassifier
 from unrolled.cli.config_file import check_config, guard_yaml, read_settings
 from unrolled.data import ImageData, LabelledData
@@ -109,6 +110,12 @@ def parser(kind: Kind = "reconstruction") -> ArgumentParser:
         default=None,
         help="makes the weights sparse: a strategy of unrolled.sparsify with its penalty and either strength or target",
     )
+    parser.add_argument(
+        "--weights",
+        type=str | None,
+        default=None,
+        help="to start from: a .safetensors file of the same network, or the name of shipped weights",
+    )
     parser.add_argument("--folder", type=str, default="runs/train", help="of the run: config, metrics, weights, curve")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, batches and held-out images")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
@@ -150,6 +157,7 @@ Say = Callable[..., None]
 def _reconstruction(parser: ArgumentParser, config: Namespace, folder: Path, place: torch.device, say: Say) -> None:
     torch.manual_seed(config.seed)
     made = parser.instantiate(config)
+    _take_weights(config, folder, network=made.network, operator=made.operator)
     distributed.on_first(lambda: _save_config(parser, config, folder))
     say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {folder}")
     figures = fit(
@@ -175,6 +183,7 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
     data = made.data.load(config.seed)
     torch.manual_seed(config.seed)
     network, recipe = _classifier(made.classifier, config.classifier, len(data.train.classes))
+    _take_weights(config, folder, network=network)
     task = ClassificationTask(network, data, config.seed, made.data.shift, made.data.flip, place, recipe)
     distributed.on_first(lambda: _save_config(parser, config, folder))
     count = sum(parameter.numel() for parameter in network.parameters())
@@ -199,6 +208,12 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
         say(f"validation error {figures['error']:.2f} %, {100 - figures['sparse_accuracy']:.2f} % with exact zeros")
         _tell_sparsity(sparsity_report(task.model, task.example()), say)
     say("there are no test images" if test is None else f"test error {test['error']:.2f} %")
+
+
+def _take_weights(config: Namespace, folder: Path, **modules: nn.Module) -> None:
+    """Start from given weights, unless the run goes on from a checkpoint, which holds its own."""
+    if config.weights is not None and not (config.resume and Checkpoints(folder).exist()):
+        weights.take(config.weights, **modules)
 
 
 def _tell_sparsity(report: SparsityReport, say: Say) -> None:

@@ -24,11 +24,13 @@ class LinearStart(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        lag = torch.arange(LAGS, dtype=torch.float64) - LAGS // 2
-        distance = torch.hypot(lag[:, None], lag[None, :])
-        # Mean brightness ½, standard deviation ¼, correlation length 20 pixels: rough, but of the right kind.
-        self.register_buffer("autocorrelation", 0.25 + 0.0625 * torch.exp(-distance / 20))
+        self.register_buffer("autocorrelation", _assumed())
         self._cache: _Kept | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the autocorrelation is one of images, and not the one that is assumed of them."""
+        return not torch.equal(self.autocorrelation.cpu(), _assumed().to(self.autocorrelation.dtype))
 
     def fit(self, images: list[Tensor]) -> None:
         """Take the autocorrelation of these images.
@@ -65,6 +67,13 @@ class LinearStart(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": None}
+
+
+def _assumed() -> Tensor:
+    lag = torch.arange(LAGS, dtype=torch.float64) - LAGS // 2
+    distance = torch.hypot(lag[:, None], lag[None, :])
+    # Mean brightness ½, standard deviation ¼, correlation length 20 pixels: rough, but of the right kind.
+    return 0.25 + 0.0625 * torch.exp(-distance / 20)
 
 
 class _Kept(NamedTuple):

@@ -42,6 +42,7 @@ def fit(
     Parameters
     ----------
     network : UnrolledNetwork
+        fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
         trained too if it has parameters.
     dataset :
@@ -98,7 +99,7 @@ def fit(
         if validation is None:
             raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
         task = ReconstructionTask(network, operator, batches, cut(validation, operator.multiple), loss, place)
-        if isinstance(network.start, LinearStart) and not goes_on:  # a checkpoint holds it
+        if isinstance(network.start, LinearStart) and not network.start.fitted and not goes_on:  # a checkpoint holds it
             network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
         return train(
             task,
