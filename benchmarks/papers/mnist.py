@@ -85,7 +85,8 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     settings, errors = runs[0]["settings"], [run["test"]["error"] for run in runs]
     shifted = settings["data"]["shift"] > 0
     return {
-        "name": _strategy(settings["sparsifier"]) + ("" if shifted else ", no shifts"),
+        "run": runs[0]["name"],
+        "name": _strategy(settings) + ("" if shifted else ", no shifts"),
         "shifted": shifted,
         "seeds": len(runs),
         "error": mean(errors),
@@ -98,8 +99,9 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _strategy(sparsifier: dict[str, Any]) -> str:
+def _strategy(settings: dict[str, Any]) -> str:
     """Its class, and what it was given, in short."""
+    sparsifier = settings["sparsifier"]
     given = dict(sparsifier.get("init_args") or {})
     penalty = given.get("penalty")
     name = sparsifier["class_path"].rpartition(".")[2]
@@ -107,22 +109,24 @@ def _strategy(sparsifier: dict[str, Any]) -> str:
     if isinstance(penalty, dict):
         numbers = ", ".join(f"{number:g}" for number in (penalty.get("init_args") or {}).values())
         ways.insert(0, penalty["class_path"].rpartition(".")[2] + (f"({numbers})" if numbers else ""))
+    if settings.get("weights"):
+        ways.append("from the weights of another run")
     return f"{name}, {', '.join(ways)}" if ways else name
 
 
 def _table(rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "| strategy | seeds | test error % | held-out error % | compression | nonzeros | epochs | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | strategy | seeds | test error % | held-out error % | compression | nonzeros | epochs | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: row["held_out"]):
         spread = f" ({min(row['errors']):.2f} to {max(row['errors']):.2f})" if row["seeds"] > 1 else ""
         lines.append(
-            f"| {row['name']} | {row['seeds']} | {row['error']:.2f}{spread} | {row['held_out']:.2f} | "
+            f"| {row['run']} | {row['name']} | {row['seeds']} | {row['error']:.2f}{spread} | {row['held_out']:.2f} | "
             f"{row['compression']:.1f}× | {row['nonzeros']:,} | {row['epochs']:g} | {row['seconds']:.0f} |"
         )
     lines += [
-        f"| *published:* {row['name']} ({row['source']}) | | {row['error']:.2f} | | {row['compression']:g}× | | | |"
+        f"| *published* | {row['name']} ({row['source']}) | | {row['error']:.2f} | | {row['compression']:g}× | | | |"
         for row in published
     ]
     return "\n".join(lines)
@@ -141,7 +145,7 @@ def _verdict(
         best = min(enough, key=lambda row: row["held_out"])
         reached = "reached" if best["error"] <= goal[0] else f"missed by {best['error'] - goal[0]:.2f} points"
         sentences.append(
-            f"Among the runs {words} the held-out images choose {best['name'].removesuffix(', no shifts')}: "
+            f"Among the runs {words} the held-out images choose {best['run']}: "
             f"{best['error']:.2f} % at {best['compression']:.1f}×; the goal is **{reached}** {words}."
         )
         worse = [row["name"] for row in published if row["compression"] > 1 and _dominates(best, row)]
