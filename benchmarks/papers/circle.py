@@ -75,7 +75,7 @@ def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
             f"trained: {reference:.2f} dB with its own weights, and {psnr_of(rows['dense']):.2f} dB after the same "
             "steps without a sparsifier.",
             "",
-            *_single_weights(single, reference),
+            *(_single_weights(single, reference) if single else []),
             "",
             *_whole_maps(small, rows, times, reference),
             "",
@@ -236,19 +236,14 @@ def draw(figures: dict[str, Any], times: dict[str, Any], *, folder: Path) -> Non
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for penalty, label in PENALTIES.items():
         single = [row for row in rows.values() if is_single(row) and penalty_of(row) == penalty]
-        left.plot(
-            *zip(*((100 * row["sparsity"], psnr_of(row)) for row in single), strict=True),
-            "o-",
-            color=COLORS[penalty],
-            label=label,
-        )
         small = [row for row in rows.values() if row["name"].startswith(f"small-{penalty}-")]
-        right.plot(
-            *zip(*((1 / speed[row["name"]], psnr_of(row)) for row in small), strict=True),
-            "o-",
-            color=COLORS[penalty],
-            label=f"filters by {label}",
+        lines = (
+            (left, label, single, [100 * row["sparsity"] for row in single]),
+            (right, f"filters by {label}", small, [1 / speed[row["name"]] for row in small]),
         )
+        for axes, text, drawn, x in lines:
+            if drawn:
+                axes.plot(x, [psnr_of(row) for row in drawn], "o-", color=COLORS[penalty], label=text)
     shipped = times["shipped"]["epgn-cs25-small"]
     right.plot(
         1 / speed["epgn-cs25-small"], shipped["validation"]["psnr"], "*", ms=14, color="k", label="epgn-cs25-small"
