@@ -9,7 +9,7 @@ import torch
 from tests.helpers import concrete_subclasses
 from unrolled.classifiers import CifarResNet, Classifier, ImageClassifier, LeNet5, LeNet300100, WideResNet
 from unrolled.description import build, describe
-from unrolled.sparsify import select_weights
+from unrolled.sparsify import compact, select_weights
 
 
 def numbers(network: ImageClassifier) -> tuple[int, int]:
@@ -62,6 +62,22 @@ def test_each_gives_an_output_per_class_learns_and_is_made_again_from_its_recipe
         assert torch.equal(each.eval()(x), network(x))
 
 
+def test_a_compacted_lenet5_is_made_again_from_its_recipe():
+    torch.manual_seed(0)
+    network = LeNet5(filters=(4, 6), hidden=9)
+    assert (network.conv2.weight.shape, network.fc1.weight.shape) == ((6, 4, 5, 5), (9, 96))
+    with torch.no_grad():
+        network.conv1.weight[1], network.conv1.bias[1] = 0, 0
+        network.conv2.weight[:2], network.conv2.bias[:2] = 0, 0
+        network.fc1.weight[5:], network.fc1.bias[5:] = 0, 0
+    x = torch.randn(3, 1, 28, 28)
+    small = compact(network, x)
+    assert small.description() == {**network.description(), "filters": [3, 4], "hidden": 5}
+    again = build(describe(small), ImageClassifier)
+    again.load_state_dict(small.state_dict())
+    torch.testing.assert_close(again(x), network(x))
+
+
 def test_a_padded_shortcut_without_its_block_is_the_image_in_more_channels():
     network = CifarResNet(depth=8)
     block = network.blocks[1]
@@ -109,6 +125,9 @@ def test_hidden_layers_of_lenets_can_be_binary(make):
         (lambda: LeNet300100(0), "LeNet300100: num_classes must be a whole number >= 1, got 0"),
         (lambda: LeNet300100(size=True), "size must be"),
         (lambda: LeNet5(size=15), "LeNet5: size must be >= 16, got 15"),
+        (lambda: LeNet5(filters=(3,)), r"LeNet5: filters must be two numbers, got \(3,\)"),
+        (lambda: LeNet5(filters=(3, 0)), "LeNet5: filters must be a whole number >= 1, got 0"),
+        (lambda: LeNet5(hidden=0), "LeNet5: hidden must be a whole number >= 1, got 0"),
         (lambda: CifarResNet(depth=21), r"depth must be 6n \+ 2 \(20, 32, 44, 56, 110\), got 21"),
         (lambda: CifarResNet(shortcut="zeros"), "shortcut must be 'padding' or 'convolution', got 'zeros'"),
         (lambda: WideResNet(depth=20), r"depth must be 6n \+ 4 .*, got 20"),

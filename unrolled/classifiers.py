@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,10 @@ class LeNet5(ImageClassifier):
     num_classes : int
     channels, size : int
         of the images, which are squares of size × size pixels, 16 at least.
+    filters : (int, int)
+        of the two convolutions.
+    hidden : int
+        units of the hidden layer.
     activation, batch_norm
         as in `LeNet300100`.
     """
@@ -78,22 +82,34 @@ class LeNet5(ImageClassifier):
         num_classes: int = 10,
         channels: int = 1,
         size: int = 28,
+        filters: tuple[int, int] = (20, 50),
+        hidden: int = 500,
         activation: ActivationName = "relu",
         batch_norm: bool = False,
     ):
         super().__init__()
-        _check_positive(self, num_classes=num_classes, channels=channels)
+        _check_positive(self, num_classes=num_classes, channels=channels, hidden=hidden)
         if size < 16:
             raise ValueError(f"LeNet5: size must be >= 16, got {size!r}")
         self.activation = make_activation(activation)
+        if len(filters) != 2:
+            raise ValueError(f"LeNet5: filters must be two numbers, got {filters!r}")
+        for count in filters:
+            _check_positive(self, filters=count)
+        first, second = filters
         side = ((size - 4) // 2 - 4) // 2
-        self.conv1 = nn.Conv2d(channels, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
-        self.fc1 = nn.Linear(50 * side**2, 500)
-        self.fc2 = nn.Linear(500, num_classes)
-        self.bn1 = nn.BatchNorm2d(20) if batch_norm else nn.Identity()
-        self.bn2 = nn.BatchNorm2d(50) if batch_norm else nn.Identity()
-        self.bn3 = nn.BatchNorm1d(500) if batch_norm else nn.Identity()
+        self.conv1 = nn.Conv2d(channels, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
+        self.fc1 = nn.Linear(second * side**2, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
+        self.bn1 = nn.BatchNorm2d(first) if batch_norm else nn.Identity()
+        self.bn2 = nn.BatchNorm2d(second) if batch_norm else nn.Identity()
+        self.bn3 = nn.BatchNorm1d(hidden) if batch_norm else nn.Identity()
+
+    def description(self) -> dict[str, Any]:
+        """What makes it as it is: smaller than it was made, if it was compacted."""
+        filters = [self.conv1.out_channels, self.conv2.out_channels]
+        return {**super().description(), "filters": filters, "hidden": self.fc1.out_features}
 
     def forward(self, x: Tensor) -> Tensor:
         for convolution, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2)):
