@@ -37,8 +37,8 @@ def test_they_are_as_large_as_published(make, weights, parameters):
 
 
 SMALL = {
-    "LeNet300100": {"size": 12},
-    "LeNet5": {"size": 18, "channels": 3},
+    "LeNet300100": {"size": 12, "activation": "binary_clipped_relu", "batch_norm": True},
+    "LeNet5": {"size": 18, "channels": 3, "batch_norm": True},
     "CifarResNet": {"depth": 8, "shortcut": "convolution"},
     "WideResNet": {"depth": 10, "width": 1, "dropout": 0.1},
 }
@@ -49,9 +49,9 @@ def test_each_gives_an_output_per_class_learns_and_is_made_again_from_its_recipe
     torch.manual_seed(0)
     network = cls(num_classes=7, **SMALL[cls.__name__])
     arguments = network.arguments
-    x = torch.rand(4, arguments["channels"], arguments.get("size", 9), arguments.get("size", 9))
+    x = torch.rand(40, arguments["channels"], arguments.get("size", 9), arguments.get("size", 9))
     y = network(x)
-    assert y.shape == (4, 7)
+    assert y.shape == (40, 7)
     y.logsumexp(1).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
     again = build(describe(network), ImageClassifier)
@@ -89,9 +89,39 @@ def test_a_padded_shortcut_without_its_block_is_the_image_in_more_channels():
     assert not y[:, 24:].any()
 
 
+def test_lenets_of_before_are_the_same():
+    torch.manual_seed(0)
+    network, x = LeNet5(), torch.rand(3, 1, 28, 28)
+    z = x
+    for convolution in (network.conv1, network.conv2):
+        z = torch.max_pool2d(torch.relu(convolution(z)), 2)
+    z = network.fc2(torch.relu(network.fc1(z.flatten(1))))
+    assert torch.equal(network(x), z)
+    ours, before = (torch.autograd.grad(y.square().sum(), list(network.parameters())) for y in (network(x), z))
+    assert all(torch.equal(a, b) for a, b in zip(ours, before, strict=True))
+    assert list(network.state_dict()) == [
+        f"{name}.{k}" for name in ("conv1", "conv2", "fc1", "fc2") for k in ("weight", "bias")
+    ]
+    recipe = {"class_path": "LeNet5", "init_args": {"num_classes": 10, "channels": 1, "size": 28}}
+    build(recipe, ImageClassifier).load_state_dict(network.state_dict())
+
+
+@pytest.mark.parametrize("make", [LeNet300100, LeNet5])
+def test_hidden_layers_of_lenets_can_be_binary(make):
+    torch.manual_seed(0)
+    network = make(activation="binary_relu", batch_norm=True)
+    seen = []
+    network.activation.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network(torch.rand(4, 1, 28, 28))
+    assert len(seen) == (2 if make is LeNet300100 else 3)
+    for output in seen:
+        assert set(output.unique().tolist()) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: LeNet5(activation="tanh"), "activation must be one of .*'relu'.*, got 'tanh'"),
         (lambda: LeNet300100(0), "LeNet300100: num_classes must be a whole number >= 1, got 0"),
         (lambda: LeNet300100(size=True), "size must be"),
         (lambda: LeNet5(size=15), "LeNet5: size must be >= 16, got 15"),

@@ -334,7 +334,9 @@ def _at_most(numbers: int, recipe: Any) -> Iterator[None]:
 def _largest(value: Any) -> int:
     """The largest whole number anywhere in a recipe."""
     if isinstance(value, dict):
-        return max(map(_largest, value.values()), default=0)
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
     return value if isinstance(value, int) else 0
 
 

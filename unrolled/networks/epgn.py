@@ -1,13 +1,15 @@
 """EPGN, the unrolled extra proximal gradient network."""
 
+import copy
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.maps import SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
+from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
@@ -27,8 +29,9 @@ class EPGN(UnrolledNetwork):
     ----------
     phases : int
         iterations.
-    features : int
-        feature maps inside the learned proximal map.
+    features : int or list of list of int
+        feature maps inside the learned proximal map. Of a network that was compacted a list: for each phase (if they
+        are shared, for the one) four numbers, see `Widths`.
     variant : "accelerated" or "plain"
         plain: x⁺ = prox(x − β∇f(x½)) with x½ = prox(x − α∇f(x)). Accelerated: both steps start from an extrapolation
         with a learned momentum γ; at γ = 0 they are two ordinary proximal gradient steps.
@@ -57,7 +60,7 @@ class EPGN(UnrolledNetwork):
     def __init__(
         self,
         phases: int = 9,
-        features: int = 32,
+        features: int | list[list[int]] = 32,
         variant: Literal["accelerated", "plain"] = "accelerated",
         nonlocal_window: int | None = None,
         penalty: Penalty | list[Penalty] | None = None,
@@ -67,7 +70,7 @@ class EPGN(UnrolledNetwork):
         shared: bool = False,
         differentiation: Differentiation | None = None,
     ):
-        check_sizes("EPGN", phases, features)
+        check_sizes("EPGN", phases, features if isinstance(features, int) else 1)
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and nonlocal_window < 1:
@@ -76,16 +79,74 @@ class EPGN(UnrolledNetwork):
             [
                 _PHASES[variant](
                     LearnedProx(
-                        features,
-                        shrinkage_of(penalty, features if shrink_channels else None, threshold, learn_penalty),
+                        each,
+                        shrinkage_of(penalty, each.shrunk if shrink_channels else None, threshold, learn_penalty),
                         nonlocal_window,
                     )
                 )
-                for _ in range(1 if shared else phases)
+                for each in _widths(features, 1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
         )
+
+    @torch.no_grad()
+    def compacted(self) -> Self:
+        """A smaller network with the same outputs: without the feature maps that are 0 or that nobody reads.
+
+        Such maps are left by a sparsifier with groups of filters, `groups=Filters()`, on the weights before them; at
+        least one of each kind stays. The convolutions from and to the image are reduced to what they can express. The
+        result is trained, saved and loaded like any other network.
+
+        Raises
+        ------
+        ValueError
+            if the network is nonlocal (attention reads all maps), or fused.
+
+        Examples
+        --------
+        >>> network = EPGN(phases=1, features=16)
+        >>> _ = nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
+        >>> network.compacted().arguments["features"]
+        [[16, 4, 16, 9]]
+        """
+        if self.fused or self.arguments["nonlocal_window"] is not None:
+            raise ValueError("compacted: only a local network that is not fused can be compacted")
+        small = copy.deepcopy(self)
+        widths = []
+        for phase in small.phases:
+            assert isinstance(phase, _ExtraProximalGradient)
+            phase.prox = phase.prox.compacted()
+            widths.append(list(phase.prox.widths))
+        small.arguments = {**self.arguments, "features": widths}
+        return small
+
+
+class Widths(NamedTuple):
+    """How many feature maps a learned proximal map has.
+
+    inner, shrunk, back : inside of G, shrunk, and inside of G̃.
+    middle : between the two convolutions of the pairs from and to the image.
+    """
+
+    inner: int
+    shrunk: int
+    back: int
+    middle: int
+
+
+def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
+    """Of every phase."""
+    if isinstance(features, int):
+        return [Widths(features, features, features, features)] * phases
+    lists = (list, tuple)
+    fours = isinstance(features, lists) and all(isinstance(each, lists) and len(each) == 4 for each in features)
+    if not fours or len(features) != phases:
+        raise ValueError(f"EPGN: features must be a number, or four for each of {phases} phases, got {features!r}")
+    for each in features:
+        for size in each:
+            check_sizes("EPGN", phases, size)
+    return [Widths(*each) for each in features]
 
 
 class LearnedProx(nn.Module):
@@ -93,19 +154,20 @@ class LearnedProx(nn.Module):
 
     Parameters
     ----------
-    features : int
+    widths : Widths
     shrinkage : Shrinkage or ShrinkageMixture
         S, on the feature maps.
     window : int or None
         of the nonlocal block N; None: N is the identity.
     """
 
-    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None):
+    def __init__(self, widths: Widths, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None):
         super().__init__()
-        self.sparsify = SparsifyingMap(features)  # G
+        self.widths = widths
+        self.sparsify = SparsifyingMap(widths.middle, widths.inner, widths.shrunk)  # G
         self.shrinkage = shrinkage  # S
-        self.attend = nn.Identity() if window is None else WindowAttention(features, window)  # N
-        self.synthesize = SynthesisMap(features)  # G̃
+        self.attend = nn.Identity() if window is None else WindowAttention(widths.shrunk, window)  # N
+        self.synthesize = SynthesisMap(widths.shrunk, widths.back, widths.middle)  # G̃
 
     def prepare(self) -> Callable[[Tensor], Tensor]:
         """The map with its kernels composed once, for every image that a phase applies it to."""
@@ -133,6 +195,52 @@ class LearnedProx(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         return self.prepare()(b)
+
+    def compacted(self) -> "LearnedProx":
+        """The same map without the feature maps that are 0 or that nobody reads, see `EPGN.compacted`."""
+        g, g_back = self.sparsify, self.synthesize
+        inner, shrunk, back = (alive.nonzero()[:, 0] for alive in self._alive())
+        widths = Widths(len(inner), len(shrunk), len(back), min(ENOUGH, self.widths.middle))
+        small = LearnedProx(widths, _of_channels(self.shrinkage, shrunk))
+        small = small.to(g.conv.weight).train(self.training)
+        small.sparsify.pair.take(g.pair, inner)
+        small.sparsify.conv.weight.copy_(g.conv.weight[shrunk][:, inner])
+        small.synthesize.conv.weight.copy_(g_back.conv.weight[back][:, shrunk])
+        small.synthesize.pair.take(g_back.pair, back)
+        return small
+
+    def _alive(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the maps inside of G, shrunk, and inside of G̃: which are computed from something and read by something."""
+        first, b, b_back, last = (
+            kernels.flatten(2).any(2)
+            for kernels in (
+                self.sparsify.pair.wide.flatten(1, 2).unsqueeze(1),
+                self.sparsify.conv.weight,
+                self.synthesize.conv.weight,
+                self.synthesize.pair.wide.flatten(1, 2).unsqueeze(0),
+            )
+        )
+        inner, shrunk, back = first[:, 0], b.any(1), last[0]
+        for _ in range(2):  # what is dead on one side is dead on the other after as many steps as there are layers
+            shrunk = b[:, inner].any(1) & b_back[back].any(0)
+            inner, back = first[:, 0] & b[shrunk].any(0), last[0] & b_back[:, shrunk].any(1)
+        return _at_least_one(inner), _at_least_one(shrunk), _at_least_one(back)
+
+
+def _at_least_one(alive: Tensor) -> Tensor:
+    return alive if alive.any() else torch.arange(len(alive), device=alive.device) == 0
+
+
+def _of_channels(shrinkage: Shrinkage | ShrinkageMixture, channels: Tensor) -> Shrinkage | ShrinkageMixture:
+    """A shrinkage of some of the channels."""
+    small = copy.deepcopy(shrinkage)
+    if small.channels is not None:
+        for parameter in small.parameters():
+            parameter.data = parameter.data[..., channels]
+        for module in small.modules():
+            if isinstance(module, (Shrinkage, ShrinkageMixture)):
+                module.channels = len(channels)
+    return small
 
 
 class _ExtraProximalGradient(Phase):

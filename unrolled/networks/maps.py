@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from unrolled.networks.narrow import convolve
 from unrolled.shrinkage import Shrinkage, ShrinkageMixture
 
+ENOUGH = 9
+"""Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
+
 
 class ConvolutionPair(nn.Module):
     """Two 3×3 convolutions with nothing between them, learned as two and run as the one 5×5 that they are.
@@ -39,6 +42,33 @@ class ConvolutionPair(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.kernel())
 
+    @torch.no_grad()
+    def take(self, pair: "ConvolutionPair", channels: Tensor) -> None:
+        """Become another pair from or to one channel, reduced to these of its channels on the other side.
+
+        Parameters
+        ----------
+        pair : ConvolutionPair
+            from or to one channel, as this one is. The kernel is the same if there are as many channels between the
+            convolutions, or `ENOUGH`.
+        channels : Tensor of int
+        """
+        thin, wide, own_thin, own_wide = pair.thin, pair.wide, self.thin, self.wide
+        u, s, v = torch.linalg.svd(thin.flatten(1).double(), full_matrices=False)
+        root = s.sqrt()  # half of the size goes to either side
+        own_thin.copy_((root[:, None] * v).view(-1, 3, 3)[: len(own_thin)])
+        own_wide.copy_(torch.einsum("omhw, mr -> orhw", wide[channels].double(), u * root)[:, : len(own_thin)])
+
+    @property
+    def thin(self) -> Tensor:
+        """The kernels on the side of the one channel, (middle, 3, 3)."""
+        return self.first[:, 0] if self.first.shape[1] == 1 else self.second[0]
+
+    @property
+    def wide(self) -> Tensor:
+        """The kernels on the other side, (channels, middle, 3, 3)."""
+        return self.second if self.first.shape[1] == 1 else self.first.transpose(0, 1)
+
 
 class FusedPair(nn.Conv2d):
     """A convolution pair as one plain 5×5 convolution, for use without training."""
@@ -57,21 +87,33 @@ class FusedPair(nn.Conv2d):
 
 
 class SparsifyingMap(nn.Module):
-    """G = B ∘ ReLU ∘ A ∘ D, an image to F feature maps; 3×3 convolutions without bias (Zhang, Ye, Chen, 2022)."""
+    """G = B ∘ ReLU ∘ A ∘ D, an image to feature maps; 3×3 convolutions without bias (Zhang, Ye, Chen, 2022).
 
-    def __init__(self, features: int):
+    Parameters
+    ----------
+    middle, inner, features : int
+        channels after D, after A, and after B.
+    """
+
+    def __init__(self, middle: int, inner: int, features: int):
         super().__init__()
-        self.pair = ConvolutionPair(1, features, features)  # A after D
-        self.conv = _convolution(features)  # B
+        self.pair = ConvolutionPair(1, middle, inner)  # A after D
+        self.conv = _convolution(inner, features)  # B
 
 
 class SynthesisMap(nn.Module):
-    """G̃ = D̃ ∘ Ã ∘ ReLU ∘ B̃, F feature maps to an image; the last convolution starts at zero."""
+    """G̃ = D̃ ∘ Ã ∘ ReLU ∘ B̃, feature maps to an image; the last convolution starts at zero.
 
-    def __init__(self, features: int):
+    Parameters
+    ----------
+    features, inner, middle : int
+        channels before B̃, after it, and after Ã.
+    """
+
+    def __init__(self, features: int, inner: int, middle: int):
         super().__init__()
-        self.conv = _convolution(features)  # B̃
-        self.pair = ConvolutionPair(features, features, 1)  # D̃ after Ã
+        self.conv = _convolution(features, inner)  # B̃
+        self.pair = ConvolutionPair(inner, middle, 1)  # D̃ after Ã
         # The untrained network then is gradient descent from its start, instead of noise around it.
         nn.init.zeros_(self.pair.second)
 
@@ -89,7 +131,7 @@ def shrinking(
     Parameters
     ----------
     shrinkage : Shrinkage or ShrinkageMixture
-    before, after : Tensor, (features, features, k, k)
+    before, after : Tensor, (features, inputs, k, k) and (outputs, features, k, k)
         kernels of the convolutions around it.
 
     Returns
@@ -152,8 +194,8 @@ class WindowAttention(nn.Module):
         ).contiguous()
 
 
-def _convolution(features: int) -> nn.Conv2d:
-    layer = nn.Conv2d(features, features, 3, padding=1, bias=False)
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.xavier_normal_(layer.weight)
     return layer
 
