@@ -108,8 +108,8 @@ def run(name, accuracy, sparsity=0.0):
 def test_what_test_images_cannot_tell_apart_is_not_told_apart():
     found = {"runs": [run("magnitude-90", 85.0, 0.9), run("l1-90", 83.0, 0.9), run("l0-90", 85.5, 0.9)]}
     sparse = cifar.sparse_runs(found)
-    text = cifar.verdict(90, sparse, 86.0)
-    assert "RVSM, l0 has most, 85.50 %, 0.50 points below the control" in text
+    text = cifar.verdict(90, sparse, run("control", 86.0))
+    assert "RVSM, l0 has most, 85.50 %, 0.50 points below the control network" in text
     assert "Not distinguishable from it, within two standard errors (1.0 points): magnitude pruning." in text
     assert "Behind: RVSM, l1." in text
     compared = cifar.baseline(sparse, [90])
