@@ -121,9 +121,8 @@ def _setting(figures: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     sparse, small = (first[key]["settings"]["training"]["epochs"] for key in ("row", "small"))
     shift = first["row"]["settings"]["data"]["shift"]
     moved = "Images are shifted by up to a pixel, which the papers do without" if shift else "Images are not shifted"
-    prices = next(
-        row["settings"]["sparsifier"]["init_args"]["groups"]["prices"] for row in figures["runs"] if row["name"] == "l1"
-    )
+    priced = next(name for name in found if name in ELEMENTWISE)
+    prices = found[priced]["row"]["settings"]["sparsifier"]["init_args"]["groups"]["prices"]
     named = ", ".join(f"{price:g} for {layer}" for layer, price in prices.items())
     sparse_part = 1 - first["row"]["settings"]["sparsifier"]["init_args"]["fine_tune"]
     method = f"""
@@ -133,10 +132,11 @@ layers. Here LeNet-5-Caffe learns MNIST so in {sparse:g} epochs (the paper: 200)
 zeros stay and the rest is fine-tuned. {moved}. Then `compact` removes the dead groups, and the smaller network is
 trained on for {small:g} epochs (`unrolled train --compact true`), which cost little, as it is small."""
     changes = f"""
-Two things differ from the paper, for so short a run. Strengths are larger, chosen on held-out images; each penalty sets
-the same weights to zero at the first step, those up to .03. And the weights √|g| of the group lasso are replaced by
-prices ({named}): √|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but
-14,400 multiplications. CGES has weights of its own, and magnitude pruning takes a share of each layer."""
+Two things differ from the paper, for so short a run. Strengths are larger: those of single weights are such that each
+penalty sets the same ones to zero at the first step, those up to .03; that of the group lasso was chosen in a few runs
+with the transformed l1, by the operations that were left. And its weights √|g| are replaced by prices ({named}):
+√|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but 14,400 multiplications.
+CGES has weights of its own, and magnitude pruning takes a share of each layer."""
     return f"""## Sparse groups: LeNet-5 with few filters
 
     python -m benchmarks.papers.study --config configs/papers/groups.yaml --folder runs/groups \\
@@ -172,9 +172,9 @@ def _table(found: Mapping[str, Any]) -> str:
     dense = next(iter(found.values()))["size"]["multiplications"][0]
     text = f"""Errors are those of test images: of the network with zeros, and of the small one, trained on. *Left* are
 filters, filters, inputs that the first dense layer reads, and hidden units; *groups zero* is what that amounts to.
-Multiplications are those of the
-compacted network, all of its dense arithmetic ({dense / 1000:,.0f}K before). *Operations* count a bias's addition and a
-pooled number besides, as one each, which is how the published figures come about (below)."""
+Multiplications are those of the compacted network, all of its dense arithmetic ({dense / 1000:,.0f}K before).
+*Operations* count a bias's addition and a pooled number besides, as one each, which is how the published figures come
+about (below)."""
     return "\n".join([*lines, "", paragraph(text)])
 
 
@@ -190,8 +190,8 @@ def _reached(found: Mapping[str, Any]) -> str:
     weights = sum(math.prod(shape) for shape in each["size"]["weights"].values())
     total = each["row"]["report"]["total"]["weights"]
     return paragraph(
-        f"The goal, at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations, {verdict}: the best on held-out "
-        f"images of those that need so few is {LABELS[name]} with {mean(each['test']):.2f} % on the test images "
+        f"The goal, at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations, {verdict}: of the networks that need "
+        f"so few the best on held-out images ({LABELS[name]}) has {mean(each['test']):.2f} % on the test images "
         f"({seeds}) and {fewest} operations. The small network has {weights:,} weights, {total / weights:.0f} times "
         "fewer than LeNet-5."
     )
@@ -277,10 +277,10 @@ def _speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
     threads = compacted["threads"]
     cores = f"{threads} thread{'s' if threads > 1 else ''} of the CPU, {compacted['rounds']} rounds in turn"
     count = len(compacted["runs"])
-    text = f"""What the smaller network is worth in time: answers of that of {LABELS[name]}, with all of its zeros and
-compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
+    text = f"""What the smaller network is worth in time: answers of one of them ({LABELS[name]}), with all of its
+zeros and compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
 image takes is mostly the calls themselves. Outputs on noise differ by at most {differences:.0e} of the largest one in
-all {count} networks that were compacted: the rounding of float32."""
+all networks that were compacted ({count}): the rounding of float32."""
     return "\n".join([paragraph(text), "", *lines])
 
 
@@ -304,6 +304,7 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
     axes.axhline(GOAL[0], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel="operations (thousands)", ylabel="test error (%)")
     axes.set_title("LeNet-5: with zeros (hollow), and small, trained on (full)", fontsize=10)
+    axes.margins(x=0.12)
     ticks(axes)
     axes.legend(fontsize=8)
     figure.savefig(folder / "groups-operations.png", dpi=100)
@@ -317,7 +318,7 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
         axis.bar_label(bars, fontsize=7, padding=2)
         kind = "filters" if layer.startswith("conv") else "inputs"
         axis.set_title(f"{layer}: {kind} of {total}", fontsize=9)
-        axis.set_xlim(0, total)
+        axis.margins(x=0.2)
         axis.tick_params(labelsize=8)
     parts[0].invert_yaxis()
     figure.savefig(folder / "groups-kept.png", dpi=100)
