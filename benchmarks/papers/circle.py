@@ -124,7 +124,7 @@ def _whole_maps(
         "the image nine channels are enough for any kernel; that alone leaves the shipped network "
         f"{times['folded_parameters']:,} of {times['shipped']['epgn-cs25']['parameters']:,} parameters with the same "
         "outputs. Times are those of reconstruction after `fuse()`, "
-        f"{times['environment']['device']}, {times['environment']['threads']} threads, medians of {times['rounds']} "
+        f"{times['environment']['device']}, threads: {times['environment']['threads']}, medians of {times['rounds']} "
         "rounds in which all networks take turns.",
         "",
     ]
@@ -157,20 +157,19 @@ def _shipped(times: dict[str, Any]) -> list[str]:
     dense, small = (times["shipped"][name] for name in ("epgn-cs25", "epgn-cs25-small"))
     loss = dense["validation"]["psnr"] - small["validation"]["psnr"]
     ratios = {key: speed["epgn-cs25-small"] for key, speed in speedups(times).items()}
-    first, least = next(iter(ratios.values())), min(ratios.values())
-    reached = loss <= WITHIN_SMALL and first >= FASTER
+    reached = loss <= WITHIN_SMALL and next(iter(ratios.values())) >= FASTER
     tests = "; ".join(
         f"{test} {small['evaluation'][test]['psnr']:.2f} dB (dense {dense['evaluation'][test]['psnr']:.2f} dB)"
         for test in small["evaluation"]
     )
     maps = ", ".join("-".join(map(str, widths[:3])) for widths in small["features"])
-    faster = ", ".join(f"{ratio:.2f}×" for ratio in ratios.values())
+    faster = ", ".join(f"{ratio:.2f}× as fast ({task}, {kind})" for (task, kind), ratio in ratios.items())
     return [
         f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase {maps} "
         f"(inside of G, shrunk, inside of G̃), trained on for {small['step']:,} steps. Held-out images: "
-        f"{small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. It is {first:.2f}× as "
-        f"fast ({', '.join(heads(times))}: {faster}; at least {least:.2f}×). The goal, {FASTER}× within "
-        f"{WITHIN_SMALL} dB, is {'reached' if reached else 'missed'}.",
+        f"{small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. It is {faster}. "
+        f"The goal, {FASTER}× for an image in {next(iter(ratios))[1]} within {WITHIN_SMALL} dB, "
+        f"is {'reached' if reached else 'missed'}.",
     ]
 
 
