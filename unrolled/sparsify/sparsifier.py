@@ -240,9 +240,7 @@ class Sparsifier(Described, ABC):
                 assert self.wanted is not None
                 assert self.steps is not None
                 acting = max(1, round(self.steps * (1 - self.fine_tune)))
-                self.base_strength = self.control.adjusted(
-                    self.base_strength, self.wanted, self.share_by_rule, acting
-                )
+                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.share_by_rule, acting)
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()
