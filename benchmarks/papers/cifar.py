@@ -109,10 +109,12 @@ def setting(dense: Run, sparse: dict[str, dict[int, Run]]) -> str:
         f"({dense['steps']:,} steps of {long['batch']}), SGD with a rate of {long['learning_rate']:g} that falls to 0, "
         f"Nesterov's momentum {long['momentum']:g}, weight decay {long['weight_decay']:g}, bfloat16. Each sparse run "
         f"starts from its weights and takes {short['steps']} steps of {short['batch']}, "
-        f"{short['steps'] * short['batch'] / count:.2f} epochs, from a rate of {short['learning_rate']:g}: zeros grow until {zeros:.0%} of the steps, and in the "
-        f"last {arguments['fine_tune']:.0%} those that are left are fine-tuned. All of the sparse runs took "
-        f"{minutes:.0f} minutes of one shared core. RVSM is `VariableSplitting`; sparse groups are "
-        f"`SparseGroupLasso`, with a group lasso of {', '.join(f'{value:g}' for value in sorted(lasso))} on filters; "
+        f"{short['steps'] * short['batch'] / count:.2f} epochs, from a rate of {short['learning_rate']:g}: zeros grow "
+        f"until {zeros:.0%} of the steps, and in the last {arguments['fine_tune']:.0%} those that are left are "
+        f"fine-tuned. All of the sparse runs took {minutes:.0f} minutes of one shared core. RVSM is "
+        "`VariableSplitting`; sparse groups are `SparseGroupLasso`"
+        + (f", with a group lasso of {', '.join(f'{value:g}' for value in sorted(lasso))} on filters" if lasso else "")
+        + "; "
         "of the transformed l1, a = .1. One seed."
     )
 
@@ -233,8 +235,8 @@ def draw(figures: dict, folder: Path) -> None:
     runs, sparse = by_name(figures), sparse_runs(figures)
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
-    control = accuracy(runs["control"])
-    axes.axhline(control, color="0.3", linewidth=1, label="trained on without zeros")
+    if "control" in runs:
+        axes.axhline(accuracy(runs["control"]), color="0.3", linewidth=1, label="trained on without zeros")
     axes.axhline(accuracy(runs["dense"]), color="0.3", linewidth=1, linestyle=":", label="dense, where all start")
     for name, found in sparse.items():
         kept = [100 * (1 - run["sparsity"]) for run in found.values()]
