@@ -182,15 +182,18 @@ def _verdict(goal: tuple[float, float], rows: Sequence[dict[str, Any]], publishe
 
 
 def _budget(best: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str | None:
-    """What the runs of the same strategy with fewer epochs say of longer training; None if there are none."""
-    shorter = [row for row in rows if row["name"] == best["name"] and row["epochs"] < best["epochs"]]
-    if not shorter:
+    """What other runs of the same strategy say of the number of epochs; None if there are none."""
+    others = [row for row in rows if row["name"] == best["name"] and row["epochs"] != best["epochs"]]
+    if not others:
         return None
-    longest = max(shorter, key=lambda row: row["epochs"])
-    numbers = f"it had {longest['error']:.2f} % after {longest['epochs']:g} epochs instead of {best['epochs']:g}"
-    if longest["error"] > best["error"]:
-        return f"The budget is a part of the reason: {numbers}."
-    return f"More epochs did not help: {numbers}."
+    other = max(others, key=lambda row: row["epochs"])
+    numbers = (
+        f"{other['epochs']:g} epochs instead of {best['epochs']:g} give {other['error']:.2f} %, "
+        f"{other['held_out']:.2f} % instead of {best['held_out']:.2f} % of the held-out images"
+    )
+    if other["epochs"] > best["epochs"]:
+        return f"The number of epochs is not the reason: {numbers}."
+    return f"The number of epochs is a part of the reason: {numbers}."
 
 
 def _dominates(row: dict[str, Any], other: dict[str, Any]) -> bool:
