@@ -86,11 +86,14 @@ def _groups() -> list[tuple[str, str, str]]:
 def _binary() -> tuple[str, str, str]:
     found = binary.grouped(_read("binary"))
     sparse = found["clipped-relu-TL1"]
+    with_tl1, dense, relu = (
+        f"{mean(row['test']['error'] for row in found[name]):.2f} %"
+        for name in ("clipped-relu-TL1", "clipped-relu", "relu")
+    )
     return (
-        f"LeNet-5 with step functions and {mean(row['sparsity'] for row in sparse):.0%} zeros: error (dense; dense with ReLU)",
-        f"{mean(row['test']['error'] for row in sparse):.2f} % ("
-        + "; ".join(f"{mean(row['test']['error'] for row in found[name]):.2f} %" for name in ("clipped-relu", "relu"))
-        + ")",
+        f"LeNet-5 with step functions and {mean(row['sparsity'] for row in sparse):.0%} zeros: error (dense; dense with "
+        "ReLU)",
+        f"{with_tl1} ({dense}; {relu})",
         "–",
     )
 
