@@ -91,8 +91,7 @@ def _binary() -> tuple[str, str, str]:
         for name in ("clipped-relu-TL1", "clipped-relu", "relu")
     )
     return (
-        f"LeNet-5 with step functions and {mean(row['sparsity'] for row in sparse):.0%} zeros: error (dense; dense with "
-        "ReLU)",
+        f"LeNet-5 with step functions, {mean(row['sparsity'] for row in sparse):.0%} zeros: error (dense; with ReLU)",
         f"{with_tl1} ({dense}; {relu})",
         "–",
     )
