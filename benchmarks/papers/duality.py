@@ -40,6 +40,8 @@ def section(figures: dict[str, Any], sizes: dict[str, Any]) -> str:
     not_run = f" Not run, for lack of time: {listed(missing)}." if missing else ""
     source = figures["published"][0]["source"]
     epochs, longer = training["epochs"], 200 / training["epochs"]
+    single = [shown(name) for name in names if len(of(rows, name)) == 1]
+    not_judged = f"\n\nNot judged, for there is one seed: {listed(single)}." if single else ""
     return f"""## Dropout and penalty
 
     python -m benchmarks.papers.study --config configs/papers/duality.yaml --folder runs/duality \\
@@ -85,7 +87,7 @@ same* if both distances are at most {SPREADS:g} times the standard deviation ove
 epochs; *alike* if they are within {POINTS:g} points of error and a factor {FACTOR:g} of nonzeros, which in the
 published table holds for any two of {listed(alike_in_the_paper(published))}; else *different*.
 
-{pairs_table(pairs, published)}
+{pairs_table(pairs, published)}{not_judged}
 
 {verdict(pairs)}
 

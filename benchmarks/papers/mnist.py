@@ -1,8 +1,10 @@
 """MNIST: what error each strategy keeps with 1.4 % of LeNet-300-100, and with .35 % of LeNet-5."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
+from textwrap import fill
 from typing import Any
 
 from unrolled.files import replacing
@@ -11,6 +13,8 @@ FILES = ("mnist_300_100", "mnist_lenet5")
 NETWORKS = ("LeNet-300-100", "LeNet-5")
 GOALS = ((1.9, 70), (0.75, 280))
 """Test error in %, at most, at a compression of at least: a little beyond sparse variational dropout."""
+THEIR_OWN = ("VariationalDropoutFit", "HardConcrete")
+"""Penalties that are a strategy's only one."""
 
 INTRODUCTION = """## MNIST: the best of each strategy
 
@@ -35,7 +39,7 @@ def section(*figures: dict[str, Any]) -> str:
         parts += [
             f"### {network}",
             _table(rows, found["published"]),
-            _verdict(network, goal, rows, found["published"]),
+            _verdict(goal, rows, found["published"]),
             *([_failures(found["failed"])] if found["failed"] else []),
         ]
     return "\n\n".join([*parts, "![test error against compression](papers/mnist.png)"])
@@ -44,27 +48,53 @@ def section(*figures: dict[str, Any]) -> str:
 def draw(*figures: dict[str, Any], folder: Path) -> None:
     """Error against compression, of these runs and of the published ones."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, network, (error, compression), found in zip(figure.subplots(1, 2), NETWORKS, GOALS, figures, strict=True):
         rows = [_summary(runs) for runs in _by_name(found["runs"])]
         for shifted, marker, name in ((True, "o", "here, images shifted"), (False, "s", "here, no shifts")):
             chosen = [row for row in rows if row["shifted"] is shifted]
-            axes.plot(
-                [row["compression"] for row in chosen], [row["error"] for row in chosen], marker, alpha=0.8, label=name
-            )
+            if chosen:
+                axes.plot(
+                    *zip(*(_place(row) for row in chosen), strict=True), marker, alpha=0.8, markersize=5, label=name
+                )
         others = [row for row in found["published"] if row["compression"] > 1]
-        axes.plot([row["compression"] for row in others], [row["error"] for row in others], "kx", label="published")
-        for row in others:
-            axes.annotate(row["name"], (row["compression"], row["error"]), (4, 4), textcoords="offset points", size=8)
+        axes.plot(*zip(*(_place(row) for row in others), strict=True), "kx", label="published")
         axes.axvline(compression, color="tab:green", lw=0.8, ls=":")
         axes.axhline(error, color="tab:green", lw=0.8, ls=":", label="goal: below, and to the right")
-        axes.set_xscale("log")
-        axes.set(title=network, xlabel="compression: weights / nonzeros", ylabel="test error (%)")
-        axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
+        axes.set(title=network, xlabel="compression: weights / nonzeros", ylabel="test error (%)", xscale="log")
+        axes.set_xlim(8, 5 * compression)
+        for row in others:
+            left, last = row["compression"] < 20, row is max(others, key=lambda row: row["compression"])
+            offset = (-4, -12 if last else 5)
+            axes.annotate(
+                row["name"], _place(row), offset, textcoords="offset points", size=8, ha="left" if left else "right"
+            )
+        axes.margins(y=0.1)
+        heights = _apart([row["error"] for row in rows], 0.045 * (axes.get_ylim()[1] - axes.get_ylim()[0]))
+        for row, height in zip(rows, heights, strict=True):
+            line = {"arrowstyle": "-", "lw": 0.4, "color": "grey"}
+            axes.annotate(row["run"], _place(row), (1.3 * compression, height), size=8, va="center", arrowprops=line)
+        axes.xaxis.set_major_locator(FixedLocator([10, 20, 50, 100, 200, 500, 1000]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="upper left")
     with replacing(folder / "mnist.png") as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def _place(row: dict[str, Any]) -> tuple[float, float]:
+    return row["compression"], row["error"]
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights near to the given ones, none closer to another than the gap: for labels."""
+    order, found = sorted(range(len(heights)), key=heights.__getitem__), list(heights)
+    for before, after in pairwise(order):
+        found[after] = max(found[after], found[before] + gap)
+    return found
 
 
 def _held(run: dict[str, Any]) -> int:
@@ -86,7 +116,7 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     shifted = settings["data"]["shift"] > 0
     return {
         "run": runs[0]["name"],
-        "name": _strategy(settings) + ("" if shifted else ", no shifts"),
+        "name": _strategy(settings["sparsifier"]) + ("" if shifted else ", no shifts"),
         "shifted": shifted,
         "seeds": len(runs),
         "error": mean(errors),
@@ -99,18 +129,15 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _strategy(settings: dict[str, Any]) -> str:
+def _strategy(sparsifier: dict[str, Any]) -> str:
     """Its class, and what it was given, in short."""
-    sparsifier = settings["sparsifier"]
     given = dict(sparsifier.get("init_args") or {})
     penalty = given.get("penalty")
     name = sparsifier["class_path"].rpartition(".")[2]
     ways = [given[key] for key in ("update", "parametrisation", "noise") if given.get(key)]
-    if isinstance(penalty, dict):
+    if isinstance(penalty, dict) and penalty["class_path"].rpartition(".")[2] not in THEIR_OWN:
         numbers = ", ".join(f"{number:g}" for number in (penalty.get("init_args") or {}).values())
         ways.insert(0, penalty["class_path"].rpartition(".")[2] + (f"({numbers})" if numbers else ""))
-    if settings.get("weights"):
-        ways.append("from the weights of another run")
     return f"{name}, {', '.join(ways)}" if ways else name
 
 
@@ -132,15 +159,14 @@ def _table(rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) 
     return "\n".join(lines)
 
 
-def _verdict(
-    network: str, goal: tuple[float, float], rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]
-) -> str:
+def _verdict(goal: tuple[float, float], rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) -> str:
     """Whether the goal was met by what the held-out images would choose, with shifts and without."""
     sentences = [f"The goal is an error of at most {goal[0]:g} % at {goal[1]}× or more."]
     for shifted, words in ((True, "with shifts"), (False, "without shifts")):
-        enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= goal[1]]
+        tried = [row for row in rows if row["shifted"] is shifted]
+        enough = [row for row in tried if row["compression"] >= goal[1]]
         if not enough:
-            sentences.append(f"No run {words} reaches that compression.")
+            sentences.append(f"No run {words} {'reaches that compression' if tried else 'was made'}.")
             continue
         best = min(enough, key=lambda row: row["held_out"])
         reached = "reached" if best["error"] <= goal[0] else f"missed by {best['error'] - goal[0]:.2f} points"
@@ -148,10 +174,27 @@ def _verdict(
             f"Among the runs {words} the held-out images choose {best['run']}: "
             f"{best['error']:.2f} % at {best['compression']:.1f}×; the goal is **{reached}** {words}."
         )
+        if best["error"] > goal[0] and (budget := _budget(best, enough)):
+            sentences.append(budget)
         worse = [row["name"] for row in published if row["compression"] > 1 and _dominates(best, row)]
         if worse:
             sentences.append(f"It has the lower error and the higher compression than {_listed(worse)}.")
-    return " ".join(sentences)
+    return fill(" ".join(sentences), 120, break_on_hyphens=False)
+
+
+def _budget(best: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str | None:
+    """What other runs of the same strategy say of the number of epochs; None if there are none."""
+    others = [row for row in rows if row["name"] == best["name"] and row["epochs"] != best["epochs"]]
+    if not others:
+        return None
+    other = max(others, key=lambda row: row["epochs"])
+    numbers = (
+        f"{other['epochs']:g} epochs instead of {best['epochs']:g} give {other['error']:.2f} %, "
+        f"{other['held_out']:.2f} % instead of {best['held_out']:.2f} % of the held-out images"
+    )
+    if other["epochs"] > best["epochs"]:
+        return f"More epochs alone did not help: {numbers}."
+    return f"More epochs helped, and more of them may: {numbers}."
 
 
 def _dominates(row: dict[str, Any], other: dict[str, Any]) -> bool:
