@@ -144,4 +144,4 @@ def test_the_goal_is_said_to_be_reached_only_if_it_is(tmp_path):
     for row in figures["runs"]:
         if row["name"].endswith(groups.SMALL):
             row["test"]["error"] = 0.8
-    assert "operations, is reached" in groups.section(figures, sizes)
+    assert "operations, is reached by" in groups.section(figures, sizes)
