@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, rounds
     dict
         per name "median", "low" and "high" (the quartiles), in seconds
     """
+    return {name: quartiles(values) for name, values in in_turn(runs, device, rounds).items()}
+
+
+def in_turn(runs: dict[str, Callable[[], Any]], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """As `interleaved`, but the seconds of every round."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():  # allocations and kernel choices
         run()
@@ -37,8 +42,13 @@ def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, rounds
             run()
             synchronize(device)
             times[name].append(time.perf_counter() - began)
-    quartiles = {name: statistics.quantiles(values, n=4) for name, values in times.items()}
-    return {name: {"low": q[0], "median": q[1], "high": q[2]} for name, q in quartiles.items()}
+    return times
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """The median, and the quartiles below and above it."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return {"low": low, "median": median, "high": high}
 
 
 def peak_resident() -> int:

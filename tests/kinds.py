@@ -251,7 +251,7 @@ def go_on_with_metrics(path: Path) -> None:
 
 def write_config(folder: Path) -> None:
     root = Path(__file__).parent.parent / "configs"
-    for index, path in enumerate(sorted(root.rglob("*.yaml"))):
+    for index, path in enumerate(sorted({*root.rglob("*.yaml")} - {*root.glob("papers/*")})):  # those are of studies
         (folder / f"{index}.yaml").write_bytes(path.read_bytes())
     (folder / "penalty.yaml").write_text(
         "network: {class_path: EPGN, init_args: {phases: 1, penalty: {class_path: MCP, init_args: {b: 3}}}}\n"

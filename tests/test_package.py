@@ -15,9 +15,9 @@ PACKAGE = Path(unrolled.__file__).parent
 
 # From the ground up; a module may import from its own floor's package and from floors below it.
 FLOORS = [
-    {"allocation", "description", "devices", "files", "vision"},
+    {"activations", "allocation", "description", "devices", "files", "vision"},
     {"penalties", "operators", "transforms", "data", "metrics", "classifiers"},
-    {"shrinkage", "priors", "solvers", "sparsify", "activations"},
+    {"shrinkage", "priors", "solvers", "sparsify"},
     {"networks"},
     {"weights"},
     {"tiles"},

@@ -1,12 +1,32 @@
-"""Activations of networks that are binarised."""
+"""Activations by name, and those of networks that are binarised."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Estimator = Literal["identity", "relu", "clipped_relu"]
+ActivationName = Literal["relu", "binary_identity", "binary_relu", "binary_clipped_relu"]
+"""The ReLU, or a `BinaryActivation` with its estimator."""
+
+
+def make_activation(name: ActivationName) -> nn.Module:
+    """An activation by its name.
+
+    Raises
+    ------
+    ValueError
+        if the name is another one.
+
+    Examples
+    --------
+    >>> make_activation("binary_clipped_relu")
+    BinaryActivation('clipped_relu')
+    """
+    if name not in get_args(ActivationName):
+        raise ValueError(f"activation must be one of {sorted(get_args(ActivationName))}, got {name!r}")
+    return nn.ReLU() if name == "relu" else BinaryActivation(name.removeprefix("binary_"))  # type: ignore[arg-type]
 
 
 class BinaryActivation(nn.Module):

@@ -8,10 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from benchmarks.papers import study
 from unrolled.files import replacing
 
 FOLDER = Path(__file__).parents[2] / "docs" / "papers"
 PAGE = FOLDER.with_suffix(".md")
+STUDIES = Path(__file__).parents[2] / "configs" / "papers"
 SECTIONS = ("theory", "duality", "mnist", "groups", "binary", "cifar", "circle")
 """Modules with FILES (the JSON files they read, without suffix), section(*figures) and draw(*figures, folder=…)."""
 
@@ -27,11 +29,31 @@ def figures(module: ModuleType) -> list[dict] | None:
     return [json.loads(path.read_text()) for path in paths] if all(path.exists() for path in paths) else None
 
 
+def missing(name: str) -> list[str]:
+    """The runs that a study asks for and its JSON has not, RUN or RUN-SEED."""
+    if not (path := STUDIES / f"{name}.yaml").exists():
+        return []
+    asked, found = study.read(str(path)), json.loads((FOLDER / f"{name}.json").read_text())
+    done = {(row["name"], row["seed"]) for row in found["runs"]}
+    lacking = []
+    for run in asked["runs"]:
+        seeds = [seed for seed in asked["seeds"] if (run, seed) not in done]
+        lacking += [run] if seeds == asked["seeds"] else [f"{run}-{seed}" for seed in seeds]
+    return lacking
+
+
 def page() -> str:
     """The text of docs/papers.md."""
-    measured = [(module, found) for module in modules() if (found := figures(module)) is not None]
     parts = [(FOLDER / "introduction.md").read_text().strip()]
-    parts += [module.section(*found).strip() for module, found in measured]
+    for module in modules():
+        if (found := figures(module)) is not None:
+            parts.append(module.section(*found).strip())
+            parts += [
+                f"*What `configs/papers/{name}.yaml` asks for and was not run here, for lack of time: "
+                f"{', '.join(lacking)}. The command above does it.*"
+                for name in module.FILES
+                if (lacking := missing(name))
+            ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -9,13 +9,12 @@ networks are.
 """
 
 import re
-from itertools import product
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import command
 from benchmarks.papers import study as studies
 from unrolled.networks import EPGN
 from unrolled.weights import load, save
@@ -96,7 +95,7 @@ def _single_weights(rows: list[dict[str, Any]], reference: float) -> list[str]:
     ]
     for row in rows:
         lines.append(
-            f"| {PENALTIES[penalty_of(row)]} | {row['steps']:,} | {row['sparsity']:.1%} | "
+            f"| {PENALTIES[penalty_of(row)]} | {steps_of(row, rows):,} | {row['sparsity']:.1%} | "
             f"{zeros_between_maps(row):.1%} | {psnr_of(row):.2f} | {signed(psnr_of(row) - reference)} |"
         )
     goal = f"The goal, at least half of the weights exactly zero within {WITHIN} dB, is"
@@ -108,7 +107,7 @@ def _single_weights(rows: list[dict[str, Any]], reference: float) -> list[str]:
         *lines,
         "",
         f"{goal} reached, up to {most['sparsity']:.1%} zeros by {PENALTIES[penalty_of(most)]} "
-        f"in {most['steps']:,} steps "
+        f"in {steps_of(most, rows):,} steps "
         f"({signed(psnr_of(most) - reference)} dB).",
     ]
 
@@ -186,6 +185,14 @@ def is_single(row: dict[str, Any]) -> bool:
     return row["settings"].get("sparsifier") is not None and not row["name"].startswith("filters")
 
 
+def steps_of(row: dict[str, Any], rows: Iterable[dict[str, Any]]) -> int:
+    """All of its steps: NAME-continued goes on from NAME-longer, with the zeros of that."""
+    before = [
+        each["steps"] for each in rows if each["name"].replace("-longer", "-continued") == row["name"] != each["name"]
+    ]
+    return int(row["steps"]) + sum(before)
+
+
 def psnr_of(row: dict[str, Any]) -> float:
     """Of the network that a run left."""
     return float(row.get("after", row["validation"])["psnr"])
@@ -248,8 +255,8 @@ def draw(figures: dict[str, Any], times: dict[str, Any], *, folder: Path) -> Non
             if drawn:
                 axes.plot(x, [psnr_of(row) for row in drawn], "o-", color=COLORS[penalty], label=text)
     for row in rows.values():
-        if is_single(row) and row["name"].endswith("-longer"):
-            label = f"{PENALTIES[penalty_of(row)]}, {row['steps']:,} steps"
+        if is_single(row) and row["name"].endswith(("-longer", "-continued")):
+            label = f"{PENALTIES[penalty_of(row)]}, {steps_of(row, rows.values()):,} steps"
             left.plot(100 * row["sparsity"], psnr_of(row), "*", ms=12, color=COLORS[penalty_of(row)], label=label)
     shipped = times["shipped"]["epgn-cs25-small"]
     right.plot(
@@ -269,30 +276,5 @@ def draw(figures: dict[str, Any], times: dict[str, Any], *, folder: Path) -> Non
     plt.close(figure)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = command.parser(__doc__)
-    parser.allow_abbrev = False
-    parser.add_argument("--config", required=True, help="the study")
-    parser.add_argument("--folder", type=Path, required=True, help="with one of its own for every run")
-    parser.add_argument("--only", nargs="+", metavar="RUN", help="of the study's runs")
-    options, more = parser.parse_known_args(argv)
-    study = studies.read(options.config)
-    names = options.only or list(study["runs"])
-    if unknown := [name for name in names if name not in study["runs"]]:
-        parser.error(f"--only: {unknown[0]} is none of the runs: {', '.join(study['runs'])}")
-    failed = {}
-    for seed, name in product(study["seeds"], names):
-        try:
-            run(study, name, seed, options.folder, more)
-        except ValueError as error:
-            failed[f"{name}-{seed}"] = str(error)
-            print(f"{name}, seed {seed}, failed: {error}", flush=True)
-    rows = studies.results(study, options.folder)
-    print(f"\n{studies.table(rows)}")
-    if options.json is not None:
-        studies.write(options.json, study, failed, rows)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(studies.main(doc=__doc__, do=run))

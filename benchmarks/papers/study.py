@@ -13,6 +13,7 @@ the work; the JSON holds all that are finished. Every other option goes to each 
 import json
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from itertools import product
@@ -29,6 +30,7 @@ from unrolled.training.checkpoint import Checkpoints
 
 KNOWN = {"base", "runs", "seeds", "published"}
 WEIGHTS = ("sparse.safetensors", "best.safetensors")
+Run = Callable[[dict[str, Any], str, int, Path, list[str]], None]
 
 
 def read(path: str) -> dict[str, Any]:
@@ -206,22 +208,24 @@ def write(path: Path, study: dict[str, Any], failed: dict[str, str], rows: list[
         temporary.write_text(f'{head},\n "runs": [\n{lines}\n ]\n}}\n')
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = command.parser(__doc__)
+def main(argv: list[str] | None = None, doc: str | None = __doc__, do: Run = run) -> int:
+    """The command; another one that does a run in its own way gives its text and that function."""
+    parser = command.parser(doc)
     parser.allow_abbrev = False
     parser.add_argument("--config", required=True, help="the study")
     parser.add_argument("--folder", type=Path, required=True, help="with one of its own for every run")
     parser.add_argument("--only", nargs="+", metavar="RUN", help="of the study's runs")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="instead of the study's")
+    parser.add_argument("--collect", action="store_true", help="run nothing: only write the JSON of what is finished")
     options, more = parser.parse_known_args(argv)
     study = read(options.config)
     names = options.only or list(study["runs"])
     if unknown := [name for name in names if name not in study["runs"]]:
         parser.error(f"--only: {unknown[0]} is none of the runs: {', '.join(study['runs'])}")
     failed = {}
-    for seed, name in product(options.seeds or study["seeds"], names):
+    for seed, name in [] if options.collect else product(options.seeds or study["seeds"], names):
         try:
-            run(study, name, seed, options.folder, more)
+            do(study, name, seed, options.folder, more)
         except ValueError as error:
             failed[f"{name}-{seed}"] = str(error)
             print(f"{name}, seed {seed}, failed: {error}", flush=True)

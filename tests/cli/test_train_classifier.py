@@ -106,6 +106,27 @@ def test_models_of_torchvision_learn_the_classes_of_a_folder(tmp_path):
     assert classifier(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
+def test_a_sparse_network_is_compacted_and_trained_on(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    small = ["--training.batch=5", "--training.validations=2", "--training.learning_rate=1e-3"]
+    sparse = ["--sparsifier=MagnitudePruning", "--sparsifier.target=.5", "--sparsifier.groups=Filters"]
+    argv = ["train", "--classifier=LeNet5", "--training.steps=4", *small]
+    assert main([*argv, *sparse, "--sparsifier.scope=layer", "--sparsifier.exclude=fc2", f"--folder={first}"]) == 0
+    given = [f"--weights={first / 'sparse.safetensors'}", "--compact=true"]
+    assert main([*argv, *given, f"--folder={second}"]) == 0
+    count = 25 * 10 + 10 + 250 * 25 + 25 + 400 * 250 + 250 + 250 * 10 + 10
+    assert f"training LeNet5: {count:,} parameters" in capsys.readouterr().out
+    assert main([*argv, *given, f"--folder={second}", "--resume"]) == 0
+    found = load_classifier(second / "best.safetensors").network
+    assert (found.conv1.out_channels, found.conv2.out_channels, found.fc1.out_features) == (10, 25, 250)
+    assert "compact: give weights, whose dead" in fails(capsys, *argv, given[1], f"--folder={tmp_path / 'third'}")
+    other = ["train", "--classifier=LeNet300100", "--training.steps=4", *small]
+    assert main([*other, *sparse, "--sparsifier.exclude=fc3", f"--folder={tmp_path / 'other'}"]) == 0
+    given[0] = f"--weights={tmp_path / 'other' / 'sparse.safetensors'}"
+    message = "compact: a smaller LeNet300100 could not be loaded again; LeNet5 can"
+    assert message in fails(capsys, *other, *given, f"--folder={tmp_path / 'third'}")
+
+
 def test_the_help_is_that_of_what_is_trained(capsys):
     for argv, named, absent in [
         (["--help"], "--network CONFIG", "--data.flip"),

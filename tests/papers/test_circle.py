@@ -8,6 +8,7 @@ import pytest
 
 import unrolled
 from benchmarks.papers import circle
+from benchmarks.papers import study as studies
 from benchmarks.papers.__main__ import FOLDER
 from tests.helpers import write_picture
 from unrolled.weights import names
@@ -47,7 +48,8 @@ def study(tmp_path_factory):
         write_picture(folder / "pictures" / f"{seed}.png", 45, 45, seed)
     (folder / "study.yaml").write_text(json.dumps(STUDY))
     argv = [f"--config={folder / 'study.yaml'}", f"--folder={folder / 'runs'}", f"--json={folder / 'circle.json'}"]
-    assert circle.main([*argv, f"--data.train=[{folder / 'pictures'}]", "--device=cpu"]) == 0
+    more = [f"--data.train=[{folder / 'pictures'}]", "--device=cpu"]
+    assert studies.main([*argv, *more], do=circle.run) == 0
     return folder, circle.by_name(json.loads((folder / "circle.json").read_text()))
 
 

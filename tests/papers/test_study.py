@@ -48,6 +48,7 @@ def test_runs_and_what_they_start_from_are_done_once(command, tmp_path, capsys):
     assert str(tmp_path) not in json.dumps(found)
     capsys.readouterr()
     assert command("--only", "sparse", "--seeds", "3")[1]["runs"] == found["runs"]
+    assert command("--collect")[1]["runs"] == found["runs"]
     assert "==" not in capsys.readouterr().out
 
 

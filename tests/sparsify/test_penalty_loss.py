@@ -114,3 +114,28 @@ def test_penalties_without_a_slope_are_refused(penalty):
 def test_penalties_without_zeros_are_refused():
     with pytest.raises(ValueError, match="never gives exact zeros"):
         PenaltyLoss(nn.Linear(3, 3), Ridge(), 0.1)
+
+
+@pytest.mark.parametrize("penalty", [LogSum(2.0), Grouped(LogSum(2.0), Filters())], ids=repr)
+def test_with_a_cutoff_zeros_are_those_that_the_dropout_would_hardly_keep(penalty):
+    layer = nn.Linear(8, 6, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.mul_(torch.logspace(-2, 0, 6)[:, None])
+    sparsifier = PenaltyLoss(layer, penalty, 0.4, cutoff=0.2)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-9)
+    assert sparsifier.sparsity() == 0  # before the first step
+    layer(torch.ones(1, 8, dtype=torch.float64)).sum().backward()
+    optimizer.step()
+    sparsifier.step(optimizer)
+    w = layer.weight.detach()
+    # of a filter the norm, and the penalty is √8 times as large, for it has eight numbers
+    size, times = (w.norm(dim=1, keepdim=True).expand_as(w), 8**0.5) if isinstance(penalty, Grouped) else (w.abs(), 1)
+    eta = size * (2 + size) / times
+    zero = eta / (eta + 0.4) < 0.2
+    assert 0 < zero.sum() < zero.numel()
+    assert torch.equal(sparsifier.sparse_weights()["weight"] == 0, zero)
+
+
+def test_a_cutoff_is_a_probability():
+    with pytest.raises(ValueError, match="PenaltyLoss: cutoff must be > 0 and < 1, got 1"):
+        PenaltyLoss(nn.Linear(3, 3), L1(), 0.1, cutoff=1)

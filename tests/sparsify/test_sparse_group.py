@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from unrolled.penalties import L0, L1, MCP, SCAD, Each, Filters, Grouped, InputChannels, L1MinusL2, TransformedL1
-from unrolled.sparsify import CGES, SparseGroupLasso
-from unrolled.sparsify.sparse_group import group_exclusive_prox, neurons
+from unrolled.sparsify import CGES, PricedGroups, ProximalStep, SparseGroupLasso, neurons
+from unrolled.sparsify.sparse_group import group_exclusive_prox
 
 
 def network() -> nn.Sequential:
@@ -55,6 +55,41 @@ def test_the_loss_is_that_of_the_paper():
     lasso = sum(math.sqrt(g.shape[1]) * g.norm(dim=1).sum() for g in groups)
     gap = sum((dense - sparse).square().sum() for dense, sparse in zip(w, u, strict=True))
     assert sparsifier.loss().item() == pytest.approx((0.1 * lasso + 2.5 / 2 * gap).item() / 50)
+
+
+def test_groups_can_have_prices():
+    model = network().double()
+    priced = PricedGroups({"0": 7.0, "5.w*": 2})
+    first, second, third = model[0].weight.flatten(1), model[3].weight.T, model[5].weight.T
+    lasso = 7 * first.norm(dim=1).sum() + math.sqrt(12) * second.norm(dim=1).sum() + 2 * third.norm(dim=1).sum()
+    sparsifier = SparseGroupLasso(model, strength=0.1, group_strength=0.3, groups=priced)
+    torch.testing.assert_close(sparsifier.loss(), 0.3 * lasso)
+    sparsifier.release()
+    before = model[0].weight.detach().clone()
+    sparsifier = ProximalStep(model, L1(), 0.2, groups=PricedGroups({"0.weight": 7.0}, Filters()), include="0")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    (0 * model[0].weight.sum()).backward()
+    optimizer.step()
+    sparsifier.step(optimizer)
+    shrunk = (before.flatten(1).norm(dim=1) - 0.01 * 0.2 * 7).clamp(min=0)
+    torch.testing.assert_close(model[0].weight.detach().flatten(1).norm(dim=1), shrunk)
+
+
+@pytest.mark.parametrize(
+    ("prices", "message"),
+    [
+        ({"0": 0}, "prices must be finite numbers > 0, got 0 for '0'"),
+        ({"0": math.inf}, "prices must be finite numbers > 0, got inf"),
+        ({"0": "much"}, "prices must be finite numbers > 0, got 'much'"),
+        ({"conv": 2.0}, "prices: 'conv' is none of the weights, 0.weight, 3.weight, 5.weight"),
+    ],
+)
+def test_wrong_prices_are_refused(prices, message):
+    for make in (SparseGroupLasso, lambda *given, **named: ProximalStep(given[0], L1(), **named)):
+        with pytest.raises(ValueError, match=message):
+            make(network(), strength=1.0, groups=PricedGroups(prices))
+    with pytest.raises(ValueError, match="CGES: groups cannot have prices"):
+        CGES(network(), strength=1.0, groups=PricedGroups({"0": 2.0}))
 
 
 @pytest.mark.parametrize("penalty", [None, L0(), TransformedL1(), SCAD(gamma=0.1, a=3.7), MCP(), L1MinusL2()], ids=str)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers import concrete_subclasses
-from unrolled.penalties import Filters, LogSum
+from unrolled.penalties import L0, Filters, LogSum
 from unrolled.sparsify import (
     AdaProx,
     AdaptiveDropout,
@@ -17,11 +17,13 @@ from unrolled.sparsify import (
     HardConcreteGates,
     NetworkSlimming,
     PenaltyLoss,
+    ProximalStep,
     ReweightedTikhonov,
     Sparsifier,
     VariationalNoise,
 )
 from unrolled.sparsify.capturing import Capturing
+from unrolled.sparsify.control import Control
 from unrolled.sparsify.learned import Learning
 from unrolled.sparsify.reweighted import ByKeepProbability
 
@@ -144,6 +146,22 @@ def test_groups_are_captured_whole_and_a_layer_keeps_one():
         outputs = task.outputs()
         sparsifier.finalize()
         assert torch.equal(task.outputs(), outputs)
+
+
+@pytest.mark.parametrize("groups", [None, Filters()])
+def test_where_fine_tuning_begins_before_the_strength_is_found_the_rest_is_made_zero(groups):
+    task = Clusters()
+    sparsifier = ProximalStep(task.model, L0(), target=0.8, steps=40, fine_tune=0.5, groups=groups)
+    sparsifier.control = Control(proportional=0.0, integral=0.0)  # it stays at the strength that it begins with
+    task.train(sparsifier, 19)
+    assert share(sparsifier) < 0.6
+    task.train(sparsifier, 1)
+    count = sum(weight.parameter.numel() for weight in sparsifier.weights)
+    biggest = 1 if groups is None else max(weight.parameter.shape[1] for weight in sparsifier.weights)
+    assert share(sparsifier) == pytest.approx(0.8, abs=0.51 * biggest / count)
+    zeros = share(sparsifier)
+    task.train(sparsifier, 20)
+    assert share(sparsifier) == zeros
 
 
 def test_bases_are_no_strategies():

@@ -21,12 +21,13 @@ from unrolled import weights
 from unrolled.classifiers import ImageClassifier
 from unrolled.cli.config_file import check_config, guard_yaml, read_settings
 from unrolled.data import ImageData, LabelledData
+from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Grouping, Penalty
-from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, sparsity_report
+from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, compact, sparsity_report
 from unrolled.training import ClassificationTask, TrainingOptions, distributed, fit, train
 from unrolled.training.checkpoint import Checkpoints
 from unrolled.training.lock import locked
@@ -103,6 +104,12 @@ def parser(kind: Kind = "reconstruction") -> ArgumentParser:
         # Made later, for the data say how many classes there are.
         parser.add_subclass_arguments(Network, "classifier", required=True, instantiate=False)
         parser.add_class_arguments(LabelledData, "data")
+        parser.add_argument(
+            "--compact",
+            type=bool,
+            default=False,
+            help="before training make the network smaller, without the dead filters of the weights it starts from",
+        )
     parser.add_class_arguments(TrainingOptions, "training")
     parser.add_argument(
         "--sparsifier",
@@ -183,7 +190,10 @@ def _classification(parser: ArgumentParser, config: Namespace, folder: Path, pla
     data = made.data.load(config.seed)
     torch.manual_seed(config.seed)
     network, recipe = _classifier(made.classifier, config.classifier, len(data.train.classes))
-    _take_weights(config, folder, network=network)
+    if config.compact:
+        network = _compacted(config, network, data.train.images[:2].float() / 255)
+    else:
+        _take_weights(config, folder, network=network)
     task = ClassificationTask(network, data, config.seed, made.data.shift, made.data.flip, place, recipe)
     distributed.on_first(lambda: _save_config(parser, config, folder))
     count = sum(parameter.numel() for parameter in network.parameters())
@@ -214,6 +224,24 @@ def _take_weights(config: Namespace, folder: Path, **modules: nn.Module) -> None
     """Start from given weights, unless the run goes on from a checkpoint, which holds its own."""
     if config.weights is not None and not (config.resume and Checkpoints(folder).exist()):
         weights.take(config.weights, **modules)
+
+
+def _compacted(config: Namespace, network: nn.Module, example: Tensor) -> nn.Module:
+    """The network with given weights, without what is dead; also where a checkpoint holds later ones of its size."""
+    if config.weights is None:
+        raise ValueError("compact: give weights, whose dead filters are to go")
+    weights.take(config.weights, network=network)
+    small = compact(network, example)
+    if not isinstance(small, ImageClassifier) or not _is_described(small):
+        raise ValueError(f"compact: a smaller {type(network).__name__} could not be loaded again; LeNet5 can")
+    return small
+
+
+def _is_described(network: ImageClassifier) -> bool:
+    """Whether its recipe makes it as large as it is."""
+    with torch.random.fork_rng():
+        made = build(describe(network), ImageClassifier).state_dict()
+    return all(made[key].shape == tensor.shape for key, tensor in network.state_dict().items())
 
 
 def _tell_sparsity(report: SparsityReport, say: Say) -> None:

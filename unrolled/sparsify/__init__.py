@@ -1,7 +1,7 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
 from unrolled.sparsify.compact import Compaction, compact, compaction
-from unrolled.sparsify.groups import AttentionHeads, Groups
+from unrolled.sparsify.groups import AttentionHeads, Groups, PricedGroups, neurons
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
 from unrolled.sparsify.penalty_loss import PenaltyLoss
@@ -31,6 +31,7 @@ __all__ = [
     "Masks",
     "NetworkSlimming",
     "PenaltyLoss",
+    "PricedGroups",
     "ProximalStep",
     "ReweightedTikhonov",
     "Schedule",
@@ -43,6 +44,7 @@ __all__ = [
     "Weight",
     "compact",
     "compaction",
+    "neurons",
     "select_weights",
     "sparsity_report",
 ]

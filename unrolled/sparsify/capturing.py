@@ -1,7 +1,7 @@
 """Targets that are met by taking out of the training, little by little, what a strategy ranks lowest."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -76,25 +76,38 @@ class Capturing(Sparsifier):
     def _capture(self) -> None:
         assert self.wanted is not None
         rankings = [self.ranking(weight) for weight in self.weights]
-        units = [_units(weight, ranking) for weight, ranking in zip(self.weights, rankings, strict=True)]
-        if self.scope == "layer":
-            zeros = [_lowest(*unit, self.wanted) for unit in units]
-        else:
-            device = units[0][0].device
-            scores, magnitude, sizes = (
-                torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
-            )
-            zeros = list(_lowest(scores, magnitude, sizes, self.wanted).split([len(unit[0]) for unit in units]))
-        pairs = [(unit[0], zero.to(unit[0].device)) for unit, zero in zip(units, zeros, strict=True)]
+        pairs = lowest(self.weights, rankings, self.wanted, self.scope)
         gone = [scores[zero & (scores < torch.inf)] for scores, zero in pairs]
         level = max((float(scores.max()) for scores in gone if len(scores)), default=-torch.inf)
-        for weight, ranking, (scores, lowest) in zip(self.weights, rankings, pairs, strict=True):
-            zero = lowest & (scores < torch.inf)
+        for weight, ranking, (scores, low) in zip(self.weights, rankings, pairs, strict=True):
+            zero = low & (scores < torch.inf)
             alone = zero.sum() == len(zero) - 1
-            if alone and (lowest.all() or (self.scope == "global" and ranking.max() < level)):
+            if alone and (low.all() or (self.scope == "global" and ranking.max() < level)):
                 self._say_kept(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()
+
+
+def lowest(
+    weights: Sequence[Weight],
+    rankings: Sequence[Tensor],
+    share: float,
+    scope: Literal["global", "layer"] = "global",
+) -> list[tuple[Tensor, Tensor]]:
+    """Of each weight what its numbers or groups are compared by, flat, and which of them make the share of zeros.
+
+    What must stay is compared by ∞, also where it would have to be among the zeros.
+    """
+    units = [_units(weight, ranking) for weight, ranking in zip(weights, rankings, strict=True)]
+    if scope == "layer":
+        zeros = [_lowest(*unit, share) for unit in units]
+    else:
+        device = units[0][0].device
+        scores, magnitude, sizes = (
+            torch.cat([part.to(device) for part in parts]) for parts in zip(*units, strict=True)
+        )
+        zeros = list(_lowest(scores, magnitude, sizes, share).split([len(unit[0]) for unit in units]))
+    return [(unit[0], zero.to(unit[0].device)) for unit, zero in zip(units, zeros, strict=True)]
 
 
 def spread(weight: Weight, numbers: Tensor, outside: float = 0) -> Tensor:

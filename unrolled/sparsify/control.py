@@ -46,7 +46,7 @@ class Control:
         share : function () → float
             measures it.
         steps : int
-            of the whole run.
+            for which it acts: of the whole run but for its fine tuning.
         """
         every = self.every or max(1, min(10, steps // 200))
         self.calls += 1

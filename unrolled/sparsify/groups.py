@@ -1,5 +1,7 @@
 """Which numbers of a weight stand and fall together."""
 
+import fnmatch
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,71 @@ from unrolled.penalties.grouping import _Slices
 from unrolled.sparsify.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight
 
-Groups = Grouping | Callable[[str, nn.Parameter, nn.Module], Grouping | None]
+
+def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
+    """The groups of Bui et al.: the output filters of convolutions, and the INPUT units of dense layers.
+
+    So the inputs of a dense layer that follows another are the outputs of that one: its neurons.
+    """
+    convolution = isinstance(module, nn.modules.conv._ConvNd)
+    return in_layout(Filters(), module) if convolution else InputChannels()
+
+
+_Chosen = Grouping | Callable[[str, nn.Parameter, nn.Module], Grouping | None]
+
+
+@dataclass(frozen=True)
+class PricedGroups:
+    """Groups that cost more in some layers than in others: c_g of c_g ρ(‖w_g‖₂), layer by layer, instead of √size.
+
+    The price of what is to be saved: a filter of an early convolution takes a thousand times the multiplications of a
+    dense unit, however few numbers it has.
+
+    Parameters
+    ----------
+    prices : dict
+        name or pattern of a weight, or of its layer → the c_g > 0 of its groups. The first one that matches is taken;
+        where none does it is √size.
+    groups : Grouping or function, optional
+        as everywhere else; by default `neurons`.
+
+    Examples
+    --------
+    >>> PricedGroups({"conv*": 50.0}).price("conv1.weight")
+    50.0
+    """
+
+    prices: dict[str, float]
+    groups: _Chosen | None = None
+
+    def __post_init__(self) -> None:
+        for name, price in self.prices.items():
+            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 < price < math.inf:
+                raise ValueError(f"PricedGroups: prices must be finite numbers > 0, got {price!r} for {name!r}")
+
+    def __call__(self, name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping | None:
+        """The grouping of a weight."""
+        if isinstance(self.groups, Grouping):
+            return in_layout(self.groups, module)
+        return (self.groups or neurons)(name, parameter, module)
+
+    def price(self, name: str) -> float | None:
+        """Of the groups of a weight; None if it is none of those that were named."""
+        return next((float(price) for pattern, price in self.prices.items() if _names(pattern, name)), None)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ValueError if a price is for none of these weights."""
+        for pattern in self.prices:
+            if not any(_names(pattern, name) for name in names):
+                raise ValueError(f"PricedGroups: prices: {pattern!r} is none of the weights, {', '.join(names)}")
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether a pattern is that of a weight, or of its layer."""
+    return any(fnmatch.fnmatchcase(part, pattern) for part in (name, name.rpartition(".")[0]))
+
+
+Groups = Grouping | PricedGroups | _Chosen
 """A grouping for every weight, or a function (name, parameter, module) ↦ its grouping, None for single numbers."""
 
 
@@ -90,7 +156,8 @@ def penalty_of(weight: Weight, penalty: Penalty, groups: Groups | None) -> Penal
             raise ValueError(f"groups: for {weight.name} the function must return a Grouping or None, got {grouping!r}")
         if not isinstance(penalty, SeparablePenalty):
             raise ValueError(f"groups: the penalty must be one of single numbers, {penalty!r} has groups of its own")
-        penalty = Grouped(penalty, grouping)
+        price = groups.price(weight.name) if isinstance(groups, PricedGroups) else None
+        penalty = Grouped(penalty, grouping) if price is None else Grouped(penalty, grouping, weight=price)
     grouping = grouping_of(penalty)
     if grouping is not None:
         try:

@@ -1,18 +1,20 @@
 """The penalty as a part of the loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty, TopK
 from unrolled.sparsify.capturing import Capturing
 from unrolled.sparsify.control import Control
-from unrolled.sparsify.groups import grouping_of
+from unrolled.sparsify.groups import Groups, grouping_of
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.proximal import first_strength, radial_step
+from unrolled.sparsify.reweighted import between, entries, keep_probability
+from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
 
 
@@ -25,7 +27,8 @@ class PenaltyLoss(Capturing):
     probability is at most one half. The step is that of the optimiser, for Adam no more than what moves a weight by the
     learning rate; and the learning rate is averaged over the last tenth of the run (100 steps if its length is not
     known), for weights still lie where larger steps left them. Such weights `finalize` makes 0; the more the rate
-    decays, the smaller they are.
+    decays, the smaller they are. With a cutoff, a weight counts as zero where its keep probability for the strength
+    itself is below it, as for the other faces of the penalty: `AdaProx`, `ReweightedTikhonov`.
 
     With a target the strength follows the zeros by this rule, and so many of them as the target asks for are set to 0
     on the way, those with the smallest η̂(w) first: see `Capturing`.
@@ -34,7 +37,44 @@ class PenaltyLoss(Capturing):
     most of them.
 
     Penalties with an infinite slope at 0 are refused: L0 has no gradient at all, that of Lp explodes.
+
+    Parameters
+    ----------
+    model, penalty, strength, target, groups, include, exclude, schedule, fine_tune, steps
+        as for every `Sparsifier`.
+    cutoff : float in (0, 1) or None
+        of the keep probability η̂/(η̂ + strength), for the rule of LeJeune et al. (2021), who have .05; by default the
+        rule of ten steps.
     """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        penalty: Penalty,
+        strength: float | None = None,
+        *,
+        cutoff: float | None = None,
+        target: float | None = None,
+        groups: Groups | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] = (),
+        schedule: Schedule | None = None,
+        fine_tune: float = 0.0,
+        steps: int | None = None,
+    ):
+        self.cutoff = None if cutoff is None else between("cutoff", self, cutoff)
+        super().__init__(
+            model,
+            penalty,
+            strength,
+            target=target,
+            groups=groups,
+            include=include,
+            exclude=exclude,
+            schedule=schedule,
+            fine_tune=fine_tune,
+            steps=steps,
+        )
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
@@ -110,9 +150,11 @@ class PenaltyLoss(Capturing):
         if self._optimizer is None or not self._acted:
             return values == 0
         assert weight.penalty is not None
+        eta = weight.penalty.eta(values)
+        if self.cutoff is not None:
+            return keep_probability(entries(weight, eta), self._acted) < self.cutoff
         options, grouping = self._options[weight.name], grouping_of(weight.penalty)
         step = step_of(self._optimizer, weight.parameter, options)
-        eta = weight.penalty.eta(values)
         of_groups = grouping is not None and eta.shape != values.shape
         if isinstance(step, Tensor):
             entry = grouping.spread(eta, values.shape, outside=torch.inf) if grouping and of_groups else eta

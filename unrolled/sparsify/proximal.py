@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouped, Penalty, SeparablePenalty, SparseGroup, TopK
 from unrolled.penalties.grouping import Grouping
+from unrolled.sparsify.capturing import lowest, spread
 from unrolled.sparsify.groups import grouping_of
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.selection import Weight
@@ -74,6 +75,31 @@ class ProximalStep(Sparsifier):
             self._hold_back([shrunk[0] for _, shrunk in moves], order, self.wanted)
         for weights, shrunk in moves:
             self._overwrite(weights, shrunk)
+        if self.control is not None and self.fine_tune and self._is_last():
+            self._complete(optimizer, options)
+
+    def _is_last(self) -> bool:
+        """Whether fine tuning begins after this step."""
+        assert self.steps is not None
+        return (self.step_count + 1) / self.steps >= 1 - self.fine_tune
+
+    def _complete(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        """Make zero what is missing to the target: what the smallest strengths would make zero next.
+
+        From here on the strength has no say; and at a target of .99 half a point more or less is half the weights.
+        """
+        assert self.wanted is not None
+        if self.sparsity() >= self.wanted:
+            return
+        order = [
+            _deadly(weight, step_of(optimizer, weight.parameter, options[id(weight.parameter)]))
+            for weight in self.weights
+        ]
+        for weight, ranking, (scores, low) in zip(
+            self.weights, order, lowest(self.weights, order, self.wanted), strict=True
+        ):
+            kept = ~(low & (scores < torch.inf)).reshape(ranking.shape)
+            weight.parameter.mul_(spread(weight, kept, outside=True))
 
     def share_by_rule(self) -> float:
         return self.sparsity() + self._held  # of what was held back the strength should not make even more

@@ -7,24 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unrolled.penalties import L1, Filters, Grouping, InputChannels, L1MinusL2, Penalty
+from unrolled.penalties import L1, Grouping, L1MinusL2, Penalty
 from unrolled.sparsify.capturing import Capturing
-from unrolled.sparsify.groups import Groups, grouping_of, in_layout
+from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, neurons
 from unrolled.sparsify.metric import step_of
 from unrolled.sparsify.proximal import radial_step
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier, _is_number
 from unrolled.sparsify.splitting import VariableSplitting
-
-
-def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
-    """The groups of Bui et al.: the output filters of convolutions, and the INPUT units of dense layers.
-
-    So the inputs of a dense layer that follows another are the outputs of that one: its neurons.
-    """
-    convolution = isinstance(module, nn.modules.conv._ConvNd)
-    return in_layout(Filters(), module) if convolution else InputChannels()
 
 
 class SparseGroupLasso(VariableSplitting):
@@ -155,6 +146,8 @@ class CGES(Capturing):
         fine_tune: float = 0.0,
         steps: int | None = None,
     ):
+        if isinstance(groups, PricedGroups):
+            raise ValueError("CGES: groups cannot have prices, for mu weighs the layers; give the groups alone")
         self._given_mu = mu
         super().__init__(
             model,

@@ -19,7 +19,7 @@ from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
 from unrolled.sparsify.companions import Companions
 from unrolled.sparsify.control import Control
-from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
+from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, penalty_of
 from unrolled.sparsify.masks import Masks
 from unrolled.sparsify.metric import groups_of
 from unrolled.sparsify.schedules import Constant, Cubic, Schedule
@@ -108,6 +108,8 @@ class Sparsifier(Described, ABC):
         self.model, self.penalty, self.target, self.fine_tune = model, penalty, target, fine_tune
         self.schedule = schedule or (Constant() if target is None else Cubic(end=0.7))
         self.weights = select_weights(model, include, exclude)
+        if isinstance(groups, PricedGroups):
+            groups.check([weight.name for weight in self.weights])
         for weight in self.weights:
             weight.penalty = penalty_of(weight, penalty, groups)
         self.check_penalty(penalty)
@@ -239,9 +241,8 @@ class Sparsifier(Described, ABC):
             if self.control is not None:
                 assert self.wanted is not None
                 assert self.steps is not None
-                self.base_strength = self.control.adjusted(
-                    self.base_strength, self.wanted, self.share_by_rule, self.steps
-                )
+                acting = max(1, round(self.steps * (1 - self.fine_tune)))
+                self.base_strength = self.control.adjusted(self.base_strength, self.wanted, self.share_by_rule, acting)
         self.step_count += 1
         if self.masks is None and self.fine_tune and self.progress >= 1 - self.fine_tune:
             self._keep_zeros()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty, SeparablePenalty, TopK, Weighted
-from unrolled.sparsify.groups import Groups, grouping_of, penalty_of
+from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, penalty_of
 from unrolled.sparsify.metric import is_adaptive
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
@@ -147,15 +147,19 @@ class VariableSplitting(Sparsifier):
             weight.extra.pop("u", None)
 
     def _group_lassos(self) -> list[Grouped | None]:
-        found: list[Grouped | None] = []
-        for weight in self.weights:
-            grouping = grouping_of(weight.penalty)
-            if self._lasso_groups is not None:
-                grouping = grouping_of(penalty_of(weight, L1(), self._lasso_groups))
-            found.append(None if grouping is None else Grouped(L1(), grouping))
+        if isinstance(self._lasso_groups, PricedGroups):
+            self._lasso_groups.check([weight.name for weight in self.weights])
+        found = [self._lasso_of(weight) for weight in self.weights]
         if not any(found):
             raise ValueError(f"{type(self).__name__}: group_lasso needs groups: give groups or lasso_groups")
         return found
+
+    def _lasso_of(self, weight: Weight) -> Grouped | None:
+        if self._lasso_groups is not None:
+            penalty = penalty_of(weight, L1(), self._lasso_groups)
+            return penalty if isinstance(penalty, Grouped) else None
+        grouping = grouping_of(weight.penalty)
+        return None if grouping is None else Grouped(L1(), grouping)
 
     @property
     def beta(self) -> float:
