@@ -19,7 +19,7 @@ from benchmarks.papers import study as studies
 from unrolled.networks import EPGN
 from unrolled.weights import load, save
 
-FILES = ("circle", "circle-times")
+FILES = ("circle", "circle-times", "circle-times-threads")
 PENALTIES = {"l1": "l1", "tl1": "transformed l1, a = 0.1", "l0": "l0"}
 COLORS = {"l1": "tab:blue", "tl1": "tab:orange", "l0": "tab:green"}
 HALF, WITHIN, WITHIN_SMALL, FASTER = 0.5, 0.1, 0.3, 1.5
@@ -52,8 +52,8 @@ def compacted(source: Path, path: Path) -> dict[str, Any]:
     return {"network": {"init_args": {"features": small.arguments["features"]}}, "weights": str(path)}
 
 
-def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
-    """The section of the page."""
+def section(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]) -> str:
+    """The section of the page; of the figures, the times of one thread, and those of all threads."""
     rows, reference = by_name(figures), times["shipped"]["epgn-cs25"]["validation"]["psnr"]
     single = [row for row in rows.values() if is_single(row)]
     small = [row for row in rows.values() if row["name"].startswith("small")]
@@ -66,7 +66,9 @@ def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
             "    python -m benchmarks.papers.circle --config configs/papers/circle.yaml --folder runs/circle \\",
             "        --json docs/papers/circle.json --data.train '[T91, BSD400]'",
             "    python -m benchmarks.papers.circle_times --figures docs/papers/circle.json \\",
-            "        --json docs/papers/circle-times.json",
+            "        --json docs/papers/circle-times.json  # with OMP_NUM_THREADS=1",
+            "    python -m benchmarks.papers.circle_times --figures docs/papers/circle.json \\",
+            "        --json docs/papers/circle-times-threads.json",
             "",
             "In EPGN a penalty's proximal map shrinks the feature maps of an image. Here the same penalties act on "
             "the weights of the network itself: the shipped `epgn-cs25` is trained on for "
@@ -80,6 +82,7 @@ def section(figures: dict[str, Any], times: dict[str, Any]) -> str:
             *_whole_maps(small, rows, times, reference),
             "",
             *_shipped(times),
+            *_with_threads(threads),
         ]
     )
 
@@ -172,6 +175,12 @@ def _shipped(times: dict[str, Any]) -> list[str]:
     ]
 
 
+def _with_threads(times: dict[str, Any]) -> list[str]:
+    """How much faster the shipped network is with more threads."""
+    ratios = [f"{speed['epgn-cs25-small']:.2f}× ({task}, {kind})" for (task, kind), speed in speedups(times).items()]
+    return ["", f"With {times['environment']['threads']} threads: {', '.join(ratios)}."]
+
+
 def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
@@ -237,7 +246,7 @@ def heads(times: dict[str, Any]) -> list[str]:
     return [f"{task}, {kind}" for task, kind in speedups(times)]
 
 
-def draw(figures: dict[str, Any], times: dict[str, Any], *, folder: Path) -> None:
+def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any], *, folder: Path) -> None:
     """PSNR against the share of zeros, and against time."""
     import matplotlib.pyplot as plt
 

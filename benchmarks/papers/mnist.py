@@ -163,9 +163,10 @@ def _verdict(goal: tuple[float, float], rows: Sequence[dict[str, Any]], publishe
     """Whether the goal was met by what the held-out images would choose, with shifts and without."""
     sentences = [f"The goal is an error of at most {goal[0]:g} % at {goal[1]}× or more."]
     for shifted, words in ((True, "with shifts"), (False, "without shifts")):
-        enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= goal[1]]
+        tried = [row for row in rows if row["shifted"] is shifted]
+        enough = [row for row in tried if row["compression"] >= goal[1]]
         if not enough:
-            sentences.append(f"No run {words} reaches that compression.")
+            sentences.append(f"No run {words} {'reaches that compression' if tried else 'was made'}.")
             continue
         best = min(enough, key=lambda row: row["held_out"])
         reached = "reached" if best["error"] <= goal[0] else f"missed by {best['error'] - goal[0]:.2f} points"
@@ -192,8 +193,8 @@ def _budget(best: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str | None:
         f"{other['held_out']:.2f} % instead of {best['held_out']:.2f} % of the held-out images"
     )
     if other["epochs"] > best["epochs"]:
-        return f"The number of epochs is not the reason: {numbers}."
-    return f"The number of epochs is a part of the reason: {numbers}."
+        return f"More epochs alone did not help: {numbers}."
+    return f"More epochs helped, and more of them may: {numbers}."
 
 
 def _dominates(row: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -93,22 +93,22 @@ def test_the_section_and_its_figure_are_made_of_the_committed_figures(committed,
     circle.draw(*committed, folder=tmp_path)
     assert (tmp_path / "circle.png").stat().st_size < 150_000
     assert "(papers/circle.png)" in text
-    figures, times = committed
+    figures, times, _ = committed
     assert not figures["failed"]
     assert set(times["shipped"]) <= set(names())
 
 
 def test_what_the_section_says_of_the_goals_follows_from_the_figures(committed):
-    figures, times = committed
+    figures, times, threads = committed
     worse = copy.deepcopy(figures)
     for row in worse["runs"]:
         if "after" in row:
             row["after"]["psnr"] -= 1
-    assert "at least half of the weights exactly zero within 0.1 dB, is missed" in circle.section(worse, times)
+    assert "at least half of the weights exactly zero within 0.1 dB, is missed" in circle.section(worse, times, threads)
     slow = copy.deepcopy(times)
     for row in slow["rows"]:
         row["speedup"] = 1.2
-    assert "within 0.3 dB, is missed" in circle.section(figures, slow)
+    assert "within 0.3 dB, is missed" in circle.section(figures, slow, threads)
 
 
 def test_shipped_weights_are_those_that_were_timed(committed):
