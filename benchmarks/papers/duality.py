@@ -333,7 +333,21 @@ def against(rows: list[dict], names: list[str], published: dict, sizes: dict) ->
         f"that size is reached in the last {100 * late:.0f} % of the run here, in the last {100 * theirs:.0f} % in the "
         f"paper. So the table also has the weights larger than {sizes['cut']:g}, and the test error with only those."
     )
-    return f"{filled(_beside(counted, published))}\n\n{filled(f'{tiny} {_beside(cut, published)}')}"
+    paragraphs = [
+        f"{_beside(counted, published)} {_by_rate(rows, names, published)}",
+        f"{tiny} {_beside(cut, published)}",
+    ]
+    return "\n\n".join(map(filled, paragraphs))
+
+
+def _by_rate(rows: list[dict], names: list[str], published: dict) -> str:
+    """How far the test errors are from the published ones, for each of the learning rates."""
+    apart: dict[float, list[float]] = {}
+    for name in names:
+        rate = of(rows, name)[0]["settings"]["training"]["learning_rate"]
+        apart.setdefault(rate, []).append(tested(rows, name).mean() - published[name]["error"])
+    parts = [f"{np.mean(apart[rate]):+.2f} points with the learning rate {rate:g}" for rate in sorted(apart)]
+    return f"On average the errors differ by {listed(parts)}."
 
 
 def _beside(reached: dict[str, tuple[float, float]], published: dict) -> str:

@@ -36,7 +36,7 @@ def fails(capsys, *argv) -> str:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
     folder = tmp_path / "run"
-    small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=12", "--training.validations=2"]
+    small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=60", "--training.validations=2"]
     argv = ["train", "--config", str(config), *small, "--training.batch=8", f"--folder={folder}"]
     assert main(argv) == 0
     out = capsys.readouterr().out
