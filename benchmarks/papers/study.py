@@ -218,7 +218,10 @@ def main(argv: list[str] | None = None, doc: str | None = __doc__, do: Run = run
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="instead of the study's")
     parser.add_argument("--collect", action="store_true", help="run nothing: only write the JSON of what is finished")
     options, more = parser.parse_known_args(argv)
-    study = read(options.config)
+    try:
+        study = read(options.config)
+    except ValueError as error:
+        parser.error(str(error))
     names = options.only or list(study["runs"])
     if unknown := [name for name in names if name not in study["runs"]]:
         parser.error(f"--only: {unknown[0]} is none of the runs: {', '.join(study['runs'])}")
