@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix
-from unrolled.operators.operator import LinearOperator
+from unrolled.operators.operator import LinearOperator, full_precision
 
 # Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
 # small ratios down and the others to the nearest.
@@ -96,7 +96,7 @@ class BlockCompressedSensing(LinearOperator):
                 f"BlockCompressedSensing: images must be (batch, channel, height, width) with sides that are multiples "
                 f"of {self.block}, got {tuple(x.shape)}"
             )
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             blocks = rearrange(
                 x.to(self.matrix.dtype), "b c (rows p) (cols q) -> b c rows cols (p q)", p=self.block, q=self.block
             )
@@ -118,7 +118,7 @@ class BlockCompressedSensing(LinearOperator):
         Tensor, (batch, channel, rows·block, columns·block)
         """
         self._check_measurements(y)
-        with torch.autocast(y.device.type, enabled=False):
+        with full_precision(y):
             blocks = rearrange(y.to(matrix.dtype), "b c m rows cols -> b c rows cols m") @ matrix
             return rearrange(blocks, "b c rows cols (p q) -> b c (rows p) (cols q)", p=self.block, q=self.block)
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import check_matrix, read_matrix
-from unrolled.operators.operator import LinearOperator
+from unrolled.operators.operator import LinearOperator, full_precision
 
 
 class Dense(LinearOperator):
     """y = M vec(x): one matrix for the whole image, pixels in row-major order.
 
-    Measurements are (batch, channel, rows of M).
+    Measurements are (batch, channel, rows of M). Images are complex if the matrix is.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ class Dense(LinearOperator):
         if matrix.shape[1] != height * width:
             raise ValueError(f"Dense: matrix must have height·width = {height * width} columns, got {matrix.shape[1]}")
         self.height, self.width = height, width
+        self.image_shape, self.complex_images = (0, height, width), matrix.is_complex()
         self.register_buffer("matrix", matrix)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,14 +41,14 @@ class Dense(LinearOperator):
             raise ValueError(
                 f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}"
             )
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return x.to(self.matrix.dtype).flatten(2) @ self.matrix.T
 
     def adjoint(self, y: Tensor) -> Tensor:
         if y.ndim != 3 or y.shape[2] != self.matrix.shape[0]:
             expected = f"(batch, channel, {self.matrix.shape[0]})"
             raise ValueError(f"Dense: measurements must be {expected}, got {tuple(y.shape)}")
-        with torch.autocast(y.device.type, enabled=False):
+        with full_precision(y):
             return (y.to(self.matrix.dtype) @ self.matrix.conj()).unflatten(2, (self.height, self.width))
 
     def norm(self) -> Tensor:

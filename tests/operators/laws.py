@@ -1,0 +1,129 @@
+"""Every law of a linear operator, as a test case to inherit."""
+
+import pickle
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from unrolled.operators import LinearOperator
+
+Case = Callable[[], tuple[LinearOperator, tuple[int, ...]]]
+
+
+class OperatorLaws:
+    """Inherit, name the class and the cases, and every law is tested of each of them.
+
+    A case makes an operator in double precision, and tells the shape of a batch of its images. A class of operators
+    that no test case names fails `test_every_operator_has_laws`.
+    """
+
+    operator_class: ClassVar[type[LinearOperator]]
+    cases: ClassVar[dict[str, Case]]
+    norm_slack: ClassVar[float] = 1.001
+    """How far the norm may lie above what power iteration finds: it is an upper bound where this is larger than 1."""
+
+    def make(self, case: str) -> tuple[LinearOperator, Tensor, Tensor]:
+        """The operator, random images and random measurements."""
+        operator, shape = self.cases[case]()
+        assert type(operator) is self.operator_class
+        generator = torch.Generator().manual_seed(0)
+        kind = torch.complex128 if operator.complex_images else torch.float64
+        x = torch.randn(shape, dtype=kind, generator=generator)
+        ax = operator(x)
+        return operator, x, torch.randn(ax.shape, dtype=ax.dtype, generator=generator)
+
+    def test_adjoint(self, case):
+        operator, x, y = self.make(case)
+        ax, back = operator(x), operator.adjoint(y)
+        assert back.shape == x.shape
+        assert back.dtype == x.dtype
+        left, right = inner(ax, y), inner(x, back)
+        if not operator.complex_images:  # linear over the real numbers
+            left, right = left.real, right.real
+        assert abs(left - right) <= 1e-10 * ax.norm() * y.norm()
+
+    def test_vector_jacobian_product_is_the_adjoint(self, case):
+        operator, x, y = self.make(case)
+        (vjp,) = torch.autograd.grad(operator(x.requires_grad_()), x, y)
+        torch.testing.assert_close(vjp, operator.adjoint(y).detach())
+
+    def test_adjoint_is_differentiable(self, case):
+        operator, x, y = self.make(case)
+        (vjp,) = torch.autograd.grad(operator.adjoint(y.requires_grad_()), y, x)
+        torch.testing.assert_close(vjp, operator(x).detach())
+
+    def test_linear(self, case):
+        operator, x, _ = self.make(case)
+        z = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(operator(2 * x - 3 * z), 2 * operator(x) - 3 * operator(z))
+
+    def test_images_of_a_batch_do_not_mix(self, case):
+        operator, x, _ = self.make(case)
+        torch.testing.assert_close(operator(x)[:1], operator(x[:1]))
+
+    def test_gram(self, case):
+        operator, x, _ = self.make(case)
+        torch.testing.assert_close(operator.gram(x), operator.adjoint(operator(x)))
+
+    def test_norm_bounds_and_is_reached(self, case):
+        operator, x, _ = self.make(case)
+        norm = operator.norm().detach()
+        assert norm.shape == ()
+        # Power iteration, an estimate from below; to its tolerance if that is also how the operator finds its norm.
+        assert operator(x).norm() <= norm * x.norm() * (1 + 1e-5)
+        for _ in range(500):
+            x = operator.gram(x / x.norm())
+        assert x.norm().sqrt() * (1 - 1e-5) <= norm <= self.norm_slack * x.norm().sqrt()
+
+    def test_h_is_the_adjoint_operator(self, case):
+        operator, x, y = self.make(case)
+        torch.testing.assert_close(operator.H(y), operator.adjoint(y))
+        torch.testing.assert_close(operator.H.H(x), operator(x))
+
+    def test_estimate_is_a_finite_image(self, case):
+        operator, x, _ = self.make(case)
+        found = operator.estimate(operator(x))
+        assert found.shape == x.shape
+        assert found.dtype == x.dtype
+        assert found.isfinite().all()
+
+    def test_in_single_precision(self, case):
+        operator, x, y = self.make(case)
+        ax, back = operator(x).detach(), operator.adjoint(y).detach()
+        single = operator.to(torch.float32)
+        x, y = x.to(half(x)), y.to(half(y))
+        assert single(x).dtype == half(ax)
+        torch.testing.assert_close(single(x), ax.to(half(ax)), rtol=1e-4, atol=1e-4 * float(ax.abs().max()))
+        torch.testing.assert_close(
+            single.adjoint(y), back.to(half(back)), rtol=1e-4, atol=1e-4 * float(back.abs().max())
+        )
+
+    def test_moves_with_its_tensors(self, case):
+        operator, x, _ = self.make(case)
+        moved = operator.to("meta")(x.to("meta"))  # fails if a tensor stays behind
+        assert moved.shape == self.cases[case]()[0](x).shape
+
+    def test_survives_pickle_and_state_dict(self, case):
+        operator, x, _ = self.make(case)
+        again = pickle.loads(pickle.dumps(operator))
+        assert torch.equal(again(x), operator(x))
+        again.load_state_dict(operator.state_dict())
+        assert torch.equal(again(x), operator(x))
+
+    def test_compiles_to_one_graph(self, case):
+        operator, x, _ = self.make(case)
+        compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), operator(x))
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a, b⟩ = Σ āb."""
+    kind = torch.promote_types(a.dtype, b.dtype)
+    return (a.to(kind).conj() * b.to(kind)).sum()
+
+
+def half(x: Tensor) -> torch.dtype:
+    """The type of half as many bits."""
+    return torch.complex64 if x.is_complex() else torch.float32
