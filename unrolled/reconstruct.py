@@ -85,14 +85,14 @@ def iterates(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) 
     height, width = image.shape[-2:]
     with torch.no_grad():
         found = network.iterates(measure(image, network, operator), operator)
-    return [x[0, :, :height, :width].clamp(0, 1) for x in found]
+    return [picture(x, (height, width)) for x in found]
 
 
 def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
         x = network.start(y, operator)
-    return x[0, :, : size[0], : size[1]].clamp(0, 1)
+    return picture(x, size)
 
 
 def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
@@ -133,11 +133,13 @@ def from_measurements(
     ValueError
         if the measurements are not finite or do not have the operator's shape.
     """
-    if y.ndim == 0 or not y.is_floating_point() or not bool(torch.isfinite(y).all()):
-        raise ValueError(f"measurements: must be finite numbers of floating point, got {y.dtype}")
+    if y.ndim == 0 or not (y.is_floating_point() or y.is_complex()):
+        raise ValueError(f"measurements: must be real or complex numbers of floating point, got {y.dtype}")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
     if len(y) != 1:
         raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
-    y = y.float().to(device_of(network))
+    y = y.to(device_of(network), torch.complex64 if y.is_complex() else torch.float32)
     tiled = tile is not None or (operator.local and math.prod(operator.image_size(y)) > WHOLE)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         x = in_tiles(y, network, operator, TILE if tile is None else tile, progress) if tiled else network(y, operator)
@@ -146,7 +148,7 @@ def from_measurements(
     height, width = x.shape[-2:] if size is None else size
     if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
         raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
-    return x[0, :, :height, :width].clamp_(0, 1)
+    return picture(x, (height, width))
 
 
 def resolve(
@@ -158,6 +160,12 @@ def resolve(
     if operator is None:
         raise ValueError("operator: is needed with a network; only weights bring their own")
     return network, operator
+
+
+def picture(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The first image of a batch, cut to its size and clipped to [0, 1]; of complex images the magnitude."""
+    x = x[0, :, : size[0], : size[1]]
+    return (x.abs() if x.is_complex() else x).clamp(0, 1)
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:

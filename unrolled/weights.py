@@ -20,7 +20,7 @@ from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
-from unrolled.operators import BlockCompressedSensing, LinearOperator
+from unrolled.operators import BlockCompressedSensing, Coils, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.vision import import_torchvision
 
@@ -97,15 +97,17 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
         raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.load_classifier loads it")
     recipe = card["operator"]
     arguments = recipe.get("init_args") or {}
-    if isinstance(arguments, dict) and arguments.get("matrix") is not None:
-        raise ValueError(f"weights: {path} names a file of its own as the matrix, which is not followed")
-    if isinstance(arguments, dict) and "operator.matrix" in tensors:
-        # In memory of its own: products with a matrix that lies askew in the file round differently.
-        recipe = {**recipe, "init_args": {**arguments, "matrix": tensors["operator.matrix"].clone()}}
+    for name in ("matrix", "mask", "maps"):
+        if isinstance(arguments, dict) and isinstance(arguments.get(name), str):
+            raise ValueError(f"weights: {path} names a file of its own as the {name}, which is not followed")
+        if isinstance(arguments, dict) and f"operator.{name}" in tensors:
+            # In memory of its own: products with a matrix that lies askew in the file round differently.
+            arguments = {**arguments, name: tensors[f"operator.{name}"].clone()}
+            recipe = {**recipe, "init_args": arguments}
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
             network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
-            operator = build(recipe, LinearOperator)
+            operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils)
         _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
@@ -116,6 +118,8 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
 
 def take(name_or_file: str | Path, **modules: nn.Module) -> None:
     """Give modules the weights of a file, to train them on from there.
+
+    What an operator measures with stays its own unless it is learned: weights can be trained on for another mask.
 
     Parameters
     ----------
@@ -135,7 +139,10 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
     if given != held:
         raise ValueError(f"weights: {path} holds {' and '.join(sorted(held))}, not {' and '.join(sorted(given))} alone")
     model = nn.ModuleDict(modules)
+    kept = {f"operator.{key}": buffer for key, buffer in modules.get("operator", nn.Module()).named_buffers()}
+    tensors = {key: tensor for key, tensor in tensors.items() if key not in kept}
     own = model.state_dict()
+    tensors |= {key: own[key] for key in own if key in kept}
     for key in sorted({*own, *tensors}):
         shapes = [tuple(found[key].shape) if key in found else "nothing" for found in (tensors, own)]
         if shapes[0] != shapes[1]:

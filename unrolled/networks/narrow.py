@@ -7,6 +7,9 @@ measures them):
     to one channel       a depthwise convolution, then the sum over channels
     gradient of maps     the adjoint of that: a convolution from one channel, which libraries do well
     gradient of kernels  one matrix product of the image's shifted copies with the maps
+
+On a GPU only the gradient of an image that maps were made from differs: cuDNN's own is eight times slower than the
+convolution to one channel that it is.
 """
 
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 
 def convolve(x: Tensor, kernel: Tensor, like: Tensor | None = None) -> Tensor:
@@ -59,7 +63,7 @@ def conv_from_one(image: Tensor, kernel: Tensor, channels_last: bool = True) -> 
     """
     kind = working_type(image)
     image, kernel = image.to(kind), kernel.to(kind)
-    if image.device.type == "cpu" and torch.is_grad_enabled():
+    if torch.is_grad_enabled():
         return _FromOne.apply(image, kernel, channels_last)
     return _from_one(image, kernel, channels_last)
 
@@ -99,6 +103,13 @@ def _adjoint(kernel: Tensor) -> Tensor:
     return kernel.transpose(0, 1).flip(-2, -1)
 
 
+def _kernel_gradient(image: Tensor, maps: Tensor, kernel: Tensor) -> Tensor:
+    """The gradient of a kernel from one channel, given that of the maps."""
+    if image.device.type == "cpu":
+        return _correlate(image, maps, kernel.shape[-1])
+    return conv2d_weight(image, list(kernel.shape), maps, padding=kernel.shape[-1] // 2)
+
+
 def _correlate(image: Tensor, maps: Tensor, k: int) -> Tensor:
     """Σ_p maps[c, p]·image[p + tap] as (channels, 1, k, k): the gradient of a kernel from one channel."""
     _, channels, height, width = maps.shape
@@ -118,9 +129,9 @@ class _FromOne(torch.autograd.Function):
         image, kernel = ctx.saved_tensors
         for_image = for_kernel = None
         if ctx.needs_input_grad[0]:
-            for_image = _ToOne.apply(gradient, _adjoint(kernel)).to(image.dtype)
+            for_image = convolve(gradient, _adjoint(kernel)).to(image.dtype)
         if ctx.needs_input_grad[1]:
-            for_kernel = _correlate(image, gradient, kernel.shape[-1])
+            for_kernel = _kernel_gradient(image, gradient, kernel)
         return for_image, for_kernel, None
 
 

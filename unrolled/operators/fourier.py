@@ -235,7 +235,9 @@ def sampling_mask(
     """
     if isinstance(mask, SamplingMask):
         if height is None or width is None or height < 1 or width < 1:
-            raise ValueError(f"{operator}: height and width must be >= 1 for a drawn mask, got {height!r} and {width!r}")
+            raise ValueError(
+                f"{operator}: height and width must be >= 1 for a drawn mask, got {height!r} and {width!r}"
+            )
         drawn = mask.draw(height, width)
         return (torch.fft.fftshift(drawn) if centered else drawn).to(torch.get_default_dtype())
     if not isinstance(mask, Tensor):

@@ -1,6 +1,7 @@
 """Which frequencies are sampled: masks of the Fourier plane, the same on every machine.
 
-Every mask has the zero frequency (DC) at [0, 0], as `torch.fft.fft2` puts it; `torch.fft.fftshift` moves it to the middle.
+Every mask has the zero frequency (DC) at [0, 0], as `torch.fft.fft2` puts it; `torch.fft.fftshift` moves it to the
+middle.
 """
 
 import math
@@ -72,7 +73,7 @@ def _lines(count: int, height: int, width: int) -> np.ndarray:
     angle = np.pi * np.arange(count)[:, None] / count
     rows = np.floor(radius * np.sin(angle) + 0.5).astype(int) + height // 2
     columns = np.floor(radius * np.cos(angle) + 0.5).astype(int) + width // 2
-    inside = (0 <= rows) & (rows < height) & (0 <= columns) & (columns < width)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     mask[rows[inside], columns[inside]] = True
     return mask
 

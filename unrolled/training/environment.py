@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -16,12 +16,20 @@ def environment() -> dict[str, str | None]:
     """Versions of Python and packages, processor or GPU, threads, and the git revision of the code."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": str(torch.get_num_threads()),
         "processes": str(distributed.size()),
         "revision": revision(),
     }
+
+
+def _version(package: str) -> str | None:
+    """The version of a package; None of one that is used without being installed, as this one may be in a checkout."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def revision() -> str | None:
