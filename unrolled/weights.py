@@ -20,7 +20,7 @@ from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
-from unrolled.operators import BlockCompressedSensing, Coils, LinearOperator, SamplingMask
+from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.vision import import_torchvision
 
@@ -97,8 +97,9 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
         raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.load_classifier loads it")
     recipe = card["operator"]
     arguments = recipe.get("init_args") or {}
-    for name in ("matrix", "mask", "maps"):
-        if isinstance(arguments, dict) and isinstance(arguments.get(name), str):
+    for name in ("matrix", "mask", "maps", "kernel"):
+        given = arguments.get(name) if isinstance(arguments, dict) else None
+        if isinstance(given, str) and Path(given).suffix:  # some kernels have names of their own, without one
             raise ValueError(f"weights: {path} names a file of its own as the {name}, which is not followed")
         if isinstance(arguments, dict) and f"operator.{name}" in tensors:
             # In memory of its own: products with a matrix that lies askew in the file round differently.
@@ -107,7 +108,7 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
             network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
-            operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils)
+            operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
         _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
