@@ -77,6 +77,8 @@ def test_bad_weights_are_refused_and_told_apart(tmp_path):
     altered("unknown.safetensors", tensors, {**card, "operator": {**card["operator"], "init_args": {"size": 1}}})
     altered("matrix.safetensors", tensors, {**card, "matrix_hash": "0"})
     altered("path.safetensors", tensors, {**card, "operator": {**card["operator"], "init_args": {"matrix": "a.npy"}}})
+    blur = {"class_path": "Blur", "init_args": {"kernel": "a.npy"}}
+    altered("kernel.safetensors", tensors, {**card, "operator": blur})
     altered("format.safetensors", tensors, {**card, "format": 99})
     (tmp_path / "text.safetensors").write_text("hello " * 100)
     for name, message in {
@@ -93,6 +95,7 @@ def test_bad_weights_are_refused_and_told_apart(tmp_path):
         "unknown": "cannot be built",
         "matrix": "another measurement matrix",
         "path": "not followed",
+        "kernel": "a file of its own as the kernel, which is not followed",
         "format": "format 99",
     }.items():
         with pytest.raises(ValueError, match=message):
