@@ -123,14 +123,15 @@ def _data(
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)], crop=crop)
     held_out: Sequence[Tensor] | None = None
+    smallest, frame = 1.0, False
     if isinstance(dataset, ImageData):
         images, held_out = dataset.load(multiple, seed)
-        crop = dataset.crop
+        crop, smallest, frame = dataset.crop, dataset.smallest, dataset.frame
     elif isinstance(dataset, ImageStore):
         images = dataset
     elif isinstance(dataset, (list, tuple)):
         images = ImageStore(large_enough(dataset, crop))
     else:
         return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
-    crops = RandomCrops(images, crop, seed)
+    crops = RandomCrops(images, crop, seed, smallest, frame)
     return images, Prefetch(crops) if images.streams else crops, held_out
