@@ -48,6 +48,8 @@ class SparsePrior(Prior):
         leave the mean (of the DCT) or the coarsest image (of wavelets) unpenalised, for they are not sparse.
     """
 
+    transform: OrthonormalTransform
+
     def __init__(
         self, penalty: Penalty, strength: float, transform: OrthonormalTransform, spare_coarsest: bool = False
     ):
@@ -80,7 +82,7 @@ class SparsePrior(Prior):
         if not self.spare_coarsest:
             return self.penalty
         assert isinstance(self.penalty, SeparablePenalty)
-        rows, columns = self.transform.coarsest(*c.shape[-2:])  # type: ignore[attr-defined]
+        rows, columns = self.transform.coarsest(*c.shape[-2:])
         weights = torch.ones(c.shape[-2:], dtype=c.real.dtype, device=c.device)
         weights[:rows, :columns] = 0
         return Weighted(self.penalty, weights)
