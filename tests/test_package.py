@@ -21,8 +21,8 @@ FLOORS = [
     {"networks"},
     {"weights"},
     {"tiles"},
-    {"training", "reconstruct", "pictures", "plots", "gallery"},
-    {"evaluate"},
+    {"training", "reconstruct", "pictures", "plots", "gallery", "classical"},
+    {"evaluate", "robustness"},
     {"cli"},
 ]
 ALONE = {"penalties", "operators", "transforms", "data", "metrics", "classifiers"}  # these know nothing of each other

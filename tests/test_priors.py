@@ -8,11 +8,13 @@ import torch
 from tests.helpers import concrete_subclasses
 from unrolled.penalties import L1, MCP, Filters, Grouped, LogSum
 from unrolled.priors import Prior, SparsePrior, TotalVariation
-from unrolled.transforms import DCT, FiniteDifferences, Wavelet
+from unrolled.transforms import DCT, CycleSpinning, FiniteDifferences, Wavelet
 
 CONVEX = {
     "l1 in DCT": SparsePrior(L1(), 0.3, DCT()),
     "l1 in wavelets, coarsest spared": SparsePrior(L1(), 0.3, Wavelet(2, 1), spare_coarsest=True),
+    "l1 in wavelets at three shifts": SparsePrior(L1(), 0.3, CycleSpinning(Wavelet(1, 1), 3), True, iterations=3000),
+    "l1 of differences": SparsePrior(L1(), 0.2, FiniteDifferences(), iterations=3000),
     "isotropic": TotalVariation(0.2, iterations=3000),
     "anisotropic": TotalVariation(0.2, isotropic=False, iterations=3000),
 }
@@ -101,12 +103,19 @@ def test_coefficients_of_the_prox_by_moreau(name, kind):
     z = prior.prox_coefficients(c, 0.7)
     subgradient = (c - z) / 0.7
     pairing = (subgradient.conj() * z).real.sum()
-    if isinstance(prior, SparsePrior):
-        expected = prior.value(prior.transform.adjoint(z)).sum()
+    if isinstance(prior, TotalVariation) and prior.isotropic:
+        expected = prior.strength * z.abs().square().sum(-3).sqrt().sum()
     else:
-        magnitude = z.abs().square().sum(-3).sqrt() if prior.isotropic else z.abs()
-        expected = prior.strength * magnitude.sum()
+        counted = z.abs()
+        if isinstance(prior, SparsePrior) and prior.spare_coarsest:
+            counted[..., :2, :2] = 0
+        expected = prior.strength * counted.sum()
     torch.testing.assert_close(pairing, expected)
+
+
+def test_anisotropic_total_variation_is_l1_of_differences():
+    v = image()
+    torch.testing.assert_close(CONVEX["l1 of differences"].prox(v, 0.7), CONVEX["anisotropic"].prox(v, 0.7))
 
 
 @pytest.mark.parametrize("penalty", [MCP(), LogSum(0.1), Grouped(L1(), Filters())])
@@ -134,7 +143,9 @@ def test_bad_arguments_are_refused_by_name():
                 make(strength)
     with pytest.raises(ValueError, match="iterations must be >= 1"):
         TotalVariation(1.0, iterations=0)
-    with pytest.raises(ValueError, match="transform must be orthonormal, got FiniteDifferences"):
-        SparsePrior(L1(), 1.0, FiniteDifferences())
+    with pytest.raises(ValueError, match="map in FiniteDifferences needs the penalty L1, got MCP"):
+        SparsePrior(MCP(), 1.0, FiniteDifferences()).prox(image(), 1.0)
+    with pytest.raises(ValueError, match="FiniteDifferences has no coarsest scale"):
+        SparsePrior(L1(), 1.0, FiniteDifferences(), spare_coarsest=True)
     with pytest.raises(ValueError, match="spare_coarsest needs a penalty of single numbers"):
         SparsePrior(Grouped(L1(), Filters()), 1.0, DCT(), spare_coarsest=True)

@@ -6,13 +6,22 @@ import scipy.fft
 import torch
 
 from tests.helpers import concrete_subclasses
-from unrolled.transforms import DCT, FiniteDifferences, OrthonormalTransform, Transform, Wavelet, scaling_filter
+from unrolled.transforms import (
+    DCT,
+    CycleSpinning,
+    FiniteDifferences,
+    OrthonormalTransform,
+    Transform,
+    Wavelet,
+    scaling_filter,
+)
 
 CASES = {
     "dct": (DCT(), (5, 12)),
     "haar": (Wavelet(1, 2), (8, 12)),
     "db4": (Wavelet(4, 1), (6, 4)),  # filters longer than the sides
     "db8": (Wavelet(8, 3), (32, 16)),
+    "wavelets at three shifts": (CycleSpinning(Wavelet(1, 2), 3), (8, 12)),
     "differences": (FiniteDifferences(), (4, 7)),
 }
 every_transform = pytest.mark.parametrize("name", CASES)
@@ -47,6 +56,8 @@ def test_orthonormal_both_ways_or_bounded_by_its_norm(name):
         one = torch.eye(len(w), dtype=torch.float64)
         torch.testing.assert_close(w @ w.T, one, atol=1e-12, rtol=0)
         torch.testing.assert_close(w.T @ w, one, atol=1e-12, rtol=0)
+    elif isinstance(transform, CycleSpinning):
+        torch.testing.assert_close(w.T @ w, torch.eye(w.shape[1], dtype=torch.float64), atol=1e-12, rtol=0)
     else:
         assert 0.5 * transform.norm < torch.linalg.matrix_norm(w, 2) <= transform.norm
 
@@ -83,6 +94,13 @@ def test_wavelets_have_their_vanishing_moments(moments):
     assert (Wavelet(moments, 1).matrix(side)[side // 2 :] @ (ramp * torch.arange(side))).abs().max() > 1e-4
 
 
+def test_cycle_spinning_is_the_transform_of_shifted_images():
+    x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
+    spun = CycleSpinning(Wavelet(2, 1))
+    for index, shift in enumerate(spun.shifts):
+        torch.testing.assert_close(spun(x)[:, :, index], spun.transform(x.roll(shift, (-2, -1))) / 8**0.5)
+
+
 def test_the_coarsest_coefficients_are_in_the_corner():
     for transform, size in ((DCT(), (1, 1)), (Wavelet(1, 2), (2, 3))):
         c = transform(torch.ones(8, 12, dtype=torch.float64))
@@ -96,6 +114,8 @@ def test_the_coarsest_coefficients_are_in_the_corner():
 def test_bad_arguments_are_refused_by_name():
     with pytest.raises(ValueError, match=r"moments must be in 1 … 8, got 9"):
         Wavelet(9)
+    with pytest.raises(ValueError, match=r"shifts must be in 1 … 8, got 9"):
+        CycleSpinning(DCT(), 9)
     with pytest.raises(ValueError, match="levels must be >= 1, got 0"):
         Wavelet(levels=0)
     for shape in [(12, 16), (16, 12), (0, 16)]:

@@ -160,6 +160,42 @@ def scaling_filter(moments: int) -> np.ndarray:
     return taps * math.sqrt(2) / taps.sum()
 
 
+class CycleSpinning(Transform):
+    """An orthonormal transform of several shifted copies of the image: (…, height, width) ↦ (…, shifts, height, width).
+
+    What it is used for no longer depends on where the grid of wavelets lies (Coifman, Donoho, 1995). WᴴW = 1, but not
+    WWᴴ: it has as many times more coefficients than pixels as there are shifts.
+
+    Parameters
+    ----------
+    transform : OrthonormalTransform
+    shifts : int in 1 … 8
+    """
+
+    SHIFTS = ((0, 0), (1, 2), (3, 5), (6, 1), (2, 7), (5, 3), (7, 6), (4, 4))
+    """Down and across, cyclic: within 8×8, no two in a row or a column."""
+
+    def __init__(self, transform: OrthonormalTransform, shifts: int = 8):
+        if not 1 <= shifts <= len(self.SHIFTS):
+            raise ValueError(f"CycleSpinning: shifts must be in 1 … {len(self.SHIFTS)}, got {shifts!r}")
+        self.transform, self.shifts = transform, self.SHIFTS[:shifts]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        shifted = torch.stack([x.roll(shift, (-2, -1)) for shift in self.shifts], -3)
+        return self.transform(shifted) / math.sqrt(len(self.shifts))
+
+    def adjoint(self, coefficients: Tensor) -> Tensor:
+        images = self.transform.adjoint(coefficients).unbind(-3)
+        back = [
+            image.roll((-down, -across), (-2, -1)) for image, (down, across) in zip(images, self.shifts, strict=True)
+        ]
+        return torch.stack(back).sum(0) / math.sqrt(len(self.shifts))
+
+    def coarsest(self, height: int, width: int) -> tuple[int, int]:
+        """As that of the transform, for every shift."""
+        return self.transform.coarsest(height, width)
+
+
 class FiniteDifferences(Transform):
     """Differences to the next pixel, down and across, (…, height, width) ↦ (…, 2, height, width).
 

@@ -49,13 +49,13 @@ def problem(kind):
         operator = BlockCompressedSensing(ratio=0.7, block=4).double()
         return operator, SparsePrior(L1(), 0.2, Wavelet(2, 1)), operator(torch.rand(2, 1, 8, 8, dtype=torch.float64))
     if kind == "Fourier, complex, l1 in wavelets":
-        operator = MaskedFourier(UniformMask(0.7), 8, 8, complex_images=True).double()
+        operator = MaskedFourier(UniformMask(0.9), 8, 8, complex_images=True).double()
         x = torch.randn(1, 1, 8, 8, dtype=torch.complex128)
         return operator, SparsePrior(L1(), 0.2, Wavelet(1, 2), spare_coarsest=True), operator(x)
     assert kind == "dense, total variation"
     x = torch.rand(1, 1, 4, 4, dtype=torch.float64)
     operator = Dense(matrix(60, 16), 4, 4)
-    return operator, TotalVariation(0.3, iterations=60), operator(x)
+    return operator, TotalVariation(0.3, iterations=30), operator(x)
 
 
 PROBLEMS = [

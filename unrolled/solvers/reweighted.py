@@ -11,6 +11,8 @@ from unrolled.priors import SparsePrior
 from unrolled.solvers.conjugate_gradient import solve_system
 from unrolled.solvers.proximal_gradient import fista
 from unrolled.solvers.solution import Problem, Solution, solve
+from unrolled.solvers.splitting import primal_dual
+from unrolled.transforms import OrthonormalTransform
 
 
 def reweighted_l1(
@@ -28,7 +30,8 @@ def reweighted_l1(
 ) -> Solution:
     """½‖Ax − y‖² + strength·Σρ(Wx) for a concave ρ, by weighted l1 problems (Candès, Wakin, Boyd, 2008).
 
-    The weights are the slopes ρ'(|Wx|) of the image before; each problem is solved by FISTA from that image. The
+    The weights are the slopes ρ'(|Wx|) of the image before; each problem is solved from that image, by FISTA if W is
+    orthonormal and by a primal-dual method if not. The
     objective never rises, for every ρ that is concave in |w|; where it ends depends on the start.
 
     Parameters
@@ -38,7 +41,7 @@ def reweighted_l1(
     iterations : int
         reweightings.
     inner : int
-        FISTA iterations for each.
+        iterations for each.
 
     Others as in `proximal_gradient`.
     """
@@ -52,7 +55,8 @@ def reweighted_l1(
             if not bool(torch.isfinite(weights).all()):
                 raise ValueError(f"reweighted_l1: the slope of {prior.penalty!r} must be finite at 0; LogSum's is")
             tangent = SparsePrior(Weighted(L1(), weights), 1.0, prior.transform)
-            following = fista(y, operator, tangent, x, inner, record=False).image
+            solver = fista if isinstance(prior.transform, OrthonormalTransform) else primal_dual
+            following = solver(y, operator, tangent, x, inner, record=False).image
             # Momentum may end above where it began; then nothing is gained, and nothing lost.
             better = _objective(problem, following) <= _objective(problem, x)
             x = torch.where(better.view(-1, 1, 1, 1), following, x)
@@ -102,7 +106,7 @@ def image_irls(
         while True:
             c = transform(x)
             at = c.abs().clamp(min=smallest)
-            weights = prior.slopes(transform.adjoint(at.to(c.dtype))) / at  # strength·ρ'/|w| = strength/η̂
+            weights = prior.slopes_at(at) / at  # strength·ρ'/|w| = strength/η̂
 
             def matrix(v: Tensor, weights: Tensor = weights) -> Tensor:
                 return operator.gram(v) + transform.adjoint(weights * transform(v))
