@@ -174,7 +174,11 @@ def test_a_wrong_adjoint_shows_both_inner_products():
         (torch.ones(3, 4, 5), {"shape": (1, 4, 5)}, "matrix must be"),
         (torch.ones(3, 21), {"shape": (1, 4, 5)}, "20 columns, got 21"),
         ((lambda x: x[..., 1:], lambda y: y), {"shape": (1, 4, 5)}, "adjoint gives shape"),
-        ((lambda x: x, lambda y: y.double()), {"shape": (1, 4, 5)}, "adjoint gives torch.float64 for images of torch.f"),
+        (
+            (lambda x: x, lambda y: y.double()),
+            {"shape": (1, 4, 5)},
+            "adjoint gives torch.float64 for images of torch.f",
+        ),
         ((lambda x: x * torch.nan, torch.clone), {"shape": (1, 4, 5)}, "forward gives NaN"),
         ((torch.clone, lambda y: y / 0), {"shape": (1, 4, 5)}, "adjoint gives NaN"),
         (lambda x: x * torch.inf, {"shape": (1, 4, 5)}, "forward gives NaN or inf"),

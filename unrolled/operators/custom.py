@@ -63,8 +63,8 @@ class FromFunctions(LinearOperator):
         # Of a linear function the vector-Jacobian product is the same at every x.
         kind = torch.promote_types(y.dtype, torch.complex64) if self.complex_images else y.real.dtype
         shape = (y.shape[0], *self.image_shape) if self.image_shape else y.shape
-        pull = torch.func.vjp(self.apply_forward, torch.zeros(shape, dtype=kind, device=y.device))[1]
-        (x,) = pull(y)
+        found = torch.func.vjp(self.apply_forward, torch.zeros(shape, dtype=kind, device=y.device))
+        (x,) = found[1](y if found[0].is_complex() else y.real)
         return x
 
 
