@@ -1,26 +1,40 @@
 """Linear measurement operators A: images in, measurements out, with exact adjoints."""
 
+from unrolled.operators.algebra import Identity, Stack, Sum
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
+from unrolled.operators.custom import FromFunctions, as_operator
+from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
 from unrolled.operators.fourier import Coils, MaskedFourier, MultiCoilFourier
 from unrolled.operators.masks import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
-from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, as_operator, power_iteration
+from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
+from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, power_iteration
 
 __all__ = [
     "Adjoint",
     "BlockCompressedSensing",
     "CartesianMask",
     "Coils",
+    "ComplexGaussianNoise",
     "Composition",
     "Dense",
+    "FromFunctions",
     "GaussianMask",
+    "GaussianNoise",
+    "Identity",
     "LinearOperator",
     "MaskedFourier",
     "MultiCoilFourier",
+    "Noise",
+    "PoissonNoise",
     "RadialMask",
+    "SaltAndPepperNoise",
     "SamplingMask",
     "Scaled",
+    "Stack",
+    "Sum",
     "UniformMask",
     "as_operator",
     "power_iteration",
+    "to_deepinv",
 ]
