@@ -21,6 +21,9 @@ class Start(Described, nn.Module, ABC):
     local: ClassVar[bool] = False
     """Whether, with a local operator, the start of a part of an image is that part of the start."""
 
+    def __init__(self) -> None:  # so that starts without arguments have a recipe too
+        super().__init__()
+
     @abstractmethod
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
         """The first image.
@@ -137,13 +140,17 @@ class ConjugateGradientStart(Start):
         with full_precision(y):
             residual = direction = operator.adjoint(y)
             x = torch.zeros_like(residual)
-            energy = first = _inner(residual, residual, axes)
-            # Below, what is left is rounding: more steps would divide 0 by 0.
-            enough = torch.finfo(first.dtype).eps ** 2 * first
+            energy = _inner(residual, residual, axes)
+            rounding = 10 * torch.finfo(energy.dtype).eps
+            largest = torch.zeros_like(energy)  # of the quotients ‖Ap‖²/‖p‖² so far, a lower bound of ‖A‖²
             for _ in range(self.iterations):
                 applied = operator.gram(direction) + self.ridge * direction
                 curvature = _inner(direction, applied, axes)
-                goes_on = (energy > enough) & (curvature > 0)
+                size = _inner(direction, direction, axes)
+                largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
+                # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
+                left = energy > (rounding * largest) ** 2 * _inner(x, x, axes)
+                goes_on = left & (curvature > 0)
                 step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
                 x = x + step * direction
                 residual = residual - step * applied
