@@ -123,7 +123,7 @@ class ConjugateGradientStart(Start):
     ----------
     iterations : int >= 1
     ridge : float >= 0
-        in units of ‖A‖².
+        added to AᴴA, whose largest eigenvalue is ‖A‖².
     """
 
     def __init__(self, iterations: int = 10, ridge: float = 0.0):
