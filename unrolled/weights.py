@@ -19,7 +19,7 @@ from unrolled.classifiers import Classifier, ImageClassifier
 from unrolled.description import build, describe, subclasses
 from unrolled.devices import torch_device
 from unrolled.files import replacing
-from unrolled.networks import Differentiation, UnrolledNetwork
+from unrolled.networks import Differentiation, Start, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, Coils, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.vision import import_torchvision
@@ -106,7 +106,7 @@ def load(
         raise ValueError(f"weights: {path} has an operator that only your program can make: load(…, operator=…)")
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
-            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
+            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
             if operator is None:
                 recipe = _with_tensors(card["operator"], tensors)
                 operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils)
