@@ -21,7 +21,7 @@ FLOORS = [
     {"networks"},
     {"weights"},
     {"tiles"},
-    {"training", "reconstruct", "pictures", "plots", "gallery"},
+    {"training", "reconstruct", "mri", "pictures", "plots", "gallery"},
     {"evaluate"},
     {"cli"},
 ]
