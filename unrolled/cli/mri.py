@@ -1,18 +1,18 @@
 """What `unrolled reconstruct` does with k-space and with weights of magnetic resonance."""
 
-import argparse
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from unrolled.data.kspace import KSpace, read_kspace
 from unrolled.devices import torch_device
 from unrolled.metrics import psnr
 from unrolled.mri import METHODS, coil_magnitude, kspace_operator, middle, reconstruct_kspace, zero_fill
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
+from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
 from unrolled.operators.fourier import sampling_mask
 from unrolled.operators.matrix import read_array
 from unrolled.pictures import save_picture
@@ -23,7 +23,7 @@ DIFFERS = 0.1
 
 
 def reconstruct_file(options: Any, out: Path) -> None:
-    """Reconstruct one slice of a file of k-space, print its PSNR if the truth is known, and write picture and panels."""
+    """Reconstruct one slice of a file, write picture and panels, and print its PSNR if the truth is known."""
     if (options.weights is None) == (options.method is None):
         raise ValueError(f"--kspace: give --weights, or --method (of {', '.join(METHODS)}), one of them")
     if options.method is not None and options.method not in METHODS:
@@ -80,10 +80,8 @@ def write_panels(
     print(f"wrote {panels}")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: ArgumentParser) -> None:
     """The options of `unrolled reconstruct` that are for k-space."""
-    from unrolled.operators import SamplingMask
-
     group = parser.add_argument_group("measured k-space (magnetic resonance)")
     group.add_argument("--kspace", type=str | None, default=None, help="a file, .npy or HDF5 in the layout of fastMRI")
     group.add_argument("--slice", type=int | None, default=None, help="of the volume; by default the middle one")

@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--bfloat16", type=bool, default=False, help="run the learned part in bfloat16")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     add_options(parser)
-    options = parser.parse_args(argv)
+    options = parser.instantiate_classes(parser.parse_args(argv))
     if sum(given is not None for given in (options.image, options.measurements, options.kspace)) != 1:
         raise ValueError("give an image or --measurements or --kspace, one of them")
     out = Path(options.out)

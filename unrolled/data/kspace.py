@@ -79,8 +79,8 @@ def read_kspace(
     it is there; `reconstruction_rss` or `reconstruction_esc` (slice, height, width) as the true image, if there.
     NumPy files hold (height, width), (coil, height, width) or (slice, coil, height, width).
 
-    Sampled is where k-space is not 0 in every coil. If the file has a mask of columns: the columns of that mask that are
-    not 0 altogether, for fastMRI pads k-space with columns of 0.
+    Sampled is where k-space is not 0 in every coil. If the file has a mask of columns: those columns of it that are not
+    0 altogether, for fastMRI pads k-space with columns of 0.
 
     Parameters
     ----------
