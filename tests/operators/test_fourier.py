@@ -52,7 +52,7 @@ class TestMaskedFourier(OperatorLaws):
 class TestMultiCoilFourier(OperatorLaws):
     operator_class = MultiCoilFourier
     cases = {
-        "drawn": several(Coils(3), UniformMask(0.4, 1), (6, 8)),
+        "drawn": several(Coils(3), RadialMask(0.4), (6, 8)),
         "real": several(Coils(3), UniformMask(0.4), (5, 7), complex_images=False),
         "centered": several(Coils(2), CartesianMask(2.0, 0.2), (5, 6), centered=True),
         "own maps": several(random_maps(2, 5, 6), torch.from_numpy(OWN), (5, 6)),
@@ -144,7 +144,7 @@ def test_coils_see_everything_equally_and_are_smooth():
         torch.testing.assert_close(maps.abs().square().sum(0), torch.ones(height, width, dtype=torch.float64))
         finer = Coils(8).draw(2 * height - 1, 2 * width - 1)
         for axis in (1, 2):  # without steps, so that pixels half as large differ half as much
-            assert finer.diff(dim=axis).abs().max() < 0.65 * maps.diff(dim=axis).abs().max() < 0.2
+            assert finer.diff(dim=axis).abs().max() < 0.65 * maps.diff(dim=axis).abs().max() < 0.25
         for coil in range(8):  # brightest at the edge that the coil stands before
             angle = 2 * np.pi * coil / 8
             row, column = divmod(int(maps[coil].abs().argmax()), width)

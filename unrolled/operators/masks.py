@@ -79,7 +79,7 @@ def _lines(count: int, height: int, width: int) -> np.ndarray:
 
 
 def _nearest(x: np.ndarray) -> np.ndarray:
-    """The nearest whole numbers; what lies half way goes away from 0, also if the last bits of sine and cosine differ."""
+    """The nearest whole numbers; what lies half way goes away from 0, whatever the last bits of sine and cosine are."""
     return np.copysign(np.floor(np.round(np.abs(x), 9) + 0.5), x).astype(int)
 
 
