@@ -36,20 +36,14 @@ def mri_panels(
     truth : Tensor, (height, width), in [0, 1], optional
     """
     rows, columns = (1, 2 + len(images)) if truth is None else (2, 2 + len(images))
-    height, width = next(iter(images.values())).shape
-    figure = Figure(
-        figsize=(2.9 * columns, rows * (2.9 * min(2, max(0.5, height / width)) + 0.6)), layout="constrained"
-    )
+    tallest = max(float(each.shape[0] / each.shape[1]) for each in (mask, *images.values()))
+    figure = Figure(figsize=(2.9 * columns, rows * (2.9 * min(2.5, max(0.4, tallest)) + 0.35)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    for each in axes.flat:
-        each.axis("off")
-    # Four decades of k-space: below lies noise, and above all is DC.
-    decades = (spectrum / spectrum.max()).clamp(min=1e-4).log10()
-    plane = (axes[0, 0], axes[0, 1] if truth is None else axes[1, 0])
-    _show(plane[0], mask, f"mask, {100 * float(mask.mean()):.1f} % sampled", (0, 1))
-    _show(plane[1], decades, "log |k-space|", (-4, 0))
-    first = 2 if truth is None else 1
-    for column, (label, image) in enumerate(images.items(), first):
+    # Below a hundred-thousandth lies noise, and the brightest is little but DC.
+    decades = (spectrum / spectrum.max()).clamp(min=1e-5).log10()
+    _show(axes[0, 0], mask, f"mask, {100 * float(mask.mean()):.1f} % sampled", (0, 1))
+    _show(axes[0, 1] if truth is None else axes[1, 0], decades, "log |k-space|", (-5, -1))
+    for column, (label, image) in enumerate(images.items(), 2 if truth is None else 1):
         if truth is None:
             _show(axes[0, column], image, label, (0, 1))
             continue
@@ -58,8 +52,9 @@ def mri_panels(
         _show(axes[1, column], (image.clamp(0, 1) - truth).abs(), f"its error ×{ERRORS}", (0, 1 / ERRORS), "magma")
     if truth is not None:
         _show(axes[0, -1], truth, "true image", (0, 1))
-        errors = ScalarMappable(Normalize(0, 1 / ERRORS), "magma")
-        figure.colorbar(errors, ax=axes[1, -1], location="left", fraction=0.5, aspect=12, label="error")
+        axes[1, -1].axis("off")
+        scale = ScalarMappable(Normalize(0, 1 / ERRORS), "magma")
+        figure.colorbar(scale, cax=axes[1, -1].inset_axes([0, 0.05, 0.07, 0.9]), label="error, of a peak of 1")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -67,6 +62,8 @@ def mri_panels(
 def _show(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], colors: str = "gray") -> None:
     axes.imshow(image.numpy(), cmap=colors, vmin=limits[0], vmax=limits[1], interpolation="nearest")
     axes.set_title(title, fontsize=10)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("grey")
 
 
 def training_curve(folder: Path, score: str = "psnr") -> Path:
