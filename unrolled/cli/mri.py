@@ -24,10 +24,6 @@ DIFFERS = 0.1
 
 def reconstruct_file(options: Any, out: Path) -> None:
     """Reconstruct one slice of a file, write picture and panels, and print its PSNR if the truth is known."""
-    if (options.weights is None) == (options.method is None):
-        raise ValueError(f"--kspace: give --weights, or --method (of {', '.join(METHODS)}), one of them")
-    if options.method is not None and options.method not in METHODS:
-        raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {options.method!r}")
     kspace = read_kspace(options.kspace, options.slice, options.key, options.centered)
     truth = kspace.truth
     if options.mask is not None:
@@ -98,6 +94,19 @@ def add_options(parser: ArgumentParser) -> None:
     )
     group.add_argument("--maps", type=str | None, default=None, help="sensitivities of coils, otherwise estimated")
     group.add_argument("--center", type=int | None, default=None, help="side of the middle they are estimated from")
+
+
+def check_options(options: Any) -> None:
+    """Raise ValueError for options that would be left unheard, and for k-space without a way to reconstruct it."""
+    if options.kspace is None:
+        for name in ("slice", "centered", "method", "mask", "maps", "center"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} is for --kspace")
+        return
+    if (options.weights is None) == (options.method is None):
+        raise ValueError(f"--kspace: give --weights, or --method (of {', '.join(METHODS)}), one of them")
+    if options.method is not None and options.method not in METHODS:
+        raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {options.method!r}")
 
 
 def _check_trained(trained: LinearOperator, kspace: KSpace) -> None:

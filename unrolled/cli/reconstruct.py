@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from unrolled.cli.mri import add_options, reconstruct_file, write_panels
+from unrolled.cli.mri import add_options, check_options, reconstruct_file, write_panels
 from unrolled.data.images import read_image
 from unrolled.files import check_writable
 from unrolled.metrics import psnr
@@ -39,9 +39,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--bfloat16", type=bool, default=False, help="run the learned part in bfloat16")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
     add_options(parser)
-    options = parser.instantiate_classes(parser.parse_args(argv))
+    options = parser.instantiate(parser.parse_args(argv))
     if sum(given is not None for given in (options.image, options.measurements, options.kspace)) != 1:
         raise ValueError("give an image or --measurements or --kspace, one of them")
+    check_options(options)
     out = Path(options.out)
     check_format(out)
     check_writable(out)

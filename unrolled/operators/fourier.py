@@ -130,7 +130,7 @@ class MultiCoilFourier(LinearOperator):
             maps = read_array(maps, dimensions=3)
         if isinstance(maps, Tensor):
             check_maps(maps)
-            if height is None and width is None:
+            if isinstance(mask, SamplingMask) and height is None and width is None:
                 height, width = maps.shape[1:]
         sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
         if isinstance(maps, Coils):
