@@ -186,11 +186,21 @@ def reconstruct(path: Path) -> None:
     out.unlink()
 
 
+def drawn_kspace() -> np.ndarray:
+    parts = np.random.default_rng(0).normal(size=(2, 3, 2, 12, 10))
+    return (parts[0] + 1j * parts[1]).astype(np.complex64)
+
+
 def write_kspace(folder: Path) -> None:
-    draw = np.random.default_rng(0)
-    y = (draw.normal(size=(3, 2, 12, 10)) + 1j * draw.normal(size=(3, 2, 12, 10))).astype(np.complex64)
+    np.save(folder / "one.npy", drawn_kspace()[0, 0])
+    np.save(folder / "coils.npy", drawn_kspace()[0].astype(np.complex128))
+    np.save(folder / "stack.npy", drawn_kspace())
+
+
+def write_kspace_h5(folder: Path) -> None:
+    y = drawn_kspace()
     mask = np.array([0, 1, 0, 1, 1, 1, 1, 1, 0, 1])
-    truth = np.float32(draw.uniform(0.1, 1, (3, 8, 8)))
+    truth = np.abs(y[:, 0, :8, :8])
     for name, options in {"plain": {}, "zip": {"compression": "gzip", "chunks": (1, 2, 12, 10)}}.items():
         with h5py.File(folder / f"{name}.h5", "w", libver="latest" if name == "zip" else None) as file:
             file.create_dataset("kspace", data=y * mask, **options)
@@ -199,9 +209,6 @@ def write_kspace(folder: Path) -> None:
     with h5py.File(folder / "one.h5", "w") as file:
         file["kspace"], file["reconstruction_esc"] = y[:, 0], truth
         file["away"] = h5py.ExternalLink("elsewhere.h5", "x")
-    np.save(folder / "one.npy", y[0, 0])
-    np.save(folder / "coils.npy", y[0].astype(np.complex128))
-    np.save(folder / "stack.npy", y)
 
 
 def open_kspace(path: Path) -> None:
@@ -314,6 +321,7 @@ KINDS = {
     "h5": Kind(write_h5("h5"), open_matrix),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
     "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
+    "kspace-h5": Kind(write_kspace_h5, open_kspace),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),
