@@ -21,7 +21,8 @@ FLOORS = [
     {"networks"},
     {"weights"},
     {"tiles"},
-    {"training", "reconstruct", "pictures", "plots", "gallery", "classical"},
+    {"classical"},
+    {"training", "reconstruct", "pictures", "plots", "gallery", "mri"},
     {"evaluate", "robustness"},
     {"cli"},
 ]
