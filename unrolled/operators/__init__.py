@@ -5,10 +5,12 @@ from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
+from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.fourier import Coils, MaskedFourier, MultiCoilFourier
 from unrolled.operators.masks import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, power_iteration
+from unrolled.operators.radon import Radon
 
 __all__ = [
     "Adjoint",
@@ -18,6 +20,7 @@ __all__ = [
     "ComplexGaussianNoise",
     "Composition",
     "Dense",
+    "FanBeam",
     "FromFunctions",
     "GaussianMask",
     "GaussianNoise",
@@ -28,6 +31,7 @@ __all__ = [
     "Noise",
     "PoissonNoise",
     "RadialMask",
+    "Radon",
     "SaltAndPepperNoise",
     "SamplingMask",
     "Scaled",
