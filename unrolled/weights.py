@@ -20,7 +20,7 @@ from unrolled.description import build, describe, subclasses
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, Start, UnrolledNetwork
-from unrolled.operators import BlockCompressedSensing, Coils, LinearOperator, SamplingMask
+from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.vision import import_torchvision
 
@@ -109,11 +109,11 @@ def load(
             network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
             if operator is None:
                 recipe = _with_tensors(card["operator"], tensors)
-                operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils)
+                operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
         _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
-    if card.get("matrix_hash") != _matrix_hash(operator):
+    if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)
 
@@ -158,7 +158,8 @@ def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operato
     known = {cls.__name__: cls for cls in subclasses(LinearOperator)}
     kind = known.get(str(recipe.get("class_path")).rpartition(".")[2])
     for name in getattr(kind, "tensors", ()):
-        if isinstance(arguments.get(name), str):
+        given = arguments.get(name)
+        if isinstance(given, str) and Path(given).suffix:  # some kernels have names of their own, without one
             raise ValueError(f"it names a file of its own as the {name}, which is not followed")
         if f"{place}.{name}" in tensors:
             # In memory of its own: products with a matrix that lies askew in the file round differently.

@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+
+from tests.helpers import write_matrix
+from unrolled.description import build, describe
+from unrolled.operators import Blur, BoxKernel, Downsampling, GaussianKernel, Kernel, MotionKernel
+from unrolled.operators.kernels import ANTIALIASING, antialiasing
+
+KERNELS = [
+    GaussianKernel(0.8),
+    GaussianKernel(2.0, 6),
+    BoxKernel(4),
+    MotionKernel(7.5, 30),
+    MotionKernel(0.4, 10),
+    MotionKernel(6, -135),
+]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_drawn_kernels_are_means_around_their_middle(kernel):
+    drawn = kernel.draw()
+    assert drawn.dtype == torch.float64
+    assert drawn.min() >= 0
+    torch.testing.assert_close(drawn.sum(), torch.tensor(1.0, dtype=torch.float64))
+    torch.testing.assert_close(drawn, drawn.flip(0, 1))
+
+
+def test_a_gaussian_is_that_of_scipy():
+    impulse = np.zeros((21, 21))
+    impulse[10, 10] = 1
+    filtered = scipy.ndimage.gaussian_filter(impulse, 1.7, radius=6)
+    np.testing.assert_allclose(GaussianKernel(1.7).draw(), filtered[4:17, 4:17], atol=1e-12)
+
+
+def test_a_box_is_a_mean():
+    assert torch.equal(BoxKernel(2).draw(), torch.full((2, 2), 0.25, dtype=torch.float64))
+
+
+def test_straight_motion_is_a_mean_of_pixels():
+    row = torch.full((1, 5), 0.2, dtype=torch.float64)
+    torch.testing.assert_close(MotionKernel(5, 0).draw(), row)
+    torch.testing.assert_close(MotionKernel(5, 180).draw(), row)
+    torch.testing.assert_close(MotionKernel(5, 90).draw(), row.T)
+
+
+def test_diagonal_motion_goes_up_to_the_right():
+    drawn = MotionKernel(3 * math.sqrt(2), 45).draw()
+    torch.testing.assert_close(drawn, torch.eye(3, dtype=torch.float64).flip(0) / 3, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("angle", [10, 37, 81, 120, 200])
+def test_motion_is_where_many_points_of_the_path_are(angle):
+    drawn = MotionKernel(11.3, angle).draw()
+    middle = torch.tensor(drawn.shape) // 2
+    place = (torch.arange(200_001, dtype=torch.float64) / 200_000 - 0.5) * 11.3
+    rows = torch.round(-place * math.sin(math.radians(angle))).long() + middle[0]
+    columns = torch.round(place * math.cos(math.radians(angle))).long() + middle[1]
+    counted = torch.zeros_like(drawn)
+    counted.index_put_((rows, columns), torch.full_like(place, 1 / len(place)), accumulate=True)
+    torch.testing.assert_close(drawn, counted, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ANTIALIASING)
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_antialiasing_kernels_have_the_middle_of_the_square(name, factor):
+    drawn = antialiasing(name, factor)
+    assert drawn.shape[0] % 2 == factor % 2
+    torch.testing.assert_close(drawn, drawn.flip(0, 1))
+    torch.testing.assert_close(drawn.sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_kernels_survive_a_recipe(kernel):
+    for operator in (Blur(kernel, "reflect"), Downsampling(2, kernel)):
+        again = build(describe(operator), type(operator), Kernel)
+        assert again.arguments == operator.arguments
+        assert torch.equal(again.kernel, operator.kernel)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".mat", ".h5"])
+def test_kernels_from_files(tmp_path, suffix):
+    kernel = np.random.default_rng(0).normal(size=(3, 4))
+    path = write_matrix(tmp_path / f"k{suffix}", kernel)
+    np.testing.assert_allclose(Blur(path).kernel, kernel, rtol=1e-6)
+    np.testing.assert_allclose(Downsampling(2, str(path)).kernel, kernel, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GaussianKernel(0.0), r"GaussianKernel: sigma must be in \(0, 512\], got 0.0"),
+        (lambda: GaussianKernel(math.nan), "sigma must be in"),
+        (lambda: GaussianKernel(1e9), "sigma must be in"),
+        (lambda: GaussianKernel(1.0, 0), "GaussianKernel: size must be in 1 … 4096, got 0"),
+        (lambda: BoxKernel(5000), "BoxKernel: size must be in 1 … 4096"),
+        (lambda: MotionKernel(-1.0), r"MotionKernel: length must be in \(0, 4096\], got -1.0"),
+        (lambda: MotionKernel(3.0, math.inf), "MotionKernel: angle must be a finite number"),
+        (lambda: Blur(torch.ones(3)), "must be .rows, columns., got shape"),
+        (lambda: Blur(torch.full((3, 3), torch.nan)), "must be finite"),
+        (lambda: Blur(torch.zeros(3, 3)), "Blur: kernel must not be 0 everywhere"),
+        (lambda: Blur(torch.ones(3, 3, dtype=torch.complex64)), "Blur: kernel must be real"),
+        (lambda: Blur("nowhere.npy"), "no file nowhere.npy"),
+        (lambda: Downsampling(2, "cubic"), "one of bicubic, bilinear, box, gaussian, or numbers, got 'cubic'"),
+        (lambda: Downsampling(2, torch.tensor([[0.1, 0.2, -0.3]])), "kernel must have a sum other than 0"),
+    ],
+)
+def test_bad_kernels_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,200 @@
+"""Kernels of convolutions: drawn from a few numbers, given, or read from a file."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrolled.operators.matrix import check_matrix, read_matrix
+
+ANTIALIASING = ("bicubic", "bilinear", "box", "gaussian")
+"""Names of the kernels that `antialiasing` draws."""
+
+LARGEST_SIDE = 4096
+"""Of a kernel that is drawn, in pixels: what a recipe may ask for is bounded."""
+
+
+@dataclass(frozen=True)
+class Kernel(ABC):
+    """A rule that draws a kernel, nonnegative and of sum 1."""
+
+    @abstractmethod
+    def draw(self) -> Tensor:
+        """The kernel, (height, width), float64."""
+
+    def _check(self, name: str, value: float, low: float, high: float) -> None:
+        """Raise ValueError unless low < value <= high."""
+        if not low < value <= high:
+            raise ValueError(f"{type(self).__name__}: {name} must be in ({low}, {high}], got {value!r}")
+
+    def _check_size(self, size: int) -> None:
+        if not 1 <= size <= LARGEST_SIDE:
+            raise ValueError(f"{type(self).__name__}: size must be in 1 … {LARGEST_SIDE}, got {size!r}")
+
+
+@dataclass(frozen=True)
+class GaussianKernel(Kernel):
+    """exp(−r²/2σ²), sampled at pixels around the middle of a square.
+
+    Parameters
+    ----------
+    sigma : float in (0, 512]
+        standard deviation σ, in pixels.
+    size : int in 1 … 4096, optional
+        side of the square, in pixels; by default odd, and just more than 3σ to every side.
+
+    Examples
+    --------
+    >>> GaussianKernel(sigma=1.0).draw().shape
+    torch.Size([7, 7])
+    """
+
+    sigma: float = 1.0
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check("sigma", self.sigma, 0, LARGEST_SIDE // 8)
+        if self.size is not None:
+            self._check_size(self.size)
+
+    def draw(self) -> Tensor:
+        size = 2 * math.ceil(3 * self.sigma) + 1 if self.size is None else self.size
+        return _square(torch.exp(-((_around_middle(size) / self.sigma) ** 2) / 2))
+
+
+@dataclass(frozen=True)
+class BoxKernel(Kernel):
+    """The mean over a square.
+
+    Parameters
+    ----------
+    size : int in 1 … 4096
+        side of the square, in pixels.
+    """
+
+    size: int = 3
+
+    def __post_init__(self) -> None:
+        self._check_size(self.size)
+
+    def draw(self) -> Tensor:
+        return _square(torch.ones(self.size, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class MotionKernel(Kernel):
+    """The camera moves straight and evenly: the part of the path that lies in every pixel.
+
+    The path is a segment through the middle of the middle pixel.
+
+    Parameters
+    ----------
+    length : float in (0, 4096]
+        of the path, in pixels.
+    angle : float
+        in degrees, counterclockwise from the direction of rows.
+
+    Examples
+    --------
+    >>> MotionKernel(length=4, angle=0).draw()
+    tensor([[0.1250, 0.2500, 0.2500, 0.2500, 0.1250]], dtype=torch.float64)
+    """
+
+    length: float = 9.0
+    angle: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check("length", self.length, 0, LARGEST_SIDE)
+        if not math.isfinite(self.angle):
+            raise ValueError(f"MotionKernel: angle must be a finite number, got {self.angle!r}")
+
+    def draw(self) -> Tensor:
+        turn = math.radians(self.angle)
+        # Of the end of the path; rounded, so that a right angle has no second column.
+        down, right = (round(-math.sin(turn) * self.length / 2, 9), round(math.cos(turn) * self.length / 2, 9))
+        rows, columns = (max(0, math.ceil(abs(reach) - 0.5)) for reach in (down, right))
+        # The path from −1 to 1, cut where it crosses the borders of pixels.
+        cuts = [torch.tensor([-1.0, 1.0], dtype=torch.float64)]
+        cuts += [
+            (torch.arange(-side, side, dtype=torch.float64) + 0.5) / reach
+            for side, reach in ((rows, down), (columns, right))
+            if side
+        ]
+        places = torch.cat(cuts).sort().values
+        middles = (places[1:] + places[:-1]) / 2
+        kernel = torch.zeros(2 * rows + 1, 2 * columns + 1, dtype=torch.float64)
+        at = tuple((middles * reach).round().long() + side for reach, side in ((down, rows), (right, columns)))
+        kernel.index_put_(at, places.diff() / 2, accumulate=True)
+        return kernel
+
+
+def antialiasing(name: str, factor: int) -> Tensor:
+    """The kernel to filter with before every factor-th pixel is kept.
+
+    Its middle is that of a square of factor × factor pixels; so its size is odd if the factor is, and even otherwise.
+
+    Parameters
+    ----------
+    name : str
+        bicubic: Keys' cubic with a = −½ (Keys, 1981, eq. 15); bilinear: a triangle; both stretched by the factor.
+        box: the mean over the square. gaussian: a standard deviation of half a factor, cut at three of them.
+    factor : int
+
+    Returns
+    -------
+    Tensor, (size, size), float64, of sum 1
+    """
+    odd = factor % 2
+    if name == "bicubic":
+        z = _around_middle(4 * factor - odd).abs() / factor
+        return _square(torch.where(z < 1, 1.5 * z**3 - 2.5 * z**2 + 1, -0.5 * z**3 + 2.5 * z**2 - 4 * z + 2))
+    if name == "bilinear":
+        return _square(1 - _around_middle(2 * factor - odd).abs() / factor)
+    if name == "box":
+        return BoxKernel(factor).draw()
+    return GaussianKernel(factor / 2, 2 * math.ceil(1.5 * factor) + odd).draw()
+
+
+def read_kernel(operator: str, kernel: Kernel | Tensor | str | Path) -> Tensor:
+    """The kernel as numbers, drawn, read or as given, and checked.
+
+    Parameters
+    ----------
+    operator : str
+        whose argument it is, for messages.
+    kernel : Kernel, Tensor (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
+
+    Returns
+    -------
+    Tensor, (height, width), floating point: of the type of a tensor that is given, else of the default type
+
+    Raises
+    ------
+    ValueError
+        unless it is a real, finite matrix that is not 0 everywhere.
+    """
+    given = isinstance(kernel, Tensor)
+    if isinstance(kernel, Kernel):
+        kernel = kernel.draw()
+    elif not isinstance(kernel, Tensor):
+        kernel = read_matrix(kernel)
+    if kernel.is_complex():
+        raise ValueError(f"{operator}: kernel must be real, got {kernel.dtype}")
+    check_matrix(kernel)
+    if not bool(kernel.any()):
+        raise ValueError(f"{operator}: kernel must not be 0 everywhere")
+    return kernel.detach().clone() if given and kernel.is_floating_point() else kernel.to(torch.get_default_dtype())
+
+
+def _around_middle(size: int) -> Tensor:
+    """The places of so many pixels, 0 being their middle."""
+    return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+
+
+def _square(profile: Tensor) -> Tensor:
+    """The separable kernel with this profile along both axes, of sum 1."""
+    profile = profile / profile.sum()
+    return profile[:, None] * profile
