@@ -69,7 +69,9 @@ class ImageData:
         if not 0 < self.smallest <= 1:
             raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
 
-    def load(self, multiple: int = 1, seed: int = 0) -> tuple[ImageStore, list[Tensor]]:
+    def load(
+        self, multiple: int = 1, seed: int = 0, size: tuple[int, int] | None = None
+    ) -> tuple[ImageStore, list[Tensor]]:
         """Open the images, and read those that fit into the cache.
 
         Parameters
@@ -78,6 +80,8 @@ class ImageData:
             the sides of validation images, and the crop, are multiples of this.
         seed : int
             draws the images to hold out.
+        size : (height, width), optional
+            of validation images, for an operator that measures only those.
 
         Returns
         -------
@@ -109,7 +113,7 @@ class ImageData:
             validation += open_images(EMBEDDED, "validation")
         kept = training if self.frame else large_enough(training, math.ceil(self.crop / self.smallest))
         store = ImageStore(kept, self.cache_mib)
-        return store, cut((to_float(image.read()) for image in validation), multiple)
+        return store, cut((to_float(image.read()) for image in validation), multiple, exactly=size)
 
 
 def open_images(
@@ -170,13 +174,19 @@ def large_enough(images: Sequence[Shaped], crop: int) -> list[Shaped]:
     return kept
 
 
-def cut(images: Iterable[Tensor], multiple: int, side: int = VALIDATION_SIDE) -> list[Tensor]:
-    """The centres of the images, with sides that are multiples of a number and at most `side`."""
+def cut(
+    images: Iterable[Tensor], multiple: int, side: int = VALIDATION_SIDE, exactly: tuple[int, int] | None = None
+) -> list[Tensor]:
+    """The centres of the images, with sides that are multiples of a number and at most `side`, or exactly as given."""
     centres = []
     for image in images:
         size = [min(length, max(side, multiple)) // multiple * multiple for length in image.shape[-2:]]
         if 0 in size:
             raise ValueError(f"data: an image of {tuple(image.shape)} is smaller than one block of {multiple}")
+        if exactly is not None:
+            size = list(exactly)
+            if image.shape[-2] < size[0] or image.shape[-1] < size[1]:
+                raise ValueError(f"data: a validation image of {tuple(image.shape)} is smaller than {exactly}")
         top, left = ((length - kept) // 2 for length, kept in zip(image.shape[-2:], size, strict=True))
         centres.append(image[:, top : top + size[0], left : left + size[1]])
     return centres

@@ -149,6 +149,11 @@ def _check(operator: FromFunctions, shape: tuple[int, ...]) -> None:
     if operator.complex_images and not ax.is_complex():
         raise ValueError("as_operator: real measurements are not linear in complex images")
     _check_finite("forward", ax)
+    alone = operator(x[:1])
+    if alone.shape != ax[:1].shape or not torch.allclose(alone, ax[:1], rtol=1e-3, atol=1e-4 * float(ax.abs().max())):
+        raise ValueError(
+            "as_operator: the forward mixes the images of a batch: one measures otherwise alone than with another"
+        )
     if operator.apply_adjoint is None:
         _check_linear(operator, x, ax, draw(shape, operator.complex_images))
     y = draw(tuple(ax.shape), ax.is_complex())

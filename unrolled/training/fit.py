@@ -104,11 +104,13 @@ def fit(
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
-        images, batches, held_out = _data(dataset, operator.multiple, crop, seed)
+        size = None if operator.image_shape is None else operator.image_shape[1:]
+        images, batches, held_out = _data(dataset, operator.multiple, size, crop, seed)
         validation = held_out if validation is None else validation
         if validation is None:
             raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
-        task = ReconstructionTask(network, operator, batches, cut(validation, operator.multiple), loss, place, noise)
+        validation = cut(validation, operator.multiple, exactly=size)
+        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
         if isinstance(network.start, LinearStart) and not network.start.fitted and not goes_on:  # a checkpoint holds it
@@ -143,6 +145,7 @@ def _check_norm(operator: LinearOperator) -> None:
 def _data(
     dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     multiple: int,
+    size: tuple[int, int] | None,
     crop: int,
     seed: int,
 ) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
@@ -152,7 +155,7 @@ def _data(
     held_out: Sequence[Tensor] | None = None
     smallest, frame = 1.0, False
     if isinstance(dataset, ImageData):
-        images, held_out = dataset.load(multiple, seed)
+        images, held_out = dataset.load(multiple, seed, size)
         crop, smallest, frame = dataset.crop, dataset.smallest, dataset.frame
     elif isinstance(dataset, ImageStore):
         images = dataset
