@@ -18,7 +18,7 @@ class Described:
     it.
     """
 
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = {}  # noqa: RUF012  of a class that takes none; others get their own
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
