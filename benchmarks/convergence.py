@@ -88,7 +88,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.4), layout="constrained")
-    rows = figure.subplots(2, len(found), sharey=True)
+    rows = figure.subplots(2, len(found), sharey=True, squeeze=False)
     for column, (problem, curves) in enumerate(found.items()):
         for row, unit in enumerate(("iterations", "applications of A, and of its adjoint")):
             axes = rows[row][column]

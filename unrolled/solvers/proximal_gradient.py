@@ -140,7 +140,8 @@ def extra_proximal_gradient(
     ----------
     variant : "plain" or "accelerated"
     alpha, beta : float > 0, optional
-        step sizes; by default .99/‖A‖² plain, and 1/‖A‖² accelerated.
+        step sizes; by default 1/‖A‖² accelerated, and half of it plain: there a part of the image that A sees with ‖A‖
+        is not moved by steps of 1/‖A‖², for the gradient at x½ is 0.
     momentum : float in [0, 1), optional
         γ of the accelerated variant; by default Nesterov's sequence with restarts. A fixed one is known to converge on
         convex problems below 1/3, and on strongly convex ones below 1.
@@ -154,7 +155,7 @@ def extra_proximal_gradient(
     if momentum is not None and variant == "plain":
         raise ValueError(f"extra_proximal_gradient: momentum belongs to the accelerated variant, got {momentum!r}")
     problem = Problem(y, operator, prior, start)
-    shrink = 0.99 if variant == "plain" else 1.0
+    shrink = 0.5 if variant == "plain" else 1.0
     a = _step("extra_proximal_gradient", "alpha", alpha, problem, shrink)
     b = _step("extra_proximal_gradient", "beta", beta, problem, shrink)
 
