@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled
-from benchmarks import convergence, convolutions, mri, peers, prox, report, sparsify, throughput
+from benchmarks import convergence, convolutions, mri, peers, prox, radon, report, sparsify, throughput
 from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
 from tests.helpers import concrete_subclasses, picture, write_picture
@@ -200,3 +200,11 @@ def test_mri_is_measured_on_every_image(tmp_path, capsys):
     assert rows["total variation"]["psnr"] > rows["zero-filled"]["psnr"]
     with pytest.raises(ValueError, match="must be for a MaskedFourier, got BlockCompressedSensing"):
         mri.main(["--test", str(tmp_path / "test"), "--weights", "epgn-cs25"])
+
+
+def test_tomography_is_timed_beside_scikit_image(capsys, tmp_path):
+    radon.main(["--side", "32", "--angles", "12", "--rounds", "2", "--json", str(tmp_path / "r.json")])
+    assert "ours/theirs" in capsys.readouterr().out
+    tasks = json.loads((tmp_path / "r.json").read_text())["tasks"]
+    assert tasks["forward"]["difference"] < 1e-5
+    assert tasks["filtered back-projection"]["difference"] < 1e-4
