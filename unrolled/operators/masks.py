@@ -49,7 +49,7 @@ class RadialMask(SamplingMask):
     Parameters
     ----------
     ratio : float in (0, 1]
-        of the frequencies: the smallest number of lines is taken that samples at least as many.
+        of the frequencies: so many lines are taken, by bisection, that at least as many are sampled.
     """
 
     ratio: float = 0.2
