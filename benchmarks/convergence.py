@@ -34,9 +34,9 @@ LEVELS = (1e-2, 1e-4, 1e-6)
 def problems() -> dict[str, tuple[LinearOperator, Prior, Tensor]]:
     """By name: the operator, the prior and an image."""
     camera = next(iter(embedded_images("test").values())).double()
-    image = camera[None, :, 128:256, 192:320]  # 128×128
+    image = camera[None, :, 128:224, 208:304]  # 96×96
     blocks = BlockCompressedSensing(ratio=0.25, block=32).double()
-    fourier = MaskedFourier(RadialMask(0.2), 128, 128).double()
+    fourier = MaskedFourier(RadialMask(0.2), 96, 96).double()
     blur = Blur(GaussianKernel(1.5, 9)).double()
     return {
         "block compressive sensing, 25 %, l1 in DCT": (blocks, SparsePrior(L1(), 1e-2, DCT()), image),
@@ -103,7 +103,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         rows[0][column].set_title(problem, fontsize=10)
     for row in rows:
         row[0].set_ylabel("objective above its minimum")
-    rows[0][0].legend(fontsize=7)
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
 
@@ -111,7 +111,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write what is asked for."""
     parser = command.parser(__doc__)
-    parser.add_argument("--iterations", type=int, default=150)
+    parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--out", type=Path, default=None, metavar="PNG", help="draw the curves into this picture")
     options = parser.parse_args(argv)
     found = measure(options.iterations)

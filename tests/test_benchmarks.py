@@ -15,6 +15,7 @@ from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
 from tests.helpers import concrete_subclasses, picture, write_picture
 from unrolled import penalties
+from unrolled.cli.robustness import TITLES, table
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
 from unrolled.penalties import L1, SeparablePenalty
@@ -208,3 +209,15 @@ def test_tomography_is_timed_beside_scikit_image(capsys, tmp_path):
     tasks = json.loads((tmp_path / "r.json").read_text())["tasks"]
     assert tasks["forward"]["difference"] < 1e-5
     assert tasks["filtered back-projection"]["difference"] < 1e-4
+
+
+def test_pages_hold_the_tables_of_their_figures():
+    docs = Path(__file__).parents[1] / "docs"
+    found = json.loads((docs / "convergence.json").read_text())["problems"]
+    assert convergence.table(found) in (docs / "solvers.md").read_text()
+    rows = json.loads((docs / "mri.json").read_text())["rows"]
+    assert mri.markdown(rows) in (docs / "mri.md").read_text()
+    robust = json.loads((docs / "robustness-mri.json").read_text())
+    page = (docs / "mri.md").read_text()
+    for test in TITLES:
+        assert table(test, robust[test]) in page

@@ -375,7 +375,10 @@ def test_shipped_weights_load_and_state_what_users_need(name):
     assert card["licence"]
     assert card["data"]
     assert "/" not in card["config"].replace("unrolled.", "").replace("://", "")
-    assert operator.hash() == card["matrix_hash"]
+    if isinstance(operator, BlockCompressedSensing):
+        assert operator.hash() == card["matrix_hash"]
+    else:
+        assert 0 < operator.ratio < 1
 
 
 def classifier(network) -> Classifier:

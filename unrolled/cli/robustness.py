@@ -65,7 +65,7 @@ def run(argv: list[str]) -> int:
     )
     print(f"mean PSNR in dB over {', '.join(chosen)}")
     for test, rows in result.items():
-        print("\n" + _table(test, rows))
+        print("\n" + table(test, rows))
     if options.json is not None:
         with replacing(options.json) as temporary:
             Path(temporary).write_text(json.dumps({"images": list(chosen), **result}, indent=1) + "\n")
@@ -78,7 +78,8 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _table(test: str, rows: dict) -> str:
+def table(test: str, rows: dict) -> str:
+    """The figures of one test as text."""
     values = [f"{value:g}" if isinstance(value, float) else str(value) for value in rows["values"]]
     width = max(10, *(len(value) + 2 for value in values))
     lines = [f"{TITLES[test]:<40}" + "".join(f"{value:>{width}}" for value in values)]

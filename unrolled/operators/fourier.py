@@ -41,7 +41,7 @@ class MaskedFourier(LinearOperator):
     >>> from unrolled.operators import RadialMask
     >>> operator = MaskedFourier(RadialMask(0.2), 256, 256)
     >>> round(operator.ratio, 2)
-    0.2
+    0.21
     """
 
     mask: Tensor
