@@ -21,7 +21,9 @@ from tests.fuzz import Kind, command
 from tests.helpers import picture
 from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
 from unrolled.data import open_images, prepare_images, read_image
+from unrolled.data.kspace import read_kspace
 from unrolled.data.stores import FileImage, to_float
+from unrolled.mri import kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Dense
 from unrolled.operators.matrix import read_matrix
@@ -184,6 +186,45 @@ def reconstruct(path: Path) -> None:
     out.unlink()
 
 
+def drawn_kspace() -> np.ndarray:
+    parts = np.random.default_rng(0).normal(size=(2, 3, 2, 12, 10))
+    return (parts[0] + 1j * parts[1]).astype(np.complex64)
+
+
+def write_kspace(folder: Path) -> None:
+    np.save(folder / "one.npy", drawn_kspace()[0, 0])
+    np.save(folder / "coils.npy", drawn_kspace()[0].astype(np.complex128))
+    np.save(folder / "stack.npy", drawn_kspace())
+
+
+def write_kspace_h5(folder: Path) -> None:
+    y = drawn_kspace()
+    mask = np.array([0, 1, 0, 1, 1, 1, 1, 1, 0, 1])
+    truth = np.abs(y[:, 0, :8, :8])
+    for name, options in {"plain": {}, "zip": {"compression": "gzip", "chunks": (1, 2, 12, 10)}}.items():
+        with h5py.File(folder / f"{name}.h5", "w", libver="latest" if name == "zip" else None) as file:
+            file.create_dataset("kspace", data=y * mask, **options)
+            file["mask"], file["reconstruction_rss"] = mask, truth
+            file.attrs["acquisition"], file.attrs["max"] = "drawn", 1.0
+    with h5py.File(folder / "one.h5", "w") as file:
+        file["kspace"], file["reconstruction_esc"] = y[:, 0], truth
+        file["away"] = h5py.ExternalLink("elsewhere.h5", "x")
+
+
+def open_kspace(path: Path) -> None:
+    kspace = read_kspace(path)
+    coils, height, width = kspace.y.shape
+    assert kspace.y.dtype == torch.complex64
+    assert kspace.mask.shape == (height, width)
+    assert 0 < kspace.ratio <= 1
+    assert kspace.truth is None or bool(torch.isfinite(kspace.truth).all())
+    if coils * height * width > 10**5:
+        return
+    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace))
+    assert image.shape == (height, width)
+    assert torch.isfinite(image).all()
+
+
 def write_weights(folder: Path) -> None:
     unrolled.save(folder / "drawn.safetensors", *small_pair())
     learned = BlockCompressedSensing(ratio=0.2, block=5, learned=True)
@@ -279,6 +320,8 @@ KINDS = {
     "mat73": Kind(write_h5("mat"), open_matrix),
     "h5": Kind(write_h5("h5"), open_matrix),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
+    "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
+    "kspace-h5": Kind(write_kspace_h5, open_kspace),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),

@@ -4,20 +4,25 @@ import json
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import convolutions, peers, prox, report, sparsify, throughput
+import unrolled
+from benchmarks import convergence, convolutions, mri, peers, prox, radon, report, sparsify, throughput
 from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
-from tests.helpers import concrete_subclasses
+from tests.helpers import concrete_subclasses, picture, write_picture
 from unrolled import penalties
+from unrolled.cli.robustness import TITLES, table
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing
-from unrolled.penalties import SeparablePenalty
+from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
+from unrolled.penalties import L1, SeparablePenalty
 from unrolled.penalties.numeric import NumericPenalty
+from unrolled.priors import SparsePrior
 from unrolled.sparsify import Sparsifier
+from unrolled.transforms import DCT
 
 DEVICE = torch.device("cpu")
 
@@ -157,3 +162,62 @@ def test_peers_that_sparsify_take_steps(name):
     assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
     if name.startswith("half"):
         assert (model.conv.weight == 0).float().mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_convergence_is_measured_and_drawn(tmp_path, capsys, monkeypatch):
+    operator = BlockCompressedSensing(0.5, block=8).double()
+    small = {"blocks": (operator, SparsePrior(L1(), 0.01, DCT()), picture(16, 16)[None].double())}
+    monkeypatch.setattr(convergence, "problems", lambda: small)
+    convergence.main(["--iterations", "60", "--json", str(tmp_path / "c.json"), "--out", str(tmp_path / "c.png")])
+    assert "ratio to FISTA" in capsys.readouterr().out
+    curves = json.loads((tmp_path / "c.json").read_text())["problems"]["blocks"]
+    assert set(curves) == set(convergence.METHODS)
+    fista, extra = curves["FISTA with restarts"], curves["extra proximal gradient, accelerated"]
+    assert extra == pytest.approx(fista[1::2], abs=1e-9)
+    assert curves["proximal gradient"][-1] > fista[-1]
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_mri_is_measured_on_every_image(tmp_path, capsys):
+    np.save(tmp_path / "mask.npy", RadialMask(0.4).draw(32, 32).numpy())
+    for seed in range(3):
+        write_picture(tmp_path / "test" / f"{seed}.png", 32, 32, seed)
+    unrolled.save(tmp_path / "w.safetensors", EPGN(1, 2), MaskedFourier(tmp_path / "mask.npy"))
+    files = [
+        "--test",
+        str(tmp_path / "test"),
+        "--masks",
+        str(tmp_path / "mask.npy"),
+        "--json",
+        str(tmp_path / "m.json"),
+    ]
+    mri.main([*files, "--weights", f"EPGN:{tmp_path / 'w.safetensors'}", "--iterations", "10", "--every", "2"])
+    rows = {row["method"]: row for row in json.loads((tmp_path / "m.json").read_text())["rows"]}
+    assert set(rows) == {"EPGN", *mri.CLASSICAL.values()}
+    assert rows["EPGN"]["images"] == rows["zero-filled"]["images"] == 3
+    assert rows["total variation"]["images"] == 2
+    expected = unrolled.evaluate(tmp_path / "w.safetensors", tmp_path / "test")["psnr"]
+    assert rows["EPGN"]["psnr"] == pytest.approx(expected, abs=1e-3)
+    assert rows["total variation"]["psnr"] > rows["zero-filled"]["psnr"]
+    with pytest.raises(ValueError, match="must be for a MaskedFourier, got BlockCompressedSensing"):
+        mri.main(["--test", str(tmp_path / "test"), "--weights", "epgn-cs25"])
+
+
+def test_tomography_is_timed_beside_scikit_image(capsys, tmp_path):
+    radon.main(["--side", "32", "--angles", "12", "--rounds", "2", "--json", str(tmp_path / "r.json")])
+    assert "ours/theirs" in capsys.readouterr().out
+    tasks = json.loads((tmp_path / "r.json").read_text())["tasks"]
+    assert tasks["forward"]["difference"] < 1e-5
+    assert tasks["filtered back-projection"]["difference"] < 1e-4
+
+
+def test_pages_hold_the_tables_of_their_figures():
+    docs = Path(__file__).parents[1] / "docs"
+    found = json.loads((docs / "convergence.json").read_text())["problems"]
+    assert convergence.table(found) in (docs / "solvers.md").read_text()
+    rows = json.loads((docs / "mri.json").read_text())["rows"]
+    assert mri.markdown(rows) in (docs / "mri.md").read_text()
+    robust = json.loads((docs / "robustness-mri.json").read_text())
+    page = (docs / "mri.md").read_text()
+    for test in TITLES:
+        assert table(test, robust[test]) in page

@@ -54,3 +54,11 @@ def test_shapes_that_differ_are_refused():
             metric(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 9))
     with pytest.raises(ValueError, match="at least 7 pixels"):
         ssim(torch.zeros(1, 1, 6, 8), torch.zeros(1, 1, 6, 8))
+
+
+def test_quality_of_complex_images_is_that_of_their_magnitudes():
+    image, truth = pair()
+    angles = [torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed)) * 6 for seed in (1, 2)]
+    for metric in (psnr, ssim):
+        found = metric(torch.polar(image.abs(), angles[0]), torch.polar(truth, angles[1]))
+        torch.testing.assert_close(found, metric(image.abs(), truth), atol=1e-5, rtol=1e-6)

@@ -21,8 +21,9 @@ FLOORS = [
     {"networks"},
     {"weights"},
     {"tiles"},
-    {"training", "reconstruct", "pictures", "plots", "gallery"},
-    {"evaluate"},
+    {"classical"},
+    {"training", "reconstruct", "pictures", "plots", "gallery", "mri"},
+    {"evaluate", "robustness"},
     {"cli"},
 ]
 ALONE = {"penalties", "operators", "transforms", "data", "metrics", "classifiers"}  # these know nothing of each other

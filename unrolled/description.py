@@ -18,7 +18,7 @@ class Described:
     it.
     """
 
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = {}  # noqa: RUF012  of a class that takes none; others get their own
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,7 +79,7 @@ def build(recipe: Any, *bases: type) -> Any:
     arguments = recipe.get("init_args") or {} if isinstance(recipe, dict) else None
     if not (isinstance(recipe, dict) and isinstance(recipe.get("class_path"), str) and isinstance(arguments, dict)):
         raise ValueError(f"a recipe must be {{'class_path': …, 'init_args': …}}, got {reprlib.repr(recipe)}")
-    known = {cls.__name__: cls for cls in _subclasses(bases[0]) if not inspect.isabstract(cls)}
+    known = {cls.__name__: cls for cls in subclasses(bases[0]) if not inspect.isabstract(cls)}
     name = recipe["class_path"].rpartition(".")[2]
     if name not in known:
         raise ValueError(f"unknown {bases[0].__name__} {reprlib.repr(name)}; known: {', '.join(sorted(known))}")
@@ -99,7 +99,7 @@ def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
     if not (isinstance(value, dict) and "class_path" in value):
         return value
     for base in bases:
-        if any(cls.__name__ == value["class_path"] for cls in _subclasses(base)):
+        if any(cls.__name__ == value["class_path"] for cls in subclasses(base)):
             return build(value, base, *bases)
     raise ValueError(f"unknown class {reprlib.repr(value['class_path'])} in a recipe")
 
@@ -131,9 +131,10 @@ def _is_of(value: Any, kind: Any) -> bool:
     return not isinstance(origin or kind, type) or isinstance(value, origin or kind)
 
 
-def _subclasses(cls: type) -> list[type]:
+def subclasses(cls: type) -> list[type]:
+    """A class and every one that is made of it, as far as they are imported."""
     children: list[type] = cls.__subclasses__()
-    return [cls, *(deeper for child in children for deeper in _subclasses(child))]
+    return [cls, *(deeper for child in children for deeper in subclasses(child))]
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.data.images import list_images, read_image
+from unrolled.data.phase import with_fixed_phase
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -28,6 +29,9 @@ def evaluate(
 
     Luma of 8-bit images / 255; padded with zeros to whole blocks, cropped back, clipped; PSNR with peak 1 and SSIM per
     image, then the mean over images. No rounding.
+
+    For an operator on complex images the images are magnitudes that get a smooth phase, the one which validation gives
+    to the image of the same number (`unrolled.data.with_fixed_phase`), and figures are those of magnitudes.
 
     Parameters
     ----------
@@ -53,8 +57,9 @@ def evaluate(
     network, operator = resolve(network, operator)
     rows = []
     pairs = list(_named(images))
-    for name, read in tqdm(pairs, disable=not progress, unit="image", leave=False):
-        x = read()
+    for index, (name, read) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
+        truth = read()
+        x = with_fixed_phase(truth, index) if operator.complex_images and truth.ndim == 3 else truth
         size = (x.shape[-2], x.shape[-1])
         began = time.perf_counter()
         try:
@@ -64,7 +69,7 @@ def evaluate(
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began
         start = linear_start(y, network, operator, size)
-        truth = x.unsqueeze(0)
+        truth = truth.unsqueeze(0)
         rows.append(
             {
                 "name": name,

@@ -1,5 +1,6 @@
 """Image quality: one number per image."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,9 +10,11 @@ ROWS = 256
 def psnr(image: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, peak 1, after clipping the image to [0, 1].
 
+    Of complex images that of their magnitudes.
+
     Parameters
     ----------
-    image, truth : Tensor, (batch, channel, height, width)
+    image, truth : Tensor, (batch, channel, height, width), real or complex
 
     Returns
     -------
@@ -20,7 +23,7 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
     _check(image, truth)
     # By rows, so that a large image is never in memory in double precision.
     error = sum(
-        (part.double().clamp(0, 1) - true.double()).square().flatten(1).sum(1)
+        (_shown(part).clamp(0, 1) - _shown(true)).square().flatten(1).sum(1)
         for part, true in zip(image.split(ROWS, dim=-2), truth.split(ROWS, dim=-2), strict=True)
     )
     assert isinstance(error, Tensor)
@@ -30,12 +33,13 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
 def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
     """Structural similarity (Wang et al., 2004), data range 1, after clipping the image to [0, 1].
 
-    A uniform window with the sample covariance, averaged over the pixels whose window lies inside the image and over
-    channels: what scikit-image's `structural_similarity(…, data_range=1)` gives.
+    Of complex images that of their magnitudes. A uniform window with the sample covariance, averaged over the pixels
+    whose window lies inside the image and over channels: what scikit-image's `structural_similarity(…, data_range=1)`
+    gives.
 
     Parameters
     ----------
-    image, truth : Tensor, (batch, channel, height, width), sides at least the window
+    image, truth : Tensor, (batch, channel, height, width), real or complex, sides at least the window
     window : int
         side of the window in pixels.
 
@@ -46,7 +50,7 @@ def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
     _check(image, truth)
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
-    x, y = image.double().clamp(0, 1), truth.double()
+    x, y = _shown(image).clamp(0, 1), _shown(truth)
     mean_x, mean_y = F.avg_pool2d(x, window, 1), F.avg_pool2d(y, window, 1)
     unbiased = window**2 / (window**2 - 1)
     var_x = unbiased * (F.avg_pool2d(x * x, window, 1) - mean_x**2)
@@ -70,6 +74,11 @@ def nmse(image: Tensor, truth: Tensor) -> Tensor:
     """
     _check(image, truth)
     return (image - truth).abs().square().flatten(1).sum(1) / truth.abs().square().flatten(1).sum(1)
+
+
+def _shown(x: Tensor) -> Tensor:
+    """What is seen of an image, in double precision: of a complex one the magnitude."""
+    return x.to(torch.complex128).abs() if x.is_complex() else x.double()
 
 
 def _check(image: Tensor, truth: Tensor) -> None:

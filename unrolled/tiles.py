@@ -50,6 +50,7 @@ def in_tiles(
         raise ValueError(f"tile: {type(operator).__name__} measures the image as a whole, so it has no tiles")
     if tile < 1:
         raise ValueError(f"tile: must be >= 1, got {tile!r}")
+    network.check(operator)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence
@@ -57,13 +58,17 @@ def in_tiles(
     tile = math.ceil(tile / unit) * unit
     count = math.ceil(size[0] / tile) * math.ceil(size[1] / tile)
     with torch.no_grad(), tqdm(total=count * (len(phases) + 1), disable=not progress, unit="tile", leave=False) as bar:
-        x = y.new_empty(y.shape[0], y.shape[1], *size)
-        for top, height in _parts(size[0], tile):
-            for left, width in _parts(size[1], tile):
-                x[..., top : top + height, left : left + width] = network.start(
-                    operator.crop(y, top, left, height, width), operator
-                )
-                bar.update()
+        if network.start.local:
+            x = y.new_empty(y.shape[0], y.shape[1], *size)
+            for top, height in _parts(size[0], tile):
+                for left, width in _parts(size[1], tile):
+                    x[..., top : top + height, left : left + width] = network.start(
+                        operator.crop(y, top, left, height, width), operator
+                    )
+                    bar.update()
+        else:  # it has no feature maps, so it takes little memory as a whole
+            x = network.start(y, operator).clone()
+            bar.update(count)
         memory = None
         for phase in phases:
             memory = _apply(phase, x, memory, y, operator, tile, unit, bar)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unrolled.classifiers import Classifier, ImageClassifier
-from unrolled.description import build, describe
+from unrolled.description import build, describe, subclasses
 from unrolled.devices import torch_device
 from unrolled.files import replacing
-from unrolled.networks import Differentiation, UnrolledNetwork
+from unrolled.networks import Differentiation, Start, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.vision import import_torchvision
@@ -30,6 +30,9 @@ CLASSIFIER = "classifier"
 """What the card of a classifier calls itself."""
 
 MODELS = "torchvision.models"
+
+PROGRAM = "made by your program"
+"""Stands in a recipe for what no file can hold: functions, modules."""
 
 
 def save(
@@ -54,12 +57,12 @@ def save(
         **(card or {}),
         "format": FORMAT,
         "network": describe(network),
-        "operator": describe(operator),
+        "operator": _writable(describe(operator)),
         "parameters": network.parameter_count,
         "sha256": _hash(tensors),
     }
-    if isinstance(operator, BlockCompressedSensing):
-        facts["matrix_hash"] = operator.hash()
+    if hashes := _matrix_hash(operator):
+        facts["matrix_hash"] = hashes
     _write(path, tensors, facts)
 
 
@@ -68,7 +71,9 @@ def _write(path: str | Path, tensors: dict[str, Tensor], card: dict[str, Any]) -
         save_file(tensors, temporary, metadata={"card": json.dumps(card)})
 
 
-def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork, LinearOperator]:
+def load(
+    name_or_file: str | Path, device: str = "cpu", operator: LinearOperator | None = None
+) -> tuple[UnrolledNetwork, LinearOperator]:
     """Load a network and the operator it was trained for.
 
     Nothing is unpickled and nothing imported: a file can only name classes that are already imported.
@@ -79,6 +84,8 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
         a name of shipped weights (`unrolled zoo` lists them), or a `.safetensors` file.
     device : str
         where to; "auto" takes the GPU if there is one.
+    operator : LinearOperator, optional
+        takes the operator's tensors, and is returned; needed if only your program can make it, of functions.
 
     Returns
     -------
@@ -95,26 +102,74 @@ def load(name_or_file: str | Path, device: str = "cpu") -> tuple[UnrolledNetwork
     card, tensors = _read(path)
     if card.get("kind") == CLASSIFIER:
         raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.load_classifier loads it")
-    recipe = card["operator"]
-    arguments = recipe.get("init_args") or {}
-    for name in ("matrix", "mask", "maps", "kernel"):
-        given = arguments.get(name) if isinstance(arguments, dict) else None
-        if isinstance(given, str) and Path(given).suffix:  # some kernels have names of their own, without one
-            raise ValueError(f"weights: {path} names a file of its own as the {name}, which is not followed")
-        if isinstance(arguments, dict) and f"operator.{name}" in tensors:
-            # In memory of its own: products with a matrix that lies askew in the file round differently.
-            arguments = {**arguments, name: tensors[f"operator.{name}"].clone()}
-            recipe = {**recipe, "init_args": arguments}
+    if operator is None and _only_a_program_makes(card["operator"]):
+        raise ValueError(f"weights: {path} has an operator that only your program can make: load(…, operator=…)")
     try:
         with _at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
-            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation)
-            operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
+            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
+            if operator is None:
+                recipe = _with_tensors(card["operator"], tensors)
+                operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
         _fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
-    if isinstance(operator, BlockCompressedSensing) and card.get("matrix_hash") != operator.hash():
+    if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)
+
+
+def _writable(recipe: Any) -> Any:
+    """A recipe in which a word stands for every value that a file cannot hold."""
+    if isinstance(recipe, dict):
+        return {key: _writable(value) for key, value in recipe.items()}
+    if isinstance(recipe, list):
+        return [_writable(value) for value in recipe]
+    return recipe if isinstance(recipe, (str, int, float, type(None))) else {PROGRAM: type(recipe).__name__}
+
+
+def _only_a_program_makes(recipe: Any) -> bool:
+    values = [recipe]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            if PROGRAM in value:
+                return True
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return False
+
+
+def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operator") -> Any:
+    """The recipe of an operator and those nested in it, with the tensors that are their arguments.
+
+    Operators keep others under the names of their arguments, so that the place in the recipe is that among the tensors.
+
+    Raises
+    ------
+    ValueError
+        if it names a file for such an argument.
+    """
+    if isinstance(recipe, list):
+        return [_with_tensors(item, tensors, f"{place}.{number}") for number, item in enumerate(recipe)]
+    if not (isinstance(recipe, dict) and isinstance(recipe.get("init_args"), dict)):
+        return recipe
+    arguments = {name: _with_tensors(value, tensors, f"{place}.{name}") for name, value in recipe["init_args"].items()}
+    known = {cls.__name__: cls for cls in subclasses(LinearOperator)}
+    kind = known.get(str(recipe.get("class_path")).rpartition(".")[2])
+    for name in getattr(kind, "tensors", ()):
+        given = arguments.get(name)
+        if isinstance(given, str) and Path(given).suffix:  # some kernels have names of their own, without one
+            raise ValueError(f"it names a file of its own as the {name}, which is not followed")
+        if f"{place}.{name}" in tensors:
+            # In memory of its own: products with a matrix that lies askew in the file round differently.
+            arguments[name] = tensors[f"{place}.{name}"].clone()
+    return {**recipe, "init_args": arguments}
+
+
+def _matrix_hash(operator: LinearOperator) -> str | None:
+    """Of every matrix of blocks in an operator: drawn ones do not travel, and another machine must draw the same."""
+    return "-".join(part.hash() for part in operator.modules() if isinstance(part, BlockCompressedSensing)) or None
 
 
 def take(name_or_file: str | Path, **modules: nn.Module) -> None:

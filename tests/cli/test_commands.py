@@ -61,6 +61,22 @@ def test_every_command_has_help(command, capsys):
     assert f"unrolled {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("config", sorted((ROOT / "configs" / "mri").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_magnetic_resonance_trains_and_evaluates(config, tmp_path, capsys):
+    for seed in range(9):
+        write_picture(tmp_path / "data" / f"{seed}.png", 66, 70, seed)
+    size = ["--operator.height=66", "--operator.width=66", "--data.crop=66"]
+    data = [f"--data.train=[{tmp_path / 'data'}]", "--data.hold_out=1", f"--folder={tmp_path / 'run'}"]
+    assert main(["train", "--config", str(config), *data, *size, *SMALL]) == 0
+    assert "validation PSNR" in capsys.readouterr().out
+    best = str(tmp_path / "run" / "best.safetensors")
+    write_picture(tmp_path / "square.png", 66, 66)
+    assert main(["evaluate", "--weights", best, "--data", str(tmp_path / "square.png")]) == 0
+    assert main(["reconstruct", str(tmp_path / "square.png"), "--weights", best, "--out", str(tmp_path / "x.png")]) == 0
+    message = errors(capsys, "evaluate", "--weights", best, "--data", str(tmp_path / "data"))
+    assert "images must be (batch, channel, 66, 66), got (1, 1, 66, 70)" in message
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains(config, tmp_path, capsys):
     folder = tmp_path / "run"

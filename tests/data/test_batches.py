@@ -176,3 +176,39 @@ def test_validation_images_are_cut_around_their_centre():
     assert centre[0, 0, 0] == 0 + 68
     with pytest.raises(ValueError, match="smaller than one block of 33"):
         cut([torch.zeros(1, 20, 40)], 33)
+
+
+def test_shrunk_crops_show_more_of_the_image():
+    # A ramp: what a crop spans, end to end, is the part of the image that it shows.
+    ramp = torch.linspace(0, 1, 64).expand(1, 64, 64).contiguous()
+    spans = [float(crop.max() - crop.min()) for crop in RandomCrops([ramp], 16, smallest=0.5).batch(0, 60)]
+    assert all(15 / 63 - 1e-2 <= span <= 32 / 63 + 1e-2 for span in spans)
+    assert min(spans) < 17 / 63 + 1e-2
+    assert max(spans) > 29 / 63
+
+
+def test_framed_images_are_whole_and_at_random_places():
+    image = picture(10, 12)
+    crops = RandomCrops([image], 20, frame=True).batch(0, 30)
+    assert crops.shape == (30, 1, 20, 20)
+    torch.testing.assert_close(crops.sum((1, 2, 3)), image.sum().expand(30), rtol=1e-2, atol=0)
+    assert len({tuple(crop[0].nonzero()[0].tolist()) for crop in crops}) > 10
+    shrunk = RandomCrops([image], 20, smallest=0.5, frame=True).batch(0, 30)
+    assert 0.2 < float(shrunk.sum((1, 2, 3)).min() / image.sum()) < 0.5
+
+
+def test_bad_scales_and_frames_are_refused(tmp_path):
+    for smallest in (0.0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"smallest must be in \(0, 1\]"):
+            RandomCrops([picture(20, 20)], 10, smallest=smallest)
+        with pytest.raises(ValueError, match=r"smallest must be in \(0, 1\]"):
+            ImageData(smallest=smallest)
+    with pytest.raises(ValueError, match=r"shrunk by 0.4, is smaller than the crop of 10"):
+        RandomCrops([picture(20, 20)], 10, smallest=0.4)
+
+
+def test_validation_images_have_the_size_that_an_operator_measures():
+    (cut_image,) = cut([picture(20, 30)], 1, exactly=(12, 16))
+    assert torch.equal(cut_image, picture(20, 30)[:, 4:16, 7:23])
+    with pytest.raises(ValueError, match=r"a validation image of \(1, 20, 30\) is smaller than \(21, 16\)"):
+        cut([picture(20, 30)], 1, exactly=(21, 16))

@@ -110,7 +110,7 @@ def test_it_is_left_as_it_was_and_the_small_one_is_a_network_like_any_other(tmp_
 
 def test_what_cannot_be_compacted_is_refused():
     for made in (EPGN(phases=1, features=4, nonlocal_window=3), EPGN(phases=1, features=4).fuse()):
-        with pytest.raises(ValueError, match="only a local network that is not fused"):
+        with pytest.raises(ValueError, match="only a local network of real images that is not fused"):
             made.compacted()
 
 

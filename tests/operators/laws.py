@@ -112,8 +112,7 @@ class OperatorLaws:
         again.load_state_dict(operator.state_dict())
         assert torch.equal(again(x), operator(x))
 
-    def test_compiles_to_one_graph(self, case):
-        torch._dynamo.reset()  # or the cases of one class use up the recompilations that are allowed
+    def test_compiles_to_one_graph(self, case, fresh_compiler):
         operator, x, _ = self.make(case)
         compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), operator(x))

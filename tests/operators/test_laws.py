@@ -8,7 +8,6 @@ import torch
 from tests.helpers import concrete_subclasses
 from tests.operators.laws import OperatorLaws
 from unrolled.operators import Adjoint, BlockCompressedSensing, Composition, Dense, LinearOperator, Scaled, as_operator
-from unrolled.operators.operator import FromFunctions
 
 
 def matrix(rows: int, columns: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -39,11 +38,6 @@ class TestDense(OperatorLaws):
         "real": lambda: (Dense(matrix(7, 30), 5, 6), (2, 2, 5, 6)),
         "complex": lambda: (Dense(matrix(7, 30, torch.complex128), 5, 6), (2, 2, 5, 6)),
     }
-
-
-class TestFromFunctions(OperatorLaws):
-    operator_class = FromFunctions
-    cases = {"mirror": lambda: (as_operator((mirror, mirror), (1, 4, 5)), (2, 1, 4, 5))}
 
 
 class TestAdjoint(OperatorLaws):

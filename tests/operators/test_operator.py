@@ -1,23 +1,7 @@
 import pytest
 import torch
 
-from unrolled.operators import BlockCompressedSensing, Dense, as_operator
-
-
-def test_a_wrong_adjoint_is_caught_and_both_inner_products_are_shown():
-    with pytest.raises(ValueError, match=r"not adjoint.*⟨Ax, y⟩ = .* but ⟨x, Aᴴy⟩ = "):
-        as_operator((lambda x: x.roll(1, -1), lambda y: y.roll(1, -1)), shape=(1, 4, 5))
-    with pytest.raises(ValueError, match="adjoint gives shape"):
-        as_operator((lambda x: x[..., 1:], lambda y: y), shape=(1, 4, 5))
-
-
-def test_as_operator_refuses_what_it_cannot_use():
-    with pytest.raises(ValueError, match="pair of functions, got int"):
-        as_operator(3)
-    with pytest.raises(ValueError, match="shape must be"):
-        as_operator((torch.clone, torch.clone))
-    operator = BlockCompressedSensing(ratio=0.5, block=2)
-    assert as_operator(operator) is operator
+from unrolled.operators import Dense, as_operator
 
 
 def test_norm_by_power_iteration_agrees_with_the_singular_values():

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a network from a config",
     "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "reconstruct": "measure a photo, or take measurements, and reconstruct the picture",
+    "robustness": "PSNR under noise, other operators and worst-case perturbations",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
     "zoo": "the shipped weights and their cards",

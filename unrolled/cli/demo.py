@@ -18,7 +18,7 @@ from unrolled.penalties import L1
 from unrolled.pictures import save_picture, save_side_by_side
 from unrolled.priors import SparsePrior
 from unrolled.reconstruct import iterates, pad, reconstruct
-from unrolled.solvers import proximal_gradient
+from unrolled.solvers import fista
 from unrolled.training import TrainingOptions, fit
 from unrolled.training.lock import locked
 from unrolled.transforms import DCT
@@ -85,7 +85,7 @@ def _classical(images: dict[str, Tensor], operator: BlockCompressedSensing, star
     for name, image in images.items():
         began = time.perf_counter()
         y = operator(pad(image.unsqueeze(0), operator.multiple))
-        x = proximal_gradient(y, operator, prior, start(y, operator), iterations=60)
+        x = fista(y, operator, prior, start(y, operator), 60, restart=False, record=False).image
         x = x[..., : image.shape[-2], : image.shape[-1]]
         figures[name] = (float(psnr(x, image.unsqueeze(0))), float(ssim(x, image.unsqueeze(0))))
         print(f"   proximal gradient on {name}: {time.perf_counter() - began:.1f} s")

@@ -5,9 +5,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from unrolled.cli.mri import add_options, check_options, reconstruct_file, write_panels
 from unrolled.data.images import read_image
 from unrolled.files import check_writable
 from unrolled.metrics import psnr
+from unrolled.operators import MaskedFourier, MultiCoilFourier
 from unrolled.operators.matrix import read_array
 from unrolled.pictures import check_format, save_picture, save_side_by_side
 from unrolled.reconstruct import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
@@ -17,8 +19,10 @@ from unrolled.weights import load
 def run(argv: list[str]) -> int:
     """Reconstruct one image and write the pictures."""
     parser = ArgumentParser(prog="unrolled reconstruct", description="Reconstruct an image.", allow_abbrev=False)
-    parser.add_argument("image", nargs="?", help="an image, which is measured first; or use --measurements")
-    parser.add_argument("--weights", type=str, default="epgn-cs25", help="a name of `unrolled zoo`, or a file")
+    parser.add_argument("image", nargs="?", help="an image, which is measured first; or --measurements or --kspace")
+    parser.add_argument(
+        "--weights", type=str | None, default=None, help="a name of `unrolled zoo`, or a file; default: epgn-cs25"
+    )
     parser.add_argument("--out", type=str, required=True, help="the picture to write; others are written beside it")
     parser.add_argument("--color", action="store_true", help="red, green and blue, each for itself, instead of luma")
     parser.add_argument("--iterates", action="store_true", help="also a strip of the image after each phase")
@@ -34,13 +38,18 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--tile", type=int | None, default=None, help="side of tiles in pixels; the result is the same")
     parser.add_argument("--bfloat16", type=bool, default=False, help="run the learned part in bfloat16")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
-    options = parser.parse_args(argv)
-    if (options.image is None) == (options.measurements is None):
-        raise ValueError("give an image or --measurements, one of them")
+    add_options(parser)
+    options = parser.instantiate(parser.parse_args(argv))
+    if sum(given is not None for given in (options.image, options.measurements, options.kspace)) != 1:
+        raise ValueError("give an image or --measurements or --kspace, one of them")
+    check_options(options)
     out = Path(options.out)
     check_format(out)
     check_writable(out)
-    network, operator = load(options.weights, options.device)
+    if options.kspace is not None:
+        reconstruct_file(options, out)
+        return 0
+    network, operator = load(options.weights or "epgn-cs25", options.device)
     how = {"tile": options.tile, "bfloat16": options.bfloat16, "progress": True}
     if options.measurements is not None:
         y = read_array(options.measurements)
@@ -69,6 +78,10 @@ def run(argv: list[str]) -> int:
         },
     )
     print(f"linear start {_db(start, image)}\nwrote {comparison}")
+    if isinstance(operator, (MaskedFourier, MultiCoilFourier)):
+        y = measure(image, network, operator)[0].flatten(0, -3)
+        shown = {"zero-filled": start[0], type(network).__name__: found[0].cpu()}
+        write_panels(out, operator.mask.cpu(), y.cpu(), operator.centered, shown, image[0])
     if options.iterates:
         strip = _beside(out, "iterates")
         labels = ["start"] + [f"phase {phase}" for phase in range(1, len(phases) + 1)]

@@ -25,7 +25,7 @@ from unrolled.description import build, describe
 from unrolled.devices import torch_device
 from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import Coils, Kernel, LinearOperator, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
 from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, compact, sparsity_report
 from unrolled.training import ClassificationTask, TrainingOptions, distributed, fit, train
@@ -86,7 +86,9 @@ def _in_a_line(message: str) -> str:
 
 def parser(kind: Kind = "reconstruction") -> ArgumentParser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
-    set_parsing_settings(subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule])
+    set_parsing_settings(
+        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise]
+    )
     guard_yaml()
     description = HELP.format(kind=kind, other="classifier" if kind == "reconstruction" else "network")
     usage = "unrolled train --config CONFIG [--NAME VALUE …]"
@@ -100,6 +102,7 @@ def parser(kind: Kind = "reconstruction") -> ArgumentParser:
         parser.add_subclass_arguments(UnrolledNetwork, "network", required=True)
         parser.add_subclass_arguments(LinearOperator, "operator", required=True)
         parser.add_class_arguments(ImageData, "data")
+        parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     else:
         # Made later, for the data say how many classes there are.
         parser.add_subclass_arguments(Network, "classifier", required=True, instantiate=False)
@@ -178,6 +181,7 @@ def _reconstruction(parser: ArgumentParser, config: Namespace, folder: Path, pla
         resume=config.resume,
         card={"config": _public(parser, config)},
         sparsifier=made.sparsifier,
+        noise=made.noise,
     )
     say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
     if made.sparsifier is not None:

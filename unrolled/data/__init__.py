@@ -6,6 +6,7 @@ from unrolled.data.embedded import embedded_images
 from unrolled.data.images import list_images, read_image, read_images, to_uint8
 from unrolled.data.labelled import LabelledBatches, LabelledImages, LabelledSplits
 from unrolled.data.labelled_sources import LabelledData
+from unrolled.data.phase import random_phase, with_fixed_phase, with_phase
 from unrolled.data.prepare import prepare_images
 from unrolled.data.sources import ImageData, open_images
 from unrolled.data.stores import ImageStore
@@ -26,7 +27,10 @@ __all__ = [
     "list_images",
     "open_images",
     "prepare_images",
+    "random_phase",
     "read_image",
     "read_images",
     "to_uint8",
+    "with_fixed_phase",
+    "with_phase",
 ]

@@ -1,11 +1,13 @@
 """Training batches as a function of (seed, step): the same after a resume, whatever came before."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
@@ -64,21 +66,37 @@ class RandomCrops(Batches):
     crop : int
         side of the crops in pixels. A network that is to remove block artefacts needs crops of several blocks.
     seed : int
+    smallest : float in (0, 1]
+        images are shrunk at random by factors of `smallest` to 1, so that what is in them comes in several sizes.
+    frame : bool
+        images that are smaller than the crop, or become so, are put into black frames, at random places.
 
     Raises
     ------
     ValueError
-        if there is no image, or one is smaller than the crop.
+        if there is no image, or one is smaller than the crop, or may become so, and is not to be framed.
     """
 
-    def __init__(self, images: ImageStore | Sequence[Tensor], crop: int, seed: int = 0):
+    def __init__(
+        self,
+        images: ImageStore | Sequence[Tensor],
+        crop: int,
+        seed: int = 0,
+        smallest: float = 1.0,
+        frame: bool = False,
+    ):
         self.store = images if isinstance(images, ImageStore) else ImageStore(images)
         if not self.store.images:
             raise ValueError("RandomCrops: needs at least one image")
-        for image in self.store.images:
-            if min(image.shape[-2:]) < crop:
-                raise ValueError(f"RandomCrops: an image of {tuple(image.shape)} is smaller than the crop of {crop}")
-        self.crop, self.seed = crop, seed
+        if not 0 < smallest <= 1:
+            raise ValueError(f"RandomCrops: smallest must be in (0, 1], got {smallest!r}")
+        for image in [] if frame else self.store.images:
+            if min(image.shape[-2:]) * smallest < crop:
+                shrunk = "" if smallest == 1 else f", shrunk by {smallest},"
+                raise ValueError(
+                    f"RandomCrops: an image of {tuple(image.shape)}{shrunk} is smaller than the crop of {crop}"
+                )
+        self.crop, self.seed, self.smallest, self.frame = crop, seed, smallest, frame
         area = np.array([height * width for _, height, width in (image.shape for image in self.store.images)], float)
         self.distribution = (area / area.sum()).cumsum()
         self.distribution /= self.distribution[-1]
@@ -94,10 +112,23 @@ class RandomCrops(Batches):
         """One crop as it is stored, (channel, crop, crop), uint8 or float32: a function of (seed, step, index)."""
         random = np.random.default_rng((self.seed, step, index))
         image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
-        top, left = (int(random.integers(side - self.crop + 1)) for side in image.shape[-2:])
-        patch = image.read(slice(top, top + self.crop), slice(left, left + self.crop))
+        scale = 1.0 if self.smallest == 1 else random.uniform(self.smallest, 1)
+        reach = [min(side, math.ceil(self.crop / scale)) for side in image.shape[-2:]]
+        top, left = (int(random.integers(side - part + 1)) for side, part in zip(image.shape[-2:], reach, strict=True))
+        patch = image.read(slice(top, top + reach[0]), slice(left, left + reach[1]))
+        if scale < 1:
+            size = [max(1, min(self.crop, round(scale * part))) for part in reach]
+            patch = F.interpolate(to_float(patch)[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+        if self.frame:
+            patch = self._framed(patch, random)
         patch = torch.rot90(patch, int(random.integers(4)), dims=(-2, -1))
         return patch.flip(-1) if random.integers(2) else patch
+
+    def _framed(self, patch: Tensor, random: np.random.Generator) -> Tensor:
+        """The patch in a black square of the crop's size, at a random place."""
+        down, across = (self.crop - side for side in patch.shape[-2:])
+        top, left = int(random.integers(down + 1)), int(random.integers(across + 1))
+        return F.pad(patch, (left, across - left, top, down - top))
 
 
 class Prefetch(Batches):

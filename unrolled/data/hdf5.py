@@ -231,15 +231,21 @@ def _layout(data: Any, path: Path, key: str) -> tuple[str, tuple[int, int]]:
     shape = tuple(data.shape)
     if data.dtype != np.uint8 and data.dtype != np.uint16 and data.dtype.kind != "f":
         raise ValueError(f"HDF5: {path}: {key!r} must be uint8, uint16 or floating point, is {data.dtype}")
-    if data.is_virtual or data.external:
-        raise ValueError(
-            f"HDF5: {path}: {key!r} lies in other files, which would read as 0 if missing; name those files"
-        )
+    check_stored(data, path, key)
     axes = "hw" if len(shape) == 3 else "chw" if shape[1:2] in ((1,), (3,)) else "hwc"
     size = dict(zip(axes, shape[1:], strict=False))
     if len(shape) != 1 + len(axes) or size.get("c", 1) not in (1, 3) or min(shape) < 1:
         raise ValueError(f"HDF5: {path}: {key!r} must be {LAYOUTS}, none of them 0, is {shape}")
-    claimed, written = math.prod(shape) * data.dtype.itemsize, min(data.id.get_storage_size(), path.stat().st_size)
+    return axes, (size["h"], size["w"])
+
+
+def check_stored(data: Any, path: Path, key: str) -> None:
+    """Raise ValueError unless the numbers of a data set lie in its file, as many as it claims."""
+    if data.is_virtual or data.external:
+        raise ValueError(
+            f"HDF5: {path}: {key!r} lies in other files, which would read as 0 if missing; name those files"
+        )
+    claimed = math.prod(data.shape) * data.dtype.itemsize
+    written = min(data.id.get_storage_size(), path.stat().st_size)
     if claimed > LARGEST_COMPRESSION * written:
         raise ValueError(f"HDF5: {path}: {key!r} claims {claimed:,} bytes of pixels, but {written:,} were written")
-    return axes, (size["h"], size["w"])

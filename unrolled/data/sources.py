@@ -1,5 +1,6 @@
 """Where training images come from: folders, HDF5 files or embedded images, and which of them are held out."""
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,10 @@ class ImageData:
         which is slow for image files: `unrolled data prepare` turns them into HDF5, of which a crop alone is read.
     key : str or None
         of the images in HDF5 files of your own; not needed if there is only one data set that can be images.
+    smallest : float in (0, 1]
+        training images are shrunk at random by factors of `smallest` to 1.
+    frame : bool
+        put images that are smaller than the crop into black frames, instead of leaving them out.
     """
 
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
@@ -49,6 +54,8 @@ class ImageData:
     crop: int = 66
     cache_mib: int = CACHE_MIB
     key: str | None = None
+    smallest: float = 1.0
+    frame: bool = False
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -59,8 +66,12 @@ class ImageData:
             raise ValueError(f"data: hold_out must be >= 1, got {self.hold_out!r}")
         if self.cache_mib < 0:
             raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
+        if not 0 < self.smallest <= 1:
+            raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
 
-    def load(self, multiple: int = 1, seed: int = 0) -> tuple[ImageStore, list[Tensor]]:
+    def load(
+        self, multiple: int = 1, seed: int = 0, size: tuple[int, int] | None = None
+    ) -> tuple[ImageStore, list[Tensor]]:
         """Open the images, and read those that fit into the cache.
 
         Parameters
@@ -69,6 +80,8 @@ class ImageData:
             the sides of validation images, and the crop, are multiples of this.
         seed : int
             draws the images to hold out.
+        size : (height, width), optional
+            of validation images, for an operator that measures only those.
 
         Returns
         -------
@@ -98,8 +111,9 @@ class ImageData:
             training += open_images(EMBEDDED, "train")
         if not validation:
             validation += open_images(EMBEDDED, "validation")
-        store = ImageStore(large_enough(training, self.crop), self.cache_mib)
-        return store, cut((to_float(image.read()) for image in validation), multiple)
+        kept = training if self.frame else large_enough(training, math.ceil(self.crop / self.smallest))
+        store = ImageStore(kept, self.cache_mib)
+        return store, cut((to_float(image.read()) for image in validation), multiple, exactly=size)
 
 
 def open_images(
@@ -160,13 +174,19 @@ def large_enough(images: Sequence[Shaped], crop: int) -> list[Shaped]:
     return kept
 
 
-def cut(images: Iterable[Tensor], multiple: int, side: int = VALIDATION_SIDE) -> list[Tensor]:
-    """The centres of the images, with sides that are multiples of a number and at most `side`."""
+def cut(
+    images: Iterable[Tensor], multiple: int, side: int = VALIDATION_SIDE, exactly: tuple[int, int] | None = None
+) -> list[Tensor]:
+    """The centres of the images, with sides that are multiples of a number and at most `side`, or exactly as given."""
     centres = []
     for image in images:
         size = [min(length, max(side, multiple)) // multiple * multiple for length in image.shape[-2:]]
         if 0 in size:
             raise ValueError(f"data: an image of {tuple(image.shape)} is smaller than one block of {multiple}")
+        if exactly is not None:
+            size = list(exactly)
+            if image.shape[-2] < size[0] or image.shape[-1] < size[1]:
+                raise ValueError(f"data: a validation image of {tuple(image.shape)} is smaller than {exactly}")
         top, left = ((length - kept) // 2 for length, kept in zip(image.shape[-2:], size, strict=True))
         centres.append(image[:, top : top + size[0], left : left + size[1]])
     return centres

@@ -122,8 +122,8 @@ class Implicit(Differentiation):
         for _ in range(self.iterations):
             pulled = torch.autograd.grad(state, point, u, retain_graph=True, allow_unused=True)
             following = tuple(a if b is None else a + b for a, b in zip(v, pulled, strict=True))
-            change = sum((a - b).square().sum() for a, b in zip(following, u, strict=True))
-            size = sum(a.square().sum() for a in following)
+            change = sum(_energy(a - b) for a, b in zip(following, u, strict=True))
+            size = sum(_energy(a) for a in following)
             u = following
             if change <= self.tolerance**2 * size:
                 break
@@ -143,6 +143,10 @@ class _SolveAdjoint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Any, ...]:
         return None, None, None, *ctx.how.solve(ctx.point, ctx.state, gradient)
+
+
+def _energy(x: Tensor) -> Tensor:
+    return (torch.view_as_real(x) if x.is_complex() else x).square().sum()
 
 
 def _run(steps: Sequence[Step], x: Tensor, memory: Any, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
+from unrolled.networks.start import Start
 from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
@@ -50,6 +51,12 @@ class EPGN(UnrolledNetwork):
     differentiation : Differentiation or None
         how gradients are carried through the phases: `Unroll()` (the default), `Recompute(every)` for less memory, or,
         with shared phases, `Implicit()`.
+    start : Start or None
+        makes the image that the first phase is given: `LinearStart()` (the default), `AdjointStart()`,
+        `ConjugateGradientStart(iterations)`.
+    complex_images : bool
+        for operators that measure complex images: the learned maps then see the real and the imaginary part of a
+        channel together, as two channels of one image.
 
     Examples
     --------
@@ -69,6 +76,8 @@ class EPGN(UnrolledNetwork):
         threshold: float = 0.01,
         shared: bool = False,
         differentiation: Differentiation | None = None,
+        start: Start | None = None,
+        complex_images: bool = False,
     ):
         check_sizes("EPGN", phases, features if isinstance(features, int) else 1)
         if variant not in _PHASES:
@@ -82,12 +91,15 @@ class EPGN(UnrolledNetwork):
                         each,
                         shrinkage_of(penalty, each.shrunk if shrink_channels else None, threshold, learn_penalty),
                         nonlocal_window,
+                        2 if complex_images else 1,
                     )
                 )
                 for each in _widths(features, 1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
+            start,
+            complex_images,
         )
 
     @torch.no_grad()
@@ -101,7 +113,8 @@ class EPGN(UnrolledNetwork):
         Raises
         ------
         ValueError
-            if the network is nonlocal (attention reads all maps), or fused.
+            if the network is nonlocal (attention reads all maps), fused, or for complex images (their pairs are from
+            and to two channels, and do not reduce as those of one channel do).
 
         Examples
         --------
@@ -110,8 +123,8 @@ class EPGN(UnrolledNetwork):
         >>> network.compacted().arguments["features"]
         [[16, 4, 16, 9]]
         """
-        if self.fused or self.arguments["nonlocal_window"] is not None:
-            raise ValueError("compacted: only a local network that is not fused can be compacted")
+        if self.fused or self.complex_images or self.arguments["nonlocal_window"] is not None:
+            raise ValueError("compacted: only a local network of real images that is not fused can be compacted")
         small = copy.deepcopy(self)
         widths = []
         for phase in small.phases:
@@ -150,7 +163,7 @@ def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
 
 
 class LearnedProx(nn.Module):
-    """prox(b) = b + G̃(N(S(G(b)))), on images of one channel.
+    """prox(b) = b + G̃(N(S(G(b)))), on images of one channel, real or complex.
 
     Parameters
     ----------
@@ -159,15 +172,19 @@ class LearnedProx(nn.Module):
         S, on the feature maps.
     window : int or None
         of the nonlocal block N; None: N is the identity.
+    parts : int
+        1, or 2 for complex images.
     """
 
-    def __init__(self, widths: Widths, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None):
+    def __init__(
+        self, widths: Widths, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None, parts: int = 1
+    ):
         super().__init__()
         self.widths = widths
-        self.sparsify = SparsifyingMap(widths.middle, widths.inner, widths.shrunk)  # G
+        self.sparsify = SparsifyingMap(widths.middle, widths.inner, widths.shrunk, parts)  # G
         self.shrinkage = shrinkage  # S
         self.attend = nn.Identity() if window is None else WindowAttention(widths.shrunk, window)  # N
-        self.synthesize = SynthesisMap(widths.shrunk, widths.back, widths.middle)  # G̃
+        self.synthesize = SynthesisMap(widths.shrunk, widths.back, widths.middle, parts)  # G̃
 
     def prepare(self) -> Callable[[Tensor], Tensor]:
         """The map with its kernels composed once, for every image that a phase applies it to."""

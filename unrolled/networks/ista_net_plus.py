@@ -9,7 +9,17 @@ from torch import Tensor, nn
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
+from unrolled.networks.start import Start
+from unrolled.networks.unrolled import (
+    Phase,
+    UnrolledNetwork,
+    apart,
+    gradient,
+    mean_square,
+    per_channel,
+    positive,
+    together,
+)
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 from unrolled.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
@@ -38,6 +48,12 @@ class ISTANetPlus(UnrolledNetwork):
     differentiation : Differentiation or None
         how gradients are carried through the phases: `Unroll()` (the default), `Recompute(every)` for less memory, or,
         with shared phases and without symmetry, `Implicit()`.
+    start : Start or None
+        makes the image that the first phase is given: `LinearStart()` (the default), `AdjointStart()`,
+        `ConjugateGradientStart(iterations)`.
+    complex_images : bool
+        for operators that measure complex images: the learned maps then see the real and the imaginary part of a
+        channel together, as two channels of one image.
 
     Examples
     --------
@@ -55,6 +71,8 @@ class ISTANetPlus(UnrolledNetwork):
         symmetry: float = 0.01,
         shared: bool = False,
         differentiation: Differentiation | None = None,
+        start: Start | None = None,
+        complex_images: bool = False,
     ):
         check_sizes("ISTANetPlus", phases, features)
         if not symmetry >= 0:
@@ -65,11 +83,13 @@ class ISTANetPlus(UnrolledNetwork):
             )
         super().__init__(
             [
-                ISTAPhase(features, shrinkage_of(penalty, None, threshold, learn_penalty))
+                ISTAPhase(features, shrinkage_of(penalty, None, threshold, learn_penalty), 2 if complex_images else 1)
                 for _ in range(1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
+            start,
+            complex_images,
         )
         self.symmetry = symmetry
 
@@ -77,22 +97,31 @@ class ISTANetPlus(UnrolledNetwork):
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator)
+        self.check(operator)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
         image, asymmetry = self.differentiation.run(steps, self.start(y, operator), y, operator)
-        return (image - x).square().mean() + self.symmetry * asymmetry / len(steps)
+        return mean_square(image - x) + self.symmetry * asymmetry / len(steps)
 
 
 class ISTAPhase(Phase):
-    """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), with H = conv ∘ ReLU ∘ conv and H̃ likewise."""
+    """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), with H = conv ∘ ReLU ∘ conv and H̃ likewise.
 
-    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture):
+    Parameters
+    ----------
+    features : int
+    shrinkage : Shrinkage or ShrinkageMixture
+    parts : int
+        1, or 2 for complex images.
+    """
+
+    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, parts: int = 1):
         super().__init__()
         self.raw_step = positive(1.0)
         self.shrinkage = shrinkage
-        self.analysis = ConvolutionPair(1, features, features)  # D, then the first of H
+        self.analysis = ConvolutionPair(parts, features, features)  # D, then the first of H
         self.analysis_last = nn.Parameter(torch.empty(features, features, 3, 3))
         self.synthesis_first = nn.Parameter(torch.empty(features, features, 3, 3))
-        self.synthesis = ConvolutionPair(features, features, 1)  # the last of H̃, then G
+        self.synthesis = ConvolutionPair(features, features, parts)  # the last of H̃, then G
         for weight in (self.analysis_last, self.synthesis_first):
             nn.init.xavier_normal_(weight)
         nn.init.zeros_(self.synthesis.second)
@@ -117,17 +146,17 @@ class ISTAPhase(Phase):
         """The phase for training: its memory is the sum of the asymmetries so far."""
         b = self.descend(x, y, operator)
         analyse, synthesise, asymmetry = self.prepare()
-        single = b.flatten(0, 1).unsqueeze(1)
+        single = apart(b)
         features = analyse(single)
         total = asymmetry(single, features) if memory is None else memory + asymmetry(single, features)
-        return b + synthesise(features).view(b.shape), total
+        return b + together(synthesise(features), b), total
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""
         return x - self.step * gradient(x, y, operator)
 
     def prepare(self) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
-        """The learned maps on images of one channel, with their kernels composed.
+        """The learned maps on images of one channel, real or complex, with their kernels composed.
 
         Returns
         -------

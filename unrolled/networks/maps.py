@@ -93,11 +93,13 @@ class SparsifyingMap(nn.Module):
     ----------
     middle, inner, features : int
         channels after D, after A, and after B.
+    parts : int
+        channels of the image: 1, or 2 for the real and the imaginary part of a complex one.
     """
 
-    def __init__(self, middle: int, inner: int, features: int):
+    def __init__(self, middle: int, inner: int, features: int, parts: int = 1):
         super().__init__()
-        self.pair = ConvolutionPair(1, middle, inner)  # A after D
+        self.pair = ConvolutionPair(parts, middle, inner)  # A after D
         self.conv = _convolution(inner, features)  # B
 
 
@@ -108,12 +110,14 @@ class SynthesisMap(nn.Module):
     ----------
     features, inner, middle : int
         channels before B̃, after it, and after Ã.
+    parts : int
+        channels of the image, as in `SparsifyingMap`.
     """
 
-    def __init__(self, features: int, inner: int, middle: int):
+    def __init__(self, features: int, inner: int, middle: int, parts: int = 1):
         super().__init__()
         self.conv = _convolution(features, inner)  # B̃
-        self.pair = ConvolutionPair(inner, middle, 1)  # D̃ after Ã
+        self.pair = ConvolutionPair(inner, middle, parts)  # D̃ after Ã
         # The untrained network then is gradient descent from its start, instead of noise around it.
         nn.init.zeros_(self.pair.second)
 

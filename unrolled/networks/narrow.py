@@ -33,10 +33,12 @@ def convolve(x: Tensor, kernel: Tensor, like: Tensor | None = None) -> Tensor:
 
     Returns
     -------
-    Tensor, (batch, outputs, height, width), to one channel on a CPU at least float32
+    Tensor, (batch, outputs, height, width), to one or two channels on a CPU at least float32
     """
     if kernel.shape[0] == 1 and x.device.type == "cpu":
         return conv_to_one(x, kernel)
+    if kernel.shape[0] == 2 < kernel.shape[1] and x.device.type == "cpu":  # to a complex image: in half the time
+        return torch.cat([conv_to_one(x, each) for each in kernel.split(1)], dim=1)
     if kernel.shape[1] == 1:
         return conv_from_one(x, kernel, like is None or is_channels_last(like))
     return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)

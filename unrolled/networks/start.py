@@ -1,25 +1,67 @@
-"""Where a network starts: the first image, made linearly from the measurements."""
+"""Where a network starts: the first image, made from the measurements without anything learned."""
 
-from typing import NamedTuple
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from unrolled.description import Described
 from unrolled.operators import BlockCompressedSensing, LinearOperator
+from unrolled.operators.operator import Scaled, full_precision
 
 LAGS = 65
 """Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
 
 
-class LinearStart(nn.Module):
-    """The linear minimum-mean-square estimate x₀ = Q y, Q = CΦᵀ(ΦCΦᵀ)⁻¹, for block compressive sensing.
+class Start(Described, nn.Module, ABC):
+    """x₀ = start(y, operator): the image that the first phase is given."""
 
-    C is the second moment of image blocks, taken as stationary: E[x_p x_q] = r(p − q). So the 65×65 autocorrelation r
-    of natural images gives Q for any Φ, also one that is being learned. For any other operator x₀ = Aᴴy.
+    local: ClassVar[bool] = False
+    """Whether, with a local operator, the start of a part of an image is that part of the start."""
+
+    def __init__(self) -> None:  # so that starts without arguments have a recipe too
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        """The first image.
+
+        Parameters
+        ----------
+        y : Tensor, measurements of a batch of images, in the shape that the operator states
+        operator : LinearOperator
+
+        Returns
+        -------
+        Tensor, (batch, channel, height, width), complex if the operator's images are
+        """
+
+
+class AdjointStart(Start):
+    """x₀ = Aᴴy."""
+
+    local = True
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        return operator.adjoint(y)
+
+
+class LinearStart(Start):
+    """The linear minimum-mean-square estimate for block compressive sensing, else the operator's own linear estimate.
+
+    The latter is `operator.estimate(y)`: zero filling, x₀ = Aᴴy, for sampled Fourier transforms, filtered
+    back-projection for the Radon transform, and Aᴴy for operators that know nothing better.
+
+    For block compressive sensing x₀ = Q y with Q = CΦᵀ(ΦCΦᵀ)⁻¹. C is the second moment of image blocks, taken as
+    stationary: E[x_p x_q] = r(p − q). So the 65×65 autocorrelation r of natural images gives Q for any Φ, also one that
+    is being learned.
 
     r starts as an exponential, the classical model of images; `fit` replaces it by that of training images.
     """
 
+    local = True
     autocorrelation: Tensor
 
     def __init__(self) -> None:
@@ -42,9 +84,10 @@ class LinearStart(nn.Module):
         self.autocorrelation.copy_(autocorrelation(images))
 
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """x₀, (batch, channel, height, width)."""
+        while isinstance(operator, Scaled):  # the same measurements in other units
+            y, operator = y / operator.factor, operator.operator
         if not isinstance(operator, BlockCompressedSensing) or operator.block > LAGS // 2 + 1:
-            return operator.adjoint(y)
+            return operator.estimate(y)
         return operator.apply_per_block(self.estimator(operator).T, y)
 
     def estimator(self, operator: BlockCompressedSensing) -> Tensor:
@@ -67,6 +110,61 @@ class LinearStart(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": None}
+
+
+class ConjugateGradientStart(Start):
+    """Some steps of conjugate gradients from 0 on (AᴴA + ridge)x = Aᴴy (Hestenes, Stiefel, 1952).
+
+    With ridge 0 the least-squares image of least norm, as far as so many steps come. Every image of a batch has steps
+    of its own, and so has every channel if the operator measures any number of them. Linear in y only where the
+    steps have converged; an image that has is left as it is.
+
+    Parameters
+    ----------
+    iterations : int >= 1
+    ridge : float >= 0
+        added to AᴴA, whose largest eigenvalue is ‖A‖².
+    """
+
+    def __init__(self, iterations: int = 10, ridge: float = 0.0):
+        super().__init__()
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+            raise ValueError(f"ConjugateGradientStart: iterations must be a whole number >= 1, got {iterations!r}")
+        if not (math.isfinite(ridge) and ridge >= 0):
+            raise ValueError(f"ConjugateGradientStart: ridge must be a finite number >= 0, got {ridge!r}")
+        self.iterations, self.ridge = iterations, ridge
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        alike = operator.image_shape is None or operator.image_shape[0] == 0
+        axes = (2, 3) if alike else (1, 2, 3)
+        with full_precision(y):
+            residual = direction = operator.adjoint(y)
+            x = torch.zeros_like(residual)
+            energy = _inner(residual, residual, axes)
+            rounding = 10 * torch.finfo(energy.dtype).eps
+            largest = torch.zeros_like(energy)  # of the quotients ‖Ap‖²/‖p‖² so far, a lower bound of ‖A‖²
+            for _ in range(self.iterations):
+                applied = operator.gram(direction) + self.ridge * direction
+                curvature = _inner(direction, applied, axes)
+                size = _inner(direction, direction, axes)
+                largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
+                # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
+                left = energy > (rounding * largest) ** 2 * _inner(x, x, axes)
+                goes_on = left & (curvature > 0)
+                step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
+                x = x + step * direction
+                residual = residual - step * applied
+                previous, energy = energy, _inner(residual, residual, axes)
+                direction = residual + torch.where(goes_on, energy / torch.where(goes_on, previous, 1), 0) * direction
+            return x
+
+    def extra_repr(self) -> str:
+        return f"iterations={self.iterations}, ridge={self.ridge}"
+
+
+def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Re⟨a, b⟩ of every image, with its axes kept."""
+    return (a.conj() * b).real.sum(axes, keepdim=True)
 
 
 def _assumed() -> Tensor:

@@ -1,14 +1,20 @@
 """Linear measurement operators A: images in, measurements out, with exact adjoints."""
 
+from unrolled.operators.algebra import Identity, Stack, Sum
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
+from unrolled.operators.custom import FromFunctions, as_operator
+from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
 from unrolled.operators.downsampling import Downsampling
+from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.fourier import Coils, MaskedFourier, MultiCoilFourier
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
 from unrolled.operators.masks import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
-from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, as_operator, power_iteration
+from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
+from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, power_iteration
+from unrolled.operators.radon import Radon
 
 __all__ = [
     "Adjoint",
@@ -17,21 +23,33 @@ __all__ = [
     "BoxKernel",
     "CartesianMask",
     "Coils",
+    "ComplexGaussianNoise",
     "Composition",
     "Dense",
     "Downsampling",
+    "FanBeam",
+    "FromFunctions",
     "GaussianKernel",
     "GaussianMask",
+    "GaussianNoise",
+    "Identity",
     "Inpainting",
     "Kernel",
     "LinearOperator",
     "MaskedFourier",
     "MotionKernel",
     "MultiCoilFourier",
+    "Noise",
+    "PoissonNoise",
     "RadialMask",
+    "Radon",
+    "SaltAndPepperNoise",
     "SamplingMask",
     "Scaled",
+    "Stack",
+    "Sum",
     "UniformMask",
     "as_operator",
     "power_iteration",
+    "to_deepinv",
 ]

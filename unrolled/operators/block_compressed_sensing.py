@@ -45,6 +45,7 @@ class BlockCompressedSensing(LinearOperator):
     """
 
     matrix: Tensor
+    tensors = ("matrix",)
     local = True
 
     def __init__(

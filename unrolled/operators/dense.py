@@ -1,7 +1,6 @@
 """A matrix that measures the whole image."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ class Dense(LinearOperator):
     """
 
     matrix: Tensor
+    tensors = ("matrix",)
 
     def __init__(self, matrix: Tensor | str | Path, height: int, width: int):
         super().__init__()
@@ -53,6 +53,3 @@ class Dense(LinearOperator):
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)
-
-    def description(self) -> dict[str, Any]:
-        return {"height": self.height, "width": self.width}  # the matrix is in the state_dict

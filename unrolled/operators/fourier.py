@@ -41,7 +41,7 @@ class MaskedFourier(LinearOperator):
     >>> from unrolled.operators import RadialMask
     >>> operator = MaskedFourier(RadialMask(0.2), 256, 256)
     >>> round(operator.ratio, 2)
-    0.2
+    0.21
     """
 
     mask: Tensor
@@ -69,8 +69,10 @@ class MaskedFourier(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
+        if x.is_complex() and not self.complex_images:
+            raise ValueError("MaskedFourier: images must be real, or make it with complex_images=True")
         with full_precision(x):
-            return self.mask * fourier(x.to(self._kind(x)), self.centered)
+            return self.mask * fourier(x if x.is_complex() else x.to(self.mask.dtype), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         _check_shape(self, "measurements", y, ("batch", "channel", *self.mask.shape))
@@ -85,11 +87,6 @@ class MaskedFourier(LinearOperator):
         mask = torch.fft.ifftshift(self.mask) if self.centered else self.mask
         negative = mask.flip(0, 1).roll((1, 1), (0, 1))
         return ((mask.square() + negative.square()) / 2).max().sqrt()
-
-    def _kind(self, x: Tensor) -> torch.dtype:
-        if x.is_complex() and not self.complex_images:
-            raise ValueError(f"{type(self).__name__}: images must be real, or make it with complex_images=True")
-        return self.mask.dtype.to_complex() if self.complex_images else self.mask.dtype
 
     def extra_repr(self) -> str:
         height, width = self.mask.shape
@@ -133,7 +130,7 @@ class MultiCoilFourier(LinearOperator):
             maps = read_array(maps, dimensions=3)
         if isinstance(maps, Tensor):
             check_maps(maps)
-            if height is None and width is None:
+            if isinstance(mask, SamplingMask) and height is None and width is None:
                 height, width = maps.shape[1:]
         sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
         if isinstance(maps, Coils):

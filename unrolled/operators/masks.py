@@ -49,7 +49,7 @@ class RadialMask(SamplingMask):
     Parameters
     ----------
     ratio : float in (0, 1]
-        of the frequencies: the smallest number of lines is taken that samples at least as many.
+        of the frequencies: so many lines are taken, by bisection, that at least as many are sampled.
     """
 
     ratio: float = 0.2
@@ -71,11 +71,16 @@ def _lines(count: int, height: int, width: int) -> np.ndarray:
     reach = math.hypot(height, width) / 2
     radius = np.arange(-2 * math.ceil(reach), 2 * math.ceil(reach) + 1) / 2  # half pixels, so that lines have no gaps
     angle = np.pi * np.arange(count)[:, None] / count
-    rows = np.floor(radius * np.sin(angle) + 0.5).astype(int) + height // 2
-    columns = np.floor(radius * np.cos(angle) + 0.5).astype(int) + width // 2
+    rows = _nearest(radius * np.sin(angle)) + height // 2
+    columns = _nearest(radius * np.cos(angle)) + width // 2
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     mask[rows[inside], columns[inside]] = True
     return mask
+
+
+def _nearest(x: np.ndarray) -> np.ndarray:
+    """The nearest whole numbers; what lies half way goes away from 0, whatever the last bits of sine and cosine are."""
+    return np.copysign(np.floor(np.round(np.abs(x), 9) + 0.5), x).astype(int)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,12 @@ class LinearOperator(Described, nn.Module, ABC):
         """The composition: (A @ B)(x) = A(B(x))."""
         return Composition(self, other)
 
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        """The sum: (A + B)(x) = A(x) + B(x)."""
+        from unrolled.operators.algebra import Sum  # which is made of this class
+
+        return Sum(self, other)
+
     def __rmul__(self, factor: float) -> "LinearOperator":
         """The multiple: (c * A)(x) = c·A(x)."""
         return Scaled(self, factor)
@@ -143,12 +149,10 @@ def power_iteration(
     -------
     Tensor, a scalar
     """
-    like = next((t for t in (*operator.parameters(), *operator.buffers()) if t.is_floating_point() or t.is_complex()),
-                torch.empty(0))  # fmt: skip
-    kind = like.real.dtype if like.is_complex() else like.dtype
+    kind, device = numbers_of(operator)
     draw = torch.complex128 if operator.complex_images else torch.float64
     x = torch.randn(1, max(1, shape[0]), *shape[1:], dtype=draw, generator=torch.Generator().manual_seed(0))
-    x = x.to(like.device, kind.to_complex() if operator.complex_images else kind)
+    x = x.to(device, kind.to_complex() if operator.complex_images else kind)
     squared = x.new_zeros((), dtype=kind)
     with torch.no_grad():
         for _ in range(iterations):
@@ -157,6 +161,16 @@ def power_iteration(
             if squared == 0 or (squared - previous).abs() <= tolerance * squared:
                 break
     return squared.sqrt()
+
+
+def numbers_of(operator: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """The type (that of their real parts, if complex) and the device of the numbers in an operator; of new tensors if
+    it has none."""
+    like = next(
+        (t for t in (*operator.parameters(), *operator.buffers()) if t.is_floating_point() or t.is_complex()),
+        torch.empty(0),
+    )
+    return like.dtype.to_real(), like.device
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -257,72 +271,3 @@ class Scaled(LinearOperator):
 
     def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
         return self.operator.crop(y, top, left, height, width)
-
-
-class FromFunctions(LinearOperator):
-    """An operator made of two functions; see `as_operator`."""
-
-    def __init__(
-        self, apply: Callable[[Tensor], Tensor], apply_adjoint: Callable[[Tensor], Tensor], shape: tuple[int, int, int]
-    ):
-        super().__init__()
-        self.apply_forward, self.apply_adjoint = apply, apply_adjoint
-        self.image_shape = (shape[0], shape[1], shape[2])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_forward(x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self.apply_adjoint(y)
-
-
-def as_operator(thing: Any, shape: tuple[int, int, int] | None = None) -> LinearOperator:
-    """Make a `LinearOperator` of a pair of functions; an operator is returned as it is.
-
-    Parameters
-    ----------
-    thing : LinearOperator, or (forward, adjoint)
-        two functions, x ↦ A x and y ↦ Aᴴ y, on batches of images.
-    shape : (channel, height, width)
-        of the images; needed with functions.
-
-    Raises
-    ------
-    ValueError
-        if the functions are not adjoint to each other (both inner products are shown), or thing is neither.
-
-    Examples
-    --------
-    >>> mirror = as_operator((lambda x: x.flip(-1), lambda y: y.flip(-1)), shape=(1, 8, 8))
-    >>> mirror.norm().item()
-    1.0
-    """
-    if isinstance(thing, LinearOperator):
-        return thing
-    if not (isinstance(thing, (tuple, list)) and len(thing) == 2 and all(callable(part) for part in thing)):
-        raise ValueError(f"as_operator: needs a LinearOperator or a pair of functions, got {type(thing).__name__}")
-    if shape is None or len(shape) != 3:
-        raise ValueError(f"as_operator: shape must be (channel, height, width) for a pair of functions, got {shape!r}")
-    operator = FromFunctions(thing[0], thing[1], shape)
-    _check_adjoint(operator, shape)
-    return operator
-
-
-def _check_adjoint(operator: LinearOperator, shape: tuple[int, ...]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *shape, generator=generator)
-    ax = operator(x)
-    y = torch.randn(ax.shape, generator=generator, dtype=ax.dtype)
-    back = operator.adjoint(y)
-    if back.shape != x.shape:
-        raise ValueError(f"as_operator: the adjoint gives shape {tuple(back.shape)} for images of {tuple(x.shape)}")
-    left, right = _inner(ax, y), _inner(x, back)
-    if not abs(left - right) <= 1e-4 * float(ax.norm() * y.norm()):
-        raise ValueError(
-            "as_operator: the functions are not adjoint: for random x and y "
-            f"⟨Ax, y⟩ = {left:.6g} but ⟨x, Aᴴy⟩ = {right:.6g}"
-        )
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    return float((a.to(torch.complex128) * b.to(torch.complex128).conj()).sum().real)

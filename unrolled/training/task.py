@@ -1,6 +1,7 @@
 """What is trained: a model, its loss on the batch of a step, and its validation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,6 @@ class Task(ABC):
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
         """Write the weights as a file that users load."""
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> Mapping[str, str | None]:
         """What must be as it was when a run goes on: refused if it is not, by its name; only said if that is "data"."""
         return {}

@@ -1,0 +1,178 @@
+"""Noise of measurements: random, with a mean and a variance that are known."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Noise(ABC):
+    """A law of noise: y ↦ y with noise, of the same shape and type."""
+
+    @abstractmethod
+    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Measurements with noise.
+
+        Parameters
+        ----------
+        y : Tensor of any shape
+        generator : Generator, optional
+            where random numbers come from, and the device on which they are drawn: with one of the CPU, noise is the
+            same on every device.
+
+        Raises
+        ------
+        ValueError
+            if y is not of numbers that have such noise.
+        """
+
+    @abstractmethod
+    def mean(self, y: Tensor) -> Tensor:
+        """The expected value of every number."""
+
+    @abstractmethod
+    def variance(self, y: Tensor) -> Tensor:
+        """The expected |difference to the mean|² of every number, real."""
+
+    def _check(self, y: Tensor, is_complex: bool = False) -> None:
+        if is_complex != y.is_complex() or not (y.is_complex() or y.is_floating_point()):
+            kind = "complex" if is_complex else "real floating-point"
+            other = " (ComplexGaussianNoise takes complex ones)" if y.is_complex() else ""
+            raise ValueError(f"{type(self).__name__}: measurements must be {kind} numbers{other}, got {y.dtype}")
+
+
+def _place(y: Tensor, generator: torch.Generator | None) -> torch.device:
+    return y.device if generator is None else generator.device
+
+
+def _check_sigma(noise: Noise, sigma: float) -> None:
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"{type(noise).__name__}: sigma must be a finite number >= 0, got {sigma!r}")
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Noise):
+    """y + σn, n standard normal, for real measurements.
+
+    Parameters
+    ----------
+    sigma : float >= 0
+        standard deviation, in the units of y.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _check_sigma(self, self.sigma)
+
+    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        self._check(y)
+        drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
+        return y + self.sigma * drawn.to(y.device)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y
+
+    def variance(self, y: Tensor) -> Tensor:
+        return torch.full_like(y, self.sigma**2)
+
+
+@dataclass(frozen=True)
+class ComplexGaussianNoise(Noise):
+    """y + σn, n circular complex normal with E|n|² = 1, for complex measurements.
+
+    Parameters
+    ----------
+    sigma : float >= 0
+        standard deviation of the complex number, √E|noise|²: the real and the imaginary part have σ/√2 each.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _check_sigma(self, self.sigma)
+
+    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        self._check(y, is_complex=True)
+        drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
+        return y + self.sigma * drawn.to(y.device)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y
+
+    def variance(self, y: Tensor) -> Tensor:
+        return torch.full_like(y.real, self.sigma**2)
+
+
+@dataclass(frozen=True)
+class PoissonNoise(Noise):
+    """γ·Poisson(y/γ): counts of photons, for measurements >= 0.
+
+    Parameters
+    ----------
+    gain : float > 0
+        γ, the units of y in one count: the larger, the more noise.
+    """
+
+    gain: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.gain) and self.gain > 0):
+            raise ValueError(f"PoissonNoise: gain must be a finite number > 0, got {self.gain!r}")
+
+    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        self._check(y)
+        if not bool(((y >= 0) & y.isfinite()).all()):
+            raise ValueError(f"PoissonNoise: measurements must be finite and >= 0, got {y.min().item():.6g} as least")
+        # Counts beyond 2048 have no place in 16 bits.
+        rate = (y.detach() / self.gain).to(_place(y, generator), torch.promote_types(y.dtype, torch.float32))
+        return (self.gain * torch.poisson(rate, generator=generator)).to(y.device, y.dtype)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y
+
+    def variance(self, y: Tensor) -> Tensor:
+        return self.gain * y
+
+
+@dataclass(frozen=True)
+class SaltAndPepperNoise(Noise):
+    """A part of the measurements is lost: each becomes low or high, with equal probability.
+
+    Parameters
+    ----------
+    probability : float in [0, 1]
+        that a measurement is lost.
+    low, high : float
+        what lost ones become.
+    """
+
+    probability: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"SaltAndPepperNoise: probability must be in [0, 1], got {self.probability!r}")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise ValueError(
+                f"SaltAndPepperNoise: low and high must be finite, low <= high, got {self.low!r} and {self.high!r}"
+            )
+
+    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        self._check(y)
+        # In 16 bits there would be too few numbers between 0 and 1.
+        kind = torch.promote_types(y.dtype, torch.float32)
+        drawn = torch.rand(y.shape, dtype=kind, device=_place(y, generator), generator=generator).to(y.device)
+        lost = torch.where(drawn < self.probability / 2, self.low, self.high).to(y.dtype)
+        return torch.where(drawn < self.probability, lost, y)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return (1 - self.probability) * y + self.probability * (self.low + self.high) / 2
+
+    def variance(self, y: Tensor) -> Tensor:
+        squares = (1 - self.probability) * y**2 + self.probability * (self.low**2 + self.high**2) / 2
+        return squares - self.mean(y) ** 2

@@ -1,0 +1,104 @@
+"""Splitting methods: the data and the prior are treated in turn, each by what is easy for it."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from unrolled.operators import LinearOperator
+from unrolled.priors import Prior
+from unrolled.solvers.conjugate_gradient import solve_system
+from unrolled.solvers.solution import Problem, Solution, solve
+
+
+def admm(
+    y: Tensor,
+    operator: LinearOperator,
+    prior: Prior,
+    start: Tensor | None = None,
+    iterations: int = 100,
+    tolerance: float = 0.0,
+    *,
+    weight: float | None = None,
+    inner: int = 30,
+    truth: Tensor | None = None,
+    record: bool = True,
+    progress: bool = False,
+) -> Solution:
+    """argmin_x ½‖Ax − y‖² + g(x) by the alternating direction method of multipliers (Boyd and others, 2011).
+
+    x = argmin ½‖Ax − y‖² + (ρ/2)‖x − z + u‖², by conjugate gradients from the x before; z = prox_{g/ρ}(x + u);
+    u ← u + x − z. The image is z.
+
+    Parameters
+    ----------
+    weight : float > 0, optional
+        ρ; by default ‖A‖²/10.
+    inner : int
+        conjugate gradient steps, at most.
+
+    Others as in `proximal_gradient`.
+    """
+    problem = Problem(y, operator, prior, start)
+    rho = 0.1 / problem.step() if weight is None else _positive("admm", "weight", weight)
+    right = operator.adjoint(y)
+
+    def iterates() -> Iterator[Tensor]:
+        x = z = problem.first
+        u = torch.zeros_like(x)
+        while True:
+            x = solve_system(lambda v: operator.gram(v) + rho * v, right + rho * (z - u), x, inner)
+            z = problem.prox(x + u, 1 / rho)
+            u = u + x - z
+            yield z
+
+    return solve("admm", iterates(), problem, iterations, tolerance, truth, record, progress)
+
+
+def primal_dual(
+    y: Tensor,
+    operator: LinearOperator,
+    prior: Prior,
+    start: Tensor | None = None,
+    iterations: int = 300,
+    tolerance: float = 0.0,
+    *,
+    sigma: float | None = None,
+    truth: Tensor | None = None,
+    record: bool = True,
+    progress: bool = False,
+) -> Solution:
+    """argmin_x ½‖Ax − y‖² + h(Wx) by a primal-dual method (Condat, 2013; Vũ, 2013).
+
+    x⁺ = x − τ(∇f(x) + Wᴴu); u ← prox_{σh*}(u + σW(2x⁺ − x)), with 1/τ = ‖A‖²/2 + σ‖W‖². No proximal map of g is needed,
+    only that of h, so total variation costs no inner iterations. For convex penalties.
+
+    Parameters
+    ----------
+    sigma : float > 0, optional
+        by default ‖A‖²/‖W‖².
+
+    Others as in `proximal_gradient`.
+    """
+    problem = Problem(y, operator, prior, start)
+    lipschitz, transform = 1 / problem.step(), prior.transform
+    size = lipschitz / transform.norm**2 if sigma is None else _positive("primal_dual", "sigma", sigma)
+    tau = 1 / (lipschitz / 2 + size * transform.norm**2)
+
+    def iterates() -> Iterator[Tensor]:
+        x = problem.first
+        u = torch.zeros_like(transform(x))
+        while True:
+            before, x = x, x - tau * (problem.gradient(x) + transform.adjoint(u))
+            v = u + size * transform(2 * x - before)
+            u = v - size * prior.prox_coefficients(v / size, 1 / size)  # Moreau's identity
+            yield x
+
+    return solve("primal_dual", iterates(), problem, iterations, tolerance, truth, record, progress)
+
+
+def _positive(solver: str, name: str, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{solver}: {name} must be a finite number > 0, got {value!r}")
+    return value
