@@ -96,7 +96,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         for ratio in RATIOS:
             found = [row for row in own if abs(row["ratio"] - ratio) < 0.02]
             cells.append(f"{found[0]['psnr']:.2f} / {found[0]['ssim']:.4f}" if found else "")
-        lines.append(f"| {method} | {own[0]['images']} | " + " | ".join(cells) + " |")
+        counts = sorted({row["images"] for row in own})
+        lines.append(f"| {method} | {' or '.join(map(str, counts))} | " + " | ".join(cells) + " |")
     for method, figures in PUBLISHED.items():
         cells = [f"{figure:.2f}" if figure is not None else "" for figure in figures]
         lines.append(f"| *{method}* | 50 | " + " | ".join(cells) + " |")
