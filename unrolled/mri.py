@@ -12,6 +12,7 @@ from unrolled.classical import classical
 from unrolled.data.kspace import KSpace
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
 from unrolled.operators.fourier import inverse_fourier
+from unrolled.solvers import conjugate_gradient
 
 LARGEST_CENTER = 33
 """Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
@@ -158,22 +159,12 @@ def kspace_operator(
 def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) -> float:
     """min_x ‖Ax − y‖²/‖y‖², the part of the measured energy that no image of the operator explains.
 
-    By conjugate gradients for least squares (Hestenes, Stiefel, 1952), so it is an estimate from above.
+    By conjugate gradients, so it is an estimate from above.
     """
-    residual = measurements(kspace, operator)
-    residual = residual / residual.abs().max()
-    energy = residual.norm().square()
-    direction = back = operator.adjoint(residual)
-    slope = first = back.norm().square()
-    for _ in range(iterations):
-        if not bool(slope > 1e-10 * first):
-            break
-        ahead = operator(direction)
-        residual = residual - slope / ahead.norm().square() * ahead
-        back = operator.adjoint(residual)
-        slope, before = back.norm().square(), slope
-        direction = back + slope / before * direction
-    return float(residual.norm().square() / energy)
+    y = measurements(kspace, operator)
+    y = y / y.abs().max()
+    found = conjugate_gradient(y, operator, iterations=iterations, tolerance=0.0, record=False).image
+    return float((operator(found) - y).norm().square() / y.norm().square())
 
 
 def measurements(kspace: KSpace, operator: LinearOperator) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unrolled.description import Described
 from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.operators.operator import Scaled, full_precision
+from unrolled.solvers.conjugate_gradient import advance, begin
 
 LAGS = 65
 """Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
@@ -137,34 +138,18 @@ class ConjugateGradientStart(Start):
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
         alike = operator.image_shape is None or operator.image_shape[0] == 0
         axes = (2, 3) if alike else (1, 2, 3)
+
+        def matrix(x: Tensor) -> Tensor:
+            return operator.gram(x) + self.ridge * x
+
         with full_precision(y):
-            residual = direction = operator.adjoint(y)
-            x = torch.zeros_like(residual)
-            energy = _inner(residual, residual, axes)
-            rounding = 10 * torch.finfo(energy.dtype).eps
-            largest = torch.zeros_like(energy)  # of the quotients ‖Ap‖²/‖p‖² so far, a lower bound of ‖A‖²
+            state = begin(matrix, operator.adjoint(y), axes=axes)
             for _ in range(self.iterations):
-                applied = operator.gram(direction) + self.ridge * direction
-                curvature = _inner(direction, applied, axes)
-                size = _inner(direction, direction, axes)
-                largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
-                # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
-                left = energy > (rounding * largest) ** 2 * _inner(x, x, axes)
-                goes_on = left & (curvature > 0)
-                step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
-                x = x + step * direction
-                residual = residual - step * applied
-                previous, energy = energy, _inner(residual, residual, axes)
-                direction = residual + torch.where(goes_on, energy / torch.where(goes_on, previous, 1), 0) * direction
-            return x
+                state = advance(matrix, state, axes)
+            return state.x
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, ridge={self.ridge}"
-
-
-def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Re⟨a, b⟩ of every image, with its axes kept."""
-    return (a.conj() * b).real.sum(axes, keepdim=True)
 
 
 def _assumed() -> Tensor:

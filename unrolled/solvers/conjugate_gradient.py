@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,18 +51,52 @@ def system(matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor) -> 
     matrix : callable, linear, self-adjoint and positive semidefinite on every image
     right, start : Tensor, (batch, channel, height, width), real or complex
     """
-    x, r = start, right - matrix(start)
-    p, energy = r, _dot(r, r)
-    # Below this the residual is rounding, and steps along it would leave the solution again if the matrix is singular.
-    rounding = (10 * torch.finfo(right.dtype).eps) ** 2 * _dot(right, right)
+    state = begin(matrix, right, start)
     while True:
-        mp = matrix(p)
-        size = torch.where(energy > rounding, _ratio(energy, _dot(p, mp)), 0.0)
-        x = x + size * p
-        r = r - size * mp
-        before, energy = energy, _dot(r, r)
-        p = r + _ratio(energy, before) * p
-        yield x
+        state = advance(matrix, state)
+        yield state.x
+
+
+class State(NamedTuple):
+    """Where conjugate gradients are.
+
+    x, residual, direction : Tensor, of the shape of the image
+    energy : Tensor, ‖residual‖²
+    largest : Tensor, the largest quotient ⟨p, matrix(p)⟩/‖p‖² so far, a lower bound of the norm of the matrix
+    """
+
+    x: Tensor
+    residual: Tensor
+    direction: Tensor
+    energy: Tensor
+    largest: Tensor
+
+
+def begin(
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None = None, axes: tuple[int, ...] = (1, 2, 3)
+) -> State:
+    """The state before the first step, from an image or from 0; over the other axes than these all is done at once."""
+    residual = right if start is None else right - matrix(start)
+    energy = _inner(residual, residual, axes)
+    x = torch.zeros_like(right) if start is None else start
+    return State(x, residual, residual, energy, torch.zeros_like(energy))
+
+
+def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, ...] = (1, 2, 3)) -> State:
+    """One step; what has arrived stays where it is."""
+    x, residual, direction, energy, largest = state
+    applied = matrix(direction)
+    curvature = _inner(direction, applied, axes)
+    size = _inner(direction, direction, axes)
+    largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
+    # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
+    rounding = 10 * torch.finfo(energy.dtype).eps
+    goes_on = (energy > (rounding * largest) ** 2 * _inner(x, x, axes)) & (curvature > 0)
+    step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
+    x, residual = x + step * direction, residual - step * applied
+    previous, energy = energy, _inner(residual, residual, axes)
+    direction = residual + torch.where(goes_on, energy / torch.where(goes_on, previous, 1), 0) * direction
+    return State(x, residual, direction, energy, largest)
 
 
 def solve_system(
@@ -76,11 +111,6 @@ def solve_system(
     return x
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Re⟨a, b⟩ of every image, with axes kept."""
-    return (a.conj() * b).real.flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a/b, and 0 where b is."""
-    return torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0)
+def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Re⟨a, b⟩ over some axes, which are kept."""
+    return (a.conj() * b).real.sum(axes, keepdim=True)
