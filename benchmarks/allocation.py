@@ -14,7 +14,7 @@ import torch
 
 import unrolled
 from benchmarks import command
-from unrolled.allocation import keep_freed_memory
+from unrolled.system.memory import keep_freed_memory
 
 SIDE = 1584
 CASES = {"as it is": False, "keep_freed_memory()": True}

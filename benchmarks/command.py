@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unrolled.files import check_writable, replacing
-from unrolled.training.environment import environment
+from unrolled.system.files import check_writable, replacing
+from unrolled.training.runs.environment import environment
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from benchmarks import command
 from unrolled.data import embedded_images
-from unrolled.files import replacing
 from unrolled.operators import BlockCompressedSensing, Blur, GaussianKernel, LinearOperator, MaskedFourier, RadialMask
 from unrolled.penalties import L1
-from unrolled.priors import Prior, SparsePrior
 from unrolled.solvers import extra_proximal_gradient, fista, proximal_gradient
-from unrolled.transforms import DCT, Wavelet
+from unrolled.solvers.priors import Prior, SparsePrior
+from unrolled.solvers.transforms import DCT, Wavelet
+from unrolled.system.files import replacing
 
 # Applications of A in an iteration (and as many of its adjoint), and how it is called.
 METHODS: dict[str, tuple[int, Any]] = {

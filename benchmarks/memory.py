@@ -15,10 +15,10 @@ import torch
 import unrolled
 from benchmarks import command
 from benchmarks.machine import peak_resident
-from unrolled.allocation import keep_freed_memory
-from unrolled.files import check_writable, replacing
 from unrolled.networks import EPGN, Differentiation, Implicit, Recompute, Unroll
 from unrolled.operators import BlockCompressedSensing
+from unrolled.system.files import check_writable, replacing
+from unrolled.system.memory import keep_freed_memory
 
 WAYS: dict[str, Differentiation] = {
     "Unroll()": Unroll(),

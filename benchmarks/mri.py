@@ -2,7 +2,7 @@
 
     python -m benchmarks.mri --test BRAIN --masks mask_10.mat … --weights 20:epgn-mri20 … --json docs/mri.json
 
-Test images only: strengths of the classical methods are those of `unrolled.classical`, set on training images. A
+Test images only: strengths of the classical methods are those of `unrolled.solvers.methods`, set on training images. A
 weights file is evaluated with the operator it carries; its ratio in per cent says in which column it stands.
 """
 
@@ -13,12 +13,13 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import command
-from unrolled.classical import classical
 from unrolled.data.images import list_images, read_image
-from unrolled.evaluate import evaluate
 from unrolled.metrics import psnr, ssim
 from unrolled.operators import MaskedFourier
-from unrolled.weights import load, read_card
+from unrolled.reconstruction.evaluation import evaluate
+from unrolled.solvers.methods import classical
+from unrolled.weights.card import read_card
+from unrolled.weights.networks import load
 
 CLASSICAL = {
     "estimate": "zero-filled",

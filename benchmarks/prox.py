@@ -20,9 +20,9 @@ from torch import Tensor
 import unrolled.penalties
 from benchmarks import command
 from benchmarks.machine import interleaved
-from unrolled.allocation import keep_freed_memory
 from unrolled.penalties import SeparablePenalty
 from unrolled.penalties.numeric import NumericPenalty
+from unrolled.system.memory import keep_freed_memory
 
 STEP = 0.3
 COPY, SHRINK = "copy", "soft shrinkage of torch"

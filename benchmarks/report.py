@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import convolutions, prox, sparsify
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "performance"
@@ -139,7 +139,7 @@ def allocation(result: dict[str, Any]) -> str:
         "    python -m benchmarks.allocation --json docs/performance/allocation.json",
         "",
         f"`epgn-cs25` on an image of {result['side']}², in tiles, with and without "
-        f"`unrolled.allocation.keep_freed_memory()`, which the commands call; {machine(result['environment'])}.",
+        f"`unrolled.system.memory.keep_freed_memory()`, which the commands call; {machine(result['environment'])}.",
         "",
         "| | | seconds | ratio | page faults |",
         "|---|---|---|---|---|",

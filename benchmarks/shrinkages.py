@@ -18,15 +18,15 @@ import torch
 import unrolled
 from benchmarks import command
 from benchmarks.report import machine
-from unrolled.allocation import keep_freed_memory
 from unrolled.data import ImageData
-from unrolled.description import describe
-from unrolled.files import replacing
 from unrolled.networks import EPGN
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1, MCP, LogSum, Lp, Penalty, TransformedL1
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture
-from unrolled.training.environment import environment
+from unrolled.system.files import replacing
+from unrolled.system.memory import keep_freed_memory
+from unrolled.system.recipes import describe
+from unrolled.training.runs.environment import environment
 
 # Features are made by kernels that are learned too, and thresholds start at .01: the penalties start to bend at .1.
 SHRINKAGES: dict[str, Penalty | list[Penalty]] = {

@@ -17,8 +17,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from benchmarks import command
 from benchmarks.machine import interleaved
-from unrolled.allocation import keep_freed_memory
-from unrolled.classifiers import CifarResNet
+from unrolled.classifiers.residual import CifarResNet
 from unrolled.penalties import L0, L1, Filters, LogSum, TransformedL1
 from unrolled.sparsify import (
     CGES,
@@ -36,6 +35,7 @@ from unrolled.sparsify import (
     VariationalNoise,
     compact,
 )
+from unrolled.system.memory import keep_freed_memory
 
 BATCH, SIDE, CLASSES = 64, 32, 10
 STRENGTH = 1e-6  # so weak that the network stays what it is while it is timed

@@ -26,7 +26,7 @@ from unrolled.data import RandomCrops, embedded_images
 from unrolled.metrics import psnr
 from unrolled.networks import ISTANetPlus, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing
-from unrolled.reconstruct import pad
+from unrolled.reconstruction.pipeline import pad
 
 BATCH, CROP, SIDE = 8, 66, 264  # training crops; a 256×256 image padded to whole blocks
 TASKS = ("training", "reconstruction")

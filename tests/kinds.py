@@ -21,16 +21,16 @@ from tests.fuzz import Kind, command
 from tests.helpers import picture
 from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
 from unrolled.data import open_images, prepare_images, read_image
-from unrolled.data.kspace import read_kspace
+from unrolled.data.kspace_files import read_kspace
 from unrolled.data.stores import FileImage, to_float
-from unrolled.mri import kspace_operator, reconstruct_kspace, zero_fill
+from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Dense
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
-from unrolled.plots import training_curve
+from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.training import Loop, TrainingOptions
-from unrolled.training.reconstruction import ReconstructionTask
+from unrolled.training.tasks.reconstruction import ReconstructionTask
 
 GREY = (picture(20, 24)[0].numpy() * 255).round().astype(np.uint8)
 COLOR = np.dstack([GREY, GREY[::-1], 255 - GREY])

@@ -5,10 +5,10 @@ image = unrolled.reconstruct("photo.jpg", network, operator)
 unrolled.fit(network, operator, "folder of images")
 """
 
-from unrolled.evaluate import evaluate
-from unrolled.reconstruct import reconstruct
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.reconstruction.evaluation import evaluate
+from unrolled.reconstruction.pipeline import reconstruct
 from unrolled.training import TrainingOptions, fit
-from unrolled.weights import load, save
+from unrolled.weights.networks import load, save
 
 __all__ = ["Shrinkage", "ShrinkageMixture", "TrainingOptions", "evaluate", "fit", "load", "reconstruct", "save"]

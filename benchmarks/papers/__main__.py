@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.papers import study
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 FOLDER = Path(__file__).parents[2] / "docs" / "papers"
 PAGE = FOLDER.with_suffix(".md")

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 FILES = ("binary",)
 ESTIMATORS = {"identity": "identity", "binary-relu": "ReLU", "clipped-relu": "clipped ReLU"}

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.papers import study as studies
 from unrolled.networks import EPGN
-from unrolled.weights import load, save
+from unrolled.weights.networks import load, save
 
 FILES = ("circle", "circle-times", "circle-times-threads")
 PENALTIES = {"l1": "l1", "tl1": "transformed l1, a = 0.1", "l0": "l0"}

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 
 from benchmarks import command
 from benchmarks.machine import interleaved
-from unrolled.allocation import keep_freed_memory
 from unrolled.networks import EPGN, UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.weights import load, read_card
+from unrolled.system.memory import keep_freed_memory
+from unrolled.weights.card import read_card
+from unrolled.weights.networks import load
 
 SHIPPED = ("epgn-cs25", "epgn-cs25-small")
 TASKS = {"one image of 264×264": (1, 264), "8 crops of 66×66": (8, 66)}

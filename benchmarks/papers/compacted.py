@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from benchmarks import command
 from benchmarks.machine import in_turn, quartiles
-from unrolled.allocation import keep_freed_memory
 from unrolled.sparsify import compact, sparsity_report
-from unrolled.weights import load_classifier
+from unrolled.system.memory import keep_freed_memory
+from unrolled.weights.classifiers import load_classifier
 
 BATCHES = (1, 100)
 LARGE = 100  # images that answers are compared on

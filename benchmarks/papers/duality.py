@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 FILES = ("duality", "duality-sizes")
 PENALTIES = ("LogSum", "AdaTikhonov", "AdaProx", "eta-trick")

@@ -7,7 +7,7 @@ from statistics import mean
 from textwrap import fill
 from typing import Any
 
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 FILES = ("mnist_300_100", "mnist_lenet5")
 NETWORKS = ("LeNet-300-100", "LeNet-5")

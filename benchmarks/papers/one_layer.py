@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unrolled.activations import BinaryActivation
+from unrolled.classifiers.activations import BinaryActivation
 from unrolled.penalties import Penalty
 
 Field = Callable[[Tensor, Tensor, int], Tensor]

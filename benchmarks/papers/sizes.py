@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from benchmarks import command
-from unrolled.classifiers import Classifier
+from unrolled.classifiers.classifier import Classifier
 from unrolled.data import LabelledData, LabelledImages
-from unrolled.weights import load_classifier
+from unrolled.weights.classifiers import load_classifier
 
 
 def sizes(folder: Path, test: LabelledImages, cut: float) -> dict[str, Any]:

@@ -25,8 +25,8 @@ import yaml
 from benchmarks import command
 from unrolled.cli import train
 from unrolled.cli.config_file import read_settings
-from unrolled.files import replacing
-from unrolled.training.checkpoint import Checkpoints
+from unrolled.system.files import replacing
+from unrolled.training.runs.checkpoint import Checkpoints
 
 KNOWN = {"base", "runs", "seeds", "published"}
 WEIGHTS = ("sparse.safetensors", "best.safetensors")

@@ -21,9 +21,9 @@ from benchmarks import command
 from benchmarks.papers import one_layer, theory_runs
 from benchmarks.papers.one_layer import GRADIENTS
 from benchmarks.papers.theory_runs import BETA, MULTIPLES, NONZEROS, PENALTIES, STRENGTH, D, K
-from unrolled.files import replacing
 from unrolled.penalties import L1, Weighted
-from unrolled.training.environment import environment
+from unrolled.system.files import replacing
+from unrolled.training.runs.environment import environment
 
 FILES = ("theory",)
 COLORS = {"l1": "tab:blue", "TL1": "tab:green", "l0": "tab:red", "u = 0": "tab:gray"}

@@ -89,7 +89,7 @@ def test_every_config_trains(config, tmp_path, capsys):
     assert main(["evaluate", "--weights", str(folder / "best.safetensors"), "--data", str(data)]) == 0
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["training"]["steps"] == 2
-    card = unrolled.weights.read_card(folder / "best.safetensors")
+    card = unrolled.weights.card.read_card(folder / "best.safetensors")
     assert yaml.safe_load(card["config"])["data"]["train"] == ["data"]
     assert yaml.safe_load(card["config"])["folder"] == "run"
     environment = json.loads((folder / "environment.json").read_text())
@@ -314,4 +314,4 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
 def test_zoo_lists_the_shipped_weights(capsys):
     assert main(["zoo"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in unrolled.weights.names())
+    assert all(name in out for name in unrolled.weights.card.names())

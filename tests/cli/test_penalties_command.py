@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from unrolled.cli import main
-from unrolled.gallery.names import penalty_classes
 from unrolled.penalties import L0, MCP
+from unrolled.penalties.names import penalty_classes
 
 
 def errors(capsys, *argv) -> str:
@@ -49,7 +49,7 @@ def test_all_makes_a_picture_each_an_overview_and_a_page(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("default:pictures need")
 def test_without_matplotlib_the_curves_are_written_and_it_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "unrolled.gallery.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "unrolled.figures.penalty_plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     assert main(["penalties", "L1", "--out", str(tmp_path)]) == 0

@@ -11,8 +11,9 @@ import yaml
 from tests.helpers import write_picture
 from unrolled.cli import main
 from unrolled.cli.train import _in_a_line
-from unrolled.training.checkpoint import load_checkpoint
-from unrolled.weights import load_classifier, read_card
+from unrolled.training.runs.checkpoint import load_checkpoint
+from unrolled.weights.card import read_card
+from unrolled.weights.classifiers import load_classifier
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "sparsify").rglob("*.yaml"))
 DENSE = ["train", "--classifier=LeNet300100", "--training.steps=2", "--training.batch=5", "--training.validations=1"]

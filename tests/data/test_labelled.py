@@ -189,7 +189,7 @@ def test_the_jpeg_copy_of_cifar_is_read_from_its_archive(tmp_path):
 
 
 def test_the_original_cifar_is_read_too(tmp_path, monkeypatch):
-    from unrolled.vision import import_torchvision
+    from unrolled.system.vision import import_torchvision
 
     cifar = import_torchvision("torchvision.datasets").CIFAR10
     monkeypatch.setattr(cifar, "_check_integrity", lambda self: True)

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 import unrolled
 from tests.helpers import picture
 from unrolled.data import with_fixed_phase
-from unrolled.description import build, describe
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, Implicit, ISTANetPlus, Recompute, Start, Unroll, UnrolledNetwork
 from unrolled.networks.narrow import convolve
 from unrolled.operators import BlockCompressedSensing, Coils, MaskedFourier, MultiCoilFourier, RadialMask
 from unrolled.penalties import L1, MCP, Penalty
+from unrolled.system.recipes import build, describe
 
 NETWORKS = {
     "EPGN": EPGN,

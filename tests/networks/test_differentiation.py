@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.helpers import concrete_subclasses, picture
-from unrolled.description import build, describe
 from unrolled.networks import EPGN, Differentiation, Implicit, ISTANetPlus, Recompute, Unroll, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import Penalty
+from unrolled.system.recipes import build, describe
 
 NETWORKS = {
     "EPGN": EPGN,

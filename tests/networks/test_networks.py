@@ -8,12 +8,12 @@ import torch
 
 import unrolled
 from tests.helpers import concrete_subclasses, picture
-from unrolled.description import build, describe
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus, LinearStart, UnrolledNetwork
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.operators import BlockCompressedSensing, as_operator
 from unrolled.penalties import L1, MCP, LogSum, Penalty
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.system.recipes import build, describe
 
 NETWORKS = {
     "EPGN": lambda **options: EPGN(**options),

@@ -72,7 +72,7 @@ def test_a_config_is_trained_and_its_weights_carry_the_mixture(tmp_path, monkeyp
     assert [type(penalty) for penalty in shrinkage.current_penalties] == [L1, LogSum]
     assert shrinkage.current_penalties[1].epsilon != pytest.approx(0.2, abs=1e-4)  # it was learned
     assert torch.isfinite(trained(operator(torch.rand(1, 1, 22, 22)), operator)).all()
-    recipe = json.loads(json.dumps(unrolled.weights.read_card("run/best.safetensors")["network"]))
+    recipe = json.loads(json.dumps(unrolled.weights.card.read_card("run/best.safetensors")["network"]))
     assert recipe["init_args"]["penalty"] == [{"class_path": "L1", "init_args": {}}, mixture[1]]
 
 

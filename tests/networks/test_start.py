@@ -4,8 +4,9 @@ import torch
 from tests.helpers import picture
 from unrolled.data import embedded_images
 from unrolled.metrics import psnr
-from unrolled.networks import EPGN, start
-from unrolled.networks.start import LinearStart, autocorrelation, linear_estimator
+from unrolled.networks import EPGN
+from unrolled.networks import starts as start
+from unrolled.networks.starts import LinearStart, autocorrelation, linear_estimator
 from unrolled.operators import BlockCompressedSensing
 from unrolled.training import TrainingOptions, fit
 

@@ -6,7 +6,6 @@ import torch
 import unrolled
 from tests.helpers import concrete_subclasses, picture
 from unrolled.cli.train import parser
-from unrolled.description import build, describe
 from unrolled.networks import (
     EPGN,
     AdjointStart,
@@ -25,7 +24,8 @@ from unrolled.operators import (
     MultiCoilFourier,
     RadialMask,
 )
-from unrolled.tiles import in_tiles
+from unrolled.reconstruction.tiles import in_tiles
+from unrolled.system.recipes import build, describe
 
 STARTS = {
     "linear": LinearStart,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unrolled.operators import BlockCompressedSensing, MaskedFourier, UniformMask, as_operator, to_deepinv
-from unrolled.vision import import_torchvision
+from unrolled.system.vision import import_torchvision
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from PIL import Image
 import unrolled
 from tests.helpers import picture
 from tests.operators.laws import OperatorLaws
-from unrolled.description import build, describe
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
 from unrolled.operators import Downsampling, GaussianKernel, Kernel
+from unrolled.system.recipes import build, describe
 
 SCIPY = {"circular": "wrap", "zero": "constant", "reflect": "mirror", "replicate": "nearest"}
 

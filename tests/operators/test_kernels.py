@@ -6,9 +6,9 @@ import scipy.ndimage
 import torch
 
 from tests.helpers import write_matrix
-from unrolled.description import build, describe
 from unrolled.operators import Blur, BoxKernel, Downsampling, GaussianKernel, Kernel, MotionKernel
 from unrolled.operators.kernels import ANTIALIASING, antialiasing
+from unrolled.system.recipes import build, describe
 
 KERNELS = [
     GaussianKernel(0.8),

@@ -15,8 +15,9 @@ import scipy.sparse
 import torch
 
 from tests.helpers import write_matrix
-from unrolled.operators.matlab import variables
-from unrolled.operators.matrix import LARGEST_DRAWN, orthonormal_gaussian, read_array, read_matrix
+from unrolled.operators.matrix import LARGEST_DRAWN, orthonormal_gaussian, read_matrix
+from unrolled.system.arrays import read_array
+from unrolled.system.matlab import variables
 
 MATRIX = np.random.default_rng(0).normal(size=(4, 9))
 

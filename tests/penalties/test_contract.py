@@ -7,9 +7,9 @@ import torch
 
 from tests.penalties import laws
 from tests.penalties.cases import CLASSES, NAMES, default
-from unrolled.description import build, describe
 from unrolled.penalties import L1, LogSum, Penalty
 from unrolled.penalties.numeric import NumericPenalty
+from unrolled.system.recipes import build, describe
 
 every_penalty = pytest.mark.parametrize("name", NAMES)
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)

@@ -18,7 +18,7 @@ from unrolled.penalties import (
     VariationalDropoutFit,
     adaptive_dropout_mask,
 )
-from unrolled.penalties.noise import dawson
+from unrolled.penalties.dawson_integral import dawson
 
 
 def f64(*numbers):

@@ -10,7 +10,6 @@ import torch
 
 from unrolled.operators import BlockCompressedSensing, Dense, MaskedFourier, UniformMask
 from unrolled.penalties import L1, MCP, Filters, Grouped, LogSum, Lp
-from unrolled.priors import SparsePrior, TotalVariation
 from unrolled.solvers import (
     admm,
     conjugate_gradient,
@@ -21,7 +20,8 @@ from unrolled.solvers import (
     proximal_gradient,
     reweighted_l1,
 )
-from unrolled.transforms import DCT, Wavelet
+from unrolled.solvers.priors import SparsePrior, TotalVariation
+from unrolled.solvers.transforms import DCT, Wavelet
 
 SOLVERS = {
     "proximal_gradient": (proximal_gradient, {"iterations": 6000}),

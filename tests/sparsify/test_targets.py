@@ -22,10 +22,10 @@ from unrolled.sparsify import (
     Sparsifier,
     VariationalNoise,
 )
-from unrolled.sparsify.capturing import Capturing
-from unrolled.sparsify.control import Control
-from unrolled.sparsify.learned import Learning
-from unrolled.sparsify.reweighted import ByKeepProbability
+from unrolled.sparsify.machinery.control import Control
+from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability
+from unrolled.sparsify.strategies.capturing import Capturing
+from unrolled.sparsify.strategies.learned import Learning
 
 TARGET = 0.9
 

@@ -13,9 +13,9 @@ from unrolled.data import RandomCrops, with_fixed_phase
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Coils, Dense, MaskedFourier, MultiCoilFourier, RadialMask
-from unrolled.reconstruct import from_measurements
+from unrolled.reconstruction.pipeline import from_measurements
 from unrolled.training import ReconstructionTask
-from unrolled.training.reconstruction import Reconstructor
+from unrolled.training.tasks.reconstruction import Reconstructor
 
 HELD_OUT = [picture(22, 22, 9), picture(22, 22, 10)]
 

@@ -14,7 +14,7 @@ import torch
 from tests.training.runs import DoubleTask, gradients, run_together, tensors, train
 from unrolled.cli import main
 from unrolled.training import distributed
-from unrolled.training.checkpoint import load_checkpoint
+from unrolled.training.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 

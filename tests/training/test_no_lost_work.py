@@ -20,12 +20,12 @@ import unrolled
 from tests.helpers import write_picture
 from tests.training.runs import IMAGES, Line, at_step, file_size_limit, fit, options, pieces, processes_context, tensors
 from unrolled.cli import main
-from unrolled.files import remove_temporary
+from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN
-from unrolled.plots import training_curve
+from unrolled.system.files import remove_temporary
 from unrolled.training import Loop, TrainingError
-from unrolled.training.checkpoint import Checkpoints, load_checkpoint, write_checkpoint
-from unrolled.training.lock import locked
+from unrolled.training.runs.checkpoint import Checkpoints, load_checkpoint, write_checkpoint
+from unrolled.training.runs.lock import locked
 
 KILLS = 20 if os.environ.get("UNROLLED_TEST_FULL") else 5
 STATE = ("model", "average", "optimizer")
@@ -145,7 +145,7 @@ def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch):
     def refuse(file):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("unrolled.training.lock._lock", refuse)
+    monkeypatch.setattr("unrolled.training.runs.lock._lock", refuse)
     with pytest.warns(UserWarning, match="without locks"), locked(tmp_path):
         assert (tmp_path / "run.lock").read_text().startswith(f"process {os.getpid()} on ")
 

@@ -8,8 +8,8 @@ from tests.training.runs import at_step, options, tensors
 from tests.training.strategies import Plane, scaled
 from unrolled import TrainingOptions
 from unrolled.training import Loop
-from unrolled.training.checkpoint import load_checkpoint, write_checkpoint
 from unrolled.training.optimizers import make_optimizer
+from unrolled.training.runs.checkpoint import load_checkpoint, write_checkpoint
 
 NAMES = ("adam", "adamw", "sgd")
 

@@ -15,14 +15,14 @@ import unrolled
 from tests.helpers import concrete_subclasses
 from tests.training.runs import HELD_OUT, Line, at_step, options, run_together, tensors, train
 from tests.training.strategies import Plane, any_strategy, noisy, proximal, scaled
+from unrolled.figures.training_curves import training_curve
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
-from unrolled.plots import training_curve
 from unrolled.sparsify import Cubic, ProximalStep, Sparsifier
 from unrolled.training import Loop
-from unrolled.training.checkpoint import load_checkpoint
+from unrolled.training.runs.checkpoint import load_checkpoint
 
 KINDS = list(dict.fromkeys(concrete_subclasses(Sparsifier)))
 STRATEGIES = {"proximal": proximal, "scaled": scaled, "noisy": noisy}

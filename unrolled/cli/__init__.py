@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from unrolled.allocation import keep_freed_memory
+from unrolled.system.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "train a small network on embedded images and compare it with its peers",

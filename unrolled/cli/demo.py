@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.data import ImageData, embedded_images
-from unrolled.evaluate import evaluate
-from unrolled.files import check_writable
+from unrolled.figures.pictures import save_picture, save_side_by_side
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
-from unrolled.pictures import save_picture, save_side_by_side
-from unrolled.priors import SparsePrior
-from unrolled.reconstruct import iterates, pad, reconstruct
+from unrolled.reconstruction.evaluation import evaluate
+from unrolled.reconstruction.pipeline import iterates, pad, reconstruct
 from unrolled.solvers import fista
+from unrolled.solvers.priors import SparsePrior
+from unrolled.solvers.transforms import DCT
+from unrolled.system.files import check_writable
 from unrolled.training import TrainingOptions, fit
-from unrolled.training.lock import locked
-from unrolled.transforms import DCT
+from unrolled.training.runs.lock import locked
 
 SHIPPED = "epgn-cs25"
 

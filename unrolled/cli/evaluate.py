@@ -5,9 +5,10 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from unrolled.evaluate import evaluate, table
-from unrolled.files import check_writable, replacing
-from unrolled.weights import load, record
+from unrolled.reconstruction.evaluation import evaluate, table
+from unrolled.system.files import check_writable, replacing
+from unrolled.weights.card import record
+from unrolled.weights.networks import load
 
 
 def run(argv: list[str]) -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from unrolled.gallery.curves import Curves, penalty_curves, telling_reach, write_csv
-from unrolled.gallery.names import drawable_penalties, label, parse_penalty, penalty_classes
-from unrolled.gallery.page import OVERVIEW, write_page
+from unrolled.figures.penalty_pages import OVERVIEW, write_page
+from unrolled.figures.sampled_penalties import Curves, penalty_curves, telling_reach, write_csv
+from unrolled.penalties.names import drawable_penalties, label, parse_penalty, penalty_classes
 
 
 def run(argv: list[str]) -> int:
@@ -54,7 +54,7 @@ def _write(folder: Path, pictures: dict[str, list[Curves]]) -> None:
             write_csv(folder / f"{name}.csv", drawn)
     written = f"{folder}/*.csv" if OVERVIEW in pictures else f"{folder}/{next(iter(pictures))}.csv"
     try:
-        from unrolled.gallery.plots import draw_overview, draw_penalties
+        from unrolled.figures.penalty_plots import draw_overview, draw_penalties
     except ImportError:
         warnings.warn("pictures need matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
     else:

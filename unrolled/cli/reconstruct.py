@@ -5,15 +5,15 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from unrolled.cli.mri import add_options, check_options, reconstruct_file, write_panels
+from unrolled.cli.kspace import add_options, check_options, reconstruct_file, write_panels
 from unrolled.data.images import read_image
-from unrolled.files import check_writable
+from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
 from unrolled.metrics import psnr
 from unrolled.operators import MaskedFourier, MultiCoilFourier
-from unrolled.operators.matrix import read_array
-from unrolled.pictures import check_format, save_picture, save_side_by_side
-from unrolled.reconstruct import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
-from unrolled.weights import load
+from unrolled.reconstruction.pipeline import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
+from unrolled.system.arrays import read_array
+from unrolled.system.files import check_writable
+from unrolled.weights.networks import load
 
 
 def run(argv: list[str]) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from unrolled.data.images import list_images, read_image
-from unrolled.files import check_writable, replacing
-from unrolled.robustness import NOISE, PERTURBATIONS, RATIOS, robustness
-from unrolled.weights import load
+from unrolled.reconstruction.perturbations import NOISE, PERTURBATIONS, RATIOS, robustness
+from unrolled.system.files import check_writable, replacing
+from unrolled.weights.networks import load
 
 TITLES = {
     "noise": "noise, standard deviation",
@@ -71,7 +71,7 @@ def run(argv: list[str]) -> int:
             Path(temporary).write_text(json.dumps({"images": list(chosen), **result}, indent=1) + "\n")
         print(f"\nwrote {options.json}")
     if options.out is not None:
-        from unrolled.plots import robustness_curves
+        from unrolled.figures.robustness_plot import robustness_curves
 
         robustness_curves(options.out, result, TITLES, type(network).__name__)
         print(f"wrote {options.out}")

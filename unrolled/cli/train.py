@@ -18,20 +18,20 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from torch import Tensor, nn
 
 from unrolled import weights
-from unrolled.classifiers import ImageClassifier
+from unrolled.classifiers.classifier import ImageClassifier
 from unrolled.cli.config_file import check_config, guard_yaml, read_settings
 from unrolled.data import ImageData, LabelledData
-from unrolled.description import build, describe
-from unrolled.devices import torch_device
-from unrolled.files import replacing
 from unrolled.networks import Differentiation, UnrolledNetwork
 from unrolled.operators import Coils, Kernel, LinearOperator, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
 from unrolled.sparsify import Schedule, Sparsifier, SparsityReport, compact, sparsity_report
+from unrolled.system.devices import torch_device
+from unrolled.system.files import replacing
+from unrolled.system.recipes import build, describe
+from unrolled.system.vision import import_torchvision
 from unrolled.training import ClassificationTask, TrainingOptions, distributed, fit, train
-from unrolled.training.checkpoint import Checkpoints
-from unrolled.training.lock import locked
-from unrolled.vision import import_torchvision
+from unrolled.training.runs.checkpoint import Checkpoints
+from unrolled.training.runs.lock import locked
 
 Kind = Literal["reconstruction", "classification"]
 KINDS: dict[str, Kind] = {"network": "reconstruction", "operator": "reconstruction", "classifier": "classification"}

@@ -4,7 +4,7 @@ import json
 
 from jsonargparse import ArgumentParser
 
-from unrolled.weights import names, read_card
+from unrolled.weights.card import names, read_card
 
 
 def run(argv: list[str]) -> int:

@@ -1,12 +1,12 @@
 """Images in, tensors out."""
 
 from unrolled.data.batches import Batches, DatasetBatches, Prefetch, RandomCrops
+from unrolled.data.complex_phase import random_phase, with_fixed_phase, with_phase
 from unrolled.data.digits import drawn_digits
 from unrolled.data.embedded import embedded_images
 from unrolled.data.images import list_images, read_image, read_images, to_uint8
 from unrolled.data.labelled import LabelledBatches, LabelledImages, LabelledSplits
 from unrolled.data.labelled_sources import LabelledData
-from unrolled.data.phase import random_phase, with_fixed_phase, with_phase
 from unrolled.data.prepare import prepare_images
 from unrolled.data.sources import ImageData, open_images
 from unrolled.data.stores import ImageStore

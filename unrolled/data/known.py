@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 
 HOME = "UNROLLED_DATA"
 """The environment variable that names the folder of the data sets; by default `datasets`, where one works."""

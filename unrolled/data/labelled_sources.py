@@ -20,7 +20,7 @@ from unrolled.data.digits import drawn_digits
 from unrolled.data.images import array_to_image, list_images, read_image
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.labelled import LabelledImages, LabelledSplits
-from unrolled.vision import import_torchvision
+from unrolled.system.vision import import_torchvision
 
 DRAWN, JPEG = "drawn-digits", "CIFAR-10-JPEG"
 ARCHIVE = "cifar10_jpeg.tar.gz"

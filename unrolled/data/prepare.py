@@ -11,7 +11,7 @@ from tqdm import tqdm
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
 from unrolled.data.images import list_images, read_image
 from unrolled.data.stores import compact
-from unrolled.files import check_writable, replacing
+from unrolled.system.files import check_writable, replacing
 
 CHUNK = 256
 """Chunks have at most this many pixels a side, so that a crop reads little more than itself."""

@@ -3,8 +3,8 @@
 from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
 from unrolled.networks.epgn import EPGN
 from unrolled.networks.ista_net_plus import ISTANetPlus
-from unrolled.networks.start import AdjointStart, ConjugateGradientStart, LinearStart, Start
-from unrolled.networks.unrolled import Phase, UnrolledNetwork
+from unrolled.networks.network import Phase, UnrolledNetwork
+from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 
 __all__ = [
     "EPGN",

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.start import Start
-from unrolled.networks.unrolled import Phase, UnrolledNetwork, gradient, per_channel, positive
+from unrolled.networks.network import Phase, UnrolledNetwork, gradient, per_channel, positive
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
+from unrolled.networks.starts import Start
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 
 
 class EPGN(UnrolledNetwork):

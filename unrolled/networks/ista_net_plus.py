@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.start import Start
-from unrolled.networks.unrolled import (
+from unrolled.networks.network import (
     Phase,
     UnrolledNetwork,
     apart,
@@ -20,9 +19,10 @@ from unrolled.networks.unrolled import (
     positive,
     together,
 )
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
+from unrolled.networks.starts import Start
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 
 Map = Callable[[Tensor], Tensor]
 

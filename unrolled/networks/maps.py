@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
-from unrolled.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 
 ENOUGH = 9
 """Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""

@@ -1,6 +1,5 @@
 """Linear measurement operators A: images in, measurements out, with exact adjoints."""
 
-from unrolled.operators.algebra import Identity, Stack, Sum
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
 from unrolled.operators.custom import FromFunctions, as_operator
@@ -8,13 +7,15 @@ from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
 from unrolled.operators.downsampling import Downsampling
 from unrolled.operators.fan_beam import FanBeam
-from unrolled.operators.fourier import Coils, MaskedFourier, MultiCoilFourier
+from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
-from unrolled.operators.masks import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
-from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, power_iteration
+from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum, power_iteration
 from unrolled.operators.radon import Radon
+from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier
+from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
+from unrolled.operators.stack import Stack
 
 __all__ = [
     "Adjoint",

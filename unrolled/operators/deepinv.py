@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from unrolled.operators.operator import LinearOperator, numbers_of
-from unrolled.vision import import_torchvision
+from unrolled.system.vision import import_torchvision
 
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics

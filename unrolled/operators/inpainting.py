@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.operators.filtering import convolve
-from unrolled.operators.fourier import sampling_mask
 from unrolled.operators.kernels import GaussianKernel
 from unrolled.operators.matrix import LARGEST_DRAWN
 from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.sampled_fourier import sampling_mask
 
 COARSER = 0.01
 """How much weight the next coarser grid has in the first image, against a measured pixel at the place."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from unrolled.description import Described
+from unrolled.system.recipes import Described
 
 
 class LinearOperator(Described, nn.Module, ABC):
@@ -114,7 +114,6 @@ class LinearOperator(Described, nn.Module, ABC):
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         """The sum: (A + B)(x) = A(x) + B(x)."""
-        from unrolled.operators.algebra import Sum  # which is made of this class
 
         return Sum(self, other)
 
@@ -271,3 +270,70 @@ class Scaled(LinearOperator):
 
     def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
         return self.operator.crop(y, top, left, height, width)
+
+
+class Sum(LinearOperator):
+    """A + B of two operators on the same images, whose measurements have the same shape.
+
+    If only one of them measures complex numbers of real images, the other one's measurements count as their real parts.
+
+    Parameters
+    ----------
+    first, second : LinearOperator
+        A and B.
+
+    Raises
+    ------
+    ValueError
+        if one measures real images and the other complex ones, or images of different sizes.
+    """
+
+    def __init__(self, first: LinearOperator, second: LinearOperator):
+        super().__init__()
+        take_common_images(self, [first, second])
+        self.first, self.second = first, second
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.first(x), self.second(x)
+        if a.shape != b.shape:
+            raise ValueError(f"Sum: measurements must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+        return a + b
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        x = self.first.adjoint(y) + self.second.adjoint(y)
+        return x.real if x.is_complex() and not self.complex_images else x
+
+    def norm(self) -> Tensor:
+        """By power iteration if the size of images is known, otherwise the upper bound ‖A‖ + ‖B‖."""
+        if self.image_shape is not None:
+            return power_iteration(self, self.image_shape)
+        return self.first.norm() + self.second.norm()
+
+
+def take_common_images(operator: LinearOperator, parts: Sequence[LinearOperator]) -> None:
+    """Give an operator the kind and the size of images that all its parts measure.
+
+    Raises
+    ------
+    ValueError
+        if there are no such images.
+    """
+    name = type(operator).__name__
+    kinds = {part.complex_images for part in parts}
+    if len(kinds) > 1:
+        listed = ", ".join(f"{type(part).__name__} {'complex' if part.complex_images else 'real'}" for part in parts)
+        raise ValueError(f"{name}: operators must all measure real images or all complex ones, got {listed}")
+    shape: tuple[int, int, int] | None = None
+    for part in parts:
+        own = part.image_shape
+        if shape is not None and own is not None and not (fits(shape, own) or fits(own, shape)):
+            raise ValueError(f"{name}: operators must measure images of one size, got {shape} and {own}")
+        if own is not None and (shape is None or shape[0] == 0):
+            shape = own
+    operator.multiple = math.lcm(*(part.multiple for part in parts))
+    operator.complex_images, operator.image_shape = kinds.pop(), shape
+
+
+def fits(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> bool:
+    """Whether images of a shape are among those wanted: a channel of 0 stands for any number of them."""
+    return shape[1:] == wanted[1:] and wanted[0] in (0, shape[0])

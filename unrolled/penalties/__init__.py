@@ -3,7 +3,7 @@
 from unrolled.penalties.ard import ARD
 from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
 from unrolled.penalties.dropout import Ridge, Standout, TopK, adaptive_dropout_mask
-from unrolled.penalties.grouped import Grouped, L1MinusL2, SparseGroup
+from unrolled.penalties.grouped import Grouped
 from unrolled.penalties.grouping import (
     Along,
     Blocks,
@@ -16,10 +16,12 @@ from unrolled.penalties.grouping import (
     Pixels,
     Whole,
 )
-from unrolled.penalties.noise import HardConcrete, VariationalDropout, VariationalDropoutFit
+from unrolled.penalties.l1_minus_l2 import L1MinusL2
 from unrolled.penalties.penalty import Penalty, SeparablePenalty
 from unrolled.penalties.piecewise import L0, L1, MCP, SCAD, CappedL1, ElasticNet
 from unrolled.penalties.smooth import Exponential, Geman, LogSum, Lp, TransformedL1
+from unrolled.penalties.sparse_group import SparseGroup
+from unrolled.penalties.variational import HardConcrete, VariationalDropout, VariationalDropoutFit
 from unrolled.penalties.weighted import Weighted
 
 __all__ = [

@@ -57,7 +57,7 @@ class Grouping(ABC):
         """
 
 
-class _Slices(Grouping):
+class Slices(Grouping):
     """Groups that are the slices of a view of the tensor, all of one size."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class _Slices(Grouping):
         return numbers.expand(self.shape(shape)).reshape(kept).expand(sizes).reshape(tuple(shape))
 
 
-class _Axes(_Slices):
+class _Axes(Slices):
     """Groups that run along whole axes."""
 
     @abstractmethod
@@ -240,7 +240,7 @@ class Pixels(_Axes):
 
 
 @dataclass(frozen=True)
-class Blocks(_Slices):
+class Blocks(Slices):
     """Blocks that tile the last axes without overlap; one group per block, an axis of n entries has n/block of them.
 
     Parameters

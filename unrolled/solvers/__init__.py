@@ -1,7 +1,7 @@
 """Classical solvers of ½‖Ax − y‖² + g(x): of images by an operator, and of weights by a matrix (sparse regression)."""
 
-from unrolled.solvers.conjugate_gradient import conjugate_gradient
-from unrolled.solvers.proximal_gradient import extra_proximal_gradient, fista, proximal_gradient
+from unrolled.solvers.gradient_methods import extra_proximal_gradient, fista, proximal_gradient
+from unrolled.solvers.least_squares import conjugate_gradient
 from unrolled.solvers.regression import Regression, adaptive_dropout_descent, irls, proximal_gradient_regression
 from unrolled.solvers.reweighted import image_irls, reweighted_l1
 from unrolled.solvers.solution import Solution

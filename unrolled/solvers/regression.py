@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unrolled.penalties import Grouped, Penalty
-from unrolled.solvers.proximal_gradient import next_momentum
+from unrolled.solvers.gradient_methods import next_momentum
 
 _TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _FIRST_STAGE = 100

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
+from unrolled.operators.krylov import solve_system
 from unrolled.penalties import L1, SeparablePenalty, Weighted
-from unrolled.priors import SparsePrior
-from unrolled.solvers.conjugate_gradient import solve_system
-from unrolled.solvers.proximal_gradient import fista
+from unrolled.solvers.gradient_methods import fista
+from unrolled.solvers.priors import SparsePrior
 from unrolled.solvers.solution import Problem, Solution, solve
 from unrolled.solvers.splitting import primal_dual
-from unrolled.transforms import OrthonormalTransform
+from unrolled.solvers.transforms import OrthonormalTransform
 
 
 def reweighted_l1(

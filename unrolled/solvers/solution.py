@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.operators import LinearOperator
-from unrolled.priors import Prior
+from unrolled.solvers.priors import Prior
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.priors import Prior
-from unrolled.solvers.conjugate_gradient import solve_system
+from unrolled.operators.krylov import solve_system
+from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import Problem, Solution, solve
 
 

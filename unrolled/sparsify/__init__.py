@@ -1,19 +1,24 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
-from unrolled.sparsify.compact import Compaction, compact, compaction
+from unrolled.sparsify.compaction.channels import Compaction, compact, compaction
+from unrolled.sparsify.compaction.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.groups import AttentionHeads, Groups, PricedGroups, neurons
-from unrolled.sparsify.masks import Masks
-from unrolled.sparsify.noise import AdaptiveDropout, HardConcreteGates, VariationalNoise
-from unrolled.sparsify.penalty_loss import PenaltyLoss
-from unrolled.sparsify.proximal import ProximalStep
-from unrolled.sparsify.pruning import MagnitudePruning, NetworkSlimming
-from unrolled.sparsify.report import LayerSparsity, SparsityReport, sparsity_report
-from unrolled.sparsify.reweighted import AdaProx, ReweightedTikhonov
+from unrolled.sparsify.machinery.masks import Masks
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp
 from unrolled.sparsify.selection import Weight, select_weights
-from unrolled.sparsify.sparse_group import CGES, SparseGroupLasso
 from unrolled.sparsify.sparsifier import Sparsifier
-from unrolled.sparsify.splitting import VariableSplitting
+from unrolled.sparsify.strategies.adaprox import AdaProx
+from unrolled.sparsify.strategies.adaptive_dropout import AdaptiveDropout
+from unrolled.sparsify.strategies.cges import CGES
+from unrolled.sparsify.strategies.hard_concrete_gates import HardConcreteGates
+from unrolled.sparsify.strategies.magnitude_pruning import MagnitudePruning
+from unrolled.sparsify.strategies.network_slimming import NetworkSlimming
+from unrolled.sparsify.strategies.penalty_loss import PenaltyLoss
+from unrolled.sparsify.strategies.proximal_step import ProximalStep
+from unrolled.sparsify.strategies.reweighted_tikhonov import ReweightedTikhonov
+from unrolled.sparsify.strategies.sparse_group_lasso import SparseGroupLasso
+from unrolled.sparsify.strategies.variable_splitting import VariableSplitting
+from unrolled.sparsify.strategies.variational_noise import VariationalNoise
 
 __all__ = [
     "CGES",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty
-from unrolled.penalties.grouping import _Slices
-from unrolled.sparsify.layout import TRANSPOSED
+from unrolled.penalties.grouping import Slices
+from unrolled.sparsify.machinery.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight
 
 
@@ -81,7 +81,7 @@ Groups = Grouping | PricedGroups | _Chosen
 
 
 @dataclass(frozen=True)
-class AttentionHeads(_Slices):
+class AttentionHeads(Slices):
     """The heads of attention: of projections to queries, keys and values, or of the projection of the outcome.
 
     Of `nn.MultiheadAttention` the weight `in_proj_weight`, (3·heads·width, inputs), has the rows of queries, keys and

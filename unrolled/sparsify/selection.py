@@ -70,7 +70,7 @@ def select_weights(
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    found = _parameters(model)
+    found = parameters_of(model)
     weights = {name for name, weight in found.items() if _is_weight(weight)}
     if include is None:
         chosen = {name for name in weights if found[name].parameter.requires_grad}
@@ -78,11 +78,11 @@ def select_weights(
             reason = "all of its weights are frozen" if weights else "it has no parameter with two axes or more"
             raise ValueError(f"model: {type(model).__name__} has no weights to sparsify, for {reason}")
     else:
-        chosen = _matches("include", include, found, weights)
+        chosen = matches("include", include, found, weights)
         for name in sorted(chosen):
             if not found[name].parameter.requires_grad:
                 raise ValueError(f"include: {name} is frozen (requires_grad is False)")
-    chosen -= _matches("exclude", exclude, found, weights)
+    chosen -= matches("exclude", exclude, found, weights)
     if not chosen:
         raise ValueError(f"exclude: {exclude!r} leaves no weights to sparsify")
     for name in sorted(chosen):
@@ -93,18 +93,18 @@ def select_weights(
 
 def all_weights(model: nn.Module) -> list[Weight]:
     """Every weight of a model, frozen ones too, tied ones once."""
-    weights = [weight for weight in _parameters(model).values() if _is_weight(weight)]
+    weights = [weight for weight in parameters_of(model).values() if _is_weight(weight)]
     for weight in weights:
         if is_lazy(weight.parameter):
             raise ValueError(f"model: {weight.name} has no shape yet; run the model once before")
     return weights
 
 
-def _parameters(model: nn.Module) -> dict[str, Weight]:
+def parameters_of(model: nn.Module) -> dict[str, Weight]:
     """Every parameter once, by its first name, in the order of the model."""
     seen: dict[int, Weight] = {}
     for module_name, module in model.named_modules():
-        for attribute, parameter in module._parameters.items():
+        for attribute, parameter in module.parameters_of.items():
             if parameter is None:
                 continue
             name = f"{module_name}.{attribute}" if module_name else attribute
@@ -120,7 +120,7 @@ def _is_weight(weight: Weight) -> bool:
     return is_lazy(parameter) or (parameter.ndim >= 2 and (parameter.is_floating_point() or parameter.is_complex()))
 
 
-def _matches(argument: str, patterns: str | Sequence[str], found: dict[str, Weight], weights: set[str]) -> set[str]:
+def matches(argument: str, patterns: str | Sequence[str], found: dict[str, Weight], weights: set[str]) -> set[str]:
     """The names of parameters that patterns match."""
     chosen: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:

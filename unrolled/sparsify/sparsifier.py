@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from unrolled.description import Described, describe
 from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
-from unrolled.sparsify.companions import Companions
-from unrolled.sparsify.control import Control
 from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, penalty_of
-from unrolled.sparsify.masks import Masks
-from unrolled.sparsify.metric import groups_of
+from unrolled.sparsify.machinery.companions import Companions
+from unrolled.sparsify.machinery.control import Control
+from unrolled.sparsify.machinery.masks import Masks
+from unrolled.sparsify.machinery.optimizer_metric import groups_of
 from unrolled.sparsify.schedules import Constant, Cubic, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros, select_weights
+from unrolled.system.recipes import Described, describe
 
 _taken = WeakTensorKeyDictionary()
 """Parameter → weak reference to the strategy that acts on it."""
@@ -95,11 +95,11 @@ class Sparsifier(Described, ABC):
             raise ValueError(f"{name}: penalty must be a Penalty, got {penalty!r}")
         if (strength is None) == (target is None):
             raise ValueError(f"{name}: give either strength or target, got strength={strength!r} and target={target!r}")
-        if strength is not None and not (_is_number(strength) and math.isfinite(strength) and strength > 0):
+        if strength is not None and not (is_number(strength) and math.isfinite(strength) and strength > 0):
             raise ValueError(f"{name}: strength must be a finite number > 0, got {strength!r}")
-        if target is not None and not (_is_number(target) and 0 <= target < 1):
+        if target is not None and not (is_number(target) and 0 <= target < 1):
             raise ValueError(f"{name}: target must be in [0, 1), the share of zeros, got {target!r}")
-        if not (_is_number(fine_tune) and 0 <= fine_tune < 1):
+        if not (is_number(fine_tune) and 0 <= fine_tune < 1):
             raise ValueError(f"{name}: fine_tune must be in [0, 1), a part of the run, got {fine_tune!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ValueError(f"{name}: schedule must be a Schedule, got {schedule!r}")
@@ -504,7 +504,7 @@ def largest_group(weight: Weight, values: Tensor) -> Tensor:
     return values * (best if grouping is None else grouping.spread(best, values.shape)).to(values.dtype)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unrolled.training.task import Task
+from unrolled.training.tasks.task import Task
 
 TIMEOUT = timedelta(minutes=15)
 """How long a process waits for the others: longer than one of them reads its data or writes a checkpoint."""

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from unrolled.files import check_writable, remove_temporary, replacing
+from unrolled.system.files import check_writable, remove_temporary, replacing
 from unrolled.training import distributed
-from unrolled.training.checkpoint import Checkpoints, to_resume
-from unrolled.training.lock import locked
 from unrolled.training.optimizers import FIXED, copies, make_optimizer
 from unrolled.training.options import TrainingOptions
-from unrolled.training.signals import stop_between_steps
+from unrolled.training.runs.checkpoint import Checkpoints, to_resume
+from unrolled.training.runs.lock import locked
+from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import UNKNOWN_LENGTH, MakeSparsifier, make_sparsifier, report
-from unrolled.training.task import Task
+from unrolled.training.tasks.task import Task
 
 CALIBRATION_STEPS = 20
 EVERY_PROCESS = 2**31

@@ -5,15 +5,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from unrolled.files import replacing
+from unrolled.system.files import replacing
 from unrolled.training import distributed
-from unrolled.training.checkpoint import Checkpoints, to_resume
-from unrolled.training.environment import environment
-from unrolled.training.lock import locked
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
+from unrolled.training.runs.checkpoint import Checkpoints, to_resume
+from unrolled.training.runs.environment import environment
+from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
-from unrolled.training.task import Task
+from unrolled.training.tasks.task import Task
 
 
 def train(
@@ -93,7 +93,7 @@ def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:
 def _draw_curve(folder: Path, score: str) -> None:
     """Draw `curve.png` from `metrics.jsonl`; without matplotlib only a warning."""
     try:
-        from unrolled.plots import training_curve
+        from unrolled.figures.training_curves import training_curve
     except ImportError:
         warnings.warn("curve.png needs matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
         return

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from unrolled.sparsify import Sparsifier, sparsity_report
-from unrolled.training.task import Task
+from unrolled.training.tasks.task import Task
 
 MakeSparsifier = Callable[[nn.Module], Sparsifier]
 UNKNOWN_LENGTH = 2**40

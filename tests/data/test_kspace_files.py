@@ -1,0 +1,191 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from unrolled.data.kspace_files import KSpace, read_kspace
+
+
+def centered_fourier(x: np.ndarray) -> np.ndarray:
+    axes = (-2, -1)
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(x, axes), norm="ortho"), axes)
+
+
+def random(*shape: int) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    return (draw.normal(size=shape) + 1j * draw.normal(size=shape)).astype(np.complex64)
+
+
+def write(path, **sets):
+    with h5py.File(path, "w") as file:
+        for name, value in sets.items():
+            file[name] = value
+    return path
+
+
+def test_one_coil_in_the_layout_of_fastmri(tmp_path):
+    x = np.random.default_rng(0).uniform(size=(3, 10, 8))
+    y = centered_fourier(x).astype(np.complex64)
+    y[..., :2] = y[..., -1:] = 0  # the padding
+    truth = x[:, 2:8, 1:7].astype(np.float32)
+    path = write(tmp_path / "volume.h5", kspace=y, reconstruction_esc=truth)
+    for index, which in [(0, 0), (2, 2), (None, 1)]:
+        kspace = read_kspace(path, index)
+        np.testing.assert_array_equal(kspace.y.numpy(), y[which][None])
+        np.testing.assert_array_equal(kspace.truth.numpy(), truth[which])
+        np.testing.assert_array_equal(kspace.mask.numpy(), np.tile([0, 0, 1, 1, 1, 1, 1, 0], (10, 1)))
+        assert kspace.centered
+        assert kspace.ratio == pytest.approx(5 / 8)
+    assert not read_kspace(path, centered=False).centered
+
+
+def test_several_coils_with_a_mask(tmp_path):
+    y = random(2, 3, 6, 5)
+    y[..., 4] = 0
+    mask = np.array([1, 0, 1, 0, 1], dtype=bool)  # the last column is padding, whatever the mask says
+    path = write(tmp_path / "volume.hdf5", kspace=y, mask=mask, reconstruction_rss=np.ones((2, 4, 4)))
+    kspace = read_kspace(path, 1)
+    assert kspace.y.shape == (3, 6, 5)
+    np.testing.assert_array_equal(kspace.mask.numpy(), np.tile([1, 0, 1, 0, 0], (6, 1)))
+    np.testing.assert_array_equal(kspace.y.numpy(), y[1] * [1, 0, 1, 0, 0])
+    assert kspace.truth.shape == (4, 4)
+
+
+def test_a_mask_of_both_axes_is_taken_as_it_is(tmp_path):
+    mask = np.random.default_rng(0).integers(0, 2, (6, 5))
+    kspace = read_kspace(write(tmp_path / "volume.h5", kspace=random(1, 6, 5), mask=mask))
+    np.testing.assert_array_equal(kspace.mask.numpy(), mask)
+    assert (kspace.y[0][kspace.mask == 0] == 0).all()
+
+
+def test_sampled_is_what_any_coil_measured(tmp_path):
+    y = random(2, 4, 5)
+    y[:, 1] = 0
+    y[0, 2] = 0
+    np.save(tmp_path / "y.npy", y)
+    kspace = read_kspace(tmp_path / "y.npy")
+    np.testing.assert_array_equal(kspace.mask.numpy()[:, 0], [1, 0, 1, 1])
+    assert not kspace.centered
+
+
+def test_numpy_files(tmp_path):
+    for name, y, index, expected in [
+        ("plain", random(4, 5), None, random(4, 5)[None]),
+        ("coils", random(3, 4, 5).astype(np.complex128), None, random(3, 4, 5)),
+        ("stack", random(7, 3, 4, 5), None, random(7, 3, 4, 5)[3]),
+        ("stack", random(7, 3, 4, 5), 6, random(7, 3, 4, 5)[6]),
+    ]:
+        np.save(tmp_path / f"{name}.npy", y)
+        found = read_kspace(tmp_path / f"{name}.npy", index).y
+        assert found.dtype == torch.complex64
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_only_the_slice_is_read(tmp_path):
+    # The other slice cannot be read: its filter is broken.
+    with h5py.File(tmp_path / "volume.h5", "w") as file:
+        data = file.create_dataset("kspace", data=random(2, 16, 16), chunks=(1, 16, 16), fletcher32=True)
+        at = data.id.get_chunk_info(1).byte_offset
+    with open(tmp_path / "volume.h5", "r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * 8)
+    assert read_kspace(tmp_path / "volume.h5", 0).y.shape == (1, 16, 16)
+    with pytest.raises(ValueError, match="damaged"):
+        read_kspace(tmp_path / "volume.h5", 1)
+
+
+def test_undersampling_keeps_what_both_masks_have():
+    y = torch.from_numpy(random(2, 4, 5))
+    before = torch.ones(4, 5)
+    before[:, 0] = 0
+    mask = torch.tensor([1.0, 1, 0, 0, 1]).expand(4, 5)
+    found = KSpace(y * before, before, True, torch.ones(3, 3)).undersampled(mask)
+    np.testing.assert_array_equal(found.mask.numpy(), np.tile([0, 1, 0, 0, 1], (4, 1)))
+    np.testing.assert_array_equal(found.y.numpy(), y.numpy() * [0, 1, 0, 0, 1])
+    assert found.centered
+    assert found.truth.shape == (3, 3)
+    with pytest.raises(ValueError, match=r"mask: must be \(4, 5\) like k-space, got \(5, 4\)"):
+        found.undersampled(torch.ones(5, 4))
+    with pytest.raises(ValueError, match="leaves nothing"):
+        found.undersampled(1 - before)
+
+
+def with_nan(*shape: int) -> np.ndarray:
+    y = random(*shape)
+    y[..., 0, 0] = np.nan
+    return y
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({}, "has no data set 'kspace'; it holds nothing"),
+        ({"image": random(2, 4, 5)}, "has no data set 'kspace'; it holds image"),
+        ({"kspace": random(2, 4, 5).real}, "must be complex, is float32"),
+        ({"kspace": random(4, 5)}, r"must be \(slice, height, width\) or \(slice, coil, height, width\)"),
+        ({"kspace": random(1, 2, 3, 4, 5)}, r"must be \(slice, height, width\) or"),
+        ({"kspace": random(0, 4, 5)}, "none of them 0"),
+        ({"kspace": with_nan(2, 4, 5)}, "must be finite, but 1 numbers"),
+        ({"kspace": random(2, 4, 5).astype(np.complex128) * 1e300}, "must be finite"),
+        ({"kspace": np.zeros((2, 4, 5), np.complex64)}, "is 0 everywhere in this slice"),
+        ({"kspace": random(2, 4, 5), "mask": np.ones(4)}, r"mask must be numbers \(5,\) or \(4, 5\)"),
+        ({"kspace": random(2, 4, 5), "mask": np.full(5, 0.5)}, "mask must be of 0 and 1"),
+        ({"kspace": random(2, 4, 5), "mask": np.zeros(5)}, "is 0 wherever its mask samples it"),
+        ({"kspace": random(2, 4, 5), "reconstruction_esc": np.ones((3, 4, 4))}, "'reconstruction_esc' must be"),
+        ({"kspace": random(2, 4, 5), "reconstruction_rss": np.ones((2, 4, 4), int)}, "must be floating point"),
+        ({"kspace": random(2, 4, 5), "reconstruction_rss": np.full((2, 4, 4), np.nan)}, "must be finite"),
+    ],
+)
+def test_bad_volumes_are_refused(tmp_path, sets, message):
+    with pytest.raises(ValueError, match=message):
+        read_kspace(write(tmp_path / "volume.h5", **sets))
+
+
+def test_bad_files_and_slices_are_refused(tmp_path):
+    path = write(tmp_path / "volume.h5", kspace=random(2, 4, 5))
+    for index in (2, -1):
+        with pytest.raises(ValueError, match=f"has slices 0 … 1, got slice {index}"):
+            read_kspace(path, index)
+    (tmp_path / "broken.h5").write_bytes(b"not a volume")
+    (tmp_path / "broken.npy").write_bytes(b"not an array")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.txt").write_text("1 2")
+    np.save(tmp_path / "real.npy", np.ones((4, 5)))
+    np.save(tmp_path / "line.npy", random(5))
+    np.save(tmp_path / "none.npy", random(0, 5))
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
+    for name, message in [
+        ("broken.h5", "not an HDF5 file"),
+        ("broken.npy", "cannot be read as .npy"),
+        ("empty.npy", "cannot be read as .npy"),
+        ("text.txt", "must end in one of"),
+        ("nowhere.h5", "there is no file"),
+        ("real.npy", "must be complex"),
+        ("line.npy", "must be"),
+        ("none.npy", "none of them 0"),
+        ("objects.npy", "cannot be read"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_kspace(tmp_path / name)
+    np.save(tmp_path / "one.npy", random(4, 5))
+    with pytest.raises(ValueError, match="slice must be left out"):
+        read_kspace(tmp_path / "one.npy", 0)
+
+
+def test_links_and_empty_claims_are_not_followed(tmp_path):
+    write(tmp_path / "other.h5", kspace=random(2, 4, 5))
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["kspace"] = h5py.ExternalLink("other.h5", "kspace")
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        layout = h5py.VirtualLayout((2, 4, 5), np.complex64)
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "kspace", (2, 4, 5))
+        file.create_virtual_dataset("kspace", layout)
+    with h5py.File(tmp_path / "claims.h5", "w") as file:
+        file.create_dataset("kspace", (10**4, 10**4, 10**4), np.complex64, chunks=(1, 100, 100))
+    for name, message in [
+        ("linked", "has no data set 'kspace'"),
+        ("virtual", "lies in other files"),
+        ("claims", "claims 8,000,000,000,000 bytes"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_kspace(tmp_path / f"{name}.h5")

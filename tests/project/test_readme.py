@@ -1,0 +1,59 @@
+"""Every command and every example of the README runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import unrolled
+from tests.helpers import write_picture
+from unrolled import weights
+from unrolled.cli import main
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines() if line]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+# Training as written takes half an hour, or needs a download: the same commands with a budget of two steps.
+SHORT = ["--training.minutes=null", "--training.epochs=null", "--training.steps=2", "--training.validations=1"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder as a reader has it: a photo, and a folder of photos."""
+    write_picture(tmp_path / "photo.jpg", 70, 90, mode="RGB")
+    for seed in range(10):
+        write_picture(tmp_path / "photos" / f"{seed}.jpg", 66, 90, seed, mode="RGB")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands(folder, capsys):
+    assert len(COMMANDS) >= 5
+    for command in COMMANDS:
+        program, *argv = shlex.split(command)
+        assert program == "unrolled"
+        if argv[0] == "train":
+            argv += SHORT
+            argv += ["--data.source=drawn-digits"] if "configs/sparsify" in command else ["--data.hold_out=1"]
+        assert main(argv) == 0, capsys.readouterr().err
+    for file in ("photo.png", "photo-comparison.png", "photo-iterates.png", "result.json", "runs/mine/curve.png"):
+        assert (folder / file).is_file(), file
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples(code, folder, monkeypatch):
+    short = unrolled.TrainingOptions(steps=2, batch=1, validations=1)
+    monkeypatch.setattr(unrolled, "TrainingOptions", lambda minutes: short)
+    exec(code, {})
+
+
+def test_figures_are_those_of_the_cards():
+    for name in weights.names():
+        for test, figures in weights.read_card(name).get("evaluation", {}).items():
+            assert f"{figures['psnr']:.2f}" in README, (name, test)
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parents[2] / target).exists(), target

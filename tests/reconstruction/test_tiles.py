@@ -1,0 +1,107 @@
+"""Tiles change memory, not images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import picture
+from unrolled.networks import EPGN, ISTANetPlus
+from unrolled.operators import BlockCompressedSensing, Dense
+from unrolled.reconstruction.pipeline import from_measurements
+from unrolled.reconstruction.tiles import in_tiles
+
+ROOT = Path(__file__).parents[2]
+NETWORKS = {
+    "EPGN": lambda: EPGN(phases=3, features=4),
+    "EPGN, plain": lambda: EPGN(phases=2, features=4, variant="plain"),
+    "EPGN, nonlocal": lambda: EPGN(phases=2, features=4, nonlocal_window=7),
+    "EPGN, shared": lambda: EPGN(phases=2, features=4, shared=True),
+    "ISTA-Net+": lambda: ISTANetPlus(phases=3, features=4),
+}
+
+
+def case(name):
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    operator = BlockCompressedSensing(ratio=0.25, block=11)
+    return network, operator, operator(torch.stack([picture(88, 143, seed) for seed in range(2)]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("tile", [1, 22, 34, 77, 1000])
+def test_tiles_give_the_image_of_the_whole(name, tile):
+    network, operator, y = case(name)
+    with torch.no_grad():
+        expected = network(y, operator)
+    assert 0.1 < expected.std() < 2
+    torch.testing.assert_close(in_tiles(y, network, operator, tile), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_phase_looks_at_is_no_less_than_it_says(name, monkeypatch):
+    # With a smaller reach than it has, seams must show: the test above would see them.
+    network, operator, y = case(name)
+    for phase in network.phases:
+        monkeypatch.setattr(type(phase), "reaches", tuple(0 for _ in phase.reaches))
+    with torch.no_grad():
+        difference = (in_tiles(y, network, operator, 22) - network(y, operator)).abs().max()
+    assert difference > 1e-3
+
+
+def test_tiles_need_an_operator_that_has_parts():
+    dense = Dense(torch.randn(30, 100), 10, 10)
+    y = dense(torch.rand(1, 1, 10, 10))
+    with pytest.raises(ValueError, match="tile: Dense measures the image as a whole"):
+        in_tiles(y, EPGN(1, 2), dense)
+    with pytest.raises(ValueError, match="every measurement sees the whole image"):
+        dense.crop(y, 0, 0, 5, 5)
+    network, operator, y = case("EPGN")
+    with pytest.raises(ValueError, match="tile: must be >= 1, got 0"):
+        in_tiles(y, network, operator, 0)
+    with pytest.raises(ValueError, match="multiples of 11"):
+        operator.crop(y, 0, 5, 11, 11)
+
+
+def test_large_images_are_tiled_without_being_asked(monkeypatch):
+    network, operator, y = case("EPGN")
+    whole = from_measurements(y[:1], network, operator)
+    monkeypatch.setitem(from_measurements.__globals__, "WHOLE", 1000)
+    monkeypatch.setitem(from_measurements.__globals__, "TILE", 33)
+    torch.testing.assert_close(from_measurements(y[:1], network, operator), whole, atol=1e-5, rtol=0)
+    monkeypatch.setattr(EPGN, "forward", None)  # the whole is not tried
+    from_measurements(y[:1], network, operator)
+
+
+LARGE = """
+import sys, torch, unrolled
+from benchmarks.machine import peak_resident
+from unrolled.networks import EPGN
+from unrolled.operators import BlockCompressedSensing
+torch.set_num_threads(1)
+network, operator = EPGN(1, 8), BlockCompressedSensing(ratio=0.04)
+for side in map(int, sys.argv[1:]):
+    image = torch.linspace(0, 1, side).expand(1, side, side).contiguous()
+    found = unrolled.reconstruct(image, network, operator)
+    assert found.shape == image.shape
+    assert (found[:, 300:-300:89, 300:-300:97] - image[:, 300:-300:89, 300:-300:97]).abs().max() < 0.05
+    print(peak_resident())
+"""
+
+
+def test_a_hundred_megapixels_fit_into_two_gibibytes():
+    # By default from two smaller images: what the larger one takes more is what pixels take.
+    sides = (1650, 9999) if os.environ.get("UNROLLED_TEST_FULL") else (1650, 4950)
+    command = [sys.executable, "-c", LARGE, *map(str, sides)]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert child.returncode == 0, child.stderr
+    small, large = map(int, child.stdout.split())
+    per_pixel = (large - small) / (sides[1] ** 2 - sides[0] ** 2)
+    assert per_pixel > 8  # the image and its reconstruction, at the least
+    assert small + per_pixel * (10**8 - sides[0] ** 2) < 2 * 2**30

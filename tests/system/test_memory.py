@@ -1,0 +1,40 @@
+"""Freed memory is kept only where it is asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+from unrolled.system.memory import keep_freed_memory
+
+FAULTS = """
+import resource, sys, torch, unrolled
+from unrolled.system.memory import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)  # 64 MiB, more than glibc keeps by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_pages_are_asked_for_once():
+    found = {
+        case: int(subprocess.run([sys.executable, "-c", FAULTS, case], capture_output=True, check=True).stdout)
+        for case in ("keep", "leave")
+    }
+    assert found["leave"] > 10_000  # importing the package alone changes nothing
+    assert found["keep"] < 1_000
+
+
+@pytest.mark.parametrize("name", ["kept", "largest"])
+@pytest.mark.parametrize("value", [0, -1, 2**31])
+def test_bad_values_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        keep_freed_memory(**{name: value})

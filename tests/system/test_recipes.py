@@ -1,0 +1,144 @@
+import json
+from abc import ABC
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from unrolled.penalties import L1, Blocks, Filters, Grouped, Grouping, LogSum, Penalty, SparseGroup, Weighted
+from unrolled.system.recipes import Described, build, describe
+
+
+class Tool(Described):
+    def __init__(self, size: int = 1, weight: float | None = None, name: str = "a", parts: tuple[str, ...] = ()):
+        self.size, self.weight, self.parts = size, weight, parts
+
+
+class Loose(Tool):
+    def __init__(self, thing: "NowhereDefined" = None):  # noqa: F821
+        self.thing = thing
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"size": 3}, {"weight": 1}, {"weight": None}, {"weight": 0.5, "name": "b"}, {"parts": ["x", "y"]}, None],
+)
+def test_arguments_of_their_types_are_taken(arguments):
+    tool = build({"class_path": "anywhere.Tool", "init_args": arguments}, Tool)
+    assert {name: tool.arguments[name] for name in arguments or {}} == (arguments or {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": "3"}, "Tool: size must be int, got '3'"),
+        ({"size": 3.0}, "size must be int"),
+        ({"size": True}, "size must be int"),
+        ({"size": None}, "size must be int"),
+        ({"weight": "heavy"}, "weight must be float | None"),
+        ({"parts": "xy"}, "parts must be tuple"),
+        ({"colour": "red"}, "Tool cannot be built from"),
+        ({"name": "x" * 10**6, "size": []}, "size must be"),
+        ([1], "a recipe must be"),
+        ("text", "a recipe must be"),
+    ],
+)
+def test_other_arguments_are_refused_in_few_words(arguments, message):
+    with pytest.raises(ValueError, match=message.replace("|", r"\|")) as caught:
+        build({"class_path": "Tool", "init_args": arguments}, Tool)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("recipe", [None, 3, "Tool", [], {}, {"class_path": 3}, {"class_path": "x" * 10**6}])
+def test_what_is_no_recipe_is_refused_in_few_words(recipe):
+    with pytest.raises(ValueError, match=r"a recipe must be|unknown Tool") as caught:
+        build(recipe, Tool)
+    assert len(str(caught.value)) < 500
+
+
+def test_types_that_cannot_be_found_are_not_checked():
+    assert build({"class_path": "Loose", "init_args": {"thing": 3}}, Tool).thing == 3
+
+
+class Material(ABC):  # noqa: B024
+    """What nested values are made of; not abstract in fact."""
+
+
+class Edge(ABC):  # noqa: B024
+    pass
+
+
+@dataclass(frozen=True)
+class Steel(Material):
+    carbon: float = 0.3
+
+
+@dataclass(frozen=True)
+class Plated(Material):
+    inner: Material
+    edge: Edge | None = None
+    weight: float = field(default=1.0, init=False)
+
+
+@dataclass(frozen=True)
+class Round(Edge):
+    radii: tuple[float, ...] = (1.0, 2.0)
+
+    def __post_init__(self):
+        object.__setattr__(self, "radii", tuple(self.radii))
+
+
+class Box(Described):
+    def __init__(self, walls: Material | list[Material] | None = None):
+        self.walls = walls
+
+
+@pytest.mark.parametrize(
+    "walls",
+    [
+        None,
+        Steel(0.5),
+        Plated(Steel(0.7), Round()),
+        Plated(Plated(Steel())),
+        [Steel(), Plated(Steel(0.1), Round((3.0,))), Steel(0.5)],
+    ],
+)
+def test_nested_objects_and_lists_are_built_again(walls):
+    recipe = json.loads(json.dumps(describe(Box(walls))))
+    again = build(recipe, Box, Material, Edge)
+    assert describe(again) == recipe
+    assert again.walls == walls
+
+
+def test_the_base_itself_is_nested_only_where_that_is_said():
+    thing = Plated(Plated(Steel(0.4)))
+    assert build(describe(thing), Material, Material) == thing
+    with pytest.raises(ValueError, match="unknown class 'Plated' in a recipe"):
+        build(describe(thing), Material)
+    with pytest.raises(ValueError, match="unknown class 'Round' in a recipe"):
+        build(describe(Plated(Steel(), Round())), Material, Material)
+
+
+def test_what_is_of_another_kind_is_refused_in_nested_places_too():
+    for walls in ({"class_path": "Round"}, [{"class_path": "os.system"}], {"class_path": "Box"}):
+        with pytest.raises(ValueError, match=r"walls must be|unknown class"):
+            build({"class_path": "Box", "init_args": {"walls": walls}}, Box, Material, Edge)
+
+
+def test_a_tensor_as_a_parameter_is_refused():
+    with pytest.raises(ValueError, match=r"Steel: carbon is a tensor of shape \(2,\), which a recipe cannot hold"):
+        describe(Box([Steel(torch.ones(2))]))
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        Grouped(L1(), Filters()),
+        Grouped(Weighted(LogSum(0.2), 2.0), Blocks((2, 2))),
+        SparseGroup(L1(), Grouped(L1(), Filters())),
+    ],
+    ids=str,
+)
+def test_penalties_of_penalties_are_built_again(penalty):
+    recipe = json.loads(json.dumps(describe(penalty)))
+    assert build(recipe, Penalty, Penalty, Grouping) == penalty

@@ -1,0 +1,192 @@
+import json
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import unrolled
+from tests.helpers import write_picture
+from tests.training.runs import HELD_OUT, IMAGES, Line, fit, options
+from unrolled import TrainingOptions
+from unrolled.metrics import psnr
+from unrolled.networks import EPGN, ISTANetPlus
+from unrolled.operators import BlockCompressedSensing
+from unrolled.training import Loop
+from unrolled.training.runs.checkpoint import load_checkpoint
+
+
+def test_a_run_leaves_everything_in_its_folder(tmp_path):
+    network, operator, figures = fit(tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    checkpoints = {"last.pt", "previous.pt"}
+    assert names == {"metrics.jsonl", "best.safetensors", "curve.png", "environment.json"} | checkpoints
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert lines[-1]["psnr"] == figures["psnr"]
+    # The network is left with the averaged weights, those that were validated last.
+    x = HELD_OUT[0][:, 3:36, 3:47].unsqueeze(0)
+    with torch.no_grad():
+        assert psnr(network(operator(x), operator), x).item() == pytest.approx(figures["psnr"], abs=1e-4)
+
+
+def test_training_learns(tmp_path):
+    _, _, figures = fit(tmp_path / "run", training=options(steps=60, learning_rate=5e-3, average=0.9))
+    assert figures["psnr"] > figures["start_psnr"] + 0.5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    weights = []
+    for run, seed in enumerate((0, 0, 1)):
+        network, _, _ = fit(tmp_path / str(run), seed=seed)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
+    _, _, figures = fit(tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert fit(tmp_path / "run", resume=True)[2]["psnr"] == pytest.approx(figures["psnr"], abs=1e-6)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_own_losses_and_own_data_sets_fit_in(tmp_path):
+    class Crops(TensorDataset):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0]
+
+    dataset = Crops(torch.stack([image[:, :33, :33] for image in IMAGES]))
+    seen = []
+
+    def loss(image, truth):
+        seen.append(image.shape)
+        return (image - truth).abs().mean()
+
+    fit(tmp_path / "run", dataset, loss=loss)
+    assert set(seen) == {(2, 1, 33, 33)}
+    with pytest.raises(ValueError, match="validation: give held-out images"):
+        fit(tmp_path / "other", dataset, validation=None)
+
+
+def test_a_learned_matrix_is_trained_and_saved(tmp_path):
+    operator = BlockCompressedSensing(ratio=0.25, block=11, learned=True)
+    before = operator.matrix.detach().clone()
+    fit(tmp_path / "run", operator=operator)
+    assert not torch.equal(operator.matrix, before)
+    assert (unrolled.load(tmp_path / "run" / "best.safetensors")[1].matrix - before).norm() > 0
+
+
+def test_bfloat16_and_the_other_network_train_too(tmp_path):
+    figures = fit(tmp_path / "run", network=ISTANetPlus(1, 4), training=options(bfloat16=True))[2]
+    assert figures["psnr"] > figures["start_psnr"] - 1
+
+
+def test_minutes_become_steps_once(tmp_path):
+    fit(tmp_path / "run", training=options(steps=None, minutes=0.05, validations=2))
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert state["step"] == state["steps"] >= 20
+
+
+def test_epochs_count_the_data(tmp_path):
+    fit(tmp_path / "run", training=options(steps=None, epochs=1.5))
+    crops = 4 * 60 * 70 // 22**2
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == round(1.5 * crops / 2)
+
+
+def test_folders_that_hold_a_run_or_cannot_be_written_are_refused(tmp_path):
+    fit(tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run"):
+        fit(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write"):
+        fit(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": None}, "exactly one of steps, epochs and minutes, got none"),
+        ({"minutes": 1.0}, "exactly one of"),
+        ({"steps": -5}, "steps must be"),
+        ({"batch": 0}, "batch must be"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"clip": -1.0}, "clip must be"),
+        ({"warmup": -1}, "warmup must be"),
+        ({"average": 1.0}, r"average must be in \[0, 1\)"),
+        ({"validations": 0}, "validations must be"),
+        ({"checkpoint_minutes": 0.0}, "checkpoint_minutes must be"),
+        ({"nan_limit": 0}, "nan_limit must be"),
+    ],
+)
+def test_bad_options_are_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        options(**changes)
+
+
+def test_an_unknown_device_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="device: 'gpu' is not usable"):
+        fit(tmp_path / "run", device="gpu")
+
+
+def test_the_learning_rate_rises_and_falls():
+    schedule = TrainingOptions(steps=100, learning_rate=1.0, warmup=10, final_rate=0.1)
+    rates = [schedule.rate(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+
+
+def test_the_loop_trains_any_task(tmp_path):
+    figures = Loop(Line(), options(steps=200, learning_rate=0.1, batch=8), tmp_path / "run", progress=False).run()
+    assert figures["fit"] > -0.2
+
+
+def test_the_average_is_the_exponential_one(tmp_path):
+    task = Line()
+    loop = Loop(task, options(steps=30, learning_rate=0.1, average=0.9), tmp_path / "run", progress=False)
+    expected, one_step = task.model.weight.detach().clone(), Loop._one_step
+    history = []
+    loop._one_step = lambda loss_of: (one_step(loop, loss_of), history.append(task.model.weight.detach().clone()))[0]
+    loop.run()
+    for count, weight in enumerate(history):
+        decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(loop.model.weight.detach(), expected)
+
+
+def test_a_folder_name_or_embedded_images_are_data_sets_too(tmp_path):
+    for seed in range(10):
+        write_picture(tmp_path / "images" / f"{seed}.png", 44, 44, seed)
+    fit(tmp_path / "run", str(tmp_path / "images"), validation=None, training=options(steps=2, validations=1))
+
+
+def test_memory_formats_train_alike(tmp_path):
+    weights = []
+    for layout in (True, False):
+        network, _, _ = fit(tmp_path / str(layout), training=options(channels_last=layout))
+        inner = network.phases[0].prox.sparsify.conv.weight
+        assert inner.is_contiguous(memory_format=torch.channels_last) == layout
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("make", [EPGN, ISTANetPlus])
+def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
+    # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
+    compile_module = torch.nn.Module.compile
+    graphs = []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **how: (graphs.append(how), compile_module(self, backend="aot_eager", **how)),
+    )
+    runs = {}
+    for name, compiled in {"eager": False, "compiled": True}.items():
+        torch.manual_seed(0)
+        fit(tmp_path / name, network=make(1, 4), training=options(steps=3, validations=1, compile=compiled))
+        runs[name] = load_checkpoint(tmp_path / name / "last.pt")["model"]
+    assert graphs == [{"fullgraph": True, "dynamic": False}]
+    for key, weight in runs["eager"].items():
+        torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,40 @@
+"""The identity: denoising, and a part of sums."""
+
+import torch
+from torch import Tensor
+
+from unrolled.operators.operator import LinearOperator
+
+
+class Identity(LinearOperator):
+    """y = x, for images of any size: denoising, and a part of sums.
+
+    Parameters
+    ----------
+    complex_images : bool
+        images are complex tensors.
+    """
+
+    local = True
+
+    def __init__(self, complex_images: bool = False):
+        super().__init__()
+        self.complex_images = complex_images
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def gram(self, x: Tensor) -> Tensor:
+        return x
+
+    def norm(self) -> Tensor:
+        return torch.ones(())
+
+    def image_size(self, y: Tensor) -> tuple[int, int]:
+        return y.shape[-2], y.shape[-1]
+
+    def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+        return y[..., top : top + height, left : left + width]

@@ -1,0 +1,81 @@
+"""Steps of conjugate gradients, for linear systems of images."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def system(matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor) -> Iterator[Tensor]:
+    """The iterates of conjugate gradients for matrix(x) = right, each image of the batch for itself.
+
+    Parameters
+    ----------
+    matrix : callable, linear, self-adjoint and positive semidefinite on every image
+    right, start : Tensor, (batch, channel, height, width), real or complex
+    """
+    state = begin(matrix, right, start)
+    while True:
+        state = advance(matrix, state)
+        yield state.x
+
+
+class State(NamedTuple):
+    """Where conjugate gradients are.
+
+    x, residual, direction : Tensor, of the shape of the image
+    energy : Tensor, ‖residual‖²
+    largest : Tensor, the largest quotient ⟨p, matrix(p)⟩/‖p‖² so far, a lower bound of the norm of the matrix
+    """
+
+    x: Tensor
+    residual: Tensor
+    direction: Tensor
+    energy: Tensor
+    largest: Tensor
+
+
+def begin(
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None = None, axes: tuple[int, ...] = (1, 2, 3)
+) -> State:
+    """The state before the first step, from an image or from 0; over the other axes than these all is done at once."""
+    residual = right if start is None else right - matrix(start)
+    energy = _inner(residual, residual, axes)
+    x = torch.zeros_like(right) if start is None else start
+    return State(x, residual, residual, energy, torch.zeros_like(energy))
+
+
+def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, ...] = (1, 2, 3)) -> State:
+    """One step; what has arrived stays where it is."""
+    x, residual, direction, energy, largest = state
+    applied = matrix(direction)
+    curvature = _inner(direction, applied, axes)
+    size = _inner(direction, direction, axes)
+    largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
+    # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
+    rounding = 10 * torch.finfo(energy.dtype).eps
+    goes_on = (energy > (rounding * largest) ** 2 * _inner(x, x, axes)) & (curvature > 0)
+    step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
+    x, residual = x + step * direction, residual - step * applied
+    previous, energy = energy, _inner(residual, residual, axes)
+    direction = residual + torch.where(goes_on, energy / torch.where(goes_on, previous, 1), 0) * direction
+    return State(x, residual, direction, energy, largest)
+
+
+def solve_system(
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, iterations: int, tolerance: float = 1e-13
+) -> Tensor:
+    """The last of at most so many iterates; see `system`."""
+    x = start
+    for following in islice(system(matrix, right, start), iterations):
+        change, x = (following - x).norm(), following
+        if change <= tolerance * x.norm():
+            break
+    return x
+
+
+def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Re⟨a, b⟩ over some axes, which are kept."""
+    return (a.conj() * b).real.sum(axes, keepdim=True)

@@ -1,0 +1,112 @@
+"""Penalties that are tables, interpolated between their nodes."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, root
+
+
+class InterpolatedPenalty(NumericPenalty):
+    """A penalty with a costly curve that is smooth up to some z: with numbers as parameters it is tabulated over z."""
+
+    @abstractmethod
+    def _exact(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z, η̂ and ρ at u, which need not be the magnitude."""
+
+    @abstractmethod
+    def _exact_nodes(self, device: torch.device) -> Tensor:
+        """Values of u as of `_nodes`, from where z is below all magnitudes that count."""
+
+    def _top(self, device: torch.device) -> Tensor:
+        """The z from which on ρ is 1, if there is one."""
+        return torch.tensor(torch.inf, dtype=torch.float64, device=device)
+
+    def _of_magnitude(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """η̂ and ρ at z, (n,)."""
+        grid = self._exact_nodes(z.device)
+        at = torch.searchsorted(self._exact(grid)[0], z).clamp(1, len(grid) - 1)
+        u = root(lambda u: self._exact(u)[0] - z, grid[at - 1], grid[at])
+        return self._exact(u)[1:]
+
+    def _interpolant(self, device: torch.device) -> "Interpolant":
+        return Interpolant(self._of_magnitude, LOWEST, min(HIGHEST, float(self._top(device))), device)
+
+    def _nodes(self, device: torch.device) -> Tensor:
+        if self._tensors():
+            return self._exact_nodes(device)
+        grid, top = super()._nodes(device), self._top(device)  # where ρ' jumps
+        return torch.cat([grid, torch.stack([top, top.nextafter(top + 1)])[top.isfinite().expand(2)]]).sort().values
+
+    def _locate(self, z: Tensor) -> Tensor:
+        return super()._locate(z) if self._tensors() else z
+
+    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        if self._tensors():
+            return self._exact(u)[:2]
+        top = self._top(u.device)
+        return u, torch.where(u > top, torch.inf, self._once(self._interpolant, u.device)(torch.minimum(u, top), 0))
+
+    def _value_at(self, u: Tensor) -> Tensor:
+        if self._tensors():
+            return self._exact(u)[2]
+        top = self._top(u.device)
+        return torch.where(u > top, 1.0, self._once(self._interpolant, u.device)(torch.minimum(u, top), 1))
+
+
+class Interpolant:
+    """Positive functions of u > 0 by polynomials of degree 7 on logarithmic scales, in stretches as short as it takes.
+
+    Their relative error is of the order of 1e-14, or what rounding u does to the functions. Beyond the last node they
+    go on as powers.
+
+    Parameters
+    ----------
+    functions : callable
+        maps u, (n,), to a tuple of tensors, (n,).
+    low, high : float
+        the first and the last node.
+    device : torch.device
+    """
+
+    def __init__(
+        self, functions: Callable[[Tensor], tuple[Tensor, ...]], low: float, high: float, device: torch.device
+    ) -> None:
+        count = math.ceil(math.log2(high / low) * 8)
+        edges = torch.linspace(math.log(low), math.log(high), count + 1, dtype=torch.float64, device=device)
+        chebyshev = np.cos((np.arange(8) + 0.5) * np.pi / 8)
+        between = np.array([-0.97, -0.5, 0.3, 0.97])  # where the polynomials are checked
+        places = torch.from_numpy(np.concatenate([chebyshev, between])).to(device)
+        to_powers = torch.from_numpy(np.linalg.inv(np.vander(chebyshev, increasing=True))).to(device)
+        at_between = torch.from_numpy(np.vander(between, 8, increasing=True)).to(device)
+        for _ in range(40):
+            middle, half = (edges[1:] + edges[:-1]) / 2, edges.diff() / 2
+            x = middle[:, None] + half[:, None] * places
+            logs = torch.stack([value.log() for value in functions(x.exp().reshape(-1))]).detach().reshape(-1, *x.shape)
+            first = logs[..., :1]
+            coefficients = (logs - first)[..., :8] @ to_powers.T  # differences are small, and lose no digits
+            error = (coefficients @ at_between.T - (logs - first)[..., 8:]).abs().amax(-1)
+            rounding = (logs - first).abs().amax(-1) / half * (1 + middle.abs()) * 4 * torch.finfo(x.dtype).eps
+            bad = (error > 2e-14 + rounding).any(0)
+            if not bad.any():
+                break
+            edges = torch.cat([edges, middle[bad]]).sort().values
+        coefficients[..., :1] += first
+        self.coefficients, self.middle, self.half, self.edges = coefficients, middle, half, edges[1:-1].contiguous()
+        self.end = math.log(high)
+        self.powers = (logs[:, -1, 0] - logs[:, -1, 1]) / (x[-1, 0] - x[-1, 1])
+
+    def __call__(self, u: Tensor, part: int) -> Tensor:
+        """One of the functions at u > 0, no less than the first node."""
+        x = u.log()
+        inside = x.clamp(max=self.end)
+        at = torch.searchsorted(self.edges, inside.detach().contiguous())
+        offset = (inside - self.middle[at]) / self.half[at]
+        *rest, value = self.coefficients[part][at].unbind(-1)
+        for coefficient in reversed(rest):
+            value = value * offset + coefficient
+        return (value + (x - inside) * self.powers[part]).exp()

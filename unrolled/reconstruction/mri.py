@@ -1,0 +1,227 @@
+"""From measured k-space to the picture: coils, scale, and a network or a classical method."""
+
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from unrolled.data.kspace_files import KSpace
+from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
+from unrolled.operators.sampled_fourier import inverse_fourier
+from unrolled.solvers import conjugate_gradient
+from unrolled.solvers.methods import classical
+
+LARGEST_CENTER = 33
+"""Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
+
+SMALLEST_CENTER = 5
+"""And at least, unless it is asked for."""
+
+NEGLIGIBLE, TOO_MUCH = 0.01, 0.1
+"""Parts of the measured energy that real images cannot explain: below, they are real; above, networks of real images
+are refused."""
+
+Method = Callable[[Tensor, LinearOperator], Tensor]
+"""(y, operator) ↦ x: a network, or one of `METHODS`."""
+
+
+def zero_fill(y: Tensor, operator: LinearOperator) -> Tensor:
+    """Aᴴ y: what was not sampled is 0, and coils are added up with their sensitivities."""
+    return operator.adjoint(y)
+
+
+METHODS: dict[str, Method] = {
+    "zero-fill": zero_fill,
+    **{name: partial(classical, name) for name in ("wavelet-l1", "tv", "reweighted")},
+}
+"""The classical methods by their names: functions (y, operator) ↦ x, for k-space of images in [0, 1]."""
+
+
+def coil_magnitude(kspace: KSpace) -> Tensor:
+    """The root of the sum of squares over the coils' zero-filled images, (height, width), float64."""
+    return inverse_fourier(kspace.y.to(torch.complex128), kspace.centered).abs().square().sum(0).sqrt()
+
+
+def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
+    """Sensitivities of the coils from the fully sampled middle of k-space.
+
+    Every coil's image of the middle, apodised by a Hann window, divided by the root of the sum of their squares. This
+    is simple and makes smooth maps; it is not ESPIRiT, which would leave out what is no signal and sharpen edges. The
+    maps carry the smooth part of the image's phase, so that images by these maps are nearly real; that of one coil is
+    its phase alone.
+
+    Parameters
+    ----------
+    kspace : KSpace
+    center : int >= 1, optional
+        side of the square in the middle, in frequencies, of which all must be sampled; by default the largest that is,
+        of at least 5 and at most 33.
+
+    Returns
+    -------
+    Tensor, (coil, height, width), complex64, Σ|S|² = 1
+
+    Raises
+    ------
+    ValueError
+        if the middle is not sampled.
+    """
+    mask = kspace.mask if kspace.centered else torch.fft.fftshift(kspace.mask)
+    height, width = mask.shape
+    reach = _reach(mask, center)
+    window = _hann(height, reach)[:, None] * _hann(width, reach)
+    window = window if kspace.centered else torch.fft.ifftshift(window)
+    y = kspace.y.to(torch.complex128)
+    low = inverse_fourier(window * y / y.abs().max(), kspace.centered)
+    total = low.abs().square().sum(0).sqrt()
+    if not bool(total.any()):
+        raise ValueError("maps: the middle of k-space is 0, so that nothing can be estimated from it")
+    return (low / total.clamp(min=torch.finfo(total.dtype).tiny)).to(torch.complex64)
+
+
+def _reach(mask: Tensor, center: int | None) -> int:
+    """How far the square around the middle reaches that is sampled, or that was asked for and is sampled."""
+    row, column = mask.shape[0] // 2, mask.shape[1] // 2
+    most = min(*mask.shape, LARGEST_CENTER if center is None else center)
+    if center is not None and not 1 <= center <= min(mask.shape):
+        raise ValueError(f"center: must be in 1 … {min(mask.shape)}, got {center!r}")
+    reach = next(
+        reach
+        for reach in range((most - 1) // 2, -2, -1)
+        if bool(mask[row - reach : row + reach + 1, column - reach : column + reach + 1].all())
+    )
+    least = SMALLEST_CENTER if center is None else 2 * ((center - 1) // 2) + 1
+    if 2 * reach + 1 < least:
+        raise ValueError(
+            f"maps: the middle of k-space must be sampled to estimate them, {least}×{least} frequencies around zero, "
+            f"but only {max(0, 2 * reach + 1)}×{max(0, 2 * reach + 1)} are; give maps of your own"
+        )
+    return reach
+
+
+def _hann(count: int, reach: int) -> Tensor:
+    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
+    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
+
+
+def kspace_operator(
+    kspace: KSpace, complex_images: bool = True, maps: Tensor | None = None, center: int | None = None
+) -> MaskedFourier | MultiCoilFourier:
+    """The operator that measured this k-space.
+
+    Of one coil it is `MaskedFourier`, of several `MultiCoilFourier`. Real images cannot explain k-space of an image
+    with a phase. If they leave more than 1 % of its energy unexplained, the smooth part of the phase is taken from the
+    middle of k-space and is from then on part of the operator: an approximation, of which a warning tells how much of
+    the energy it leaves. Beyond 10 % it is refused.
+
+    Parameters
+    ----------
+    kspace : KSpace
+    complex_images : bool
+        whether the images are to be complex: what a network was trained for.
+    maps : Tensor (coil, height, width), optional
+        sensitivities of the coils; otherwise those of several coils are estimated, see `estimate_maps`.
+    center : int, optional
+        as in `estimate_maps`.
+
+    Raises
+    ------
+    ValueError
+        if maps do not fit or cannot be estimated, or for images that cannot be taken as real.
+    """
+    if maps is not None and len(maps) != len(kspace.y):
+        raise ValueError(f"maps: must be of {len(kspace.y)} coils like k-space, got {len(maps)}")
+    how = {"complex_images": complex_images, "centered": kspace.centered}
+    if maps is None and len(kspace.y) == 1:
+        single = MaskedFourier(kspace.mask, **how)
+        if complex_images or unexplained(kspace, single) <= NEGLIGIBLE:
+            return single
+    operator = MultiCoilFourier(estimate_maps(kspace, center) if maps is None else maps, kspace.mask, **how)
+    if not complex_images:
+        part = unexplained(kspace, operator)
+        if part > TOO_MUCH:
+            raise ValueError(
+                f"k-space: {part:.0%} of its energy is none that a real image can explain, with the phase of its "
+                "middle taken off; use weights of complex images, or a method"
+            )
+        if part > NEGLIGIBLE or maps is None:
+            warnings.warn(
+                "the network makes real images: the phase is taken from the middle of k-space, an approximation "
+                f"that leaves {part:.1%} of the measured energy unexplained",
+                stacklevel=2,
+            )
+    return operator
+
+
+def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) -> float:
+    """min_x ‖Ax − y‖²/‖y‖², the part of the measured energy that no image of the operator explains.
+
+    By conjugate gradients, so it is an estimate from above.
+    """
+    y = measurements(kspace, operator)
+    y = y / y.abs().max()
+    found = conjugate_gradient(y, operator, iterations=iterations, tolerance=0.0, record=False).image
+    return float((operator(found) - y).norm().square() / y.norm().square())
+
+
+def measurements(kspace: KSpace, operator: LinearOperator) -> Tensor:
+    """k-space as a batch of one image, in the shape that the operator states."""
+    return kspace.y[None, None] if isinstance(operator, MultiCoilFourier) else kspace.y[None]
+
+
+def reconstruct_kspace(
+    kspace: KSpace,
+    method: Method,
+    operator: LinearOperator,
+    size: tuple[int, int] | None = None,
+    *,
+    bfloat16: bool = False,
+) -> Tensor:
+    """Reconstruct one slice.
+
+    Networks are trained on images in [0, 1], and the units of k-space are arbitrary: it is divided by the largest
+    magnitude of its zero-filled image (of several coils the root of the sum of squares), and the result is multiplied
+    by it again.
+
+    Parameters
+    ----------
+    kspace : KSpace
+    method : a network, or one of `METHODS`
+    operator : LinearOperator
+        from `kspace_operator`, on the device where the work is to be done.
+    size : (height, width), optional
+        of the part in the middle that is returned: what scanners sample beyond the image ("oversampling") is cut off.
+    bfloat16 : bool
+        run the learned part in bfloat16.
+
+    Returns
+    -------
+    Tensor, (height, width), float32
+        the magnitude, in the units of the file
+
+    Raises
+    ------
+    ValueError
+        if the numbers of k-space are too large or too small, or size is larger than the image.
+    """
+    scale = float(coil_magnitude(kspace).max())
+    device = next(operator.buffers()).device
+    y = (measurements(kspace, operator) / scale).to(device)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        x = method(y, operator)
+    image = scale * x[0, 0].abs().float().cpu()
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
+    return middle(image, size or (image.shape[0], image.shape[1]))
+
+
+def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of an image (height, width) in its middle, of a size."""
+    (height, width), (rows, columns) = image.shape, size
+    if not (1 <= rows <= height and 1 <= columns <= width):
+        raise ValueError(f"size: must be within the image of {(height, width)}, got {tuple(size)}")
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return image[top : top + rows, left : left + columns]

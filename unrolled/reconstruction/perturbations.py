@@ -1,0 +1,205 @@
+"""How a reconstruction holds up when the measurements are not those of training."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unrolled.metrics import psnr
+from unrolled.networks import UnrolledNetwork
+from unrolled.operators import BlockCompressedSensing, LinearOperator, MaskedFourier, RadialMask, UniformMask
+from unrolled.reconstruction.pipeline import check_image, device_of, pad
+from unrolled.solvers.methods import METHODS, classical
+
+Reconstruct = Callable[[Tensor, LinearOperator], Tensor]
+NOISE = (0.0, 0.01, 0.02, 0.05, 0.1)
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
+PERTURBATIONS = (0.0, 0.005, 0.01, 0.02, 0.05)
+
+
+def robustness(
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    images: dict[str, Tensor],
+    *,
+    methods: Sequence[str] = ("wavelet-l1", "tv"),
+    noise: Sequence[float] = NOISE,
+    ratios: Sequence[float] = RATIOS,
+    perturbations: Sequence[float] = PERTURBATIONS,
+    steps: int = 8,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """PSNR of a network and of classical methods when the measurements change.
+
+    Four tests: white noise is added to the measurements (complex if they are); they are taken by other operators than
+    in training, as many; by operators of other ratios; and they are moved a little in the direction that is worst for
+    the method itself, found by gradient ascent on its squared error with ‖δ‖ <= ε‖y‖, from a random start.
+
+    Classical methods know the operator, and for noise its level: their strength is the default plus what is usual
+    against noise. The network is as it is.
+
+    Parameters
+    ----------
+    network, operator
+        as trained, a `MaskedFourier` or `BlockCompressedSensing`; for another operator only noise and perturbations
+        are tested.
+    images : dict of names and images (channel, height, width) in [0, 1]
+    methods : sequence of str
+        classical ones, of `unrolled.solvers.methods.METHODS`.
+    noise : sequence of float >= 0
+        standard deviations, of images with white at 1; of complex measurements that of both parts together.
+    ratios : sequence of float in (0, 1]
+        measurements per pixel.
+    perturbations : sequence of float >= 0
+        ε.
+    steps : int
+        of the ascent.
+    seed : int
+        of noise, other operators, and starts of the ascent.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        for each of "noise", "operator", "ratio", "perturbation" a dict of "values" and, for "network" and every method,
+        the mean PSNR in dB at each of them
+
+    Raises
+    ------
+    ValueError
+        for a wrong argument or image.
+    """
+    for name, values, high in (("noise", noise, math.inf), ("ratios", ratios, 1), ("perturbations", perturbations, 1)):
+        for value in values:
+            if not 0 <= value <= high or (name == "ratios" and value == 0):
+                raise ValueError(f"{name}: must be numbers in [0, {high}], got {value!r}")
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"methods: must be of {', '.join(METHODS)}, got {method!r}")
+    if not images:
+        raise ValueError("images: needs at least one")
+    if steps < 1:
+        raise ValueError(f"steps: must be >= 1, got {steps!r}")
+    batch = []
+    for image in images.values():
+        check_image(image)
+        batch.append(pad(image.unsqueeze(0).to(device_of(network)), operator.multiple))
+    others = _others(operator, ratios, seed)
+    tests: dict[str, list[Any]] = {"noise": list(noise), **{name: list(made) for name, made in others.items()}}
+    tests["perturbation"] = list(perturbations)
+    result: dict[str, Any] = {}
+    total = sum(map(len, tests.values())) * len(batch)
+    with tqdm(total=total, disable=not progress, unit="image", leave=False) as bar:
+        for test, values in tests.items():
+            rows: dict[str, list[float]] = {name: [] for name in ("network", *methods)}
+            for value in values:
+                measured_by = others[test][value] if test in others else operator
+                scores: dict[str, list[float]] = {name: [] for name in rows}
+                for index, x in enumerate(batch):
+                    generator = torch.Generator().manual_seed(seed + index)
+                    y = measured_by(x)
+                    level = value if test == "noise" else 0.0
+                    y = y + level * _white(y, generator)
+                    for name in rows:
+                        run = _reconstruction(name, network, level)
+                        noisy = y
+                        if test == "perturbation" and value:
+                            noisy = y + worst(run, measured_by, y, x, value * float(y.norm()), steps, generator)
+                        with torch.no_grad():
+                            found = run(noisy, measured_by)
+                        scores[name].append(float(psnr(_magnitude(found).cpu(), _magnitude(x).cpu())))
+                    bar.update()
+                for name, each in scores.items():
+                    rows[name].append(sum(each) / len(each))
+            result[test] = {"values": values, **rows}
+    return result
+
+
+def worst(
+    run: Reconstruct,
+    operator: LinearOperator,
+    y: Tensor,
+    x: Tensor,
+    radius: float,
+    steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """A perturbation δ of the measurements, ‖δ‖ <= radius, that makes the error of a reconstruction large.
+
+    By projected gradient ascent on ‖run(y + δ) − x‖² (Antun and others, PNAS 117, 2020), from noise of half the size;
+    what the operator does not measure stays unmeasured. The best δ of all steps is returned.
+    """
+    mask = operator.mask if isinstance(operator, MaskedFourier) else 1.0
+    delta = mask * _white(y, generator)
+    delta = radius / 2 * delta / delta.norm()
+    best, largest = delta, -math.inf
+    for step in range(steps + 1):
+        delta = delta.detach().requires_grad_()
+        error = (run(y + delta, operator) - x).abs().square().sum()
+        reached = float(error.detach())
+        if reached > largest:
+            best, largest = delta.detach(), reached
+        if step == steps:
+            break
+        (slope,) = torch.autograd.grad(error, delta)
+        slope = mask * slope
+        delta = delta.detach() + radius / 2 * slope / slope.norm().clamp(min=1e-30)
+        delta = delta * min(1.0, radius / float(delta.norm()))
+    return best
+
+
+def _reconstruction(name: str, network: UnrolledNetwork, level: float) -> Reconstruct:
+    if name == "network":
+        return network
+    if not level:
+        return lambda y, operator: classical(name, y, operator, iterations=60)
+    # About the threshold that removes white noise from an orthonormal transform of this size, halved.
+    return lambda y, operator: classical(name, y, operator, strength=2e-3 + level, iterations=60)
+
+
+def _others(operator: LinearOperator, ratios: Sequence[float], seed: int) -> dict[str, dict[Any, LinearOperator]]:
+    """Other operators of the same ratio, and of other ratios, by their names and values."""
+    if isinstance(operator, MaskedFourier):
+        height, width = operator.mask.shape
+
+        def fourier(mask: RadialMask | UniformMask) -> MaskedFourier:
+            made = MaskedFourier(mask, height, width, operator.complex_images, operator.centered)
+            return made.to(operator.mask.device)
+
+        turned = operator.mask.T if height == width else operator.mask.flip(0).roll(1, 0)
+        own = MaskedFourier(turned.contiguous(), complex_images=operator.complex_images, centered=operator.centered)
+        ratio = operator.ratio
+        same: dict[Any, LinearOperator] = {
+            "as trained": operator,
+            "turned": own.to(operator.mask.device),
+            "radial": fourier(RadialMask(ratio)),
+            "uniform": fourier(UniformMask(ratio, seed)),
+        }
+        return {"operator": same, "ratio": {ratio: fourier(RadialMask(ratio)) for ratio in ratios}}
+    if isinstance(operator, BlockCompressedSensing):
+        block, device = operator.block, operator.matrix.device
+        same_count = {
+            f"matrix {number}": BlockCompressedSensing(
+                measurements=operator.measurements, block=block, seed=seed + number
+            ).to(device)
+            for number in (1, 2)
+        }
+        return {
+            "operator": {"as trained": operator, **same_count},
+            "ratio": {
+                ratio: BlockCompressedSensing(ratio=ratio, block=block, seed=seed).to(device) for ratio in ratios
+            },
+        }
+    return {}
+
+
+def _white(y: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device)
+
+
+def _magnitude(x: Tensor) -> Tensor:
+    return x.abs() if x.is_complex() else x

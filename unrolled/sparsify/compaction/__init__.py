@@ -1,0 +1,1 @@
+"""What comes after: reports of sparsity, and networks that are physically smaller."""

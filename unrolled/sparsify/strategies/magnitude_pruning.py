@@ -1,0 +1,78 @@
+"""Pruning by magnitude, and of channels by the scales of their batch norms."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from unrolled.penalties import L0
+from unrolled.sparsify.groups import Groups
+from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.strategies.capturing import Capturing, magnitudes
+
+
+class MagnitudePruning(Capturing):
+    """Sets the smallest weights to zero, ever more of them, as gradual pruning does (Zhu, Gupta, 2017).
+
+    How many are zero is said by target and schedule, to the number; what is zero stays so. It is the proximal map of
+    counting with the strength that the share of zeros asks for, and has no strength of its own. A group's magnitude is
+    the root of the mean of its squares, so that groups of different sizes compare. A weight keeps at least its largest
+    number or group.
+
+    Parameters
+    ----------
+    model : Module
+    target : float in [0, 1)
+        the share of zeros at the end.
+    scope : "global" or "layer"
+        whether all weights are compared, or each weight gets the same share of zeros.
+    every : int ≥ 1, optional
+        steps between two prunings; by default a hundred prunings a run. The last step always prunes if it is due.
+    groups, include, exclude, schedule, fine_tune, steps
+        as for every `Sparsifier`; by default the target rises by the cubic schedule.
+
+    Raises
+    ------
+    ValueError
+        as of `Sparsifier`, or if scope or every is not allowed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target: float,
+        *,
+        scope: Literal["global", "layer"] = "global",
+        every: int | None = None,
+        groups: Groups | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] = (),
+        schedule: Schedule | None = None,
+        fine_tune: float = 0.0,
+        steps: int | None = None,
+    ):
+        if scope not in ("global", "layer"):
+            raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise ValueError(f"MagnitudePruning: every must be an integer >= 1, got {every!r}")
+        self.scope, self.captures_every = scope, every
+        super().__init__(
+            model,
+            L0(),
+            target=target,
+            groups=groups,
+            include=include,
+            exclude=exclude,
+            schedule=schedule,
+            fine_tune=fine_tune,
+            steps=steps,
+        )
+
+    @property
+    def strength(self) -> float:
+        """0: it has none."""
+        return 0.0
+
+    def ranking(self, weight: Weight) -> Tensor:
+        return magnitudes(weight)

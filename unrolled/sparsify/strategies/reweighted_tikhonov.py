@@ -1,0 +1,179 @@
+"""Penalties by reweighting: as quadratics whose weights follow, and as a step that shrinks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unrolled.penalties import Grouped, Penalty
+from unrolled.sparsify.groups import Groups
+from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability, between, entries
+from unrolled.sparsify.strategies.learned import Learning, learned
+
+_FURTHEST = 60.0  # of log η: beyond, single precision ends
+
+
+class ReweightedTikhonov(Learning, ByKeepProbability):
+    """The η-trick: strength·ρ(w) as the quadratic (strength/2)·Σ (w²/η + f(η)), with an η for each weight or group.
+
+    Since ρ(w) = ½ min_η [w²/η + f(η)], this is the penalty itself when η is best, and never less. η follows w in one of
+    two ways (LeJeune, Javadi, Baraniuk, "The Flip Side of the Reweighted Coin", NeurIPS 2021, whose runs have
+    `LogSum(2)`, strength 1e-3 and Adam):
+
+    - "alternating": η = η̂(w), frozen for some steps; iteratively reweighted least squares. Right after it is frozen,
+      its gradient is that of the penalty. With (1 − α)/α = strength/η this is their AdaTikhonov.
+    - "joint": log η is learned by the optimiser, along with w; needs the penalty's dual f, with a gradient.
+
+    A weight counts as zero where α = η/(η + strength) < cutoff; with a target, the weights of lowest η are taken out on
+    the way, so many as it asks for. Optimisers of Adam's family move such a weight to and fro by a part of their
+    learning rate: by the rule, most zeros are counted when that has become small, so let it decay.
+
+    Parameters
+    ----------
+    model, penalty, strength, target, groups, include, exclude, schedule, fine_tune, steps
+        as for every `Sparsifier`.
+    update : "alternating" or "joint"
+    every : int ≥ 1
+        steps for which η is frozen, if alternating.
+    floor : float in [0, 1)
+        η is at least what belongs to this keep probability, so that the quadratic of a weight near 0 has a finite
+        curvature, strength·(1 − floor)/floor; if alternating.
+    initial_keep : float in (0, 1)
+        keep probability to which the learned η are set at first, if joint: by default log(η/strength) is 5.
+    log_eta_weight : float ≥ 0
+        c of a term c·log η that is added to f(η), if joint. This is another penalty then, by about (c/2)·log |w|
+        larger where |w| is small: it forgets small weights faster. The paper's runs have 1e-3.
+    cutoff : float in (0, 1)
+
+    Examples
+    --------
+    >>> from unrolled.penalties import LogSum
+    >>> layer = nn.Linear(3, 1, bias=False)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.copy_(torch.tensor([[3.0, 1.0, 0.0]]))
+    >>> sparsifier = ReweightedTikhonov(layer, LogSum(1), strength=0.1)
+    >>> round(sparsifier.loss().item(), 4)  # 0.05 (9/12 + 1/2)
+    0.0625
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        penalty: Penalty,
+        strength: float | None = None,
+        *,
+        update: Literal["alternating", "joint"] = "alternating",
+        every: int = 1,
+        floor: float = 1e-3,
+        initial_keep: float = 0.9933,
+        log_eta_weight: float = 0.0,
+        cutoff: float = 0.05,
+        target: float | None = None,
+        groups: Groups | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] = (),
+        schedule: Schedule | None = None,
+        fine_tune: float = 0.0,
+        steps: int | None = None,
+    ):
+        if update not in ("alternating", "joint"):
+            raise ValueError(f"ReweightedTikhonov: update must be 'alternating' or 'joint', got {update!r}")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"ReweightedTikhonov: every must be a whole number >= 1, got {every!r}")
+        if isinstance(log_eta_weight, bool) or not (0 <= log_eta_weight < math.inf):
+            raise ValueError(f"ReweightedTikhonov: log_eta_weight must be a number >= 0, got {log_eta_weight!r}")
+        self.joint, self.every, self.log_eta_weight = update == "joint", every, log_eta_weight
+        self.floor = 0.0 if floor == 0 else between("floor", self, floor)
+        self.initial_keep = between("initial_keep", self, initial_keep)
+        self.learned = {}
+        super().__init__(
+            model,
+            penalty,
+            strength,
+            cutoff=cutoff,
+            target=target,
+            groups=groups,
+            include=include,
+            exclude=exclude,
+            schedule=schedule,
+            fine_tune=fine_tune,
+            steps=steps,
+        )
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
+        for weight in self.weights if self.joint else []:
+            assert weight.penalty is not None
+            eta = torch.ones_like(weight.penalty.eta(weight.parameter.detach())).requires_grad_()
+            f = dual(weight, eta)
+            if not (f.requires_grad and f.isfinite().all()):
+                raise ValueError(f"ReweightedTikhonov: the dual of {weight.penalty!r} has no gradient to learn η by")
+
+    def attach(self) -> None:
+        super().attach()
+        if self.joint:
+            start = math.log(self.base_strength) + math.log(self.initial_keep / (1 - self.initial_keep))
+            for weight in self.weights:
+                assert weight.penalty is not None
+                shaped = weight.penalty.eta(weight.parameter.detach())
+                dtype = torch.promote_types(shaped.dtype, torch.float32)
+                self.learned[weight.name] = learned(torch.full_like(shaped, start, dtype=dtype))
+
+    def loss_now(self) -> Tensor:
+        total = super().loss_now()
+        if self.strength == 0:
+            return total
+        for weight in self.weights:
+            total = total + (self._joint_terms(weight) if self.joint else self._frozen_terms(weight))
+        return self.strength / 2 * total
+
+    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+        super().act(optimizer, options)
+        if (self.step_count + 1) % self.every == 0:
+            for weight in self.weights:
+                weight.extra.pop("eta", None)  # found anew when it is needed
+
+    def eta(self, weight: Weight) -> Tensor:
+        if not self.joint:
+            return super().eta(weight)
+        return entries(weight, self._learned_eta(weight).detach())
+
+    def ranking(self, weight: Weight) -> Tensor:
+        return self.learned[weight.name] if self.joint else super().ranking(weight)
+
+    def _learned_eta(self, weight: Weight) -> Tensor:
+        return self.learned[weight.name].clamp(-_FURTHEST, _FURTHEST).exp()
+
+    def _joint_terms(self, weight: Weight) -> Tensor:
+        eta = self._learned_eta(weight)
+        own = dual(weight, eta)
+        if self.log_eta_weight:
+            own = own + self.log_eta_weight * eta.log()
+        if "kept" in weight.extra:
+            own = own * weight.extra["kept"]
+        return (squares(weight.parameter) / entries(weight, eta)).sum() + own.sum()
+
+    def _frozen_terms(self, weight: Weight) -> Tensor:
+        if "eta" not in weight.extra:
+            weight.extra["eta"] = super().eta(weight)
+        least = self.strength * self.floor / (1 - self.floor)
+        eta = weight.extra["eta"].clamp(min=max(least, torch.finfo(weight.extra["eta"].dtype).tiny))
+        return (squares(weight.parameter) / eta).sum()
+
+
+def dual(weight: Weight, eta: Tensor) -> Tensor:
+    """f(η) of its penalty."""
+    assert weight.penalty is not None
+    if isinstance(weight.penalty, Grouped):
+        return weight.penalty.dual(eta, weight.parameter.shape)
+    return weight.penalty.dual(eta)
+
+
+def squares(w: Tensor) -> Tensor:
+    """|w|²."""
+    return (w * w.conj()).real if w.is_complex() else w.square()

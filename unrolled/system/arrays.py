@@ -1,0 +1,155 @@
+"""Arrays from .npy, .mat and .h5 files, whose headers are checked before memory is allocated."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.system.matlab import variables
+
+EXPANSION = 1100
+"""No compression that is read here makes data smaller than this: deflate reaches 1032."""
+
+
+def read_array(path: str | Path, key: str | None = None, dimensions: int | None = None) -> Tensor:
+    """Read an array of numbers from `.npy`, `.mat` (any version) or `.h5`; see `read_matrix`.
+
+    Nothing in the file is executed (object arrays are refused) and links to other files are not followed. Of `.h5` and
+    MATLAB 7.3 the data sets that lie outside of groups are looked at.
+
+    Parameters
+    ----------
+    path : str or Path
+    key : str, optional
+        the name of the array; needed if the file holds several.
+    dimensions : int, optional
+        only arrays of so many dimensions are looked at.
+
+    Returns
+    -------
+    Tensor, float64 or complex128
+
+    Raises
+    ------
+    ValueError
+        if the file does not exist, cannot be read, or does not hold one such array; it says what is there.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"array: there is no file {path}")
+    openers = {".npy": _open_npy, ".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5}
+    if path.suffix.lower() not in openers:
+        raise ValueError(f"array: {path} must end in one of {', '.join(openers)}")
+    try:
+        with openers[path.suffix.lower()](path) as entries:
+            return torch.from_numpy(_choose(entries, key, dimensions).read(os.path.getsize(path)))
+    except _Refused as error:
+        raise ValueError(f"array: {path} {error}") from None
+    except Exception as error:  # the readers of three libraries, on whatever is in the file
+        raise ValueError(f"array: {path} cannot be read as {path.suffix}: {error or type(error).__name__}") from error
+
+
+class _Refused(ValueError):
+    """A file that can be read, but is not what was asked for."""
+
+
+@dataclass
+class _Entry:
+    """An array that a file says it holds; its numbers are read only when it is chosen."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    load: Any  # () → array; None for what is not an array of numbers
+
+    def __str__(self) -> str:
+        return f"{self.name[:100]} ({self.kind[:100]}, {' × '.join(map(str, self.shape)) or 'a single number'})"
+
+    def read(self, size: int) -> np.ndarray:
+        """The numbers, in double precision; the size of the file, in bytes, bounds what can be in it."""
+        if math.prod(self.shape) > EXPANSION * size:
+            raise _Refused(f"claims more than it can hold: {self}, in {size:,} bytes")
+        array = np.asarray(self.load())
+        if array.dtype.names == ("real", "imag"):  # complex numbers of MATLAB 7.3
+            array = array["real"] + 1j * array["imag"]
+        return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
+
+
+def _choose(entries: list[_Entry], key: str | None, dimensions: int | None) -> _Entry:
+    found = [
+        entry
+        for entry in entries
+        if entry.load is not None and dimensions in (None, len(entry.shape)) and key in (None, entry.name)
+    ]
+    if len(found) != 1:
+        wanted = "matrix" if dimensions == 2 else "array"
+        there = ", ".join(map(str, entries[:20])) or "nothing"
+        raise _Refused(f"must hold one {wanted}{f' {key!r}' if key else ''}; found: {there}")
+    return found[0]
+
+
+@contextmanager
+def _open_npy(path: Path) -> Iterator[list[_Entry]]:
+    # Mapped, so that a header cannot claim more than there is.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise _Refused("is an archive of several arrays (.npz); save one array with numpy.save")
+    numbers = array.dtype.kind in "buifc"
+    yield [_Entry(path.stem, array.shape, str(array.dtype), (lambda: array) if numbers else None)]
+
+
+@contextmanager
+def _open_mat(path: Path) -> Iterator[list[_Entry]]:
+    import h5py
+    from scipy.io import loadmat, whosmat
+
+    if h5py.is_hdf5(path):  # MATLAB 7.3, which stores matrices transposed
+        with _open_h5(path) as entries:
+            for entry in entries:
+                entry.shape = entry.shape[::-1]
+                entry.load = entry.load and (lambda load=entry.load: load().T)
+            yield entries
+        return
+    data = path.read_bytes()
+    if 0 not in data[:4]:
+        yield [_Entry(*variable) for variable in variables(data)]
+        return
+    yield [  # version 4, which has nothing but matrices of numbers and of characters
+        _Entry(
+            name,
+            shape,
+            kind,
+            (lambda name=name: loadmat(path, variable_names=[name])[name]) if kind not in ("char", "sparse") else None,
+        )
+        for name, shape, kind in whosmat(path)
+    ]
+
+
+@contextmanager
+def _open_h5(path: Path) -> Iterator[list[_Entry]]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        entries = []
+        for name in file:
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                entries.append(_Entry(name, (), "link, not followed", None))
+                continue
+            item = file[name]
+            if not isinstance(item, h5py.Dataset):
+                entries.append(_Entry(name, (), "group", None))
+                continue
+            # Data sets may name other files as the place of their numbers.
+            elsewhere = item.is_virtual or item.external is not None
+            numbers = item.dtype.kind in "buifc" or item.dtype.names == ("real", "imag")
+            readable = numbers and not elsewhere and item.shape is not None
+            kind = "in another file" if elsewhere else str(item.dtype)
+            entries.append(_Entry(name, item.shape or (), kind, (lambda item=item: item[()]) if readable else None))
+        yield entries

@@ -1,0 +1,167 @@
+"""Train a network from Python: the whole way from images to weights in one call."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
+from unrolled.data.sources import cut, large_enough
+from unrolled.networks import LinearStart, UnrolledNetwork
+from unrolled.operators import LinearOperator, power_iteration
+from unrolled.system.devices import torch_device
+from unrolled.training import distributed
+from unrolled.training.options import TrainingOptions
+from unrolled.training.run import may_go_on, train
+from unrolled.training.runs.lock import locked
+from unrolled.training.sparse import MakeSparsifier
+from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
+
+NORMS = (0.5, 2.0)
+"""Of operators that networks are made for; they learn their steps, so 1 need not be met exactly."""
+
+
+def fit(
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
+    training: TrainingOptions | None = None,
+    *,
+    validation: Sequence[Tensor] | None = None,
+    crop: int = 66,
+    loss: Loss | None = None,
+    folder: str | Path = "runs/fit",
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    progress: bool = True,
+    card: dict[str, Any] | None = None,
+    sparsifier: MakeSparsifier | None = None,
+    noise: Noise | None = None,
+) -> dict[str, float]:
+    """Train a network on images, and leave it with the averaged weights of the end.
+
+    Images are magnitudes; for an operator on complex images each gets a smooth random phase, see `ReconstructionTask`.
+
+    Parameters
+    ----------
+    network : UnrolledNetwork
+        fresh or trained before; a start that was never fitted to images is fitted to these.
+    operator : LinearOperator
+        trained too if it has parameters. A warning says so if its norm is far from 1.
+    dataset :
+        an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
+        height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
+    training : TrainingOptions, optional
+        the budget and the optimiser; by default five minutes.
+    validation : list of Tensor, each (channel, height, width), optional
+        held-out images; needed with a data set of your own, otherwise taken from the dataset.
+    crop : int
+        side of the random crops, where the dataset does not say it.
+    loss : callable (reconstruction, truth) → scalar, optional
+        your own loss.
+    folder : str or Path
+        of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
+        unless resumed.
+    seed : int
+        of crops and held-out images.
+    device : str
+        "auto" takes the GPU if there is one.
+    resume : bool
+        go on from the folder's last checkpoint; if it holds none yet, start, with a warning.
+    progress : bool
+    card : dict, optional
+        facts to save with the weights.
+    sparsifier : callable network → Sparsifier, optional
+        makes the strategy that makes the network sparse while it is trained, such as
+        `lambda network: ProximalStep(network, L1(), target=0.9)`.
+    noise : callable y ↦ noisy y, optional
+        added to the measurements of training and validation, drawn with torch's random numbers.
+
+    Returns
+    -------
+    dict
+        figures of the last validation: "psnr", "start_psnr", in dB; with a sparsifier also "sparse_psnr", that of the
+        network as it is left, "sparsity" and what else the strategy tells
+
+    Raises
+    ------
+    ValueError
+        for a wrong argument or a folder that is in use; TrainingError if the loss stays NaN or a checkpoint cannot be
+        written.
+    KeyboardInterrupt
+        on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written.
+
+    Notes
+    -----
+    Started by torchrun, several processes train together: each draws an equal part of every batch.
+    """
+    training = TrainingOptions(minutes=5) if training is None else training
+    folder, place = Path(folder), torch_device(distributed.own_device(device))
+    with distributed.joined(place), locked(folder):
+        goes_on = may_go_on(folder, resume)
+        size = None if operator.image_shape is None else operator.image_shape[1:]
+        images, batches, held_out = _data(dataset, operator.multiple, size, crop, seed)
+        validation = held_out if validation is None else validation
+        if validation is None:
+            raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
+        validation = cut(validation, operator.multiple, exactly=size)
+        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
+        if distributed.rank() == 0:
+            _check_norm(operator)
+        if isinstance(network.start, LinearStart) and not network.start.fitted and not goes_on:  # a checkpoint holds it
+            network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
+        return train(
+            task,
+            training,
+            folder=folder,
+            seed=seed,
+            resume=goes_on,
+            progress=progress,
+            card=card,
+            sparsifier=sparsifier,
+        )
+
+
+@torch.no_grad()
+def _check_norm(operator: LinearOperator) -> None:
+    """Warn if the norm of the operator is far from 1, if it can be told."""
+    try:  # a few steps of power iteration tell enough, and take no longer than a step of training
+        norm = power_iteration(operator, operator.image_shape, 10) if operator.image_shape else operator.norm()
+    except ValueError:
+        return
+    if not NORMS[0] <= float(norm) <= NORMS[1]:
+        warnings.warn(
+            f"operator: has the norm {float(norm):.3g}; networks' steps are made for 1: train with "
+            "operator.normalized()",
+            stacklevel=3,  # who called fit
+        )
+
+
+def _data(
+    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
+    multiple: int,
+    size: tuple[int, int] | None,
+    crop: int,
+    seed: int,
+) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
+    """The training images if they are images, the batches, and held-out images if the data set has any."""
+    if isinstance(dataset, (str, Path)):
+        dataset = ImageData(train=[str(dataset)], crop=crop)
+    held_out: Sequence[Tensor] | None = None
+    smallest, frame = 1.0, False
+    if isinstance(dataset, ImageData):
+        images, held_out = dataset.load(multiple, seed, size)
+        crop, smallest, frame = dataset.crop, dataset.smallest, dataset.frame
+    elif isinstance(dataset, ImageStore):
+        images = dataset
+    elif isinstance(dataset, (list, tuple)):
+        images = ImageStore(large_enough(dataset, crop))
+    else:
+        return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
+    crops = RandomCrops(images, crop, seed, smallest, frame)
+    return images, Prefetch(crops) if images.streams else crops, held_out

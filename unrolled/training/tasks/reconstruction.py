@@ -1,0 +1,164 @@
+"""The task of reconstruction: images are measured, the network gives them back."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled import weights
+from unrolled.data import Batches, with_fixed_phase, with_phase
+from unrolled.metrics import psnr
+from unrolled.networks import UnrolledNetwork
+from unrolled.operators import LinearOperator
+from unrolled.system.recipes import Described, describe
+from unrolled.training.distributed import in_shards
+from unrolled.training.tasks.task import Task
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Noise = Callable[[Tensor], Tensor]
+"""Measurements to noisy measurements, drawn with torch's random numbers."""
+
+NOISE_SEED = 1_000_000
+"""Of the noise of the first validation image: not that of its phase, which is 0."""
+
+
+class Reconstructor(nn.Module):
+    """A network and its operator as one model, so that both are trained, averaged and moved together.
+
+    Parameters
+    ----------
+    network, operator
+    noise : callable y ↦ noisy y, optional
+        what is added to measurements.
+    """
+
+    def __init__(self, network: UnrolledNetwork, operator: LinearOperator, noise: Noise | None = None):
+        super().__init__()
+        self.network, self.operator, self.noise = network, operator, noise
+
+    def measure(self, x: Tensor) -> Tensor:
+        """The measurements of images x, with noise."""
+        y: Tensor = self.operator(x)
+        return y if self.noise is None else self.noise(y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Measure the images x and reconstruct them."""
+        return self.network(self.measure(x), self.operator)
+
+
+class ReconstructionTask(Task):
+    """Reconstruct images from their own measurements.
+
+    Images are magnitudes. For an operator on complex images each is given a smooth random phase, see
+    `unrolled.data.random_phase`: in training by torch's random numbers, which the loop seeds in every step; in
+    validation always the same one.
+
+    Parameters
+    ----------
+    network, operator
+    batches : Batches
+        of training images.
+    validation : sequence of Tensor, each (channel, height, width) in [0, 1]
+        held-out images of sizes that the operator can measure; never those of a test set.
+    loss : callable (reconstruction, truth) → scalar, optional
+        your own loss, of complex images if the operator's are; by default that of the network, the mean squared error
+        and what the network adds to it.
+    device : torch.device, optional
+    noise : callable y ↦ noisy y, optional
+        added to all measurements; it draws with torch's random numbers: in training other ones in every step, in
+        validation for every image always the same.
+
+    Raises
+    ------
+    ValueError
+        if there is no validation image, or the network is not made for the operator's images.
+    """
+
+    score = "psnr"
+
+    def __init__(
+        self,
+        network: UnrolledNetwork,
+        operator: LinearOperator,
+        batches: Batches,
+        validation: Sequence[Tensor],
+        loss: Loss | None = None,
+        device: torch.device | None = None,
+        noise: Noise | None = None,
+    ):
+        if not validation:
+            raise ValueError("validation: needs at least one image")
+        network.check(operator)
+        self.device = torch.device("cpu") if device is None else device
+        self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
+        self.batches, self.own_loss = batches, loss
+        if operator.complex_images:
+            validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
+        self.validation = [image.unsqueeze(0).to(self.device) for image in validation]
+        self.epoch = len(batches)
+
+    @property
+    def sparsified(self) -> nn.Module:
+        return self.model.network
+
+    def example(self) -> tuple[Tensor, LinearOperator]:
+        operator = self.model.operator
+        return operator(self.validation[0]), operator
+
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        return self.batches.batch(step, size, part).to(self.device, non_blocking=True)
+
+    def loss(self, model: nn.Module, batch: Tensor, step: int) -> Tensor:
+        assert isinstance(model, Reconstructor)
+        x = with_phase(batch) if model.operator.complex_images else batch
+        if self.own_loss is not None:
+            return self.own_loss(model(x), x)
+        return model.network.loss(x, model.measure(x), model.operator)
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The mean PSNR over the validation images, of magnitudes if complex, and that of the network's start."""
+        assert isinstance(model, Reconstructor)
+        network, operator = model.network, model.operator
+
+        def figures(numbered: tuple[int, Tensor]) -> tuple[float, float]:
+            index, x = numbered
+            torch.manual_seed(NOISE_SEED + index)
+            y = model.measure(x)
+            return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
+
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            pairs = in_shards(figures, list(enumerate(self.validation)))
+        score, start = zip(*pairs, strict=True)
+        return {"psnr": sum(score) / len(score), "start_psnr": sum(start) / len(start)}
+
+    def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
+        assert isinstance(model, Reconstructor)
+        weights.save(path, model.network, model.operator, card)
+
+    def facts(self) -> Mapping[str, str | None]:
+        model = self.model
+        first = self.batches.batch(0, 1).cpu().numpy().tobytes()
+        return {
+            "network": _recipe(model.network),
+            "operator": _recipe(model.operator),
+            "noise": None if model.noise is None else _name(model.noise),
+            "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
+        }
+
+
+def _name(noise: Noise) -> str:
+    if isinstance(noise, Described) or is_dataclass(noise):
+        return _recipe(noise)
+    return str(getattr(noise, "__qualname__", type(noise).__name__))
+
+
+def _recipe(thing: Any) -> str:
+    return json.dumps(describe(thing), default=lambda value: type(value).__name__)

@@ -1,0 +1,7 @@
+"""Weights as files: safetensors that carry the recipe of their network and operator, and a card."""
+
+from unrolled.weights.card import find, names, read_card, record
+from unrolled.weights.classifiers import load_classifier, save_classifier
+from unrolled.weights.networks import load, save, take
+
+__all__ = ["find", "load", "load_classifier", "names", "read_card", "record", "save", "save_classifier", "take"]
