@@ -116,6 +116,15 @@ def test_private_names_stay_where_they_are():
                 assert not private, f"{name} imports {private} from {node.module}"
 
 
+def test_the_readme_shows_the_house():
+    text = (TESTS.parent / "README.md").read_text(encoding="utf-8").split("## How it is laid out", 1)[1]
+    names = [line.split()[0].strip("/") for line in text.split("```")[1].splitlines() if line.startswith("  ")]
+    shown = [name.removesuffix(".py") for name in names]
+    assert set(shown) == set().union(*FLOORS)
+    floor = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+    assert [floor[part] for part in shown] == sorted((floor[part] for part in shown), reverse=True)
+
+
 def test_tests_mirror_the_rooms():
     rooms = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*") if path.is_dir() and any(path.glob("*.py"))}
     for path in sorted(TESTS.rglob("test_*.py")):
