@@ -84,7 +84,8 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
             kind = get_args(hints[name])[0] if several else hints[name]
             parser.add_argument(name, nargs=count, type=kind, help=help_of.get(name), **default)
         elif hints.get(name) is Flag:
-            parser.add_argument(f"--{name}", action="store_true", help=help_of.get(name))
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, dest=name, action="store_true", help=help_of.get(name))
         else:
             continue
         by_hand.add(name)
