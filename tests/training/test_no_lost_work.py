@@ -18,7 +18,17 @@ from safetensors.torch import load_file
 
 import unrolled
 from tests.helpers import write_picture
-from tests.training.runs import IMAGES, Line, at_step, file_size_limit, fit, options, pieces, processes_context, tensors
+from tests.training.small_runs import (
+    IMAGES,
+    Line,
+    at_step,
+    file_size_limit,
+    fit,
+    options,
+    pieces,
+    processes_context,
+    tensors,
+)
 from unrolled.cli import main
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN
@@ -403,11 +413,11 @@ def test_a_batch_of_nan_changes_nothing_but_the_count(tmp_path, monkeypatch):
         def all_tensors():
             return tensors([self.task.model.state_dict(), self.average.state_dict(), self.optimizer.state_dict()])
 
-        before, skipped, step = [tensor.clone() for tensor in all_tensors()], self.skipped, self.step
+        before, skipped, step = [tensor.clone() for tensor in all_tensors()], self.progress.skipped, self.progress.step
         one_step(self, loss_of)
-        assert self.step == step + 1
+        assert self.progress.step == step + 1
         same = len(before) == len(all_tensors()) and all(map(torch.equal, before, all_tensors()))
-        assert same == (self.skipped == skipped + 1)
+        assert same == (self.progress.skipped == skipped + 1)
         unchanged.append(same)
 
     monkeypatch.setattr(Loop, "_one_step", watched)

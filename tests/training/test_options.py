@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.runs import at_step, options, tensors
+from tests.training.small_runs import at_step, options, tensors
 from tests.training.strategies import Plane, scaled
 from unrolled import TrainingOptions
 from unrolled.training import Loop

@@ -72,7 +72,7 @@ def at_step(monkeypatch, step, action):
     one_step = Loop._one_step
 
     def patched(self, loss_of):
-        if self.step == step:
+        if self.progress.step == step:
             action()
         one_step(self, loss_of)
 
@@ -175,16 +175,16 @@ def train(folder, resume=False, event=None, sparsifier=None):
         loop = Loop(task, few, folder, progress=False, sparsifier=sparsifier)
 
         def patched(loss_of):
-            if loop.step == 9 and event == "SIGTERM to the second" and rank == 1:
+            if loop.progress.step == 9 and event == "SIGTERM to the second" and rank == 1:
                 signal.raise_signal(signal.SIGTERM)
-            if loop.step == 9 and event == "full disk" and rank == 0:
+            if loop.progress.step == 9 and event == "full disk" and rank == 0:
                 limits.enter_context(file_size_limit(1000))
             one_step(loop, loss_of)
 
         loop._one_step = patched
         try:
-            outcome = [loop.run(resume), loop.step]
+            outcome = [loop.run(resume), loop.progress.step]
         except (KeyboardInterrupt, TrainingError) as stop:
-            outcome = [f"{type(stop).__name__} {stop}", loop.step]
+            outcome = [f"{type(stop).__name__} {stop}", loop.progress.step]
     folder.with_name(f"{folder.name}-{rank}.json").write_text(json.dumps(outcome))
     torch.save([value.detach() for value in task.model.parameters()], folder.with_name(f"{folder.name}-{rank}.pt"))
