@@ -13,7 +13,18 @@ from torch.nn.modules import module as torch_modules
 
 import unrolled
 from tests.helpers import concrete_subclasses
-from tests.training.small_runs import HELD_OUT, Line, at_step, options, run_together, tensors, train
+from tests.training.small_runs import (
+    HELD_OUT,
+    Crash,
+    Line,
+    at_step,
+    crash,
+    metrics,
+    options,
+    run_together,
+    tensors,
+    train,
+)
 from tests.training.strategies import Plane, any_strategy, noisy, proximal, scaled
 from unrolled.figures.training_curves import training_curve
 from unrolled.metrics import psnr
@@ -28,14 +39,6 @@ KINDS = list(dict.fromkeys(concrete_subclasses(Sparsifier)))
 STRATEGIES = {"proximal": proximal, "scaled": scaled, "noisy": noisy}
 
 
-class Crash(Exception):
-    """The run ends with no chance to save."""
-
-
-def crash():
-    raise Crash
-
-
 def sparse_options(**changes):
     return options(**{"steps": 20, "batch": 8, "learning_rate": 0.05, "validations": 5, **changes})
 
@@ -44,11 +47,6 @@ def run(folder, sparsifier, resume=False, task=None, seed=3, **changes):
     task = task or Plane()
     loop = Loop(task, sparse_options(**changes), folder, progress=False, seed=seed, sparsifier=sparsifier)
     return loop, loop.run(resume)
-
-
-def metrics(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def weights_of(model):

@@ -38,7 +38,7 @@ def crop_sides(crop: Crop | None, multiple: int = 1, exactly: tuple[int, int] | 
         raise ValueError(f"data: crop must be a multiple of {multiple} for this operator, got {crop!r}")
     if exactly is not None and (height, width) != tuple(exactly):
         raise ValueError(
-            f"data: crop must be {tuple(exactly)} (height, width), the one size that this operator measures, got {crop!r}"
+            f"data: crop must be {tuple(exactly)} (height, width), the size that this operator measures, got {crop!r}"
         )
     return height, width
 

@@ -302,7 +302,7 @@ class Loop:
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.sparse.load_state_dict(state["sparsifier"])
+            self.sparse.load_state_dict(state.get("sparsifier"))  # older checkpoints have no such entry
             self.progress = Progress.of(state)
         except Exception as error:  # of states of other things anything may come
             raise ValueError(f"resume: {path} belongs to another model or task: {error}") from error
