@@ -222,14 +222,16 @@ def test_weights_are_averaged_from_where_zeros_stand_still(tmp_path):
     assert (found == 0).any()
 
 
-def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path):
+def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("unrolled.training.loop.CALIBRATION_STEPS", 4)
+
     def make(model):
         return ProximalStep(model, L1(), target=0.5, schedule=Cubic(0.5))
 
     loop, _ = run(tmp_path / "steps", make)
     assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == 20
     loop, _ = run(tmp_path / "minutes", make, steps=None, minutes=0.01, validations=1)
-    assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == loop.progress.steps > 20
+    assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == loop.progress.steps > 4
     assert loop.sparse.sparsifier.progress == 1
 
 

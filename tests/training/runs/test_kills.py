@@ -39,14 +39,17 @@ def last_step(folder: Path) -> int:
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    process = processes_context().Process(target=main, args=([*short_command(tmp_path), f"--folder={straight}"],))
-    process.start()
+    command = short_command(tmp_path)
+
+    def start(*arguments):
+        process = processes_context().Process(target=main, args=([*command, *arguments],))
+        process.start()
+        return process
+
+    process = start(f"--folder={straight}")
     chance = random.Random(0)
     for kill in range(KILLS):
-        process_to_kill = processes_context().Process(
-            target=main, args=([*short_command(tmp_path), f"--folder={killed}", "--resume"],)
-        )
-        process_to_kill.start()
+        process_to_kill = start(f"--folder={killed}", "--resume")
         reached = 150 * kill // KILLS
         wait_for(lambda reached=reached: last_step(killed) >= reached, process_to_kill)
         if kill % 2:  # in the middle of writing a checkpoint

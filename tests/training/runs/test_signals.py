@@ -13,17 +13,8 @@ from unrolled.training.runs.checkpoint import load_checkpoint
 def test_signals_leave_a_checkpoint_and_the_command_to_go_on(number, status, tmp_path, capsys, monkeypatch):
     at_step(monkeypatch, 30, lambda: signal.raise_signal(number))
     folder = tmp_path / "run"
-    assert (
-        main(
-            [
-                *short_command(tmp_path),
-                f"--folder={folder}",
-                "--training.checkpoint_minutes=5",
-                "--training.validations=1",
-            ]
-        )
-        == status
-    )
+    rare = ["--training.checkpoint_minutes=5", "--training.validations=1"]
+    assert main([*short_command(tmp_path), f"--folder={folder}", *rare]) == status
     assert f"--config {folder / 'config.yaml'} --resume" in capsys.readouterr().err
     assert load_checkpoint(folder / "last.pt")["step"] == 31  # the step was finished first
 
