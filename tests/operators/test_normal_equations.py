@@ -14,6 +14,8 @@ from unrolled.operators import (
     as_operator,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own
+
 OPERATORS = {
     "blur": lambda: Blur(GaussianKernel(1.0), "reflect").double(),
     "coils": lambda: MultiCoilFourier(Coils(3), RadialMask(0.5), 8, 9).double(),
@@ -25,9 +27,8 @@ OPERATORS = {
 
 def image(operator: LinearOperator, seed: int = 0) -> torch.Tensor:
     kind = torch.complex128 if operator.complex_images else torch.float64
-    width = 9 if not isinstance(operator, MultiCoilFourier) else 9
     height = 8 if isinstance(operator, MultiCoilFourier) else 9
-    return torch.randn(2, 1, height, width, dtype=kind, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(2, 1, height, 9, dtype=kind, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(params=OPERATORS)
@@ -51,7 +52,7 @@ def test_a_good_start_needs_no_step_and_a_budget_is_kept(operator):
     assert torch.equal(operator.solve(b, 0.1, start=exact, tolerance=1e-6), exact)
     assert len(calls) == 1
     operator.solve(b, 0.1, tolerance=1e-13, iterations=3)
-    assert len(calls) == 1 + 1 + 3
+    assert len(calls) == 1 + 3
     assert torch.equal(operator.solve(0 * b, 0.1), 0 * b)
 
 
@@ -69,9 +70,7 @@ def test_single_precision_ends_when_it_is_down_at_rounding():
 def test_derivatives_of_second_order_equal_finite_differences(operator):
     ridge = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     b = image(operator)[:1].requires_grad_()
-    torch.autograd.gradgradcheck(
-        lambda b, ridge: operator.solve(b, ridge, tolerance=1e-13), (b, ridge), fast_mode=True
-    )
+    torch.autograd.gradgradcheck(lambda b, ridge: operator.solve(b, ridge, tolerance=1e-13), (b, ridge), fast_mode=True)
 
 
 def test_transforms_agree_with_one_after_another(operator):
@@ -84,10 +83,10 @@ def test_transforms_agree_with_one_after_another(operator):
     each = torch.stack([solve(one, ridge) for one, ridge in zip(b, ridges, strict=True)])
     torch.testing.assert_close(torch.func.vmap(solve)(b, ridges), each)
     torch.testing.assert_close(torch.func.vmap(solve, (None, 0))(b[0], ridges)[0], each[0])
-    jacobian = torch.func.jacrev(lambda ridge: solve(b[0], ridge))(ridges[0])
     _, tangent = torch.func.jvp(lambda ridge: solve(b[0], ridge), (ridges[0],), (torch.ones_like(ridges[0]),))
     torch.testing.assert_close(tangent, -solve(each[0], ridges[0]))  # d/dρ (M + ρ)⁻¹b = −(M + ρ)⁻¹x
     if not operator.complex_images:
+        jacobian = torch.func.jacrev(lambda ridge: solve(b[0], ridge))(ridges[0])
         torch.testing.assert_close(jacobian, tangent)
 
 

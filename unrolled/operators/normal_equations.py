@@ -43,7 +43,7 @@ def solve_normal_equations(
     -------
     Tensor, like b
     """
-    start = torch.zeros_like(b) if start is None else start.detach()
+    start = None if start is None else start.detach()
     if torch.compiler.is_compiling():
         return _compiled(operator, b, ridge, start, accuracy)
     tensors = {**dict(operator.named_parameters()), **dict(operator.named_buffers())}
@@ -57,14 +57,14 @@ class _Solution(torch.autograd.Function):
     def forward(
         b: Tensor,
         ridge: Tensor,
-        start: Tensor,
+        start: Tensor | None,
         operator: nn.Module,
         accuracy: Accuracy,
         names: tuple[str, ...],
         *tensors: Tensor,
     ) -> Tensor:
         def solve(matrix: Matrix) -> Tensor:
-            return _conjugate_gradients(lambda x: matrix(x, ridge), b, start.clone(), accuracy)
+            return _conjugate_gradients(lambda x: matrix(x, ridge), b, start, accuracy)
 
         return _with_tensors(operator, names, tensors, solve)
 
@@ -78,7 +78,7 @@ class _Solution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *own = ctx.saved_tensors
         # The matrix is its own adjoint, and so is its inverse.
-        solution = _Solution.apply(gradient, own[0], torch.zeros_like(gradient), *ctx.others, *own[1:])
+        solution = _Solution.apply(gradient, own[0], None, *ctx.others, *own[1:])
         needed = [number for number, need in enumerate((ctx.needs_input_grad[1], *ctx.needs_input_grad[6:])) if need]
         gradients: list[Tensor | None] = [None] * len(own)
         if needed:
@@ -97,7 +97,7 @@ class _Solution(torch.autograd.Function):
             _, pull = vjp(_applied(ctx, x, own, list(moves)), *(own[number] for number in moves))
             _, push = vjp(pull, torch.zeros_like(x))
             right = right - push(tuple(moves.values()))[0]
-        return _Solution.apply(right, own[0], torch.zeros_like(x), *ctx.others, *own[1:])
+        return _Solution.apply(right, own[0], None, *ctx.others, *own[1:])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
@@ -115,9 +115,10 @@ class _Solution(torch.autograd.Function):
         def first(tensor: Tensor, dim: int | None) -> Tensor:
             return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
-        b, ridge, start = (first(tensor, dim) for tensor, dim in zip(inputs[:3], in_dims[:3], strict=True))
+        b, ridge = (first(tensor, dim) for tensor, dim in zip(inputs[:2], in_dims[:2], strict=True))
         ridge = ridge.expand(*b.shape[:2], *ridge.shape[2:])
-        merged = [tensor.reshape(-1, *tensor.shape[2:]) for tensor in (b, ridge, start)]
+        start = None if inputs[2] is None else first(inputs[2], in_dims[2])
+        merged = [None if tensor is None else tensor.reshape(-1, *tensor.shape[2:]) for tensor in (b, ridge, start)]
         return _Solution.apply(*merged, *inputs[3:]).unflatten(0, (size, -1)), 0
 
 
@@ -151,7 +152,7 @@ def _with_tensors(
     return functional_call(_Lent(operator), exchanged, (function,))
 
 
-def _compiled(operator: nn.Module, b: Tensor, ridge: Tensor, start: Tensor, accuracy: Accuracy) -> Tensor:
+def _compiled(operator: nn.Module, b: Tensor, ridge: Tensor, start: Tensor | None, accuracy: Accuracy) -> Tensor:
     # Compilers cannot exchange tensors of a module, nor trace rules of forward mode. They need derivatives only of the
     # first order: those of x + (AᴴA + ridge)⁻¹(b − (AᴴA + ridge)x), where x itself is held fixed.
     with torch.no_grad():
@@ -172,14 +173,12 @@ class _Correction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (ridge,) = ctx.saved_tensors
-        solution = _conjugate_gradients(
-            lambda x: ctx.operator.gram(x) + ridge * x, gradient, torch.zeros_like(gradient), ctx.accuracy
-        )
+        solution = _conjugate_gradients(lambda x: ctx.operator.gram(x) + ridge * x, gradient, None, ctx.accuracy)
         return solution, None, None, None
 
 
 def _conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, accuracy: Accuracy
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None, accuracy: Accuracy
 ) -> Tensor:
     axes = tuple(range(1, right.ndim))
     enough = accuracy.tolerance**2 * (right.conj() * right).real.sum(axes, keepdim=True)
@@ -200,4 +199,4 @@ def _conjugate_gradients(
         return while_loop(unsolved, step, carried)[1]
     while bool(unsolved(*state)):
         state = step(*state)
-    return state[1]
+    return state[1].clone() if state[1] is start else state[1]  # a function must not return what it is given
