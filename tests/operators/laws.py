@@ -152,6 +152,23 @@ class OperatorLaws:
         again.load_state_dict(operator.state_dict())
         assert torch.equal(again(x), operator(x))
 
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own call
+    def test_functional_transforms(self, case):
+        operator, x, y = self.make(case)
+        for function, at, gradient in ((operator, x, operator.adjoint), (operator.adjoint, y, operator)):
+            values = function(at)
+            torch.testing.assert_close(torch.func.vmap(function)(torch.stack([at, 2 * at]))[1], 2 * values)
+            value, tangent = torch.func.jvp(function, (at,), (3 * at,))
+            torch.testing.assert_close((value, tangent), (values, 3 * values))
+            value, pull = torch.func.vjp(function, at)
+            torch.testing.assert_close((value, pull(values)[0]), (values, gradient(values)))
+        small = x[:1]
+        if not operator.complex_images and small.numel() <= 400:
+            kind = torch.view_as_real if operator.complex_measurements else torch.Tensor.contiguous
+            jacobian = torch.func.jacrev(lambda x: kind(operator(x)))(small)
+            expected = dense(operator, small)
+            torch.testing.assert_close(jacobian.reshape(expected.shape), expected)
+
     def test_compiles_to_one_graph(self, case, fresh_compiler):
         operator, x, _ = self.make(case)
         compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")

@@ -82,7 +82,7 @@ class _Solution(torch.autograd.Function):
         needed = [number for number, need in enumerate((ctx.needs_input_grad[1], *ctx.needs_input_grad[6:])) if need]
         gradients: list[Tensor | None] = [None] * len(own)
         if needed:
-            _, pull = vjp(_applied(ctx, x, own, needed), *(own[number] for number in needed))
+            pull = vjp(_applied(ctx, x, own, needed), *(own[number] for number in needed))[1]
             for number, found in zip(needed, pull(-solution), strict=True):
                 gradients[number] = found
         return solution, gradients[0], None, None, None, None, *gradients[1:]
@@ -94,8 +94,8 @@ class _Solution(torch.autograd.Function):
         moves = {number: tangent for number, tangent in enumerate((ridge, *others[4:])) if tangent is not None}
         if moves:
             # Forward mode does not nest; the derivative of pulling back, which is linear, is pushing forward.
-            _, pull = vjp(_applied(ctx, x, own, list(moves)), *(own[number] for number in moves))
-            _, push = vjp(pull, torch.zeros_like(x))
+            pull = vjp(_applied(ctx, x, own, list(moves)), *(own[number] for number in moves))[1]
+            push = vjp(pull, torch.zeros_like(x))[1]
             right = right - push(tuple(moves.values()))[0]
         return _Solution.apply(right, own[0], None, *ctx.others, *own[1:])
 
@@ -199,4 +199,5 @@ def _conjugate_gradients(
         return while_loop(unsolved, step, carried)[1]
     while bool(unsolved(*state)):
         state = step(*state)
-    return state[1].clone() if state[1] is start else state[1]  # a function must not return what it is given
+    x: Tensor = state[1]
+    return x.clone() if x is start else x  # a function must not return what it is given
