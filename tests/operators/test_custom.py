@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.operators.laws import OperatorLaws
-from unrolled.operators import BlockCompressedSensing, Dense, FromFunctions, MaskedFourier, UniformMask, as_operator
+from unrolled.operators import BlockCompressedSensing, Dense, FromFunctions, MaskedFourier, Radon, UniformMask, as_operator
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
@@ -209,5 +209,5 @@ def test_operators_and_matrices():
 def test_a_function_that_calls_an_operator_of_rays_is_differentiated():
     radon = Radon(7, 8, 8).double()
     operator = as_operator(lambda x: radon(x.flip(-1)), (1, 8, 8))
-    y = numbers(2, 1, *radon.measurement_shape((1, 8, 8))[1:])
+    y = numbers(2, *radon.measurement_shape((1, 8, 8)), dtype=torch.float64)
     torch.testing.assert_close(operator.adjoint(y), radon.adjoint(y).flip(-1))
