@@ -24,7 +24,7 @@ class Loose(Tool):
     [{}, {"size": 3}, {"weight": 1}, {"weight": None}, {"weight": 0.5, "name": "b"}, {"parts": ["x", "y"]}, None],
 )
 def test_arguments_of_their_types_are_taken(arguments):
-    tool = build({"class_path": "anywhere.Tool", "init_args": arguments}, Tool)
+    tool = build({"class_path": "Tool", "init_args": arguments}, Tool)
     assert {name: tool.arguments[name] for name in arguments or {}} == (arguments or {})
 
 
@@ -113,9 +113,9 @@ def test_nested_objects_and_lists_are_built_again(walls):
 def test_the_base_itself_is_nested_only_where_that_is_said():
     thing = Plated(Plated(Steel(0.4)))
     assert build(describe(thing), Material, Material) == thing
-    with pytest.raises(ValueError, match="unknown class 'Plated' in a recipe"):
+    with pytest.raises(ValueError, match=r"unknown class '.*Plated' in a recipe"):
         build(describe(thing), Material)
-    with pytest.raises(ValueError, match="unknown class 'Round' in a recipe"):
+    with pytest.raises(ValueError, match=r"unknown class '.*Round' in a recipe"):
         build(describe(Plated(Steel(), Round())), Material, Material)
 
 
