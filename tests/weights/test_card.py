@@ -1,8 +1,10 @@
 """Cards: read without trust, added to, and written whole or not at all."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
 import unrolled
 from tests.weights.cases import PAIRS
@@ -53,3 +55,16 @@ def test_an_output_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_pat
     with pytest.raises(ValueError, match="cannot write"):
         unrolled.save(tmp_path, *PAIRS["drawn matrix"]())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("fact", [torch.ones(2), Path("a"), {"psnr": {1, 2}}, [object()]])
+def test_facts_that_are_not_plain_values_are_refused_by_name(tmp_path, fact):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ValueError, match="card: measured must be of plain values"):
+        unrolled.save(path, *PAIRS["drawn matrix"](), {"measured": fact})
+    assert not path.exists()
+    unrolled.save(path, *PAIRS["drawn matrix"](), {"measured": 1})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="card: measured must be of plain values"):
+        weights.record(path, {"measured": fact})
+    assert path.read_bytes() == before

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 SPARE_PARAMETERS = 1_000_000
 SPARE_BUFFERS = 2**28
 """Numbers that are drawn anew and do not travel, such as masks; operators draw no more."""
-SPARE_MODULES = 10_000
+SPARE_MODULES = 2_000
+"""Modules, parameters and buffers; each takes time to make."""
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def at_most(tensors: dict[str, Tensor]) -> Iterator[None]:
     """
     numbers = sum(tensor.numel() for tensor in tensors.values())
     left = {
-        "modules": max(100 * len(tensors), SPARE_MODULES),
+        "modules": max(20 * len(tensors), SPARE_MODULES),
         "parameters": max(10 * numbers, SPARE_PARAMETERS),
         "buffers": max(10 * numbers, SPARE_BUFFERS),
     }
