@@ -58,6 +58,7 @@ def test_recipes_of_strangers_are_refused_before_memory_is_filled(tmp_path, whol
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+DISC = {"angles": 9, "width": 10**5, "circle": True}
 LARGE = {"mask": {"class_path": "UniformMask"}, "height": 10**5, "width": 10**5}
 
 
@@ -80,7 +81,7 @@ def test_only_what_a_recipe_can_make_is_made(tmp_path, whole):
         ("operator", {"class_path": "Radon", "init_args": {"angles": 10**9, "height": 9, "width": 9}}),
         (
             "operator",
-            {"class_path": "Radon", "init_args": {"angles": 9, "height": 10**5, "width": 10**5, "circle": True}},
+            {"class_path": "Radon", "init_args": {**DISC, "height": 10**5}},
         ),
         ("network", {"class_path": "UnrolledNetwork", "init_args": {"phases": []}}),
         ("network", {"class_path": "EPGN", "init_args": {"penalty": nested}}),

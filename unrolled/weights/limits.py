@@ -23,13 +23,17 @@ def at_most(tensors: dict[str, Tensor]) -> Iterator[None]:
     """While a recipe is followed, refuse what the file cannot hold, before time and memory are spent on it.
 
     The arguments in a recipe may be anything: a whole number may be a width or a seed. So what is made is counted, not
-    what is asked for: the modules, parameters and buffers as they are registered, the numbers in them, and
-    the numbers of each tensor before PyTorch
-    computes it. There is room to spare, for a network may make parameters
-    that it replaces, and modules without any; what fits exactly is seen when the tensors are filled in.
+    what is asked for: the modules, parameters and buffers as they are registered, the numbers in them, and the numbers
+    of each tensor before PyTorch computes it. There is room to spare, for a network may make parameters that it
+    replaces, and modules without any; what fits exactly is seen when the tensors are filled in.
 
     What is made of neither modules nor tensors cannot be counted: a list of 10⁹ numbers, an array of NumPy. A class
     that makes such things of its arguments checks them itself.
+
+    Parameters
+    ----------
+    tensors : dict of Tensor
+        those of the file.
 
     Raises
     ------
