@@ -1,11 +1,13 @@
 """Every law of a linear operator, as a test case to inherit."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.operators import LinearOperator
 
@@ -77,6 +79,51 @@ class OperatorLaws:
             x = operator.gram(x / x.norm())
         assert x.norm().sqrt() * (1 - 1e-5) <= norm <= self.norm_slack * x.norm().sqrt()
 
+    def test_range_is_stated(self, case):
+        operator, x, y = self.make(case)
+        assert operator.measurement_shape(x.shape[1:]) == y.shape[1:]
+        assert operator.complex_measurements == y.is_complex()
+
+    def test_solve_agrees_with_a_dense_matrix(self, case):
+        operator, x, _ = self.make(case)
+        x = x.detach()
+        if operator.image_shape is None or operator.image_shape[0] == 0:
+            x = x[:, :1]  # channels are alike
+        if operator.local:
+            x = x[..., : operator.multiple, :]  # and parts
+        gram = dense(operator.gram, x[:1])
+        unknowns, size = torch.eye(len(gram), dtype=gram.dtype), len(x)
+        for ridge in (0.3, torch.linspace(0.05, 2, size, dtype=torch.float64).view(size, *(1,) * (x.ndim - 1))):
+            found = operator.solve(x, ridge, tolerance=1e-12)
+            assert found.shape == x.shape
+            assert found.dtype == x.dtype
+            for number in range(size):
+                own = ridge if isinstance(ridge, float) else ridge[number].item()
+                expected = torch.linalg.solve(gram + own * unknowns, vector(x[number]))
+                torch.testing.assert_close(vector(found[number]), expected, rtol=1e-7, atol=1e-8)
+
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own call
+    def test_gradients_of_solve_equal_finite_differences(self, case):
+        operator, x, _ = self.make(case)
+        ridge = torch.linspace(0.3, 2, len(x), dtype=torch.float64).view(len(x), *(1,) * (x.ndim - 1))
+        numbers = [x.detach().requires_grad_(), ridge.requires_grad_(), *operator.parameters()]
+        names = [name for name, _ in operator.named_parameters()]
+
+        def solve(x, ridge, *tensors):
+            given = dict(zip(names, tensors, strict=True))
+            with exchanged(operator, given):
+                return operator.solve(x, ridge, tolerance=1e-13)
+
+        torch.autograd.gradcheck(solve, numbers, fast_mode=True, check_forward_ad=True)
+
+    def test_solve_compiles_to_one_graph(self, case, fresh_compiler):
+        operator, x, _ = self.make(case)
+        compiled = torch.compile(operator.solve, fullgraph=True, backend="aot_eager")
+        x = x.detach().requires_grad_()
+        (expected,) = torch.autograd.grad(operator.solve(x, 0.5, tolerance=1e-10).abs().square().sum(), x)
+        (found,) = torch.autograd.grad(compiled(x, 0.5, tolerance=1e-10).abs().square().sum(), x)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
     def test_h_is_the_adjoint_operator(self, case):
         operator, x, y = self.make(case)
         torch.testing.assert_close(operator.H(y), operator.adjoint(y))
@@ -116,6 +163,25 @@ class OperatorLaws:
         operator, x, _ = self.make(case)
         compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), operator(x))
+
+
+@contextmanager
+def exchanged(module: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    with torch.nn.utils.stateless._reparametrize_module(module, tensors):
+        yield
+
+
+def vector(x: Tensor) -> Tensor:
+    """Real numbers, twice as many if x is complex."""
+    return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).flatten()
+
+
+def dense(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The matrix of a linear function over the real numbers, by its values at the units of images like x, of one."""
+    units = torch.eye(x.numel(), dtype=x.dtype).view(-1, *x.shape[1:])
+    units = torch.stack([units, 1j * units], dim=1).flatten(0, 1) if x.is_complex() else units
+    values = function(units).detach()
+    return torch.stack([vector(value) for value in values], dim=1)
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.operators.krylov import advance, begin
-from unrolled.operators.operator import Scaled, full_precision
+from unrolled.operators.linear_map import full_precision
+from unrolled.operators.operator import Scaled
 from unrolled.system.recipes import Described
 
 LAGS = 65

@@ -1,6 +1,7 @@
 """Block compressive sensing: every block of an image is measured by the same small matrix."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix, solve_with_ridge
+from unrolled.operators.operator import LinearOperator
 
 # Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
 # small ratios down and the others to the nearest.
@@ -91,6 +93,10 @@ class BlockCompressedSensing(LinearOperator):
         """Measurements per block, m."""
         return self.matrix.shape[0]
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        channel, height, width = check_images(self, image_shape)
+        return channel, self.measurements, height // self.block, width // self.block
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape:
             raise ValueError(
@@ -142,6 +148,12 @@ class BlockCompressedSensing(LinearOperator):
             )
         first, rows, columns = top // self.block, height // self.block, width // self.block
         return y[..., first : first + rows, left // self.block : left // self.block + columns]
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        sides = {"p": self.block, "q": self.block, "rows": b.shape[2] // self.block, "cols": b.shape[3] // self.block}
+        blocks = rearrange(b, "b c (rows p) (cols q) -> b (p q) (c rows cols)", **sides)
+        x = solve_with_ridge(self.matrix.to(b.dtype), blocks, ridge.flatten(1)[..., None])
+        return rearrange(x, "b (p q) (c rows cols) -> b c (rows p) (cols q)", **sides)
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)
