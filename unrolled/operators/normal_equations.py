@@ -103,7 +103,9 @@ class _Solution(torch.autograd.Function):
         size = info.batch_size
         if any(dim is not None for dim in in_dims[6:]):  # an operator for each: one after another
             each = [
-                _solution(*(one if dim is None else one.select(dim, i) for one, dim in zip(inputs, in_dims, strict=True)))
+                _solution(
+                    *(one if dim is None else one.select(dim, i) for one, dim in zip(inputs, in_dims, strict=True))
+                )
                 for i in range(size)
             ]
             return torch.stack(each), 0

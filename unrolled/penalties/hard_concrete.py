@@ -13,6 +13,7 @@ from unrolled.penalties.numeric import NumericPenalty
 from unrolled.penalties.penalty import Formulas, parameter
 from unrolled.penalties.quadrature import gauss_legendre
 from unrolled.penalties.root_finding import derivative_of, geometric_grid
+from unrolled.system.compilation import outside_graphs
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ class HardConcrete(NumericPenalty):
     def _make_curve(self) -> Curve:
         return _Gates(self.beta, self.gamma, self.zeta).interpolated()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
         exact = eta.double()
         gates = _Gates(self.beta, self.gamma, self.zeta)

@@ -13,6 +13,7 @@ from unrolled.penalties.curve_search import CurveSearch
 from unrolled.penalties.magnitudes import step_tensor
 from unrolled.penalties.penalty import SeparablePenalty
 from unrolled.penalties.root_finding import derivative_of
+from unrolled.system.compilation import outside_graphs
 
 _HUGE = 1e300  # instead of an infinite slope
 
@@ -61,19 +62,19 @@ class NumericPenalty(SeparablePenalty):
 
     # The searches decide by their data, at which a compiler gives up: it leaves them to Python.
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def value(self, w: Tensor) -> Tensor:
         return super().value(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def derivative(self, w: Tensor) -> Tensor:
         return super().derivative(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def eta(self, w: Tensor) -> Tensor:
         return super().eta(_float64(w)).to(w.dtype.to_real())
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
         exact, curve = _float64(eta), self.curve
         search = CurveSearch(curve)
@@ -89,7 +90,7 @@ class NumericPenalty(SeparablePenalty):
         below = torch.where(exact == 0, 1.0, exact / least).clamp(max=1) ** power
         return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.dtype)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
         return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
 
@@ -112,7 +113,7 @@ class NumericPenalty(SeparablePenalty):
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         return self._prox(magnitude, step)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
         step = given.double()

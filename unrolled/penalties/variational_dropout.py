@@ -14,6 +14,7 @@ from unrolled.penalties.interpolated import CostlyCurve
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.penalties.penalty import Formulas
 from unrolled.penalties.root_finding import geometric_grid
+from unrolled.system.compilation import outside_graphs
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class _PenaltyOfDual(NumericPenalty):
     def _make_curve(self) -> Curve:
         return _DualCurve(self._dual).interpolated()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
         exact = eta.double()
         inside = torch.where((exact == 0) | exact.isinf(), 1.0, exact)
