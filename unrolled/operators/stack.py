@@ -1,4 +1,4 @@
-"""Operators made of several: sums, and stacks that measure the same image in several ways; and the identity."""
+"""Stacks of operators, which measure the same image in several ways."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Stack(LinearOperator):
 
     Examples
     --------
-    >>> from unrolled.operators import BlockCompressedSensing
+    >>> from unrolled.operators import BlockCompressedSensing, Identity
     >>> both = Stack([BlockCompressedSensing(ratio=0.5, block=4), Identity()], shape=(1, 8, 8))
     >>> y = both(torch.rand(3, 1, 8, 8))
     >>> y.shape

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, step_tensor
+from unrolled.penalties.magnitudes import step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty
 
 Weights = float | Sequence[Any] | Tensor
 
