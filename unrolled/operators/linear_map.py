@@ -98,6 +98,19 @@ class LinearMap(Described, nn.Module, ABC):
         """A first image, made linearly from the measurements: where solvers and networks start. By default Aᴴ y."""
         return self.adjoint(y)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit_images` has been called, if it does anything."""
+        return True
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        """Fit what `estimate` takes for granted of images to these; by default that is nothing.
+
+        Parameters
+        ----------
+        images : list of Tensor, each (channel, height, width) in [0, 1], of any sizes
+        """
+
     def solve(
         self,
         b: Tensor,

@@ -108,6 +108,13 @@ class Composition(LinearOperator):
         """The inner operator's estimate from the outer one's."""
         return self.inner.estimate(self.outer.estimate(y))
 
+    @property
+    def fitted(self) -> bool:
+        return self.inner.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.inner.fit_images(images)  # what the outer operator measures are no images
+
 
 class Scaled(LinearOperator):
     """c·A of an operator A.
@@ -148,6 +155,13 @@ class Scaled(LinearOperator):
 
     def estimate(self, y: Tensor) -> Tensor:
         return self.operator.estimate(y / self.factor)
+
+    @property
+    def fitted(self) -> bool:
+        return self.operator.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.operator.fit_images(images)
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         return self.operator.solve_exactly(b / self.factor**2, ridge / self.factor**2)
