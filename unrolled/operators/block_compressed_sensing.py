@@ -164,6 +164,19 @@ class BlockCompressedSensing(LinearOperator):
                 f"got {tuple(y.shape)}"
             )
 
+    def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
+        """Two other drawn matrices."""
+        return {f"matrix {number}": self._redrawn(seed + number, measurements=self.measurements) for number in (1, 2)}
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> LinearOperator:
+        return self._redrawn(seed, ratio=ratio)
+
+    def _redrawn(self, seed: int, **size: Any) -> "BlockCompressedSensing":
+        """A drawn matrix, and what is known of images, which does not depend on it."""
+        other = BlockCompressedSensing(block=self.block, seed=seed, **size).to(self.matrix.device)
+        other.autocorrelation.copy_(self.autocorrelation)
+        return other
+
     def image_size(self, y: Tensor) -> tuple[int, int]:
         self._check_measurements(y)
         return self.block * y.shape[3], self.block * y.shape[4]

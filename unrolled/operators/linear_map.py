@@ -80,6 +80,10 @@ class LinearMap(Described, nn.Module, ABC):
         with torch.no_grad():
             return tuple(self(blank(self, tuple(image_shape))).shape[1:])
 
+    def sampled(self, y: Tensor) -> Tensor:
+        """y with 0 where the operator measures nothing; by default it measures everywhere."""
+        return y
+
     # What can be asked of it
 
     def norm(self) -> Tensor:

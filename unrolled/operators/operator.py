@@ -20,6 +20,27 @@ class LinearOperator(LinearMap):
     Re⟨·, ·⟩, so its adjoint is real.
     """
 
+    def alternatives(self, seed: int = 0) -> "dict[str, LinearOperator]":
+        """Other operators of the same kind, with about as many measurements, by their names; by default none.
+
+        Parameters
+        ----------
+        seed : int
+            of those that are drawn.
+        """
+        return {}
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> "LinearOperator | None":
+        """An operator of the same kind with another number of measurements per pixel; None if there is no such thing.
+
+        Parameters
+        ----------
+        ratio : float in (0, 1]
+        seed : int
+            of what is drawn.
+        """
+        return None
+
     @property
     def H(self) -> "LinearOperator":
         """The adjoint as an operator of its own."""

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unrolled.operators.linear_map import full_precision
+
 LAGS = 65
 """Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
 
@@ -36,7 +38,7 @@ def linear_estimator(phi: Tensor, autocorrelation: Tensor, block: int) -> Tensor
     -------
     Tensor, (block², m), of phi's type; computed in float64, differentiable in phi
     """
-    with torch.autocast(phi.device.type, enabled=False):
+    with full_precision(phi):
         index = torch.arange(block, device=phi.device)
         lag = index[:, None] - index[None, :] + LAGS // 2
         c = autocorrelation.double()[lag[:, None, :, None], lag[None, :, None, :]].reshape(block**2, block**2)
