@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.operators.laws import Solved
 from unrolled.operators import (
     BlockCompressedSensing,
     Blur,
@@ -93,20 +94,14 @@ def test_transforms_agree_with_one_after_another(operator):
 def test_a_learned_matrix_has_gradients_also_by_a_transform():
     operator = OPERATORS["learned"]()
     b = image(operator)
-    tensors = dict(operator.named_parameters())
+    tensors, ridge = dict(operator.named_parameters()), torch.tensor(0.3, dtype=torch.float64)
 
-    class Solve(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.operator = operator
-
-        def forward(self, b):
-            return self.operator.solve(b, 0.3, tolerance=1e-13).square().sum()
-
-    module = Solve()
+    module = Solved(operator)
     given = {f"operator.{name}": tensor for name, tensor in tensors.items()}
-    by_transform = torch.func.grad(lambda given: torch.func.functional_call(module, given, (b,)))(given)
-    by_tape = torch.autograd.grad(module(b), list(tensors.values()))
+    by_transform = torch.func.grad(lambda given: torch.func.functional_call(module, given, (b, ridge)).square().sum())(
+        given
+    )
+    by_tape = torch.autograd.grad(module(b, ridge).square().sum(), list(tensors.values()))
     for found, expected in zip(by_transform.values(), by_tape, strict=True):
         torch.testing.assert_close(found, expected)
 
