@@ -107,7 +107,7 @@ class BlockCompressedSensing(LinearOperator):
             blocks = rearrange(
                 x.to(self.matrix.dtype), "b c (rows p) (cols q) -> b c rows cols (p q)", p=self.block, q=self.block
             )
-            return rearrange(blocks @ self.matrix.T, "b c rows cols m -> b c m rows cols")
+            return rearrange(blocks @ self.matrix.t(), "b c rows cols m -> b c m rows cols")
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.apply_per_block(self.matrix, y)

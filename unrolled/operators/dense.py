@@ -47,7 +47,7 @@ class Dense(LinearOperator):
                 f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}"
             )
         with full_precision(x):
-            return x.to(self.matrix.dtype).flatten(2) @ self.matrix.T
+            return x.to(self.matrix.dtype).flatten(2) @ self.matrix.t()
 
     def adjoint(self, y: Tensor) -> Tensor:
         if y.ndim != 3 or y.shape[2] != self.matrix.shape[0]:

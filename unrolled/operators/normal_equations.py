@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
-from torch.func import functional_call, jvp, vjp
+from torch.func import functional_call, vjp
 
 from unrolled.operators.krylov import State, advance, begin, rounding
+
+Matrix = Callable[[Tensor, Tensor], Tensor]
+"""(x, ridge) ↦ (AᴴA + ridge) x."""
 
 
 class Accuracy(NamedTuple):
@@ -40,15 +43,11 @@ def solve_normal_equations(
     -------
     Tensor, like b
     """
+    start = None if start is None else start.detach()
+    if torch.compiler.is_compiling():
+        return _compiled(operator, b, ridge, start, accuracy)
     tensors = {**dict(operator.named_parameters()), **dict(operator.named_buffers())}
-    start = torch.zeros_like(b) if start is None else start.detach()
-    return _solution(b, ridge, start, operator, accuracy, tuple(tensors), *tensors.values())
-
-
-def _solution(*arguments: Any) -> Tensor:
-    # Compilers take no function with a rule for forward mode, which they would not use.
-    kind = _Solution if torch.compiler.is_compiling() else _SolutionInForwardMode
-    return kind.apply(*arguments)
+    return _Solution.apply(b, ridge, start, operator, accuracy, tuple(tensors), *tensors.values())
 
 
 class _Solution(torch.autograd.Function):
@@ -58,52 +57,54 @@ class _Solution(torch.autograd.Function):
     def forward(
         b: Tensor,
         ridge: Tensor,
-        start: Tensor,
+        start: Tensor | None,
         operator: nn.Module,
         accuracy: Accuracy,
         names: tuple[str, ...],
         *tensors: Tensor,
     ) -> Tensor:
-        def solve(matrix: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        def solve(matrix: Matrix) -> Tensor:
             return _conjugate_gradients(lambda x: matrix(x, ridge), b, start, accuracy)
 
-        return _with(operator, names, tensors, solve)
+        return _with_tensors(operator, names, tensors, solve)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ridge, _, ctx.operator, ctx.accuracy, ctx.names, *tensors = inputs
-        ctx.save_for_backward(output, ridge, *tensors)
-        ctx.save_for_forward(output, ridge, *tensors)
+        _, ridge, _, *ctx.others = inputs[:6]
+        ctx.save_for_backward(output, ridge, *inputs[6:])
+        ctx.save_for_forward(output, ridge, *inputs[6:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, ridge, *tensors = ctx.saved_tensors
+        x, *own = ctx.saved_tensors
         # The matrix is its own adjoint, and so is its inverse.
-        solution = _solution(
-            gradient, ridge, torch.zeros_like(gradient), ctx.operator, ctx.accuracy, ctx.names, *tensors
-        )
-        needed = [number for number, need in enumerate(ctx.needs_input_grad[6:]) if need]
-        gradients: list[Tensor | None] = [None] * len(tensors)
-        of_ridge = None
-        if ctx.needs_input_grad[1] or needed:
+        solution = _Solution.apply(gradient, own[0], None, *ctx.others, *own[1:])
+        needed = [number for number, need in enumerate((ctx.needs_input_grad[1], *ctx.needs_input_grad[6:])) if need]
+        gradients: list[Tensor | None] = [None] * len(own)
+        if needed:
+            pull = vjp(_applied(ctx, x, own, needed), *(own[number] for number in needed))[1]
+            for number, found in zip(needed, pull(-solution), strict=True):
+                gradients[number] = found
+        return solution, gradients[0], None, None, None, None, *gradients[1:]
 
-            def applied(ridge: Tensor, *some: Tensor) -> Tensor:
-                exchanged = list(tensors)
-                for number, tensor in zip(needed, some, strict=True):
-                    exchanged[number] = tensor
-                return _with(ctx.operator, ctx.names, exchanged, lambda matrix: matrix(x, ridge))
-
-            of_ridge, *found = vjp(applied, ridge, *(tensors[number] for number in needed))[1](-solution)
-            for number, tensor in zip(needed, found, strict=True):
-                gradients[number] = tensor
-        return solution, of_ridge, None, None, None, None, *gradients
+    @staticmethod
+    def jvp(ctx: Any, b: Tensor | None, ridge: Tensor | None, *others: Tensor | None) -> Tensor:
+        x, *own = ctx.saved_tensors
+        right = torch.zeros_like(x) if b is None else b
+        moves = {number: tangent for number, tangent in enumerate((ridge, *others[4:])) if tangent is not None}
+        if moves:
+            # Forward mode does not nest; the derivative of pulling back, which is linear, is pushing forward.
+            pull = vjp(_applied(ctx, x, own, list(moves)), *(own[number] for number in moves))[1]
+            push = vjp(pull, torch.zeros_like(x))[1]
+            right = right - push(tuple(moves.values()))[0]
+        return _Solution.apply(right, own[0], None, *ctx.others, *own[1:])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         size = info.batch_size
         if any(dim is not None for dim in in_dims[6:]):  # an operator for each: one after another
             each = [
-                _solution(
+                _Solution.apply(
                     *(one if dim is None else one.select(dim, i) for one, dim in zip(inputs, in_dims, strict=True))
                 )
                 for i in range(size)
@@ -114,57 +115,70 @@ class _Solution(torch.autograd.Function):
         def first(tensor: Tensor, dim: int | None) -> Tensor:
             return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
-        b, ridge, start = (first(tensor, dim) for tensor, dim in zip(inputs[:3], in_dims[:3], strict=True))
+        b, ridge = (first(tensor, dim) for tensor, dim in zip(inputs[:2], in_dims[:2], strict=True))
         ridge = ridge.expand(*b.shape[:2], *ridge.shape[2:])
-        merged = [tensor.reshape(-1, *tensor.shape[2:]) for tensor in (b, ridge, start)]
-        return _solution(*merged, *inputs[3:]).unflatten(0, (size, -1)), 0
+        start = None if inputs[2] is None else first(inputs[2], in_dims[2])
+        merged = [None if tensor is None else tensor.reshape(-1, *tensor.shape[2:]) for tensor in (b, ridge, start)]
+        return _Solution.apply(*merged, *inputs[3:]).unflatten(0, (size, -1)), 0
 
 
-class _SolutionInForwardMode(_Solution):
-    @staticmethod
-    def jvp(ctx: Any, b: Tensor | None, ridge: Tensor | None, *others: Tensor | None) -> Tensor:
-        x, own_ridge, *tensors = ctx.saved_tensors
-        right = torch.zeros_like(x) if b is None else b
-        moved = [own_ridge, *tensors]
-        tangents = [ridge, *others[4:]]
-        some = [number for number, tangent in enumerate(tangents) if tangent is not None]
-        if some:
+def _applied(ctx: Any, x: Tensor, own: list[Tensor], which: list[int]) -> Callable[..., Tensor]:
+    """(AᴴA + ridge)x as a function of some of the ridge (number 0) and the operator's tensors."""
+    operator, _, names = ctx.others
 
-            def applied(*given: Tensor) -> Tensor:
-                exchanged = list(moved)
-                for number, tensor in zip(some, given, strict=True):
-                    exchanged[number] = tensor
-                return _with(ctx.operator, ctx.names, exchanged[1:], lambda matrix: matrix(x, exchanged[0]))
+    def apply(*some: Tensor) -> Tensor:
+        ridge, *tensors = [some[which.index(number)] if number in which else one for number, one in enumerate(own)]
+        return _with_tensors(operator, names, tensors, lambda matrix: matrix(x, ridge))
 
-            primals = tuple(moved[number] for number in some)
-            right = right - jvp(applied, primals, tuple(tangents[number] for number in some))[1]
-        return _solution(right, own_ridge, torch.zeros_like(x), ctx.operator, ctx.accuracy, ctx.names, *tensors)
+    return apply
 
 
 class _Lent(nn.Module):
-    """An operator whose tensors are others for the time of a call."""
+    """An operator, for a function that is called with its matrix."""
 
     def __init__(self, operator: nn.Module):
         super().__init__()
         self.operator = operator
 
-    def forward(self, function: Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor]) -> Tensor:
+    def forward(self, function: Callable[[Matrix], Tensor]) -> Tensor:
         return function(lambda x, ridge: self.operator.gram(x) + ridge * x)  # type: ignore[operator]
 
 
-def _with(
-    operator: nn.Module,
-    names: Sequence[str],
-    tensors: Sequence[Tensor],
-    function: Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor],
+def _with_tensors(
+    operator: nn.Module, names: Sequence[str], tensors: Sequence[Tensor], function: Callable[[Matrix], Tensor]
 ) -> Tensor:
-    """function((x, ridge) ↦ (AᴴA + ridge)x), with these tensors in the operator."""
+    """function(matrix), with these tensors in the operator."""
     exchanged = {f"operator.{name}": tensor for name, tensor in zip(names, tensors, strict=True)}
     return functional_call(_Lent(operator), exchanged, (function,))
 
 
+def _compiled(operator: nn.Module, b: Tensor, ridge: Tensor, start: Tensor | None, accuracy: Accuracy) -> Tensor:
+    # Compilers cannot exchange tensors of a module, nor trace rules of forward mode. They need derivatives only of the
+    # first order: those of x + (AᴴA + ridge)⁻¹(b − (AᴴA + ridge)x), where x itself is held fixed.
+    with torch.no_grad():
+        x = _conjugate_gradients(lambda v: operator.gram(v) + ridge * v, b, start, accuracy)  # type: ignore[operator]
+    residual = b - operator.gram(x) - ridge * x  # type: ignore[operator]
+    return x + _Correction.apply(residual, ridge.detach(), operator, accuracy)
+
+
+class _Correction(torch.autograd.Function):
+    """(AᴴA + ridge)⁻¹ of a residual that is 0 up to the accuracy, and counts only for derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, ridge: Tensor, operator: nn.Module, accuracy: Accuracy) -> Tensor:
+        ctx.save_for_backward(ridge)
+        ctx.operator, ctx.accuracy = operator, accuracy
+        return torch.zeros_like(residual)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (ridge,) = ctx.saved_tensors
+        solution = _conjugate_gradients(lambda x: ctx.operator.gram(x) + ridge * x, gradient, None, ctx.accuracy)
+        return solution, None, None, None
+
+
 def _conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, accuracy: Accuracy
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None, accuracy: Accuracy
 ) -> Tensor:
     axes = tuple(range(1, right.ndim))
     enough = accuracy.tolerance**2 * (right.conj() * right).real.sum(axes, keepdim=True)
@@ -185,4 +199,5 @@ def _conjugate_gradients(
         return while_loop(unsolved, step, carried)[1]
     while bool(unsolved(*state)):
         state = step(*state)
-    return state[1]
+    x: Tensor = state[1]
+    return x.clone() if x is start else x  # a function must not return what it is given
