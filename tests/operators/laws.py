@@ -145,6 +145,34 @@ class OperatorLaws:
         moved = operator.to("meta")(x.to("meta"))  # fails if a tensor stays behind
         assert moved.shape == self.cases[case]()[0](x).shape
 
+    def test_makes_and_asks_for_nothing_on_other_devices(self, case):
+        operator, x, y = self.make(case)
+        operator, x, y = operator.to("meta"), x.to("meta"), y.to("meta")
+        for found in (operator.adjoint(y), operator.gram(x), operator.solve(x, 0.5), operator.estimate(y)):
+            assert found.is_meta
+            assert found.shape == x.shape
+        if operator.state_dict() or list(operator.buffers()):  # otherwise it is nowhere
+            assert operator.norm().is_meta
+
+    def test_is_in_full_precision_under_autocast(self, case):
+        operator, x, y = self.make(case)
+        operator, x, y = operator.to(torch.float32), x.to(half(x)), y.to(half(y))
+
+        def everything():
+            return operator(x), operator.adjoint(y), operator.gram(x), operator.estimate(y), operator.solve(x, 0.5)
+
+        expected = everything()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = everything()
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+
+    def test_sampled_leaves_measurements_as_they_are(self, case):
+        operator, x, y = self.make(case)
+        torch.testing.assert_close(operator.sampled(operator(x)), operator(x))
+        torch.testing.assert_close(operator.adjoint(operator.sampled(y)), operator.adjoint(y))
+
     def test_survives_pickle_and_state_dict(self, case):
         operator, x, _ = self.make(case)
         again = pickle.loads(pickle.dumps(operator))

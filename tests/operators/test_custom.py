@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.operators.laws import OperatorLaws
-from unrolled.operators import BlockCompressedSensing, Dense, FromFunctions, MaskedFourier, Radon, UniformMask, as_operator
+from unrolled.operators import (
+    BlockCompressedSensing,
+    Dense,
+    FromFunctions,
+    MaskedFourier,
+    Radon,
+    UniformMask,
+    as_operator,
+)
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:

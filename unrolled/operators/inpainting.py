@@ -98,6 +98,9 @@ class Inpainting(LinearOperator):
         """1."""
         return self.mask.max()
 
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         return b / (self.mask.square() + ridge)
 

@@ -80,6 +80,10 @@ class LinearMap(Described, nn.Module, ABC):
         with torch.no_grad():
             return tuple(self(blank(self, tuple(image_shape))).shape[1:])
 
+    def sampled(self, y: Tensor) -> Tensor:
+        """y with 0 where the operator measures nothing; by default it measures everywhere."""
+        return y
+
     # What can be asked of it
 
     def norm(self) -> Tensor:
@@ -97,6 +101,19 @@ class LinearMap(Described, nn.Module, ABC):
     def estimate(self, y: Tensor) -> Tensor:
         """A first image, made linearly from the measurements: where solvers and networks start. By default Aᴴ y."""
         return self.adjoint(y)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit_images` has been called, if it does anything."""
+        return True
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        """Fit what `estimate` takes for granted of images to these; by default that is nothing.
+
+        Parameters
+        ----------
+        images : list of Tensor, each (channel, height, width) in [0, 1], of any sizes
+        """
 
     def solve(
         self,

@@ -20,6 +20,27 @@ class LinearOperator(LinearMap):
     Re⟨·, ·⟩, so its adjoint is real.
     """
 
+    def alternatives(self, seed: int = 0) -> "dict[str, LinearOperator]":
+        """Other operators of the same kind, with about as many measurements, by their names; by default none.
+
+        Parameters
+        ----------
+        seed : int
+            of those that are drawn.
+        """
+        return {}
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> "LinearOperator | None":
+        """An operator of the same kind with another number of measurements per pixel; None if there is no such thing.
+
+        Parameters
+        ----------
+        ratio : float in (0, 1]
+        seed : int
+            of what is drawn.
+        """
+        return None
+
     @property
     def H(self) -> "LinearOperator":
         """The adjoint as an operator of its own."""
@@ -108,6 +129,13 @@ class Composition(LinearOperator):
         """The inner operator's estimate from the outer one's."""
         return self.inner.estimate(self.outer.estimate(y))
 
+    @property
+    def fitted(self) -> bool:
+        return self.inner.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.inner.fit_images(images)  # what the outer operator measures are no images
+
 
 class Scaled(LinearOperator):
     """c·A of an operator A.
@@ -148,6 +176,13 @@ class Scaled(LinearOperator):
 
     def estimate(self, y: Tensor) -> Tensor:
         return self.operator.estimate(y / self.factor)
+
+    @property
+    def fitted(self) -> bool:
+        return self.operator.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.operator.fit_images(images)
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         return self.operator.solve_exactly(b / self.factor**2, ridge / self.factor**2)

@@ -105,19 +105,22 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return integrate(gradient, *ctx.saved_tensors, ctx.options[0]), None, None, None, None, None
+        angle, offset = ctx.saved_tensors
+        return integrate(gradient, angle, offset, ctx.options[0]), None, None, None, None, None
 
 
 class _IntegrateInForwardMode(_Integrate):
     @staticmethod
     def jvp(ctx: Any, x: Tensor, *_: None) -> Tensor:
-        return integrate(x, *ctx.saved_tensors, ctx.options[0])
+        angle, offset = ctx.saved_tensors
+        return integrate(x, angle, offset, ctx.options[0])
 
 
 class _SpreadInForwardMode(_Spread):
     @staticmethod
     def jvp(ctx: Any, y: Tensor, *_: None) -> Tensor:
-        return spread(y, *ctx.saved_tensors, *ctx.options)
+        angle, offset = ctx.saved_tensors
+        return spread(y, angle, offset, *ctx.options)
 
 
 FORWARD_MODE: dict[type[torch.autograd.Function], type[torch.autograd.Function]] = {

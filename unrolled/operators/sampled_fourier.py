@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrolled.operators.linear_map import check_images, full_precision
 from unrolled.operators.operator import LinearOperator
-from unrolled.operators.sampling import SamplingMask
+from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
 from unrolled.system.arrays import read_array
 
 
@@ -89,6 +89,26 @@ class MaskedFourier(LinearOperator):
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         x = inverse_fourier(fourier(b, self.centered) / (self._power() + ridge), self.centered)
         return x if self.complex_images else x.real
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
+    def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
+        """The same mask turned by a right angle (mirrored, if it is no square), and drawn ones of the same ratio."""
+        turned = self.mask.T if self.mask.shape[0] == self.mask.shape[1] else self.mask.flip(0).roll(1, 0)
+        return {
+            "turned": self._with_mask(turned.contiguous()),
+            "radial": self._with_mask(RadialMask(self.ratio)),
+            "uniform": self._with_mask(UniformMask(self.ratio, seed)),
+        }
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> LinearOperator:
+        """With a radial mask."""
+        return self._with_mask(RadialMask(ratio))
+
+    def _with_mask(self, mask: SamplingMask | Tensor) -> "MaskedFourier":
+        height, width = self.mask.shape
+        return MaskedFourier(mask, height, width, self.complex_images, self.centered).to(self.mask.device)
 
     def norm(self) -> Tensor:
         """1, or √½ if the images are real and no frequency is sampled together with its negative."""
@@ -176,6 +196,9 @@ class MultiCoilFourier(LinearOperator):
         with full_precision(y):
             x = (self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2)
             return x if self.complex_images else x.real
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
 
     def extra_repr(self) -> str:
         coils, height, width = self.maps.shape

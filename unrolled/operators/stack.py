@@ -97,6 +97,14 @@ class Stack(LinearOperator):
         """The mean of the parts' estimates."""
         return self._total([operator.estimate(part) for operator, part in self._pairs(y)]) / len(self.parts)
 
+    @property
+    def fitted(self) -> bool:
+        return all(operator.fitted for operator in self._children())
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        for operator in self._children():
+            operator.fit_images(images)
+
     def _children(self) -> list[LinearOperator]:
         return list(self.operators)  # type: ignore[arg-type]
 
