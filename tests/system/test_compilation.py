@@ -35,6 +35,7 @@ def test_a_graph_breaks_at_it_and_results_and_gradients_are_the_same(cls):
     torch.testing.assert_close(compiled(x), around(x))
     (expected,), (found,) = (torch.autograd.grad(f(x).sum(), x) for f in (around, compiled))
     torch.testing.assert_close(found, expected)
+    torch.compiler.reset()
     with pytest.raises(torch._dynamo.exc.Unsupported):
         torch.compile(around, backend="eager", fullgraph=True)(x)
 

@@ -94,6 +94,8 @@ def checked_weights(name: str, weights: Any) -> Any:
         raise ValueError(f"{allowed}, got {weights!r}") from error
     if isinstance(weights, bool) or not numbers.is_floating_point():
         raise ValueError(f"{allowed}, got {weights!r}")
+    if numbers.is_meta:  # it has no values
+        return weights
     bad = numbers.detach()[~((numbers >= 0) & numbers.isfinite())]
     if len(bad):
         raise ValueError(f"{allowed}, got {bad[0].item()!r}")
