@@ -134,3 +134,13 @@ def test_bad_arguments_are_refused_by_name():
         operator.solve(b.to(torch.complex64), 1.0)
     with pytest.raises(ValueError, match="tolerance > 0"):
         operator.solve(b, 1.0, tolerance=0)
+
+
+def test_the_tape_does_not_grow_with_the_steps(operator):
+    b, saved = image(operator).requires_grad_(), []
+    for tolerance in (1e-1, 1e-12):
+        held: list[torch.Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, held=held: held.append(x) or x, lambda x: x):
+            operator.solve(b, 0.01, tolerance=tolerance)
+        saved.append(len(held))
+    assert saved[0] == saved[1]
