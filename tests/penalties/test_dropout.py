@@ -75,7 +75,7 @@ def test_hard_concrete_is_the_least_over_sampled_gates():
 @pytest.mark.parametrize("step", [1e-7, 1e-4, 0.0039, 0.01, 0.02])
 def test_small_steps_jump_over_the_kink_where_gates_open_for_good(numbers, step):
     penalty = HardConcrete(*numbers)
-    top = float(penalty._top(torch.device("cpu")))
+    top = float(penalty.curve.exact.top(torch.device("cpu")))
     v = torch.linspace(top - 0.02, top + 0.02, 400, dtype=torch.float64)
     z = penalty.prox(v, step)
     # Beyond the kink ρ is 1 and z = v; it is best to be there if that costs no more than any z below.

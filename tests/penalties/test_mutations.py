@@ -25,7 +25,7 @@ from unrolled.penalties import (
     SeparablePenalty,
     TransformedL1,
 )
-from unrolled.penalties.penalty import step_tensor
+from unrolled.penalties.magnitudes import step_tensor
 
 
 class L0AtTheStep(L0):
@@ -189,8 +189,8 @@ class SoftWithAGradientBelow(L1):
 
 
 class LogSumWithTheStepDetached(LogSum):
-    def _kept(self, magnitude, step):
-        return super()._kept(magnitude, step.detach() if isinstance(step, torch.Tensor) else step)
+    def _prox(self, magnitude, step):
+        return super()._prox(magnitude, step.detach() if isinstance(step, torch.Tensor) else step)
 
 
 class GemanWithGradientsOfLeavingOutItsSlope(Geman):
@@ -242,7 +242,7 @@ minimiser, threshold, shrinks, phase = (
 gradients, edges, digits = (
     laws.gradients_of_prox_are_its_differences,
     laws.gradients_of_threshold_are_its_differences,
-    laws.digits_are_kept,
+    laws.digits_are_prox,
 )
 finite = partial(laws.gradients_are_finite_everywhere, dtype=torch.float64)
 derivative, eta, dual, coin = (

@@ -17,7 +17,7 @@ def run(code: str) -> str:
 
 
 def test_import_is_light():
-    heavy = ("torchvision", "matplotlib", "skimage", "scipy", "h5py", "jsonargparse", "pooch", "yaml")
+    heavy = ("torch._dynamo", "torchvision", "matplotlib", "skimage", "scipy", "h5py", "jsonargparse", "pooch", "yaml")
     loaded = run(f"import sys, unrolled; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"
 

@@ -54,14 +54,20 @@ def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, .
     curvature = _inner(direction, applied, axes)
     size = _inner(direction, direction, axes)
     largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
-    # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
-    rounding = 10 * torch.finfo(energy.dtype).eps
-    goes_on = (energy > (rounding * largest) ** 2 * _inner(x, x, axes)) & (curvature > 0)
+    goes_on = (energy > rounding(x, largest, axes)) & (curvature > 0)
     step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
     x, residual = x + step * direction, residual - step * applied
     previous, energy = energy, _inner(residual, residual, axes)
     direction = residual + torch.where(goes_on, energy / torch.where(goes_on, previous, 1), 0) * direction
     return State(x, residual, direction, energy, largest)
+
+
+def rounding(x: Tensor, largest: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
+    """The ‖residual‖² below which it is rounding, (10 ε‖A‖²‖x‖)².
+
+    Such a residual lies also in directions that A does not see: it would be blown up.
+    """
+    return (10 * torch.finfo(largest.dtype).eps * largest) ** 2 * _inner(x, x, axes)
 
 
 def solve_system(

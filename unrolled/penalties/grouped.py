@@ -10,13 +10,9 @@ from torch import Tensor
 
 from unrolled.penalties.group_steps import check_grouping, in_range, magnitudes, step_of_groups, typed, unit_root
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    SeparablePenalty,
-    step_tensor,
-)
-from unrolled.penalties.piecewise import L1
+from unrolled.penalties.magnitudes import step_tensor
+from unrolled.penalties.norms import L1
+from unrolled.penalties.penalty import Formulas, Penalty, SeparablePenalty
 from unrolled.penalties.weighted import (
     Weighted,
     Weights,

@@ -11,15 +11,9 @@ from torch import Tensor
 from unrolled.penalties.group_steps import magnitudes, step_of_groups, typed
 from unrolled.penalties.grouped import Grouped
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    SeparablePenalty,
-    parameter,
-    step_tensor,
-    with_phase_of,
-)
-from unrolled.penalties.piecewise import L1
+from unrolled.penalties.magnitudes import step_tensor, with_phase_of
+from unrolled.penalties.norms import L1
+from unrolled.penalties.penalty import Formulas, Penalty, SeparablePenalty, parameter
 from unrolled.penalties.weighted import (
     Weighted,
     weighted,

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, step_tensor
+from unrolled.penalties.magnitudes import step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty
 
 Weights = float | Sequence[Any] | Tensor
 
@@ -93,6 +94,8 @@ def checked_weights(name: str, weights: Any) -> Any:
         raise ValueError(f"{allowed}, got {weights!r}") from error
     if isinstance(weights, bool) or not numbers.is_floating_point():
         raise ValueError(f"{allowed}, got {weights!r}")
+    if numbers.is_meta:  # it has no values
+        return weights
     bad = numbers.detach()[~((numbers >= 0) & numbers.isfinite())]
     if len(bad):
         raise ValueError(f"{allowed}, got {bad[0].item()!r}")

@@ -11,6 +11,7 @@ from unrolled.penalties import Penalty
 from unrolled.system.devices import torch_device
 from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, writable
 from unrolled.weights.card import CLASSIFIER, FORMAT, find, read, write
+from unrolled.weights.earlier import rename_earlier
 from unrolled.weights.limits import at_most
 from unrolled.weights.tensors import fill, hash_of, tensors_of
 
@@ -100,6 +101,7 @@ def load(
             if operator is None:
                 recipe = _with_tensors(card["operator"], tensors)
                 operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
+        rename_earlier(tensors, operator)
         fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error

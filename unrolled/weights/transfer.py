@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from unrolled.weights.card import CLASSIFIER, find, read
+from unrolled.weights.earlier import autocorrelations, rename_earlier
 from unrolled.weights.tensors import fill
 
 
@@ -31,7 +32,10 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
     if given != held:
         raise ValueError(f"weights: {path} holds {' and '.join(sorted(held))}, not {' and '.join(sorted(given))} alone")
     model = nn.ModuleDict(modules)
-    kept = {f"operator.{key}": buffer for key, buffer in modules.get("operator", nn.Module()).named_buffers()}
+    operator = modules.get("operator", nn.Module())
+    rename_earlier(tensors, operator)
+    kept = {f"operator.{key}" for key, _ in operator.named_buffers()}
+    kept -= {name for name in autocorrelations(operator) if name in tensors}  # not of the measurement, but of images
     tensors = {key: tensor for key, tensor in tensors.items() if key not in kept}
     own = model.state_dict()
     tensors |= {key: own[key] for key in own if key in kept}
