@@ -93,7 +93,7 @@ def objective(x, operator, y, prior):
 def test_reaches_the_minimum_that_a_general_program_finds(name):
     operator, prior, y = problem("dense, l1 in DCT")
     solver, options = SOLVERS[name]
-    x = solver(y, operator, prior, record=False, **options).image
+    x = solver(y, operator, prior, tolerance=1e-11, record=False, **options).image
     # The same problem as a smooth one with bounds: coefficients c = p − q, p, q ≥ 0, in the transform.
     basis = DCT().adjoint(torch.eye(12, dtype=torch.float64).view(12, 1, 3, 4)).reshape(12, 12).numpy()
     a, b = operator.matrix.numpy() @ basis.T, y.numpy().ravel()
