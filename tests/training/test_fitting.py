@@ -6,7 +6,7 @@ from torch.utils.data import TensorDataset
 
 import unrolled
 from tests.helpers import write_picture
-from tests.training.runs import HELD_OUT, IMAGES, Line, fit, options
+from tests.training.small_runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
@@ -152,7 +152,7 @@ def test_the_average_is_the_exponential_one(tmp_path):
     for count, weight in enumerate(history):
         decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0
         expected = decay * expected + (1 - decay) * weight
-    torch.testing.assert_close(loop.model.weight.detach(), expected)
+    torch.testing.assert_close(loop.sparse.model.weight.detach(), expected)
 
 
 def test_a_folder_name_or_embedded_images_are_data_sets_too(tmp_path):

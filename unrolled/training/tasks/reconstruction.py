@@ -17,6 +17,7 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
+from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.task import Task
 from unrolled.weights.earlier import rename_earlier
 
@@ -141,7 +142,7 @@ class ReconstructionTask(Task):
             y = model.measure(x)
             return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
 
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        with own_randomness(self.device):
             pairs = in_shards(figures, list(enumerate(self.validation)))
         score, start = zip(*pairs, strict=True)
         return {"psnr": sum(score) / len(score), "start_psnr": sum(start) / len(start)}

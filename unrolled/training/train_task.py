@@ -68,7 +68,7 @@ def train(
         loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed, sparsifier)
         distributed.on_first(lambda: _write_environment(folder, machine))
         figures = loop.run(goes_on)
-        task.model.load_state_dict(loop.model.state_dict())
+        task.model.load_state_dict(loop.sparse.model.state_dict())
         task.model.eval()
         distributed.on_first(lambda: _draw_curve(folder, task.score))
     return figures
