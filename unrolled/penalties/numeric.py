@@ -3,7 +3,7 @@
 import dataclasses
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from unrolled.penalties.curve_search import CurveSearch
 from unrolled.penalties.magnitudes import step_tensor
 from unrolled.penalties.penalty import SeparablePenalty
 from unrolled.penalties.root_finding import derivative_of
-from unrolled.system.compilation import keep_outside_graphs, outside_graphs
+from unrolled.system.compilation import outside_graphs
 
 _HUGE = 1e300  # instead of an infinite slope
 
@@ -32,10 +32,6 @@ class NumericPenalty(SeparablePenalty):
     laws below and proportionally above. The proximal map costs about a microsecond per number for one step, and
     between 20 and 600 where steps differ.
     """
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        keep_outside_graphs(cls)
-        return super().__new__(cls)
 
     @abstractmethod
     def _make_curve(self) -> Curve:

@@ -1,29 +1,26 @@
-"""Methods that stay outside of compiled graphs."""
+"""Functions that stay outside of compiled graphs."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
-_MARK = "_stays_outside_graphs"
 
+def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
+    """Let torch.compile break its graph at a function and call it as it is.
 
-def outside_graphs(method: F) -> F:
-    """Mark a method of a class: torch.compile is to break its graph there and to call the method as it is.
-
-    The mark takes effect with `keep_outside_graphs`. `torch.compiler.disable` would do both, but it loads the compiler
-    when the class is defined, and with that doubles the time that an import takes.
+    `torch.compiler.disable` does so too, but loads the compiler when the function is defined, which doubles the time
+    that an import takes. Here it is loaded only where something is compiled.
     """
-    setattr(method, _MARK, True)
-    return method
 
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
 
-def keep_outside_graphs(cls: type) -> None:
-    """Disable the compiler in the marked methods of a class and its bases; to be called when an object is made."""
-    for base in cls.__mro__:
-        for name, member in list(vars(base).items()):
-            if getattr(member, _MARK, False):
-                delattr(member, _MARK)
-                setattr(base, name, torch.compiler.disable(member))
+    return call
