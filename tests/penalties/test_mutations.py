@@ -1,4 +1,4 @@
-"""Wrong penalties of the kinds that have been published: the laws must tell them from right ones."""
+"""Wrong penalties of the kinds that have been published: the laws, which right ones pass, must see them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -242,7 +242,7 @@ minimiser, threshold, shrinks, phase = (
 gradients, edges, digits = (
     laws.gradients_of_prox_are_its_differences,
     laws.gradients_of_threshold_are_its_differences,
-    laws.digits_are_prox,
+    laws.digits_are_kept,
 )
 finite = partial(laws.gradients_are_finite_everywhere, dtype=torch.float64)
 derivative, eta, dual, coin = (
@@ -320,14 +320,6 @@ def named(case) -> str:
 def test_the_laws_see_what_is_wrong(wrong, law, step):
     with pytest.raises(AssertionError):
         law(wrong, *step)
-
-
-@pytest.mark.parametrize(("wrong", "law", "step"), WRONG, ids=named)
-def test_the_same_laws_hold_for_what_it_should_have_been(wrong, law, step):
-    if isinstance(wrong, Cube):
-        return
-    right = type(wrong).__mro__[1](**{name: getattr(wrong, name) for name in laws.numbers(wrong)})
-    law(right, *step)
 
 
 def test_both_faces_of_concavity_fail_together():

@@ -17,7 +17,7 @@ from unrolled.penalties.weighted import (
     Weighted,
     Weights,
     checked_weights,
-    weighted,
+    times_weight,
     weighted_dual,
     weighted_eta,
     weighted_prox,
@@ -106,12 +106,12 @@ class Grouped(Penalty):
 
     def value(self, w: Tensor) -> Tensor:
         norm = self._norm(w)
-        return typed(weighted(self._weights(w.shape, norm), self.penalty.value(norm)), w)
+        return typed(times_weight(self._weights(w.shape, norm), self.penalty.value(norm)), w)
 
     def derivative(self, w: Tensor) -> Tensor:
         """c_g ρ'(‖w_g‖): in the direction of the group."""
         norm = self._norm(w)
-        return typed(weighted(self._weights(w.shape, norm), self.penalty.derivative(norm)), w)
+        return typed(times_weight(self._weights(w.shape, norm), self.penalty.derivative(norm)), w)
 
     def eta(self, w: Tensor) -> Tensor:
         norm = self._norm(w)
