@@ -104,7 +104,7 @@ def parameters_of(model: nn.Module) -> dict[str, Weight]:
     """Every parameter once, by its first name, in the order of the model."""
     seen: dict[int, Weight] = {}
     for module_name, module in model.named_modules():
-        for attribute, parameter in module.parameters_of.items():
+        for attribute, parameter in module._parameters.items():
             if parameter is None:
                 continue
             name = f"{module_name}.{attribute}" if module_name else attribute
