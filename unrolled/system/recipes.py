@@ -22,10 +22,14 @@ class Described:
     """Remembers the arguments an object was made with, so that weights can carry the recipe of their network.
 
     A subclass inherits this by being defined; nothing has to be called. `describe` writes the recipe, `build` follows
-    it.
+    it. Where a constructor hands `**options` on to that of its base, the options and their defaults are remembered too.
     """
 
     arguments: dict[str, Any] = {}  # noqa: RUF012  of a class that takes none; others get their own
+    _hands_on = False  # whether the constructor takes `**options`
+
+    def constructed(self) -> None:
+        """Called once, when the outermost constructor has returned: for what needs all attributes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -33,14 +37,26 @@ class Described:
             return
         init = cls.__init__
         signature = inspect.signature(init)
+        options = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+        cls._hands_on = bool(options)
 
         @functools.wraps(init)
         def remember(self: Any, *args: Any, **kwargs: Any) -> None:
-            if type(self).__init__ is remember:
+            outermost = type(self).__init__ is remember
+            if outermost or type(self)._hands_on:
                 bound = signature.bind(self, *args, **kwargs)
+                given = {} if outermost else dict(bound.arguments)
                 bound.apply_defaults()
-                object.__setattr__(self, "arguments", dict(list(bound.arguments.items())[1:]))
+                arguments = dict(list(bound.arguments.items())[1:])
+                for name in options:
+                    arguments |= arguments.pop(name)
+                # Of an inner constructor only what nobody gave it is new; the rest is what the outer one decided.
+                known = {} if outermost else self.arguments
+                fresh = {name: value for name, value in arguments.items() if name not in given}
+                object.__setattr__(self, "arguments", fresh | known)
             init(self, *args, **kwargs)
+            if outermost:
+                self.constructed()
 
         cls.__init__ = remember  # type: ignore[method-assign]
 
