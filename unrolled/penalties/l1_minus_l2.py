@@ -9,12 +9,8 @@ from torch import Tensor
 
 from unrolled.penalties.group_steps import check_grouping, in_range, magnitudes, step_of_groups, typed, unit_root
 from unrolled.penalties.grouping import Grouping, Whole
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    step_tensor,
-    with_phase_of,
-)
+from unrolled.penalties.magnitudes import step_tensor, with_phase_of
+from unrolled.penalties.penalty import Formulas, Penalty
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,12 @@ from torch import Tensor
 from unrolled.penalties.group_steps import magnitudes, step_of_groups, typed
 from unrolled.penalties.grouped import Grouped
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    SeparablePenalty,
-    parameter,
-    step_tensor,
-    with_phase_of,
-)
-from unrolled.penalties.piecewise import L1
+from unrolled.penalties.magnitudes import step_tensor, with_phase_of
+from unrolled.penalties.norms import L1
+from unrolled.penalties.penalty import Formulas, Penalty, SeparablePenalty, parameter
 from unrolled.penalties.weighted import (
     Weighted,
-    weighted,
+    times_weight,
 )
 
 
@@ -197,7 +191,7 @@ class SparseGroup(Penalty):
 
     def _share(self, norm: Tensor, step: Tensor, shape: Sequence[int]) -> Tensor:
         """τ = 1/(1 + κ) of a group with the given norm > 0."""
-        slope = weighted(self.grouped._weights(shape, norm), self.grouped.penalty.derivative(norm))
+        slope = times_weight(self.grouped._weights(shape, norm), self.grouped.penalty.derivative(norm))
         return norm / (norm + (1 - self.alpha) * step * slope)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.crops import Crop, crop_sides
 from unrolled.data.sources import cut, large_enough
-from unrolled.networks import LinearStart, UnrolledNetwork
+from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, power_iteration
 from unrolled.system.devices import torch_device
 from unrolled.training import distributed
@@ -116,8 +116,8 @@ def fit(
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
-        if isinstance(network.start, LinearStart) and not network.start.fitted and not goes_on:  # a checkpoint holds it
-            network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
+        if not operator.fitted and not goes_on:  # a checkpoint holds it
+            operator.fit_images(images.spread() if images is not None else list(batches.batch(0, 64)))
         return train(
             task,
             training,

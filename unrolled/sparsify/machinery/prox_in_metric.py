@@ -5,8 +5,7 @@ from torch import Tensor
 
 from unrolled.penalties import L1, Grouped, Penalty, SparseGroup, TopK
 from unrolled.penalties.grouping import Grouping
-from unrolled.sparsify.groups import grouping_of
-from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.selection import Weight, grouping_of
 
 
 def prox_in_metric(penalty: Penalty, v: Tensor, step: Tensor | float) -> Tensor:
@@ -56,8 +55,7 @@ def radial_step(grouping: Grouping, v: Tensor, step: Tensor | float) -> Tensor |
 
 def deadly(weight: Weight, step: Tensor | float) -> Tensor:
     """About the strengths that make numbers or groups zero at once: |w|²/(2 step·ρ(w)), where 0 is as good as w."""
-    assert weight.penalty is not None
-    values, grouping = weight.parameter.detach(), grouping_of(weight.penalty)
+    values, grouping = weight.parameter.detach(), weight.grouping
     squares = values.abs().square()
     if grouping is not None:
         squares, step = grouping.sum(squares), radial_step(grouping, values, step)

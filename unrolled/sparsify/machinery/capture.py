@@ -1,23 +1,21 @@
 """Targets that are met by taking out of the training, little by little, what a strategy ranks lowest."""
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from unrolled.sparsify.groups import grouping_of
-from unrolled.sparsify.machinery.control import Control
+from unrolled.sparsify.course import Course
+from unrolled.sparsify.machinery.survivors import Survivors
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class Capturing(Sparsifier):
-    """Strategies that rank numbers or groups, and whose rule for zeros does not set the weights themselves to 0.
+class Capture:
+    """Sets to 0 the numbers or groups of lowest rank, ever more of them, and keeps them there.
 
-    With a strength, the rule alone says what is 0. With a target, the numbers or groups of lowest rank are captured
+    It is for strategies whose own rule for zeros does not set the weights themselves to 0. With a strength, the rule
+    alone says what is 0, and nothing is captured. With a target, the numbers or groups of lowest rank are captured
     while the trajectory of the target rises, as gradual pruning does by magnitude: they are set to 0 and stay so, have
     neither noise nor gates and no part in the loss. So the share of zeros is at every step what it shall be, the rest
     has the remainder of the run to adapt, and nothing is left to be cut at the end. What the rule would call 0 beyond
@@ -25,67 +23,73 @@ class Capturing(Sparsifier):
 
     The strength stays what it is at first, unless a strategy says otherwise: it shapes the ranking, and how soon the
     rule calls 0 what will be captured; how many are 0 it does not decide. A weight keeps at least one number or group.
+
+    Parameters
+    ----------
+    weights : sequence of Weight
+        their `extra["kept"]` is False for what was captured: one for each number or group.
+    course : Course
+    survivors : Survivors
+        which warns when a weight is left with its last number or group.
+    scope : "global" or "layer"
+        whether all weights are compared, or each weight gets the same share of zeros.
+    every : int, optional
+        steps between two captures, by default a hundred captures a run.
     """
 
-    scope: Literal["global", "layer"] = "global"
-    """Whether all weights are compared, or each weight gets the same share of zeros."""
+    def __init__(
+        self,
+        weights: Sequence[Weight],
+        course: Course,
+        survivors: Survivors,
+        scope: Literal["global", "layer"] = "global",
+        every: int | None = None,
+    ):
+        self.weights, self.course, self.survivors = weights, course, survivors
+        self.scope, self.every = scope, every
 
-    captures_every: int | None = None
-    """Steps between two captures, by default a hundred captures a run."""
+    def act(self, ranking: Callable[[Weight], Tensor]) -> None:
+        """Once more set to 0 what was captured, and capture more if it is time; to be called at every step.
 
-    def make_control(self) -> Control | None:
-        return None  # the count is exact without
-
-    @abstractmethod
-    def ranking(self, weight: Weight) -> Tensor:
-        """What comes first is captured first, of equals the smaller in magnitude: of the shape of the weight, or with
-        one number for each of its groups."""
-
-    def zeroed(self, weight: Weight) -> Tensor:
-        """The weight with the zeros of the strategy's own rule."""
-        return weight.parameter.detach()
-
-    def sparse(self, weight: Weight) -> Tensor:
-        return self.zeroed(weight) if self.target is None else weight.parameter.detach()
-
-    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        if self.target is None:
+        Parameters
+        ----------
+        ranking : function
+            what is lowest is captured first, of equals the smaller in magnitude: of the shape of the weight, or with
+            one number for each of its groups.
+        """
+        if self.course.target is None:
             return
-        assert self.steps is not None
+        assert self.course.steps is not None
         self._hold()
-        every = self.captures_every or max(1, self.steps // 100)
-        if self.step_count % every == 0 or self._is_last():
-            self._capture()
-
-    def left(self, weight: Weight) -> Tensor | None:
-        """False where numbers were captured, of the shape of the weight; None if none were."""
-        kept = weight.extra.get("kept")
-        return kept if kept is None else spread(weight, kept, outside=True)
+        every = self.every or max(1, self.course.steps // 100)
+        if self.course.step_count % every == 0 or self.course.is_last:
+            self._capture([ranking(weight) for weight in self.weights])
 
     def _hold(self) -> None:
         for weight in self.weights:
-            kept = self.left(weight)
+            kept = kept_entries(weight)
             if kept is not None:
                 weight.parameter.mul_(kept)
 
-    def _is_last(self) -> bool:
-        """Whether capturing ends with this step."""
-        assert self.steps is not None
-        return (self.step_count + 1) / self.steps >= 1 - self.fine_tune
-
-    def _capture(self) -> None:
-        assert self.wanted is not None
-        rankings = [self.ranking(weight) for weight in self.weights]
-        pairs = lowest(self.weights, rankings, self.wanted, self.scope)
+    def _capture(self, rankings: Sequence[Tensor]) -> None:
+        wanted = self.course.wanted
+        assert wanted is not None
+        pairs = lowest(self.weights, rankings, wanted, self.scope)
         gone = [scores[zero & (scores < torch.inf)] for scores, zero in pairs]
         level = max((float(scores.max()) for scores in gone if len(scores)), default=-torch.inf)
         for weight, ranking, (scores, low) in zip(self.weights, rankings, pairs, strict=True):
             zero = low & (scores < torch.inf)
             alone = zero.sum() == len(zero) - 1
             if alone and (low.all() or (self.scope == "global" and ranking.max() < level)):
-                self._say_kept(weight)
+                self.survivors.warn(weight)
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
         self._hold()
+
+
+def kept_entries(weight: Weight) -> Tensor | None:
+    """False where numbers were captured, of the shape of the weight; None if none were."""
+    kept = weight.extra.get("kept")
+    return kept if kept is None else weight.spread(kept, outside=True)
 
 
 def lowest(
@@ -110,21 +114,14 @@ def lowest(
     return [(unit[0], zero.to(unit[0].device)) for unit, zero in zip(units, zeros, strict=True)]
 
 
-def spread(weight: Weight, numbers: Tensor, outside: float = 0) -> Tensor:
-    """One number for each entry of a weight, of numbers for its entries or its groups."""
-    shape = weight.parameter.shape
-    grouping = grouping_of(weight.penalty)
-    return numbers if numbers.shape == shape or grouping is None else grouping.spread(numbers, shape, outside)
-
-
 def magnitudes(weight: Weight) -> Tensor:
     """Of each number or group: of a group the root of the mean of squares, so that groups of other sizes compare."""
-    grouping, values = grouping_of(weight.penalty), weight.parameter.detach()
+    grouping, values = weight.grouping, weight.parameter.detach()
     return values.abs() if grouping is None else grouping.norm(values) / _group_sizes(weight).sqrt()
 
 
 def _group_sizes(weight: Weight) -> Tensor:
-    grouping = grouping_of(weight.penalty)
+    grouping = weight.grouping
     assert grouping is not None
     shape = weight.parameter.shape
     size = torch.as_tensor(grouping.size(shape), dtype=torch.float32, device=weight.parameter.device)

@@ -1,21 +1,10 @@
 """What a strategy learns besides the model."""
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from unrolled.sparsify.strategies.capturing import Capturing
-
-
-class Learning(Capturing):
-    """Strategies with a learned parameter for each weight or group, which says whether it is 0.
-
-    A subclass puts them into `learned`, by the name of the weight.
-    """
-
-    learned: dict[str, nn.Parameter]
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.learned.values())
+from unrolled.sparsify.selection import Weight
 
 
 def learned(values: Tensor) -> nn.Parameter:
@@ -31,6 +20,14 @@ def learned(values: Tensor) -> nn.Parameter:
     parameter = nn.Parameter(values)
     parameter.register_post_accumulate_grad_hook(_average)
     return parameter
+
+
+def per_group(weight: Weight, number: float) -> Tensor:
+    """The number once for each group of a weight, or for each of its entries; real, and not in half precision."""
+    parameter, grouping = weight.parameter, weight.grouping
+    shape = parameter.shape if grouping is None else grouping.shape(parameter.shape)
+    dtype = torch.promote_types(parameter.real.dtype if parameter.is_complex() else parameter.dtype, torch.float32)
+    return torch.full(shape, number, dtype=dtype, device=parameter.device)
 
 
 def _average(parameter: Tensor) -> None:
