@@ -13,7 +13,7 @@ from unrolled.sparsify.machinery.control import Control
 from unrolled.sparsify.machinery.dropout_rule import keep_probability
 from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.machinery.proximal_moves import first_strength
+from unrolled.sparsify.machinery.proximal_updates import first_strength
 from unrolled.sparsify.selection import Weight, count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier
 
