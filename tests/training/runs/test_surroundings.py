@@ -6,7 +6,7 @@ import subprocess
 
 import torch
 
-from unrolled.training.runs import environment as module
+from unrolled.training.runs import surroundings as module
 from unrolled.training.runs.surroundings import environment, revision
 
 
