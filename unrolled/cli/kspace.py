@@ -90,9 +90,7 @@ def reconstruct_file(
     truth = kspace.truth
     if mask is not None:
         truth = coil_magnitude(kspace).float() if truth is None else truth
-        kspace = kspace.undersampled(
-            sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered)
-        )
+        kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
     given_maps = None if maps is None else read_array(maps, dimensions=3)
     if weights is None:
         name, reconstruct, complex_images = str(method), METHODS[str(method)], True

@@ -1,4 +1,4 @@
-"""The options of a command are the signature of one function: names, types and defaults; its docstring is their help."""
+"""A command is one function: its signature says names, types and defaults of the options, its docstring their help."""
 
 import argparse
 import importlib
@@ -74,7 +74,7 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
     """
     hints = get_type_hints(function, include_extras=True)
     help_of = {each.arg_name: each.description for each in docstring_parser.parse(function.__doc__ or "").params}
-    by_hand = set()
+    by_hand: set[str | int] = set()
     for name, parameter in inspect.signature(function).parameters.items():
         required = parameter.default is parameter.empty
         default = {} if required else {"default": parameter.default}
@@ -111,12 +111,13 @@ def import_modules(parser: ArgumentParser, argv: list[str]) -> list[str]:
     ValueError
         if a module cannot be imported.
     """
-    described = {
-        "metavar": "MODULE",
-        "help": "a module of your own, in the working folder or installed, whose classes the weights or options name; "
-        "may be given several times",
-    }
-    parser.add_argument("--import", dest="import", default=argparse.SUPPRESS, **described)
+    parser.add_argument(
+        "--import",
+        metavar="MODULE",
+        default=argparse.SUPPRESS,
+        help="a module of your own, in the working folder or installed, whose classes the weights or options name; may "
+        "be given several times",
+    )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     first = argparse.ArgumentParser(prog=parser.prog, usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False)

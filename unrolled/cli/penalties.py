@@ -27,7 +27,8 @@ def show_penalties(
 ) -> None:
     """List the penalties, or draw some of them.
 
-    Without arguments a list; with names a picture of their dropout rules, values and shrinkage, and a CSV of its curves.
+    Without arguments a list; with names a picture of their dropout rules, values and shrinkage, and a CSV of the
+    curves.
 
     Parameters
     ----------

@@ -11,7 +11,9 @@ from unrolled.training import fit
 
 def parser() -> ArgumentParser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
-    parser = training_parser("train", "Train a network that reconstructs images. `unrolled classify` trains classifiers.")
+    parser = training_parser(
+        "train", "Train a network that reconstructs images; `unrolled classify` trains classifiers."
+    )
     parser.add_subclass_arguments(UnrolledNetwork, "network", required=True)
     parser.add_subclass_arguments(LinearOperator, "operator", required=True)
     parser.add_class_arguments(ImageData, "data")

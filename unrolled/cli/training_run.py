@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ArgumentParser,
+    Namespace,
+    set_parsing_settings,
+)
 from torch import nn
 
 from unrolled import weights
@@ -92,7 +97,8 @@ def find_config(name: str) -> str:
 def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
-        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise]
+        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise],
+        import_path_denylist=["os"],  # with it, the modules that are denied by default are refused
     )
     guard_yaml()
     usage = f"unrolled {command} --config CONFIG [--NAME VALUE …]"
