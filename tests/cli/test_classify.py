@@ -36,7 +36,7 @@ def fails(capsys, *argv) -> str:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
     folder = tmp_path / "run"
-    small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=60", "--training.validations=2"]
+    small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=20", "--training.validations=2"]
     argv = ["classify", "--config", str(config), *small, "--training.batch=8", f"--folder={folder}"]
     assert main(argv) == 0
     out = capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_train_hands_classifiers_over(tmp_path, capsys):
     assert "required: network, operator" in fails(capsys, "train", "--training.steps=3")
     assert "unrecognized arguments: --network=EPGN" in fails(capsys, "train", *DENSE[1:], "--network=EPGN")
     config.write_text(config.read_text() + "network: {class_path: EPGN}\n")
-    assert "'network'" in fails(capsys, "train", f"--config={config}")
+    assert "Option 'network.class_path' is not accepted" in fails(capsys, "train", f"--config={config}")
 
 
 def test_another_strategy_is_not_resumed(tmp_path, capsys):

@@ -1,9 +1,17 @@
 from PIL import Image
 
-from unrolled.cli import main
+from tests.helpers import write_picture
+from unrolled.cli import demo, main
+from unrolled.data import ImageData, embedded_images
 
 
-def test_the_demo_runs_and_leaves_its_table_and_pictures(tmp_path, capsys):
+def test_the_demo_runs_and_leaves_its_table_and_pictures(tmp_path, monkeypatch, capsys):
+    part = {"camera": embedded_images("test")["camera"][:, :264, :363]}  # small, for whole images take a minute
+    monkeypatch.setattr(demo, "embedded_images", lambda split: part)
+    for seed in range(3):
+        write_picture(tmp_path / "train" / f"{seed}.png", 66, 66, seed)
+    data = ImageData([str(tmp_path / "train")], hold_out=1)
+    monkeypatch.setattr(demo, "ImageData", lambda: data)
     assert main(["demo", "--folder", str(tmp_path), "--steps", "2"]) == 0
     table = (tmp_path / "table.txt").read_text()
     assert table in capsys.readouterr().out

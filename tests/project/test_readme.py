@@ -33,7 +33,7 @@ def test_commands(folder, capsys):
     for command in COMMANDS:
         program, *argv = shlex.split(command)
         assert program == "unrolled"
-        if argv[0] == "train":
+        if argv[0] in ("train", "classify"):
             argv += SHORT
             argv += ["--data.source=drawn-digits"] if "configs/sparsify" in command else ["--data.hold_out=1"]
         assert main(argv) == 0, capsys.readouterr().err

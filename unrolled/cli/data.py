@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from unrolled.cli.options import Flag, Parser, call, parser_for
+from unrolled.cli.command_line import Flag, Parser, call, parser_for
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.prepare import prepare_images
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import weights
-from unrolled.cli import options
+from unrolled.cli import command_line
 from unrolled.data import ImageData, embedded_images
 from unrolled.figures.pictures import save_picture, save_side_by_side
 from unrolled.metrics import psnr, ssim
@@ -28,7 +28,7 @@ SHIPPED = "epgn-cs25"
 
 def run(argv: list[str]) -> int:
     """Run the demonstration."""
-    return options.run("demo", show, argv)
+    return command_line.run("demo", show, argv)
 
 
 def show(*, folder: str = "demo", minutes: float | None = None, steps: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """unrolled evaluate --weights epgn-cs25 --data FOLDER"""
 
-from unrolled.cli import options
+from unrolled.cli import command_line
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.system.files import check_writable, write_json
 from unrolled.weights.card import record as record_in_card
@@ -9,7 +9,7 @@ from unrolled.weights.networks import load
 
 def run(argv: list[str]) -> int:
     """Evaluate weights."""
-    return options.run("evaluate", evaluate_weights, argv, own_classes=True)
+    return command_line.run("evaluate", evaluate_weights, argv, own_classes=True)
 
 
 def evaluate_weights(

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import set_parsing_settings
 from torch import Tensor
 
-from unrolled.cli import options
+from unrolled.cli import command_line
 from unrolled.cli.panels import write_panels
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.figures.pictures import check_format, save_picture
@@ -26,7 +26,7 @@ DIFFERS = 0.1
 def run(argv: list[str]) -> int:
     """Reconstruct k-space."""
     set_parsing_settings(subclasses_enabled=[SamplingMask])
-    return options.run("kspace", reconstruct_file, argv, own_classes=True)
+    return command_line.run("kspace", reconstruct_file, argv, own_classes=True)
 
 
 def reconstruct_file(

@@ -3,8 +3,8 @@
 import warnings
 from pathlib import Path
 
-from unrolled.cli import options
-from unrolled.cli.options import Flag
+from unrolled.cli import command_line
+from unrolled.cli.command_line import Flag
 from unrolled.figures.penalty_pages import OVERVIEW, write_page
 from unrolled.figures.sampled_penalties import Curves, penalty_curves, telling_reach, write_csv
 from unrolled.penalties.names import drawable_penalties, label, parse_penalty, penalty_classes
@@ -12,7 +12,7 @@ from unrolled.penalties.names import drawable_penalties, label, parse_penalty, p
 
 def run(argv: list[str]) -> int:
     """Show the penalties."""
-    return options.run("penalties", show_penalties, argv)
+    return command_line.run("penalties", show_penalties, argv)
 
 
 def show_penalties(

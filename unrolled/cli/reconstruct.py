@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unrolled.cli import options
-from unrolled.cli.options import Flag
+from unrolled.cli import command_line
+from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import write_panels
 from unrolled.data.images import read_image
 from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
@@ -23,7 +23,7 @@ STRIP = 4
 
 def run(argv: list[str]) -> int:
     """Reconstruct an image."""
-    return options.run("reconstruct", reconstruct_image, argv, own_classes=True)
+    return command_line.run("reconstruct", reconstruct_image, argv, own_classes=True)
 
 
 def reconstruct_image(

@@ -3,7 +3,7 @@
 import importlib.util
 from typing import Any
 
-from unrolled.cli import options
+from unrolled.cli import command_line
 from unrolled.data.images import list_images, read_image
 from unrolled.reconstruction.perturbations import robustness
 from unrolled.system.files import check_writable, write_json
@@ -19,7 +19,7 @@ TITLES = {
 
 def run(argv: list[str]) -> int:
     """Test how robust weights are."""
-    return options.run("robustness", measure_robustness, argv, own_classes=True)
+    return command_line.run("robustness", measure_robustness, argv, own_classes=True)
 
 
 def measure_robustness(

@@ -21,8 +21,8 @@ from jsonargparse import (  # type: ignore[attr-defined]
 from torch import nn
 
 from unrolled import weights
+from unrolled.cli.command_line import Flag, Parser, add_options, import_modules
 from unrolled.cli.config_file import check_config, guard_yaml, read_settings
-from unrolled.cli.options import Flag, Parser, add_options, import_modules
 from unrolled.networks import Differentiation
 from unrolled.operators import Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty

@@ -2,13 +2,13 @@
 
 import json
 
-from unrolled.cli import options
+from unrolled.cli import command_line
 from unrolled.weights.card import names, read_card
 
 
 def run(argv: list[str]) -> int:
     """Show the shipped weights."""
-    return options.run("zoo", show_weights, argv)
+    return command_line.run("zoo", show_weights, argv)
 
 
 def show_weights(name: str | None = None, /) -> None:
