@@ -10,8 +10,8 @@ from unrolled.training import distributed
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.checkpoint import Checkpoints, to_resume
-from unrolled.training.runs.environment import environment
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.surroundings import environment
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.task import Task
 

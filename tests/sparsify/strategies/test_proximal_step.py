@@ -8,7 +8,7 @@ from torch.optim import LBFGS, SGD, Adagrad, Adam, RMSprop
 
 from unrolled.penalties import L0, L1, MCP, Filters, Grouped, IndexSets, LogSum, SparseGroup, TopK, TransformedL1
 from unrolled.sparsify import Constant, ProximalStep, WarmUp
-from unrolled.sparsify.machinery.prox_in_metric import prox_in_metric
+from unrolled.sparsify.machinery.metric_prox import prox_in_metric
 from unrolled.sparsify.strategies import proximal_step as proximal
 
 OPTIMISERS = {

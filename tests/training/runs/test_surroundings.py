@@ -6,8 +6,8 @@ import subprocess
 
 import torch
 
-from unrolled.training.runs import environment as module
-from unrolled.training.runs.environment import environment, revision
+from unrolled.training.runs import surroundings as module
+from unrolled.training.runs.surroundings import environment, revision
 
 
 def test_versions_and_machine_are_noted_as_text():
