@@ -258,8 +258,8 @@ dropout, masks, concave = (
 )
 
 # What is wrong, and the laws that see it, with the step (or strength) at which they do.
-WRONG: list[tuple[Penalty, Callable[..., None], list[float]]] = [
-    (L0AtTheStep(), minimiser, [0.5]),
+WRONG: list[tuple[Penalty, Callable[..., None], list[float | torch.Tensor]]] = [
+    (L0AtTheStep(), minimiser, [torch.tensor(0.5, dtype=torch.float64)]),  # of a number it takes the threshold itself
     (L0AtTheStep(), threshold, [0.5]),
     (MCPWithoutHardBranch(), minimiser, [3.0]),
     (MCPWithoutHardBranch(), threshold, [3.0]),

@@ -96,7 +96,7 @@ class Grouped(Penalty):
             )
         size = self.grouping.size(shape)
         if isinstance(size, Tensor):
-            return size.sqrt().to(like)
+            return size.to(like.device).sqrt().to(like.dtype)
         return torch.tensor(math.sqrt(size), dtype=like.dtype, device=like.device)
 
     def _norm(self, w: Tensor) -> Tensor:

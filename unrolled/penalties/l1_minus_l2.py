@@ -89,7 +89,7 @@ class L1MinusL2(Penalty):
         norm = self._spread(unit_root(finite, shift, self.grouping), finite)
         share = norm / torch.where(norm + shift == 0, 1.0, norm + shift)
         dual = self.grouping.sum(finite * share.square())
-        infinite = self.grouping.max(exact).isinf() & (torch.as_tensor(self.alpha) < 1)
+        infinite = self.grouping.max(exact).isinf() & (1 - self.alpha > 0)
         return typed(torch.where(infinite, math.inf, dual), eta)
 
     def threshold(self, step: Tensor | float) -> Tensor:

@@ -195,6 +195,18 @@ class SparseGroup(Penalty):
         return norm / (norm + (1 - self.alpha) * step * slope)
 
 
+def _offsets() -> list[list[float]]:
+    """Of the grids of the search: each is centred on the best so far, and as wide as two steps of the one before."""
+    grids, width = [], 0.5
+    for points in (32, 8, 8, 8, 8, 8):
+        grids.append(torch.linspace(-width, width, points + 1).tolist())
+        width *= 2 / points
+    return grids
+
+
+_OFFSETS = _offsets()
+
+
 class _Search:
     """The search for the proximal map of a sparse group penalty, of magnitudes z, in all groups at once."""
 
@@ -219,13 +231,12 @@ class _Search:
     def run(self) -> Tensor:
         """The best that was found."""
         smallest = torch.finfo(self.step.dtype).eps ** 2
-        best, width = torch.full_like(self.step, 0.5), 0.5
-        for points in (32, 8, 8, 8, 8, 8):
+        best = torch.full_like(self.step, 0.5)
+        for offsets in _OFFSETS:
             centre = best
-            for offset in torch.linspace(-width, width, points + 1).tolist():
+            for offset in offsets:
                 share = (centre + offset).clamp(smallest, 1)
                 best = torch.where(self.offer(self.penalty._at(share, self.z, self.step)), share, best)
-            width *= 2 / points
         self.offer(self.z)
         ones = torch.ones_like(self.step)
         entries = self.penalty._at(ones, self.z, self.step)
