@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from tests.training.runs import run_together
 from unrolled.sparsify import select_weights
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.strategies.learned import learned
+from unrolled.sparsify.machinery.learned import learned
 
 
 class Noisy:
