@@ -1,23 +1,34 @@
 # make demo: set up and see an image reconstructed.   make test: set up and check everything.
+# make check: lint, types, and the tests of the files that were changed, or of TESTS="tests/operators …".
 PYTHON ?= python3
 BIN := .venv/bin
 # A process for each core, with one thread each; `pytest FILE` alone runs in one process with all threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-full fuzz format clean
+.PHONY: demo lint test check test-full coverage fuzz format clean
 
 demo: .venv/installed
 	$(BIN)/unrolled demo
 
-test: .venv/installed
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+test: lint
 	$(PYTEST)
+
+check: lint
+	$(PYTEST) tests/project/test_house.py $(or $(TESTS),$(shell $(BIN)/python -m tests.changed))
 
 # Also every combination of the long matrices.
 test-full: .venv/installed
 	UNROLLED_TEST_FULL=1 $(PYTEST)
+
+# Which lines no test reaches.
+coverage: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[coverage]'
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 # A thousand damaged files of every kind against the code that reads them.
 fuzz: .venv/installed

@@ -22,7 +22,10 @@ FLOORS = [
 ]
 """From the ground up. A room knows those below it, and none beside it."""
 
-LONG: dict[str, str] = {}
+LONG = {
+    "unrolled.sparsify.sparsifier": "what every strategy shares; the parts of it that stand alone are in machinery",
+    "unrolled.sparsify.compaction.channels": "to be divided into the search for dead channels and their removal",
+}
 """Modules of more lines than LONGEST, and why they are one subject."""
 
 LONGEST = 400
@@ -92,9 +95,11 @@ def test_names_of_files_are_unique():
 
 
 def test_no_module_has_the_name_of_what_it_defines():
-    for name, tree in TREES.items():
-        defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        assert name.rpartition(".")[2] not in defined, name
+    defined = {
+        name: {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        for name, tree in TREES.items()
+    }
+    assert [name for name in MODULES if name.rpartition(".")[2] in defined[name]] == []
 
 
 def test_modules_are_short_or_say_why():
@@ -114,6 +119,15 @@ def test_private_names_stay_where_they_are():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unrolled"):
                 private = [alias.name for alias in node.names if alias.name.startswith("_")]
                 assert not private, f"{name} imports {private} from {node.module}"
+
+
+def test_the_readme_shows_the_house():
+    text = (TESTS.parent / "README.md").read_text(encoding="utf-8").split("## How it is laid out", 1)[1]
+    names = [line.split()[0].strip("/") for line in text.split("```")[1].splitlines() if line.startswith("  ")]
+    shown = [name.removesuffix(".py") for name in names]
+    assert set(shown) == set().union(*FLOORS)
+    floor = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+    assert [floor[part] for part in shown] == sorted((floor[part] for part in shown), reverse=True)
 
 
 def test_tests_mirror_the_rooms():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import DoubleTask, gradients, run_together, tensors, train
+from tests.training.small_runs import DoubleTask, gradients, run_together, tensors, train
 from unrolled.cli import main
 from unrolled.training import distributed
 from unrolled.training.runs.checkpoint import load_checkpoint

@@ -207,6 +207,16 @@ class Sparsifier(Described, ABC):
     # What users call
 
     @property
+    def target(self) -> float | None:
+        """The share of zeros that there shall be at the end."""
+        return self.course.target
+
+    @property
+    def progress(self) -> float:
+        """The part of the run that is over; 0 as long as its length is not known."""
+        return self.course.progress
+
+    @property
     def steps(self) -> int | None:
         """How many steps the run takes, as far as that is known."""
         return self.course.steps

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty
-from unrolled.sparsify.machinery.keep_probability import KeepProbability, keep_probability
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability, keep_probability
 from unrolled.sparsify.machinery.optimizer_metric import step_of
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier

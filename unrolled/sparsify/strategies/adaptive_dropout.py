@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.penalties import Penalty, adaptive_dropout_mask
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.machinery.keep_probability import KeepProbability
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 

@@ -12,7 +12,7 @@ from unrolled.penalties import HardConcrete, Penalty
 from unrolled.sparsify.groups import ungrouped
 from unrolled.sparsify.machinery.arguments import between
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.machinery.learned import learned, per_group
+from unrolled.sparsify.machinery.learned_parameters import learned, per_group
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 

@@ -11,7 +11,7 @@ from unrolled.penalties import Penalty
 from unrolled.sparsify.machinery.capture import magnitudes
 from unrolled.sparsify.machinery.companions import Companions
 from unrolled.sparsify.machinery.masks import Masks
-from unrolled.sparsify.machinery.proximal_moves import check_top_k, first_strength, proximal_moves
+from unrolled.sparsify.machinery.proximal_updates import check_top_k, first_strength, proximal_moves
 from unrolled.sparsify.selection import Weight, matches, parameters_of
 from unrolled.sparsify.sparsifier import Sparsifier
 

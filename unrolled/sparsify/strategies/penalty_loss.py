@@ -10,10 +10,10 @@ from torch.optim import Optimizer
 from unrolled.penalties import Penalty, TopK
 from unrolled.sparsify.machinery.arguments import between
 from unrolled.sparsify.machinery.control import Control
-from unrolled.sparsify.machinery.keep_probability import keep_probability
+from unrolled.sparsify.machinery.dropout_rule import keep_probability
+from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.machinery.prox_in_metric import radial_step
-from unrolled.sparsify.machinery.proximal_moves import first_strength
+from unrolled.sparsify.machinery.proximal_updates import first_strength
 from unrolled.sparsify.selection import Weight, count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier
 

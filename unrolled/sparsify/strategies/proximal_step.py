@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
 from unrolled.sparsify.machinery.capture import lowest
-from unrolled.sparsify.machinery.proximal_moves import check_top_k, deadly_strengths, first_strength, proximal_moves
+from unrolled.sparsify.machinery.proximal_updates import check_top_k, deadly_strengths, first_strength, proximal_moves
 from unrolled.sparsify.sparsifier import Sparsifier
 
 

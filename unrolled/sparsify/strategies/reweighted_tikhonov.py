@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
 from unrolled.sparsify.machinery.arguments import between, is_number, is_whole
-from unrolled.sparsify.machinery.keep_probability import KeepProbability
-from unrolled.sparsify.machinery.learned import learned
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability
+from unrolled.sparsify.machinery.learned_parameters import learned
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 

@@ -13,7 +13,7 @@ from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, PricedGroups, is_uniform, penalty_of
 from unrolled.sparsify.machinery.arguments import is_number, is_whole
 from unrolled.sparsify.machinery.optimizer_metric import is_adaptive
-from unrolled.sparsify.machinery.proximal_moves import check_top_k
+from unrolled.sparsify.machinery.proximal_updates import check_top_k
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier

@@ -12,9 +12,9 @@ from unrolled.penalties import Penalty, VariationalDropout, VariationalDropoutFi
 from unrolled.sparsify.groups import ungrouped
 from unrolled.sparsify.machinery.arguments import between, is_number
 from unrolled.sparsify.machinery.capture import kept_entries
+from unrolled.sparsify.machinery.dropout_rule import cut
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.machinery.keep_probability import cut
-from unrolled.sparsify.machinery.learned import learned, per_group
+from unrolled.sparsify.machinery.learned_parameters import learned, per_group
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 

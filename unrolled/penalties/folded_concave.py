@@ -1,4 +1,4 @@
-"""Penalties of single numbers whose proximal maps are straight lines in pieces."""
+"""Folded concave penalties, which stop growing at some magnitude: MCP, SCAD and capped l1."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,91 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, above, parameter, step_tensor
+from unrolled.penalties.magnitudes import above, step_tensor
+from unrolled.penalties.penalty import Formulas, parameter
+from unrolled.penalties.piecewise_linear import PiecewiseLinearPenalty
 
 _STEEP = 1e30  # the slope of a line that stands for a jump
 
 
-class _Lines(SeparablePenalty):
-    """A penalty whose `_shrink` is harmless for all magnitudes."""
-
-    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return above(magnitude, self.threshold(step)) * self._shrink(magnitude, step)
-
-
 @dataclass(frozen=True)
-class L1(SeparablePenalty):
-    """ρ(z) = z. Its proximal map is soft thresholding."""
-
-    formulas: ClassVar = Formulas(
-        value="z", threshold="s", eta="z", dual="η", source="Tibshirani, J. R. Stat. Soc. B 58, 1996"
-    )
-    homogeneous: ClassVar[bool] = True
-
-    def _value(self, z: Tensor) -> Tensor:
-        return z
-
-    def _slope(self, z: Tensor) -> Tensor:
-        return torch.where(z.isnan(), torch.nan, torch.ones_like(z))
-
-    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        if v.is_complex() or not v.is_floating_point():
-            return super().prox(v, step)
-        if not isinstance(step, Tensor):
-            return F.softshrink(v, float(step_tensor(step)))  # one pass, but its threshold must be a number
-        step = step_tensor(step, v)
-        # sign(v)·(|v| − step)₊ without a sign: the fastest form forward and backward, in a network's innermost loop.
-        return F.relu(v - step) - F.relu(-step - v)
-
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return magnitude - step
-
-    def threshold(self, step: Tensor | float) -> Tensor:
-        return step_tensor(step)
-
-    def dual(self, eta: Tensor) -> Tensor:
-        return eta
-
-
-@dataclass(frozen=True)
-class L0(_Lines):
-    """ρ(z) = 1 if z ≠ 0, else 0. Its proximal map is hard thresholding at √(2·step)."""
-
-    formulas: ClassVar = Formulas(
-        value="1 if z ≠ 0, else 0",
-        threshold="√(2s)",
-        eta="∞ if z ≠ 0, else 0",
-        dual="2 if η > 0, else 0",
-        source="Donoho, Johnstone, Biometrika 81, 1994 (hard thresholding)",
-    )
-    prox_has_step_gradient: ClassVar[bool] = False
-
-    def _value(self, z: Tensor) -> Tensor:
-        return torch.where(z.isnan(), z, (z != 0).to(z.dtype))
-
-    def _slope(self, z: Tensor) -> Tensor:
-        return torch.where(z == 0, torch.inf, 0 * z.clamp(max=1))
-
-    def _eta(self, z: Tensor) -> Tensor:
-        return torch.where(z == 0, 0.0, torch.inf + z)
-
-    def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        if isinstance(step, Tensor) or v.dtype not in (torch.float32, torch.float64):
-            return super().prox(v, step)
-        return F.hardshrink(v, float(self.threshold(step)))  # one pass, but its threshold must be a number
-
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return magnitude
-
-    def threshold(self, step: Tensor | float) -> Tensor:
-        return (2 * step_tensor(step)).sqrt()
-
-    def dual(self, eta: Tensor) -> Tensor:
-        return torch.where(eta.isnan(), eta, 2 * (eta > 0).to(eta.dtype))
-
-
-@dataclass(frozen=True)
-class MCP(_Lines):
+class MCP(PiecewiseLinearPenalty):
     """The minimax concave penalty (Zhang, 2010): γz − z²/(2b) up to z = bγ, constant bγ²/2 beyond.
 
     Its proximal map is firm thresholding for step < b, and hard thresholding at γ√(step·b) from there on.
@@ -139,50 +63,7 @@ class MCP(_Lines):
 
 
 @dataclass(frozen=True)
-class ElasticNet(SeparablePenalty):
-    """ρ(z) = az + (1 − a)z²/2, between a ridge (a → 0) and l1 (a → 1), neither included (Zou, Hastie, 2005).
-
-    Parameters
-    ----------
-    a : float, > 0 and < 1
-        the part of l1.
-    """
-
-    formulas: ClassVar = Formulas(
-        value="az + (1 − a)z²/2",
-        threshold="as",
-        eta="z/(a + (1 − a)z)",
-        dual="a²η/(1 − (1 − a)η) for η < 1/(1 − a), then ∞",
-        source="Zou, Hastie, J. R. Stat. Soc. B 67, 2005",
-    )
-
-    a: float | Tensor = parameter(0.9, below=1.0)
-
-    def _value(self, z: Tensor) -> Tensor:
-        return self.a * z + (1 - self.a) / 2 * z.square()
-
-    def _slope(self, z: Tensor) -> Tensor:
-        return self.a + (1 - self.a) * z
-
-    def _eta(self, z: Tensor) -> Tensor:
-        z = z.clamp(max=torch.finfo(z.dtype).max / 4)  # ∞/∞ has a value here
-        return z / self._slope(z)
-
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return (magnitude - step * self.a) / (1 + step * (1 - self.a))
-
-    def threshold(self, step: Tensor | float) -> Tensor:
-        return step_tensor(step) * self.a
-
-    def dual(self, eta: Tensor) -> Tensor:
-        room = 1 - (1 - self.a) * eta
-        bounded = room > 0
-        inside = self.a**2 * eta / torch.where(bounded, room, 1.0)
-        return torch.where(bounded | eta.isnan(), inside, torch.inf)
-
-
-@dataclass(frozen=True)
-class SCAD(_Lines):
+class SCAD(PiecewiseLinearPenalty):
     """The smoothly clipped absolute deviation (Fan, Li, 2001): γz up to z = γ, then bending, constant from aγ on.
 
     Parameters
@@ -236,7 +117,7 @@ class SCAD(_Lines):
 
 
 @dataclass(frozen=True)
-class CappedL1(_Lines):
+class CappedL1(PiecewiseLinearPenalty):
     """ρ(z) = min(z, θ) (Zhang, 2010).
 
     Parameters

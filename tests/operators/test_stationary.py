@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -5,9 +7,8 @@ from tests.helpers import picture
 from unrolled.data import embedded_images
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
-from unrolled.networks import starts as start
-from unrolled.networks.starts import LinearStart, autocorrelation, linear_estimator
-from unrolled.operators import BlockCompressedSensing
+from unrolled.operators import BlockCompressedSensing, Identity, Stack, as_operator, stationary
+from unrolled.operators.stationary import autocorrelation, linear_estimator
 from unrolled.training import TrainingOptions, fit
 
 
@@ -50,64 +51,95 @@ def test_the_estimator_is_the_best_linear_one_for_its_correlation():
     torch.testing.assert_close(linear_estimator(phi, r, block), regression, atol=0.01, rtol=0)
 
 
-def test_the_start_agrees_with_the_measurements():
+def test_the_estimate_agrees_with_the_measurements():
     operator, x = BlockCompressedSensing(ratio=0.25), picture(33, 66).unsqueeze(0)
     y = operator(x)
-    torch.testing.assert_close(operator(LinearStart()(y, operator)), y, atol=1e-4, rtol=0)
+    torch.testing.assert_close(operator(operator.estimate(y)), y, atol=1e-4, rtol=0)
+
+
+def test_the_estimate_of_large_blocks_is_the_adjoint():
+    operator = BlockCompressedSensing(measurements=5, block=34)
+    y = operator(picture(34, 34).unsqueeze(0))
+    assert torch.equal(operator.estimate(y), operator.adjoint(y))
 
 
 def test_a_changed_matrix_or_correlation_is_noticed():
-    start, operator, x = LinearStart(), BlockCompressedSensing(ratio=0.25, block=11), picture(22, 22).unsqueeze(0)
-    first = start(operator(x), operator)
-    start.fit([picture(40, 40, 5)])
-    second = start(operator(x), operator)
+    operator, x = BlockCompressedSensing(ratio=0.25, block=11), picture(22, 22).unsqueeze(0)
+    first = operator.estimate(operator(x))
+    operator.fit_images([picture(40, 40, 5)])
+    second = operator.estimate(operator(x))
     assert not torch.equal(first, second)
     operator.matrix.copy_(BlockCompressedSensing(ratio=0.25, block=11, seed=9).matrix)
-    third = start(operator(x), operator)
+    third = operator.estimate(operator(x))
     torch.testing.assert_close(operator(third), operator(x), atol=1e-4, rtol=0)
 
 
 def test_correlation_of_the_image_beats_the_guess_which_beats_the_adjoint_by_far():
-    operator, fitted = BlockCompressedSensing(ratio=0.25), LinearStart()
+    operator, fitted = BlockCompressedSensing(ratio=0.25), BlockCompressedSensing(ratio=0.25)
     x = embedded_images("test")["camera"][:, :330, :330].unsqueeze(0)
-    fitted.fit(list(x))
+    fitted.fit_images(list(x))
     y = operator(x)
-    own, guess, adjoint = (psnr(image, x) for image in (fitted(y, operator), LinearStart()(y, operator), operator.H(y)))
+    own, guess, adjoint = (psnr(image, x) for image in (fitted.estimate(y), operator.estimate(y), operator.H(y)))
     assert own > guess > adjoint + 10
 
 
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="at least one image"):
-        LinearStart().fit([])
+        BlockCompressedSensing(ratio=0.25).fit_images([])
+
+
+def test_operators_made_of_others_fit_those_that_see_images():
+    blocks = BlockCompressedSensing(ratio=0.5, block=2)
+    mirror = as_operator((lambda x: x.flip(-1), lambda y: y.flip(-1)), (1, 4, 4))
+    images = [picture(40, 40)]
+    (blocks @ mirror).fit_images(images)  # what the blocks measure there is no image
+    assert (blocks @ mirror).fitted
+    assert not blocks.fitted
+    for operator in (2 * blocks, Stack([mirror, blocks], (1, 4, 4)), Identity() @ blocks):
+        blocks.autocorrelation.copy_(stationary.assumed_autocorrelation())
+        assert not operator.fitted
+        operator.fit_images(images)
+        assert operator.fitted
+        assert torch.equal(blocks.autocorrelation, autocorrelation(images))
 
 
 def test_the_estimator_is_made_again_only_when_something_changed(monkeypatch):
     made = []
-    estimator = start.linear_estimator
-    monkeypatch.setattr(start, "linear_estimator", lambda *arguments: made.append(1) or estimator(*arguments))
-    linear, operator = start.LinearStart(), BlockCompressedSensing(ratio=0.25, block=11)
+    estimator = stationary.linear_estimator
+    monkeypatch.setattr(stationary, "linear_estimator", lambda *arguments: made.append(1) or estimator(*arguments))
+    operator = BlockCompressedSensing(ratio=0.25, block=11)
     y = operator(picture(22, 33).unsqueeze(0))
-    first = linear(y, operator)
-    linear(y, operator)
-    linear.autocorrelation.copy_(linear.autocorrelation.clone())  # written to, but not changed
-    linear(y, BlockCompressedSensing(ratio=0.25, block=11))  # another operator with the same matrix
+    first = operator.estimate(y)
+    operator.estimate(y)
+    for tensor in (operator.autocorrelation, operator.matrix):
+        tensor.copy_(tensor.clone())  # written to, but not changed
+        operator.estimate(y)
     assert len(made) == 1
-    linear.autocorrelation.mul_(torch.linspace(1, 0.5, 65).outer(torch.linspace(1, 0.5, 65)))
-    assert not torch.equal(linear(y, operator), first)
+    assert torch.equal(copy.deepcopy(operator).estimate(y), first)  # a copy makes its own
     assert len(made) == 2
-    operator = operator.double()
-    assert linear(operator(picture(22, 33).unsqueeze(0).double()), operator).dtype == torch.float64
+    operator.autocorrelation.mul_(torch.linspace(1, 0.5, 65).outer(torch.linspace(1, 0.5, 65)))
+    assert not torch.equal(operator.estimate(y), first)
     assert len(made) == 3
+    operator = operator.double()
+    assert operator.estimate(operator(picture(22, 33).unsqueeze(0).double())).dtype == torch.float64
+    assert len(made) == 4
+    learned = BlockCompressedSensing(ratio=0.25, block=11, learned=True)
+    for count in (5, 6):  # while it is learned
+        learned.estimate(y).sum().backward()
+        assert len(made) == count
+    with torch.no_grad():
+        assert torch.equal(learned.estimate(y), learned.estimate(y))
+    assert len(made) == 7
 
 
-def test_a_start_that_was_fitted_knows_it_and_training_on_leaves_it_as_it_is(tmp_path):
+def test_an_operator_that_was_fitted_knows_it_and_training_on_leaves_it_as_it_is(tmp_path):
     network, operator = EPGN(phases=1, features=2), BlockCompressedSensing(ratio=0.25)
-    assert not network.start.fitted
+    assert not operator.fitted
     images, others = [picture(66, 66, seed) for seed in range(2)], [picture(66, 66, seed).sqrt() for seed in (7, 8)]
     options = {"validation": others, "crop": 66, "device": "cpu", "progress": False}
     training = TrainingOptions(steps=1, batch=1, validations=1)
     fit(network, operator, images, training, folder=tmp_path / "first", **options)
-    assert network.start.fitted
-    torch.testing.assert_close(network.start.autocorrelation, autocorrelation(images))
+    assert operator.fitted
+    torch.testing.assert_close(operator.autocorrelation, autocorrelation(images))
     fit(network, operator, others, training, folder=tmp_path / "second", **options)
-    torch.testing.assert_close(network.start.autocorrelation, autocorrelation(images))
+    torch.testing.assert_close(operator.autocorrelation, autocorrelation(images))

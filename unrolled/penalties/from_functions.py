@@ -2,23 +2,59 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, derivative_of, nodes, subdivided
-from unrolled.penalties.penalty import Formulas
+from unrolled.penalties.curve import HIGHEST, LOWEST, Curve
+from unrolled.penalties.curve_search import CurveSearch
+from unrolled.penalties.numeric import NumericPenalty
+from unrolled.penalties.penalty import Formulas, makes_penalties_of
+from unrolled.penalties.quadrature import gauss, refined
+from unrolled.penalties.root_finding import derivative_of, geometric_grid, subdivided
 
 Function = Callable[[Tensor], Tensor]
 _SAMPLES = 8  # per stretch between two nodes, where a function is checked
-_EXACT = 1e-13  # error of an integral, relative to all of it up to there
 _ROUNDING = 1e-9  # relative size of a fall that passes for a rounding error
 
 
+@dataclass(frozen=True, eq=False)
+class _RuleCurve(Curve):
+    """The penalty of a rule, the integral of z(1 − α)/(α·strength), over z."""
+
+    rule: Function
+    strength: float
+    grid: tuple[float, ...]
+    """Nodes between which the integral is exact."""
+
+    def nodes(self, device: torch.device) -> Tensor:
+        return torch.tensor(self.grid, dtype=torch.float64, device=device)
+
+    def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        alpha = self.rule(u).to(u)
+        return u, self.strength * alpha / (1 - alpha)
+
+    def value(self, u: Tensor) -> Tensor:
+        grid = self.nodes(u.device)
+        integrand = partial(_slope_of_rule, self.rule, self.strength)
+        slope = integrand(grid[:2])
+        power = (slope[1] / slope[0]).log() / (grid[1] / grid[0]).log()
+        first = grid[:1] * slope[:1] / (1 + power)  # below the first node ρ' is a power of z
+        sums = torch.cat([first, gauss(integrand, grid[:-1], grid[1:])]).cumsum(0)
+        at = (torch.searchsorted(grid, u.detach().contiguous(), right=True) - 1).clamp(0, len(grid) - 1)
+        return sums[at] + gauss(integrand, grid[at], u)
+
+
+def _slope_of_rule(rule: Function, strength: float, z: Tensor) -> Tensor:
+    """ρ' of the penalty of a rule."""
+    alpha = rule(z).to(z)
+    return z * (1 - alpha) / (alpha * strength)
+
+
+@makes_penalties_of("dropout")
 @dataclass(frozen=True)
 class DropoutPenalty(NumericPenalty):
     """The penalty of a rule of adaptive dropout; made by `Penalty.from_dropout`."""
@@ -33,7 +69,6 @@ class DropoutPenalty(NumericPenalty):
 
     rule: Function
     strength: float = 1.0
-    grid: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         strength = self.strength
@@ -57,8 +92,7 @@ class DropoutPenalty(NumericPenalty):
             )
         if alpha[0] == 1:
             raise ValueError("from_dropout: rule is 1 everywhere: it drops nothing, and has no penalty")
-        object.__setattr__(self, "grid", tuple(_refined(self._integrand, self._rounding).tolist()))
-        _, _, power = self._parts(z[:1])
+        _, _, power = CurveSearch(self.curve).parts(z[:1])
         if power <= -1:
             raise ValueError(
                 "from_dropout: rule must fall more slowly than |w|² towards 0, else its penalty is infinite; near 0 "
@@ -66,38 +100,37 @@ class DropoutPenalty(NumericPenalty):
             )
         object.__setattr__(self, "exact_zeros", bool(power <= 0))
 
+    @cached_property
+    def _grid(self) -> tuple[float, ...]:
+        def rounding(z: Tensor) -> Tensor:
+            """How far rounding errors of α, near 1, go in the integrand."""
+            return 4 * torch.finfo(z.dtype).eps * z / (self.rule(z) * self.strength)
+
+        start = geometric_grid(LOWEST, HIGHEST)
+        return tuple(refined(start, partial(_slope_of_rule, self.rule, self.strength), rounding).tolist())
+
     @property
-    def _changeable(self) -> bool:
+    def _is_learned(self) -> bool:
         return is_learned(self.rule)
 
-    def _nodes(self, device: torch.device) -> Tensor:
-        return torch.tensor(self.grid, dtype=torch.float64, device=device)
-
-    def _locate(self, z: Tensor) -> Tensor:
-        return z
-
-    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = self.rule(u).to(u)
-        return u, self.strength * alpha / (1 - alpha)
-
-    def _integrand(self, z: Tensor) -> Tensor:
-        alpha = self.rule(z).to(z)
-        return z * (1 - alpha) / (alpha * self.strength)
-
-    def _rounding(self, z: Tensor) -> Tensor:
-        """How far rounding errors of α, near 1, go in the integrand."""
-        return 4 * torch.finfo(z.dtype).eps * z / (self.rule(z) * self.strength)
-
-    def _value_at(self, u: Tensor) -> Tensor:
-        grid = self._nodes(u.device)
-        slope = self._integrand(grid[:2])
-        power = (slope[1] / slope[0]).log() / (grid[1] / grid[0]).log()
-        first = grid[:1] * slope[:1] / (1 + power)  # below the first node ρ' is a power of z
-        sums = torch.cat([first, gauss(self._integrand, grid[:-1], grid[1:])]).cumsum(0)
-        at = (torch.searchsorted(grid, u.detach().contiguous(), right=True) - 1).clamp(0, len(grid) - 1)
-        return sums[at] + gauss(self._integrand, grid[at], u)
+    def _make_curve(self) -> Curve:
+        return _RuleCurve(self.rule, self.strength, self._grid)
 
 
+@dataclass(frozen=True, eq=False)
+class _ValueCurve(Curve):
+    """A given value over z."""
+
+    function: Function
+
+    def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return u, u / derivative_of(self.function, u).clamp(min=0)
+
+    def value(self, u: Tensor) -> Tensor:
+        return self.function(u)
+
+
+@makes_penalties_of("value")
 @dataclass(frozen=True)
 class ValuePenalty(NumericPenalty):
     """The penalty that has a given value; made by `Penalty.from_value`."""
@@ -122,7 +155,7 @@ class ValuePenalty(NumericPenalty):
             raise ValueError(
                 f"from_value: fn must not fall as |w| grows; it falls {_fall(with_zero, value, falls, 'ρ')}"
             )
-        slope = self._slope_of(z)
+        slope = derivative_of(self.function, z)
         eta = z / slope.clamp(min=0)
         falls = eta.diff() < -_ROUNDING * eta[1:]
         if falls.any():
@@ -130,7 +163,7 @@ class ValuePenalty(NumericPenalty):
                 "from_value: fn must be concave in w², else it has no adaptive dropout: η̂ = |w|/ρ'(|w|) must not fall, "
                 f"but falls {_fall(z, eta, falls, 'η̂')}"
             )
-        risen = gauss(self._slope_of, z[:-1], z[1:])
+        risen = gauss(partial(derivative_of, self.function), z[:-1], z[1:])
         wrong = (value[2:] - value[1:-1] - risen).abs() > 1e-2 * risen + 1e-5 * value[2:] + 1e-12
         wrong[0] |= bool(value[1] > 1e-3 * value[-1] + 1e3 * LOWEST * slope[0])
         if eta[0] == torch.inf or wrong.any():
@@ -139,23 +172,14 @@ class ValuePenalty(NumericPenalty):
                 "from_value: fn must rise as its gradient by torch.autograd says, without jumps; it does not near "
                 f"|w| = {float(z[at]):.6g}. A penalty that jumps at 0 is L0"
             )
-        object.__setattr__(self, "exact_zeros", bool(self._parts(z[:1])[2] <= 0))
+        object.__setattr__(self, "exact_zeros", bool(CurveSearch(self.curve).parts(z[:1])[2] <= 0))
 
     @property
-    def _changeable(self) -> bool:
+    def _is_learned(self) -> bool:
         return is_learned(self.function)
 
-    def _slope_of(self, z: Tensor) -> Tensor:
-        return derivative_of(self.function, z)
-
-    def _locate(self, z: Tensor) -> Tensor:
-        return z
-
-    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return u, u / self._slope_of(u).clamp(min=0)
-
-    def _value_at(self, u: Tensor) -> Tensor:
-        return self.function(u)
+    def _make_curve(self) -> Curve:
+        return _ValueCurve(self.function)
 
 
 def is_learned(function: Function) -> bool:
@@ -164,56 +188,8 @@ def is_learned(function: Function) -> bool:
         return function(torch.ones(1, dtype=torch.float64)).requires_grad
 
 
-def gauss(function: Function, low: Tensor, high: Tensor) -> Tensor:
-    """∫ function from low to high, elementwise, by Gauss and Legendre's formula with 6 points."""
-    return _weighted(_legendre(6), function, low, high)
-
-
-def _weighted(formula: list[tuple[float, float]], function: Function, low: Tensor, high: Tensor) -> Tensor:
-    total = torch.zeros_like(high)
-    for point, weight in formula:
-        total = total + weight * function(low + (high - low) * point)
-    return total * (high - low)
-
-
-@cache
-def _legendre(count: int) -> list[tuple[float, float]]:
-    points, weights = np.polynomial.legendre.leggauss(count)
-    return [((1 + point) / 2, weight / 2) for point, weight in zip(points.tolist(), weights.tolist(), strict=True)]
-
-
-@cache
-def _lobatto(count: int) -> list[tuple[float, float]]:
-    """The formula that has both ends among its points: it sees what happens next to them."""
-    basis = np.polynomial.Legendre.basis(count - 1)
-    points = np.concatenate([[-1.0], np.sort(basis.deriv().roots().real), [1.0]])
-    weights = 1 / (count * (count - 1) * basis(points) ** 2)
-    return [((1 + point) / 2, weight) for point, weight in zip(points.tolist(), weights.tolist(), strict=True)]
-
-
-def _refined(function: Function, rounding: Function) -> Tensor:
-    """Nodes between which Gauss and Legendre's formula is exact: geometric ones, and more where another one differs.
-
-    Halving goes on at a jump until its place is known to the last digits; each round halves the worst 64 stretches,
-    so that a noisy function ends it as well.
-    """
-    grid = nodes(LOWEST, HIGHEST)
-    with torch.no_grad():
-        for _ in range(60):
-            low, high = grid[:-1], grid[1:]
-            middle = (low + high) / 2
-            sums = gauss(function, low, high)
-            differences = (sums - _weighted(_lobatto(9), function, low, high)).abs() - (high - low) * rounding(middle)
-            error = torch.where((high - low) <= 4 * torch.finfo(grid.dtype).eps * high, 0, differences / sums.cumsum(0))
-            worst = error.topk(64)
-            if worst.values[0] <= _EXACT:
-                break
-            grid = torch.cat([grid, middle[worst.indices[worst.values > _EXACT]]]).sort().values
-    return grid
-
-
 def _samples() -> Tensor:
-    grid = nodes(LOWEST, HIGHEST)
+    grid = geometric_grid(LOWEST, HIGHEST)
     return torch.cat([subdivided(grid[:-1], grid[1:], _SAMPLES)[:-1].T.reshape(-1), grid[-1:]])
 
 

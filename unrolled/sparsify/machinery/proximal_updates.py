@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty, TopK
 from unrolled.sparsify.groups import is_uniform
+from unrolled.sparsify.machinery.metric_prox import deadly, prox_in_metric
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.machinery.prox_in_metric import deadly, prox_in_metric
 from unrolled.sparsify.selection import Weight
 
 TOGETHER = 2**20

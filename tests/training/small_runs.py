@@ -6,17 +6,21 @@ import os
 import resource
 import signal
 import socket
+import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 import unrolled
-from tests.helpers import picture
+from tests.helpers import picture, write_picture
 from unrolled import TrainingOptions
 from unrolled.data import RandomCrops
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing
 from unrolled.training import Loop, ReconstructionTask, Task, TrainingError, distributed
+from unrolled.training.runs.checkpoint import load_checkpoint
 
 IMAGES = [picture(60, 70, seed) for seed in range(4)]
 HELD_OUT = [picture(40, 50, 9)]
@@ -72,7 +76,7 @@ def at_step(monkeypatch, step, action):
     one_step = Loop._one_step
 
     def patched(self, loss_of):
-        if self.step == step:
+        if self.progress.step == step:
             action()
         one_step(self, loss_of)
 
@@ -88,6 +92,57 @@ def file_size_limit(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# ---- runs that end early, and how runs are compared
+
+
+class Crash(Exception):
+    """The run ends with no chance to save."""
+
+
+def crash():
+    raise Crash
+
+
+def metrics(folder: Path) -> list[dict]:
+    """The lines of metrics without the one figure that is a time."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """The same weights, averages, optimiser states, best weights and metrics, bit for bit."""
+    states = [load_checkpoint(folder / "last.pt") for folder in (one, other)]
+    for part in ("model", "average", "optimizer"):
+        pairs = list(zip(tensors(states[0][part]), tensors(states[1][part]), strict=True))
+        assert pairs
+        assert all(torch.equal(a, b) for a, b in pairs)
+    best = [load_file(folder / "best.safetensors") for folder in (one, other)]
+    assert best[0].keys() == best[1].keys()
+    assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
+    assert metrics(one) == metrics(other)
+
+
+def short_command(folder):
+    """A short training as a command line, with many checkpoints; `train.py` calls the same."""
+    for seed in range(4):
+        write_picture(folder / "images" / f"{seed}.png", 40, 44, seed)
+    return [
+        "train", "--network=EPGN", "--network.phases=1", "--network.features=2",
+        "--operator=BlockCompressedSensing", "--operator.ratio=0.25", "--operator.block=11",
+        f"--data.train=[{folder / 'images'}]", "--data.hold_out=1", "--data.crop=22",
+        "--training.steps=160", "--training.validations=40", "--training.batch=1", "--training.average=0.9",
+        "--training.checkpoint_minutes=0.0003", "--threads=1", "--device=cpu",
+    ]  # fmt: skip
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), "the run ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
 
 
 # ---- several processes
@@ -175,16 +230,16 @@ def train(folder, resume=False, event=None, sparsifier=None):
         loop = Loop(task, few, folder, progress=False, sparsifier=sparsifier)
 
         def patched(loss_of):
-            if loop.step == 9 and event == "SIGTERM to the second" and rank == 1:
+            if loop.progress.step == 9 and event == "SIGTERM to the second" and rank == 1:
                 signal.raise_signal(signal.SIGTERM)
-            if loop.step == 9 and event == "full disk" and rank == 0:
+            if loop.progress.step == 9 and event == "full disk" and rank == 0:
                 limits.enter_context(file_size_limit(1000))
             one_step(loop, loss_of)
 
         loop._one_step = patched
         try:
-            outcome = [loop.run(resume), loop.step]
+            outcome = [loop.run(resume), loop.progress.step]
         except (KeyboardInterrupt, TrainingError) as stop:
-            outcome = [f"{type(stop).__name__} {stop}", loop.step]
+            outcome = [f"{type(stop).__name__} {stop}", loop.progress.step]
     folder.with_name(f"{folder.name}-{rank}.json").write_text(json.dumps(outcome))
     torch.save([value.detach() for value in task.model.parameters()], folder.with_name(f"{folder.name}-{rank}.pt"))

@@ -10,8 +10,8 @@ from unrolled.training import distributed
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.checkpoint import Checkpoints, to_resume
-from unrolled.training.runs.environment import environment
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.surroundings import environment
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.task import Task
 
@@ -68,7 +68,7 @@ def train(
         loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed, sparsifier)
         distributed.on_first(lambda: _write_environment(folder, machine))
         figures = loop.run(goes_on)
-        task.model.load_state_dict(loop.model.state_dict())
+        task.model.load_state_dict(loop.sparse.model.state_dict())
         task.model.eval()
         distributed.on_first(lambda: _draw_curve(folder, task.score))
     return figures
