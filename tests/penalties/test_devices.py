@@ -14,7 +14,7 @@ from unrolled.penalties.numeric import NumericPenalty
 CLOSED = {name: cls for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)}
 """Those that do not search: a search decides by its data."""
 
-MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach"}
+MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach", "aten::view"}
 """What happens to a constant of the program on its way to a device."""
 
 
