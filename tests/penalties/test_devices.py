@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.helpers import OnMeta
 from tests.penalties import laws
 from tests.penalties.cases import CLASSES
 from tests.penalties.groups import GROUPINGS
@@ -13,20 +13,6 @@ from unrolled.penalties.numeric import NumericPenalty
 
 CLOSED = {name: cls for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)}
 """Those that do not search: a search decides by its data."""
-
-MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach"}
-"""What happens to a constant of the program on its way to a device."""
-
-
-class OnMeta(TorchDispatchMode):
-    """Fails if anything is computed elsewhere. (That a value is asked for fails by itself on this device.)"""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if function._schema.name not in MOVES:
-            for each in result if isinstance(result, tuple | list) else (result,):
-                assert not isinstance(each, torch.Tensor) or each.is_meta, f"{function} computed on {each.device}"
-        return result
 
 
 def meta(*shape, dtype=torch.float32):
