@@ -150,8 +150,8 @@ def _units(weight: Weight, ranking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scores = ranking.detach().float().clamp(max=torch.finfo(torch.float32).max).flatten()
     if "kept" in weight.extra:
         scores = scores.masked_fill(~weight.extra["kept"].flatten(), -torch.inf)
-    scores[torch.where(scores == scores.max(), magnitude, -1.0).argmax()] = torch.inf
-    return scores, magnitude, size
+    best = torch.where(scores == scores.max(), magnitude, -1.0).argmax()
+    return scores.index_fill(0, best, torch.inf), magnitude, size
 
 
 def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> Tensor:
