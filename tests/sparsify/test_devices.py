@@ -10,13 +10,22 @@ import torch
 from torch.optim import SGD, Adam
 
 from tests.helpers import OnMeta
-from tests.sparsify.cases import CASES, STRATEGIES, allowed, make, model
+from tests.sparsify.cases import CASES, GROUPS, STRATEGIES, allowed, make, model
 from unrolled.sparsify import Sparsifier
 from unrolled.sparsify.machinery import capture, hooks, survivors
 
 PENALTIES = {"HardConcreteGates": "HardConcrete", "VariationalNoise": "VariationalDropoutFit"}
 SEARCHES = ("ProximalStep", "VariableSplitting", "SparseGroupLasso")
 """Those that with a target ask for values at every step."""
+
+
+def pairs(strategies):
+    """Each with every kind of group that it takes."""
+    found = []
+    for strategy in strategies:
+        penalty = PENALTIES.get(strategy, "L1") if CASES[STRATEGIES[strategy]].takes_penalty else "L0"
+        found += [(strategy, groups) for groups in GROUPS if allowed(strategy, penalty, groups, "SGD")]
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -49,23 +58,17 @@ def run(sparsifier: Sparsifier, small, optimizer) -> None:
     assert all(parameter.is_meta for parameter in sparsifier.parameters())
 
 
-@pytest.mark.parametrize("groups", ["elements", "filters", "heads"])
+@pytest.mark.parametrize(("strategy", "groups"), pairs([name for name in STRATEGIES if name != "MagnitudePruning"]))
 @pytest.mark.parametrize("kind", [SGD, Adam])
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "MagnitudePruning"])
-def test_with_a_strength(strategy, kind, groups):
+def test_with_a_strength(strategy, groups, kind):
     penalty = PENALTIES.get(strategy, "L1")
-    if not allowed(strategy, penalty if CASES[STRATEGIES[strategy]].takes_penalty else "L0", groups, "SGD"):
-        pytest.skip("it does not take such groups")
     small = model().to("meta")
     sparsifier = make(strategy, penalty, groups, small, strength=0.1)
     run(sparsifier, small, kind([*small.parameters(), *sparsifier.parameters()], lr=0.1))
 
 
-@pytest.mark.parametrize("groups", ["elements", "filters"])
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in SEARCHES])
+@pytest.mark.parametrize(("strategy", "groups"), pairs([name for name in STRATEGIES if name not in SEARCHES]))
 def test_with_a_target(strategy, groups):
-    if strategy == "NetworkSlimming" and groups != "elements":
-        pytest.skip("it does not take groups")
     small = model().to("meta")
     sparsifier = make(strategy, PENALTIES.get(strategy, "L1"), groups, small, target=0.5, steps=10)
     run(sparsifier, small, Adam([*small.parameters(), *sparsifier.parameters()], lr=0.1))
