@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share."""
 
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ def temporary_folder(tmp_path_factory):
     them. The path is short, for names of sockets are.
     """
     tmp_path_factory.getbasetemp()  # pytest keeps its own folder where it always is
+    multiprocessing.util.get_temp_dir()  # one for all processes, removed by Python when this one ends
     before = {name: os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")}, tempfile.tempdir
     folder = tempfile.mkdtemp(prefix="tests-")
     os.environ.update(dict.fromkeys(before[0], folder))

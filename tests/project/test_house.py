@@ -22,10 +22,7 @@ FLOORS = [
 ]
 """From the ground up. A room knows those below it, and none beside it."""
 
-LONG = {
-    "unrolled.sparsify.sparsifier": "what every strategy shares; the parts of it that stand alone are in machinery",
-    "unrolled.sparsify.compaction.channels": "to be divided into the search for dead channels and their removal",
-}
+LONG: dict[str, str] = {}
 """Modules of more lines than LONGEST, and why they are one subject."""
 
 LONGEST = 400

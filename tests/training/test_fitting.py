@@ -8,6 +8,7 @@ import unrolled
 from tests.helpers import picture, write_picture
 from tests.training.small_runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
+from unrolled.cli import main
 from unrolled.data import ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
@@ -231,6 +232,20 @@ def test_a_set_of_images_of_files_is_cut_to_the_shape_of_the_operator(tmp_path):
             for seed in range(4, 10):
                 write_picture(tmp_path / "images" / f"{seed}.png", 30, 20, seed)
         fit(tmp_path / str(number), dataset, EPGN(1, 4), operator, few, crop=crop, validation=None)
+
+
+@pytest.mark.parametrize(("crop", "text"), [("22", "22"), ("[22, 33]", "- 22\n  - 33"), (None, "null")])
+def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
+    argv = [
+        "train", "--network=EPGN", "--network.phases=1", "--network.features=2", "--operator=BlockCompressedSensing",
+        "--operator.ratio=0.25", "--operator.block=11", "--training.steps=2", "--training.validations=1",
+        "--training.batch=1", f"--folder={tmp_path}", "--device=cpu",
+    ]  # fmt: skip
+    assert main([*argv, *([] if crop is None else [f"--data.crop={crop}"])]) == 0
+    config = (tmp_path / "config.yaml").read_text()
+    assert f"crop: {text}\n" in config or f"crop:\n  {text}\n" in config
+    assert "warmup: null" in config
+    assert main(["train", f"--config={tmp_path / 'config.yaml'}", "--resume"]) == 0
 
 
 @pytest.mark.usefixtures("fresh_compiler")

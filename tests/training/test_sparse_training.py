@@ -232,7 +232,7 @@ def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path, monkeypatc
     assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == 20
     loop, _ = run(tmp_path / "minutes", make, steps=None, minutes=0.01, validations=1)
     assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == loop.progress.steps > 4
-    assert loop.sparse.sparsifier.progress == 1
+    assert loop.sparse.sparsifier.course.progress == 1
 
 
 # ---- learning

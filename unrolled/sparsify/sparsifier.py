@@ -2,35 +2,31 @@
 
 import json
 import math
-from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unrolled.penalties import L1MinusL2, Penalty
-from unrolled.penalties.ard import ARD
+from unrolled.penalties import Penalty
+from unrolled.sparsify.choices import Choices
 from unrolled.sparsify.course import Course
 from unrolled.sparsify.groups import Groups, PricedGroups, penalty_of
 from unrolled.sparsify.machinery.arguments import is_number
 from unrolled.sparsify.machinery.capture import Capture
-from unrolled.sparsify.machinery.companions import Companions
-from unrolled.sparsify.machinery.control import Control
-from unrolled.sparsify.machinery.ending import masks_of, write, written
+from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
-from unrolled.sparsify.machinery.hooks import WeightHooks
 from unrolled.sparsify.machinery.masks import Masks
 from unrolled.sparsify.machinery.optimizer_metric import groups_of
 from unrolled.sparsify.machinery.survivors import Survivors
 from unrolled.sparsify.schedules import Schedule
-from unrolled.sparsify.selection import Weight, count_zeros, select_weights
+from unrolled.sparsify.selection import count_zeros, select_weights
 from unrolled.system.recipes import Described, describe
 
 
-class Sparsifier(Described, ABC):
+class Sparsifier(Described, Choices):
     """Makes the weights of any model sparse while it is trained.
 
         sparsifier = Strategy(model, penalty, strength)
@@ -44,12 +40,8 @@ class Sparsifier(Described, ABC):
     No layer is replaced, and the keys of the model's `state_dict` stay what they are. After `finalize` the model's own
     parameters have exact zeros, and nothing is attached to it.
 
-    A strategy is put together of parts: what it adds to the loss (`loss_now`), what it does after a step (`act`), hooks
-    that replace weights while the model runs (`hooks`, made in `attach`), parameters that it learns (`learned`), its
-    own rule for zeros (`zeroed`), and, where `captures` is set, a `ranking` of what becomes 0 first with a target. It
-    says in `check_penalty` what it cannot do with a penalty. Its constructor hands `**options` on to this one and sets
-    its attributes afterwards; `attach` comes when all of them are set. Tensors that it keeps for a weight lie in
-    `weight.extra`, and are saved with the state.
+    A subclass is a strategy; what it may choose is listed in `Choices`. Its constructor hands `**options` on to this
+    one and sets its own attributes afterwards; `attach` is called when all of them are set.
 
     Parameters
     ----------
@@ -110,8 +102,8 @@ class Sparsifier(Described, ABC):
         for weight in self.weights:
             weight.penalty = penalty_of(weight, penalty, groups)
         self.survivors = Survivors()
-        self.learned: dict[str, nn.Parameter] = {}
-        self.hooks: WeightHooks | None = None
+        self.learned = {}
+        self.hooks = None
         self.masks: Masks | None = None
         self.finalized = False
 
@@ -124,85 +116,6 @@ class Sparsifier(Described, ABC):
         self.companions = self.make_companions()
         self.attach()
         self.guard.remember()
-
-    # What a strategy is
-
-    needs_zeros: ClassVar[bool] = True
-    """Whether zeros come from the penalty's threshold, so that one without is refused."""
-
-    acts_in_forward: ClassVar[bool] = False
-    """Whether it acts while the model runs, by hooks: then the model cannot be compiled to one graph."""
-
-    captures: ClassVar[bool] = False
-    """Whether a target is met by setting to 0 what `ranking` puts lowest, and not by the strength; see `Capture`."""
-
-    def check_penalty(self, penalty: Penalty) -> None:
-        """Raise a ValueError if the strategy cannot do with this penalty."""
-        if isinstance(penalty, ARD):
-            raise ValueError(f"{type(self).__name__}: ARD belongs to a matrix of data, it has no meaning for weights")
-        # Lou and Yan's l1 − l2 has no threshold, for a single number is kept, but zeros it has.
-        if self.needs_zeros and not (penalty.exact_zeros or isinstance(penalty, L1MinusL2)):
-            raise ValueError(
-                f"{type(self).__name__}: {penalty!r} never gives exact zeros; L1, LogSum, MCP, TransformedL1 … do"
-            )
-
-    def initial_strength(self) -> float:
-        """The strength at the first step of a run with a target. A search begins low, for zeros may never come back."""
-        return 1e-7
-
-    def make_control(self) -> Control | None:
-        """What finds the strength that meets a target; None if the strategy counts zeros itself."""
-        return None if self.captures else Control()
-
-    def make_companions(self) -> Companions:
-        """What becomes 0 along with the weights."""
-        return Companions(self.model, self.weights)
-
-    def attach(self) -> None:
-        """Put hooks on the model, make parameters: called once, when the strategy is complete."""
-
-    def detach(self) -> None:
-        """Take away what `attach` put there; called when fine tuning begins, and again at the end."""
-        if self.hooks is not None:
-            self.hooks.remove()
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser has to learn besides the model."""
-        return list(self.learned.values())
-
-    def loss_now(self) -> Tensor:
-        """What the strategy adds to the loss at this step."""
-        return self.weights[0].parameter.real.new_zeros(())
-
-    def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        """What the strategy does after the optimiser's step, without recording gradients; by default it captures.
-
-        Parameters
-        ----------
-        optimizer : Optimizer
-        options : mapping
-            id of a parameter → its group of options in the optimiser (`lr` …).
-        """
-        if self.capture is not None:
-            self.capture.act(self.ranking)
-
-    def ranking(self, weight: Weight) -> Tensor:
-        """What is lowest is captured first, of equals the smaller in magnitude: of the shape of the weight, or with one
-        number for each of its groups. By default the η̂ of the penalty."""
-        return weight.eta
-
-    def zeroed(self, weight: Weight) -> Tensor:
-        """The weight with the zeros of the strategy's own rule, without gradient."""
-        return weight.parameter.detach()
-
-    def sparse(self, weight: Weight) -> Tensor:
-        """What `finalize` writes into a weight: same shape, with exact zeros, without gradient."""
-        captured = self.captures and self.course.target is not None
-        return weight.parameter.detach() if captured else self.zeroed(weight)
-
-    def masking(self) -> Masks:
-        """What keeps the zeros of the weights, and those of their companions."""
-        return masks_of(self.model, self.weights, self.companions)
 
     # What users call
 
@@ -240,7 +153,7 @@ class Sparsifier(Described, ABC):
         self._check_open("loss")
         if self.hooks is not None:
             self.hooks.clear()
-        return self.loss_now() if self.masks is None else Sparsifier.loss_now(self)
+        return self.loss_now() if self.masks is None else Choices.loss_now(self)
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer) -> None:
