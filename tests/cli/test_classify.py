@@ -8,13 +8,12 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers import write_picture
+from tests.helpers import untrained_configs, write_picture
 from unrolled.cli import main
 from unrolled.training.runs.checkpoint import load_checkpoint
 from unrolled.weights.card import read_card
 from unrolled.weights.classifiers import load_classifier
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "sparsify").rglob("*.yaml"))
 DENSE = ["classify", "--classifier=LeNet300100", "--training.steps=2", "--training.batch=5", "--training.validations=1"]
 SPARSE = [*DENSE, "--sparsifier=ProximalStep", "--sparsifier.penalty=L0"]
 
@@ -33,7 +32,7 @@ def fails(capsys, *argv) -> str:
     return last
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", untrained_configs("sparsify"), ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_reports(config, tmp_path, capsys):
     folder = tmp_path / "run"
     small = ["--data.source=drawn-digits", "--training.epochs=null", "--training.steps=20", "--training.validations=2"]

@@ -1,6 +1,6 @@
 """unrolled robustness --weights epgn-cs25 --data FOLDER --out robustness.png"""
 
-import importlib.util
+from pathlib import Path
 from typing import Any
 
 from unrolled.cli import command_line
@@ -55,8 +55,8 @@ def measure_robustness(
     """
     if images < 1:
         raise ValueError(f"images must be >= 1, got {images}")
-    if out is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("out: drawing needs matplotlib: pip install 'unrolled[plots]'")
+    if out is not None:
+        _check_drawable(out)
     for path in (out, json):
         if path is not None:
             check_writable(path)
@@ -79,10 +79,21 @@ def measure_robustness(
         print(f"wrote {out}")
 
 
+def _check_drawable(out: str) -> None:
+    """Raise ValueError unless matplotlib is there and writes files that are named so."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ValueError("out: drawing needs matplotlib: pip install 'unrolled[plots]'") from None
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if Path(out).suffix.lower().removeprefix(".") not in formats:
+        raise ValueError(f"out: {out} must end in one of {', '.join(f'.{name}' for name in sorted(formats))}")
+
+
 def table(test: str, rows: dict) -> str:
     """The figures of one test as text."""
     values = [f"{value:g}" if isinstance(value, float) else str(value) for value in rows["values"]]
-    width = max(10, *(len(value) + 2 for value in values))
+    width = max([10, *(len(value) + 2 for value in values)])
     lines = [f"{TITLES[test]:<40}" + "".join(f"{value:>{width}}" for value in values)]
     for name, figures in rows.items():
         if name != "values":
