@@ -47,6 +47,8 @@ def parser() -> ArgumentParser:
         help="a classifier by its name, or any module, or a function that makes one, by its dotted name, such as "
         "torchvision.models.resnet18; the data say how many classes it has",
     )
+    # Its own title would be made of the names of both types.
+    (parser.groups or {})["classifier"].title = "The classifier"
     parser.add_class_arguments(LabelledData, "data")
     parser.add_argument(
         "--compact",

@@ -48,35 +48,35 @@ def reconstruct_file(
 ) -> None:
     """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method.
 
-    Beside the picture goes one of mask, k-space, zero-filling and reconstruction, and their errors if the truth is
-    known. The PSNR is printed then, too.
+    A second picture shows the mask, k-space, the zero-filled image and the reconstruction. If the true image is known,
+    it shows their errors too, and their PSNR is printed.
 
     Parameters
     ----------
     file : str
-        .npy of one coil or several, or HDF5 in the layout of fastMRI.
+        k-space: .npy of one coil or several, or HDF5 in the layout of fastMRI.
     out : str
-        the picture to write.
+        the file of the picture; another is written beside it.
     weights : str, optional
-        a name of `unrolled zoo`, or a file.
+        a name that `unrolled zoo` lists, or a file.
     method : str, optional
-        instead of weights: zero-fill, wavelet-l1, tv or reweighted.
+        a classical method instead of weights: zero-fill, wavelet-l1, tv or reweighted.
     slice : int, optional
-        of the volume; by default the middle one.
+        which slice of a volume, counted from 0; by default the middle one.
     key : str
         the name of the data set in HDF5.
     centered : bool, optional
-        DC in the middle: by default so in HDF5, and not so in .npy.
+        whether the frequency 0 is in the middle; by default it is in HDF5, and is not in .npy.
     mask : SamplingMask or str, optional
-        keep only what a mask samples, a file or e.g. CartesianMask, and compare with the whole.
+        a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
     maps : str, optional
-        a file of the coils' sensitivities, otherwise they are estimated.
+        a file of the coils' sensitivities, which are estimated otherwise.
     center : int, optional
-        side of the middle of k-space that they are estimated from.
+        the sensitivities are estimated from a square of this side in the middle of k-space.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the part in the middle of the image that is kept.
     bfloat16 : bool
-        run the learned part in bfloat16.
+        compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     """

@@ -41,17 +41,17 @@ class RunOptions:
     Parameters
     ----------
     sparsifier :
-        makes the weights sparse: a strategy of unrolled.sparsify with its penalty and either strength or target.
+        what makes the weights sparse: a strategy of unrolled.sparsify with its penalty and either strength or target.
     weights :
-        to start from: a .safetensors file of the same network, or the name of shipped weights.
+        weights to start from: a .safetensors file of the same network, or the name of shipped weights.
     folder :
-        of the run: config, metrics, weights, curve.
+        where the run keeps its config, metrics, checkpoints, weights and curve.
     seed :
-        of initial weights, batches and held-out images.
+        decides the initial weights, the batches and which images are held out.
     device :
         cpu, cuda, …; auto takes the GPU if there is one.
     threads :
-        of the CPU; by default all cores.
+        how many cores of the CPU to use; by default all.
     resume :
         go on from the folder's last checkpoint, if any.
     """
