@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.system.files import check_writable, replacing
-from unrolled.training.runs.environment import environment
+from unrolled.training.runs.surroundings import environment
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

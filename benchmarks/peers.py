@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.plain import Plain, PlainISTAPhase
 from unrolled.operators import LinearOperator
 from unrolled.penalties import L0, L1, MCP, SCAD, ElasticNet, Exponential, Geman, LogSum, Lp, SeparablePenalty
-from unrolled.system.vision import import_torchvision
+from unrolled.system import import_torchvision
 
 
 class _Denoiser(nn.Module):

@@ -139,7 +139,7 @@ def allocation(result: dict[str, Any]) -> str:
         "    python -m benchmarks.allocation --json docs/performance/allocation.json",
         "",
         f"`epgn-cs25` on an image of {result['side']}², in tiles, with and without "
-        f"`unrolled.system.memory.keep_freed_memory()`, which the commands call; {machine(result['environment'])}.",
+        f"`unrolled.system.keep_freed_memory()`, which the commands call; {machine(result['environment'])}.",
         "",
         "| | | seconds | ratio | page faults |",
         "|---|---|---|---|---|",

@@ -26,7 +26,7 @@ from unrolled.penalties import L1, MCP, LogSum, Lp, Penalty, TransformedL1
 from unrolled.system.files import replacing
 from unrolled.system.memory import keep_freed_memory
 from unrolled.system.recipes import describe
-from unrolled.training.runs.environment import environment
+from unrolled.training.runs.surroundings import environment
 
 # Features are made by kernels that are learned too, and thresholds start at .01: the penalties start to bend at .1.
 SHRINKAGES: dict[str, Penalty | list[Penalty]] = {

@@ -50,7 +50,7 @@ def networks(device: torch.device) -> dict[str, tuple[UnrolledNetwork, BlockComp
     torch.manual_seed(0)
     ista = ISTANetPlus().to(device)
     images = list(embedded_images("train").values())
-    ista.start.fit(images)  # type: ignore[operator]
+    operator.fit_images(images)
     crops, optimizer = RandomCrops(images, CROP, seed=0), torch.optim.Adam(ista.parameters(), lr=1e-3)
     for step in range(100):
         x = crops.batch(step, BATCH).to(device)

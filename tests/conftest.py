@@ -1,7 +1,34 @@
 """Fixtures that tests of several folders share."""
 
+import multiprocessing.util
+import os
+import shutil
+import tempfile
+
 import pytest
 import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory):
+    """A folder for what tests, and processes that are killed in them, leave behind; it is removed in the end.
+
+    Launchers, compilers and servers of processes put files into the system's temporary folder, and some never remove
+    them. The path is short, for names of sockets are.
+    """
+    tmp_path_factory.getbasetemp()  # pytest keeps its own folder where it always is
+    multiprocessing.util.get_temp_dir()  # one for all processes, removed by Python when this one ends
+    before = {name: os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")}, tempfile.tempdir
+    folder = tempfile.mkdtemp(prefix="tests-")
+    os.environ.update(dict.fromkeys(before[0], folder))
+    tempfile.tempdir = folder
+    yield
+    tempfile.tempdir = before[1]
+    for name, value in before[0].items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -261,8 +261,8 @@ def resume(path: Path) -> None:
     try:
         resumed = loop(path.parent)
         resumed._start(resume=True)
-        assert isinstance(resumed.step, int)
-        resumed.task.validate(resumed.model)
+        assert isinstance(resumed.progress.step, int)
+        resumed.task.validate(resumed.task.model)
     finally:
         last.rename(path)
 
@@ -281,12 +281,11 @@ def go_on_with_metrics(path: Path) -> None:
         metrics = Path(folder, "metrics.jsonl")
         metrics.write_bytes(data)
         resumed = loop(Path(folder))
-        resumed.step = 7
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if zlib.crc32(data) % 8 == 0:  # drawing is slow
                 training_curve(Path(folder))
-            resumed._drop_later_metrics()
+            resumed.folder.drop_metrics_after(7)
         assert all(json.loads(line)["step"] <= 7 for line in metrics.read_bytes().splitlines())
 
 

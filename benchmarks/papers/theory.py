@@ -23,7 +23,7 @@ from benchmarks.papers.one_layer import GRADIENTS
 from benchmarks.papers.theory_runs import BETA, MULTIPLES, NONZEROS, PENALTIES, STRENGTH, D, K
 from unrolled.penalties import L1, Weighted
 from unrolled.system.files import replacing
-from unrolled.training.runs.environment import environment
+from unrolled.training.runs.surroundings import environment
 
 FILES = ("theory",)
 COLORS = {"l1": "tab:blue", "TL1": "tab:green", "l0": "tab:red", "u = 0": "tab:gray"}

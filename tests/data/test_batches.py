@@ -7,6 +7,7 @@ from torch.utils.data import TensorDataset
 
 from tests.helpers import picture, write_picture
 from unrolled.data import Batches, DatasetBatches, ImageData, Prefetch, RandomCrops
+from unrolled.data.crops import crop_sides
 from unrolled.data.sources import cut
 
 
@@ -77,6 +78,63 @@ def test_crops_are_drawn_as_ever():
         top, left = (int(random.integers(side - 22 + 1)) for side in image.shape[-2:])
         patch = torch.rot90(image[:, top : top + 22, left : left + 22], int(random.integers(4)), dims=(-2, -1))
         assert torch.equal(crop, patch.flip(-1) if random.integers(2) else patch)
+
+
+def test_crops_that_are_not_square_keep_their_sides():
+    image = torch.arange(13 * 17, dtype=torch.float32).view(1, 13, 17) / 255
+    crops = RandomCrops([image], crop=(9, 5))
+    assert len(crops) == 13 * 17 // 45
+    windows = image[0].unfold(0, 9, 1).unfold(1, 5, 1).reshape(-1, 9, 5)
+    orientations = set()
+    for crop in crops.batch(0, 100):
+        assert crop.shape == (1, 9, 5)
+        turns = {"as it is": [], "upside down": [0], "mirrored": [1], "by a half turn": [0, 1]}
+        found = [
+            name for name, dims in turns.items() if any(torch.equal(window.flip(dims), crop[0]) for window in windows)
+        ]
+        assert len(found) == 1
+        orientations |= {*found}
+    assert len(orientations) == 4
+
+
+def test_a_pair_of_equal_sides_is_the_square():
+    images = [picture(40, 50)]
+    assert torch.equal(RandomCrops(images, (22, 22), 3).batch(0, 8), RandomCrops(images, 22, 3).batch(0, 8))
+
+
+def test_shrunk_and_framed_crops_have_the_shape_too(tmp_path):
+    images = [picture(30, 40), picture(8, 50, 1)]
+    crops = RandomCrops(images, (20, 12), smallest=0.5, frame=True).batch(0, 40)
+    assert crops.shape == (40, 1, 20, 12)
+    write_picture(tmp_path / "wide.png", 30, 60)
+    write_picture(tmp_path / "tall.png", 60, 30)
+    for cache in (0, 64):
+        with pytest.warns(UserWarning, match="1 training images smaller than 40×20 are left out"):
+            store, _ = ImageData(
+                [str(tmp_path)], validation="embedded", crop=(20, 10), smallest=0.5, cache_mib=cache
+            ).load()
+        assert RandomCrops(store, (20, 10), smallest=0.5).batch(0, 4).shape == (4, 1, 20, 10)
+    with pytest.raises(ValueError, match=r"\(1, 30, 40\), shrunk by 0.5, is smaller than the crop of 16×12"):
+        RandomCrops(images[:1], (16, 12), smallest=0.5)
+
+
+@pytest.mark.parametrize("wrong", [0, -3, 2.5, "66", (66,), (66, 0), (1, 2, 3), (66, 2.0)])
+def test_what_is_no_size_is_refused(wrong):
+    for make in (lambda: ImageData(crop=wrong), lambda: RandomCrops([picture(99, 99)], wrong)):
+        with pytest.raises(ValueError, match=r"data: crop must be >= 1, a number of pixels or \(height, width\), got "):
+            make()
+
+
+def test_the_size_of_crops_follows_the_operator():
+    assert crop_sides(None) == (66, 66)
+    assert crop_sides(None, 33) == (66, 66)
+    assert crop_sides(None, 32) == (96, 96)
+    assert crop_sides(None, 1, (640, 368)) == (640, 368)
+    assert crop_sides([64, 32], 32) == (64, 32)
+    with pytest.raises(ValueError, match=r"crop must be a multiple of 32 for this operator, got \(64, 33\)"):
+        crop_sides((64, 33), 32)
+    with pytest.raises(ValueError, match=r"crop must be \(640, 368\) \(height, width\), .* got 368"):
+        crop_sides(368, 1, (640, 368))
 
 
 class Slow(Batches):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.helpers import picture, write_picture
 from unrolled.data import ImageStore, RandomCrops, read_image
-from unrolled.data.stores import FileImage, MemoryImage, compact, to_float
+from unrolled.data.stores import FileImage, MemoryImage, as_stored, to_float
 
 KIB_40 = 200  # a side whose bytes are about 40 KiB
 
@@ -52,10 +52,10 @@ def test_what_eight_bits_cannot_hold_is_kept_as_float_and_counted_so(tmp_path):
 
 def test_bytes_are_kept_only_where_they_are_exact():
     levels = torch.arange(256, dtype=torch.float32).view(1, 16, 16) / 255
-    assert compact(levels).dtype == torch.uint8
-    assert torch.equal(to_float(compact(levels)), levels)
+    assert as_stored(levels).dtype == torch.uint8
+    assert torch.equal(to_float(as_stored(levels)), levels)
     for other in (levels + 1e-6, levels * 2, -levels, torch.full((1, 2, 2), 0.5)):
-        assert torch.equal(compact(other), other)
+        assert torch.equal(as_stored(other), other)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])

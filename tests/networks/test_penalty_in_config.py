@@ -8,7 +8,7 @@ import yaml
 
 import unrolled
 from tests.helpers import write_picture
-from tests.training.runs import at_step, fit
+from tests.training.small_runs import at_step, fit
 from unrolled.cli import main
 from unrolled.cli.train import parser
 from unrolled.networks import EPGN

@@ -4,8 +4,9 @@ import pickle
 from collections.abc import Callable
 from typing import ClassVar
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.operators import LinearOperator
 
@@ -40,7 +41,7 @@ class OperatorLaws:
         assert back.shape == x.shape
         assert back.dtype == x.dtype
         left, right = inner(ax, y), inner(x, back)
-        if not operator.complex_images:  # linear over the real numbers
+        if not (operator.complex_images and operator.complex_measurements):  # linear over the real numbers
             left, right = left.real, right.real
         assert abs(left - right) <= 1e-10 * ax.norm() * y.norm()
 
@@ -77,6 +78,44 @@ class OperatorLaws:
             x = operator.gram(x / x.norm())
         assert x.norm().sqrt() * (1 - 1e-5) <= norm <= self.norm_slack * x.norm().sqrt()
 
+    def test_range_is_stated(self, case):
+        operator, x, y = self.make(case)
+        assert operator.measurement_shape(x.shape[1:]) == y.shape[1:]
+        assert operator.complex_measurements == y.is_complex()
+
+    def test_solve_agrees_with_a_dense_matrix(self, case):
+        operator, x, _ = self.make(case)
+        x = x.detach()
+        if operator.image_shape is None or operator.image_shape[0] == 0:
+            x = x[:, :1]  # channels are alike
+        if operator.local:
+            x = x[..., : operator.multiple, :]  # and parts
+        gram = dense(operator.gram, x[:1])
+        unknowns, size = torch.eye(len(gram), dtype=gram.dtype), len(x)
+        for ridge in (0.3, torch.linspace(0.05, 2, size, dtype=torch.float64).view(size, *(1,) * (x.ndim - 1))):
+            found = operator.solve(x, ridge, tolerance=1e-12)
+            assert found.shape == x.shape
+            assert found.dtype == x.dtype
+            for number in range(size):
+                own = ridge if isinstance(ridge, float) else ridge[number].item()
+                expected = torch.linalg.solve(gram + own * unknowns, vector(x[number]))
+                torch.testing.assert_close(vector(found[number]), expected, rtol=1e-7, atol=1e-8)
+
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own call
+    def test_gradients_of_solve_equal_finite_differences(self, case):
+        operator, x, _ = self.make(case)
+        x = x[..., : operator.multiple, :] if operator.local else x
+        ridge = operator.norm().detach().square() * torch.linspace(0.3, 2, len(x), dtype=torch.float64)
+        ridge = ridge.view(len(x), *(1,) * (x.ndim - 1))
+        solved = Solved(operator)
+        names = [name for name, _ in solved.named_parameters()]
+
+        def solve(b, ridge, *tensors):
+            return torch.func.functional_call(solved, dict(zip(names, tensors, strict=True)), (b, ridge))
+
+        numbers = [x.detach().requires_grad_(), ridge.requires_grad_(), *operator.parameters()]
+        torch.autograd.gradcheck(solve, numbers, fast_mode=True, check_forward_ad=True)
+
     def test_h_is_the_adjoint_operator(self, case):
         operator, x, y = self.make(case)
         torch.testing.assert_close(operator.H(y), operator.adjoint(y))
@@ -105,6 +144,34 @@ class OperatorLaws:
         moved = operator.to("meta")(x.to("meta"))  # fails if a tensor stays behind
         assert moved.shape == self.cases[case]()[0](x).shape
 
+    def test_makes_and_asks_for_nothing_on_other_devices(self, case):
+        operator, x, y = self.make(case)
+        operator, x, y = operator.to("meta"), x.to("meta"), y.to("meta")
+        for found in (operator.adjoint(y), operator.gram(x), operator.solve(x, 0.5), operator.estimate(y)):
+            assert found.is_meta
+            assert found.shape == x.shape
+        if operator.state_dict() or list(operator.buffers()):  # otherwise it is nowhere
+            assert operator.norm().is_meta
+
+    def test_is_in_full_precision_under_autocast(self, case):
+        operator, x, y = self.make(case)
+        operator, x, y = operator.to(torch.float32), x.to(half(x)), y.to(half(y))
+
+        def everything():
+            return operator(x), operator.adjoint(y), operator.gram(x), operator.estimate(y), operator.solve(x, 0.5)
+
+        expected = everything()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = everything()
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+
+    def test_sampled_leaves_measurements_as_they_are(self, case):
+        operator, x, y = self.make(case)
+        torch.testing.assert_close(operator.sampled(operator(x)), operator(x))
+        torch.testing.assert_close(operator.adjoint(operator.sampled(y)), operator.adjoint(y))
+
     def test_survives_pickle_and_state_dict(self, case):
         operator, x, _ = self.make(case)
         again = pickle.loads(pickle.dumps(operator))
@@ -112,10 +179,51 @@ class OperatorLaws:
         again.load_state_dict(operator.state_dict())
         assert torch.equal(again(x), operator(x))
 
+    @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own call
+    def test_functional_transforms(self, case):
+        operator, x, y = self.make(case)
+        for function, at, gradient in ((operator, x, operator.adjoint), (operator.adjoint, y, operator)):
+            values = function(at)
+            torch.testing.assert_close(torch.func.vmap(function)(torch.stack([at, 2 * at]))[1], 2 * values)
+            value, tangent = torch.func.jvp(function, (at,), (3 * at,))
+            torch.testing.assert_close((value, tangent), (values, 3 * values))
+            value, pull = torch.func.vjp(function, at)
+            torch.testing.assert_close((value, pull(values)[0]), (values, gradient(values)))
+        small = x[:1]
+        if not operator.complex_images and small.numel() <= 400:
+            kind = torch.view_as_real if operator.complex_measurements else torch.Tensor.contiguous
+            jacobian = torch.func.jacrev(lambda x: kind(operator(x)))(small)
+            expected = dense(operator, small)
+            torch.testing.assert_close(jacobian.reshape(expected.shape), expected)
+
     def test_compiles_to_one_graph(self, case, fresh_compiler):
         operator, x, _ = self.make(case)
         compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), operator(x))
+
+
+class Solved(nn.Module):
+    """`operator.solve` as a module, whose tensors can be others."""
+
+    def __init__(self, operator: LinearOperator):
+        super().__init__()
+        self.operator = operator
+
+    def forward(self, b: Tensor, ridge: Tensor) -> Tensor:
+        return self.operator.solve(b, ridge, tolerance=1e-13)
+
+
+def vector(x: Tensor) -> Tensor:
+    """Real numbers, twice as many if x is complex."""
+    return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).flatten()
+
+
+def dense(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The matrix of a linear function over the real numbers, by its values at the units of images like x, of one."""
+    units = torch.eye(x.numel(), dtype=x.dtype).view(-1, *x.shape[1:])
+    units = torch.stack([units, 1j * units], dim=1).flatten(0, 1) if x.is_complex() else units
+    values = function(units).detach()
+    return torch.stack([vector(value) for value in values], dim=1)
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.operators.laws import OperatorLaws
-from unrolled.operators import BlockCompressedSensing, Dense, FromFunctions, MaskedFourier, UniformMask, as_operator
+from unrolled.operators import (
+    BlockCompressedSensing,
+    Dense,
+    FromFunctions,
+    MaskedFourier,
+    Radon,
+    UniformMask,
+    as_operator,
+)
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
@@ -21,8 +29,7 @@ def rows_of_the_spectrum(x):
 
 
 def back_from_rows(y):
-    whole = torch.zeros(*y.shape[:-2], 4, y.shape[-1], dtype=y.dtype, device=y.device)
-    whole[..., ::2, :] = y
+    whole = torch.stack([y, torch.zeros_like(y)], dim=-2).flatten(-3, -2)
     return torch.fft.ifft2(whole, norm="forward")
 
 
@@ -205,3 +212,10 @@ def test_operators_and_matrices():
     assert type(made) is Dense
     torch.testing.assert_close(made(x), x.flatten(2) @ matrix.T)
     assert as_operator(matrix, (1, 4, 5), complex_images=True)(x + 1j * x).is_complex()
+
+
+def test_a_function_that_calls_an_operator_of_rays_is_differentiated():
+    radon = Radon(7, 8, 8).double()
+    operator = as_operator(lambda x: radon(x.flip(-1)), (1, 8, 8))
+    y = numbers(2, *radon.measurement_shape((1, 8, 8)), dtype=torch.float64)
+    torch.testing.assert_close(operator.adjoint(y), radon.adjoint(y).flip(-1))

@@ -7,7 +7,19 @@ import torch
 
 from tests.helpers import concrete_subclasses
 from tests.operators.laws import OperatorLaws
-from unrolled.operators import Adjoint, BlockCompressedSensing, Composition, Dense, LinearOperator, Scaled, as_operator
+from unrolled.operators import (
+    Adjoint,
+    BlockCompressedSensing,
+    Coils,
+    Composition,
+    Dense,
+    LinearOperator,
+    MaskedFourier,
+    MultiCoilFourier,
+    RadialMask,
+    Scaled,
+    as_operator,
+)
 
 
 def matrix(rows: int, columns: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -42,7 +54,11 @@ class TestDense(OperatorLaws):
 
 class TestAdjoint(OperatorLaws):
     operator_class = Adjoint
-    cases = {"of blocks": lambda: (BlockCompressedSensing(measurements=5, block=3).double().H, (2, 3, 5, 2, 2))}
+    cases = {
+        "of blocks": lambda: (BlockCompressedSensing(measurements=5, block=3).double().H, (2, 3, 5, 2, 2)),
+        "of complex measurements": lambda: (MaskedFourier(RadialMask(0.5), 5, 6).double().H, (2, 3, 5, 6)),
+        "of coils": lambda: (MultiCoilFourier(Coils(2), RadialMask(0.5), 5, 4).double().H, (2, 1, 2, 5, 4)),
+    }
 
 
 class TestComposition(OperatorLaws):

@@ -190,10 +190,10 @@ def masks_add_the_predicted_penalty(penalty: Penalty, draws: int = 60_000) -> No
         assert abs(losses.mean() - predicted) <= 4 * losses.std() / draws**0.5 + 1e-12
 
 
-def gradients_of_prox_are_its_differences(penalty: Penalty, step: float) -> None:
-    """In v, the step and every parameter, away from kinks and jumps."""
-    v = magnitudes(penalty, step, 40)
-    v = torch.cat([v, -v])
+def gradients_of_prox_are_its_differences(penalty: Penalty, step: float, every: int = 1) -> None:
+    """In v, the step and every parameter, away from kinks and jumps; at every so many magnitudes only."""
+    v = magnitudes(penalty, step, 40)[::every]
+    v = torch.cat([v, -v[::2]])
     inputs = {"v": v, "step": torch.full_like(v, step)}
     inputs |= {name: number.expand_as(v) for name, number in numbers(penalty).items()}
 
@@ -224,9 +224,9 @@ def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) ->
         _compare(threshold, inputs, name, gradient)
 
 
-def gradients_of_the_other_face_are_its_differences(penalty: Penalty) -> None:
-    """Of value, slope, η̂ and f, in their argument and every parameter."""
-    w = torch.linspace(0.05, 6, 40, dtype=DOUBLE)
+def gradients_of_the_other_face_are_its_differences(penalty: Penalty, every: int = 1) -> None:
+    """Of value, slope, η̂ and f, in their argument and every parameter; at every so many magnitudes only."""
+    w = torch.linspace(0.05, 6, 40, dtype=DOUBLE)[::every]
     for method in ("value", "derivative", "eta", "dual"):
         inputs = {"w": w} | {name: number.expand_as(w) for name, number in numbers(penalty).items()}
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
-from tests.penalties.cases import CLASSES, NAMES, default, drawn
+from tests.pairs import pairwise
+from tests.penalties.cases import CLASSES, FULL, NAMES, default, drawn
 from tests.penalties.groups import (
     GROUPINGS,
     brute_force,
@@ -40,7 +41,8 @@ from unrolled.penalties import (
 
 # Of the penalties whose tables take seconds to make, the quick one stands for all: groups treat all of them alike.
 SLOW = ("HardConcrete", "VariationalDropout")
-every_penalty = pytest.mark.parametrize("name", [name for name in NAMES if name not in SLOW])
+QUICK = [name for name in NAMES if name not in SLOW]
+every_penalty = pytest.mark.parametrize("name", QUICK)
 every_class = pytest.mark.parametrize("name", [name for name in CLASSES if name not in SLOW])
 every_grouping = pytest.mark.parametrize("groups", GROUPINGS)
 few = settings(max_examples=4, deadline=None, derandomize=True)
@@ -101,12 +103,10 @@ def test_prox_is_the_global_minimiser(name, size, data, seed, step):
     prox_is_the_global_minimiser(Grouped(penalty, Whole()).prox, value, normal(seed, size), step)
 
 
-@every_penalty
-@every_grouping
-def test_prox_is_that_of_the_norms(name, groups):
+@pytest.mark.parametrize(("name", "groups", "step"), pairwise(QUICK, [*GROUPINGS], [0.1, 0.9], whole=FULL))
+def test_prox_is_that_of_the_norms(name, groups, step):
     grouping, shape, members = GROUPINGS[groups]
-    for step in (0.1, 0.9):
-        prox_is_that_of_the_norms(Grouped(default(name), grouping), shape, members, normal(1, *shape), step)
+    prox_is_that_of_the_norms(Grouped(default(name), grouping), shape, members, normal(1, *shape), step)
 
 
 @every_penalty
@@ -171,19 +171,20 @@ def test_groups_of_one_are_single_numbers(name):
             torch.testing.assert_close(getattr(grouped, method)(w), getattr(penalty, method)(w))
 
 
-@every_penalty
-@every_grouping
-def test_gradients_are_finite_everywhere(name, groups):
+TYPES = [torch.float64, torch.float32, torch.complex128]
+
+
+@pytest.mark.parametrize(("name", "groups", "dtype"), pairwise(QUICK, [*GROUPINGS], TYPES, whole=FULL))
+def test_gradients_are_finite_everywhere(name, groups, dtype):
     grouping, shape, members = GROUPINGS[groups]
     penalty = Grouped(default(name), grouping)
-    for dtype in (torch.float64, torch.float32, torch.complex128):
-        v = normal(4, *shape, dtype=dtype)
-        v.view(-1)[members[0]] = 0
-        v.requires_grad_()
-        step = torch.tensor(0.3, dtype=v.real.dtype, requires_grad=True)
-        outcome = penalty.prox(v, step).abs().sum() + penalty.value(v).sum()
-        for gradient in torch.autograd.grad(outcome, (v, step), allow_unused=True):
-            assert gradient is None or gradient.isfinite().all()
+    v = normal(4, *shape, dtype=dtype)
+    v.view(-1)[members[0]] = 0
+    v.requires_grad_()
+    step = torch.tensor(0.3, dtype=v.real.dtype, requires_grad=True)
+    outcome = penalty.prox(v, step).abs().sum() + penalty.value(v).sum()
+    for gradient in torch.autograd.grad(outcome, (v, step), allow_unused=True):
+        assert gradient is None or gradient.isfinite().all()
 
 
 @every_class

@@ -53,13 +53,6 @@ class PlainWeights(Grouped):
         return torch.ones((), dtype=like.dtype)
 
 
-def test_the_right_ones_pass():
-    everywhere(L1MinusL2(0.8).prox, l1_minus_l2_value(0.8))
-    for inner in (L0(), MCP(1.0, 0.5)):
-        penalty = SparseGroup(inner, Grouped(L1(), Whole()))
-        everywhere(penalty.prox, sparse_group_value(inner, L1(), 2**0.5, 0.5))
-
-
 def test_signed_argmax_is_caught():
     with pytest.raises(AssertionError):
         everywhere(SignedArgmax(0.8).prox, l1_minus_l2_value(0.8))

@@ -28,7 +28,7 @@ def fuzz(*options: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def bad_run():
-    return fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "1")
+    return fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "0.5")
 
 
 def test_damaged_files_give_an_answer_or_a_message():

@@ -301,7 +301,7 @@ def test_an_image_gets_its_panels_too(tmp_path, weights, capsys):
 
 @pytest.mark.filterwarnings("default")
 def test_without_matplotlib_the_picture_is_written_and_it_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "unrolled.plots", None)
+    monkeypatch.setitem(__import__("sys").modules, "unrolled.figures.kspace_panels", None)
     np.save(tmp_path / "y.npy", np.fft.fft2(body(), norm="ortho"))
     argv = ["reconstruct", "--kspace", str(tmp_path / "y.npy"), "--method", "zero-fill"]
     assert main([*argv, "--out", str(tmp_path / "x.png")]) == 0

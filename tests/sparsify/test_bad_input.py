@@ -546,7 +546,7 @@ def test_the_largest_group_is_the_largest_even_where_squares_vanish():
         layer.weight.copy_(torch.arange(12.0).reshape(4, 3) * 1e-30)
     sparsifier = ProximalStep(layer, MCP(1.0, 3.0), 0.1, groups=Filters())
     with pytest.warns(UserWarning, match="weight would become all zero; its largest group is kept"):
-        kept = sparsifier._at_least_one(sparsifier.weights[0], torch.zeros(4, 3))
+        kept = sparsifier.survivors.at_least_one(sparsifier.weights[0], torch.zeros(4, 3))
     assert kept.any(1).tolist() == [False, False, False, True]
 
 

@@ -23,9 +23,6 @@ from unrolled.sparsify import (
     VariationalNoise,
 )
 from unrolled.sparsify.machinery.control import Control
-from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability
-from unrolled.sparsify.strategies.capturing import Capturing
-from unrolled.sparsify.strategies.learned import Learning
 
 TARGET = 0.9
 
@@ -99,7 +96,7 @@ def share(sparsifier):
 def test_the_target_is_met_and_nothing_is_cut_at_the_end(name):
     cls, told = variants()[name]
     task = Clusters(norm=cls is NetworkSlimming)
-    exact = issubclass(cls, Capturing)
+    exact = cls.captures
     steps = 300 if exact else 600  # others find a strength
     sparsifier = make(cls, task.model, target=TARGET, steps=steps, **told)
     task.train(sparsifier, steps)
@@ -112,7 +109,7 @@ def test_the_target_is_met_and_nothing_is_cut_at_the_end(name):
     assert task.accuracy() == pytest.approx(before, abs=0.002)
 
 
-@pytest.mark.parametrize("name", [name for name, (cls, _) in variants().items() if issubclass(cls, Capturing)])
+@pytest.mark.parametrize("name", [name for name, (cls, _) in variants().items() if cls.captures])
 def test_what_was_captured_stays_out_of_all(name):
     cls, told = variants()[name]
     task = Clusters(norm=cls is NetworkSlimming)
@@ -162,9 +159,3 @@ def test_where_fine_tuning_begins_before_the_strength_is_found_the_rest_is_made_
     zeros = share(sparsifier)
     task.train(sparsifier, 20)
     assert share(sparsifier) == zeros
-
-
-def test_bases_are_no_strategies():
-    for base in (Capturing, Learning, ByKeepProbability):
-        with pytest.raises(TypeError, match="abstract"):
-            base(nn.Linear(2, 2), LogSum(0.1), 1e-3)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.training.runs import Line
+from tests.training.small_runs import Line
 from unrolled.penalties import L1
 from unrolled.sparsify import ProximalStep, Sparsifier
 from unrolled.training import distributed

@@ -8,7 +8,7 @@ import torch
 
 import unrolled
 from tests.helpers import picture
-from tests.training.runs import IMAGES, fit, options
+from tests.training.small_runs import IMAGES, fit, options
 from unrolled.data import RandomCrops, with_fixed_phase
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import EPGN, ISTANetPlus

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import DoubleTask, gradients, run_together, tensors, train
+from tests.training.small_runs import DoubleTask, gradients, run_together, tensors, train
 from unrolled.cli import main
 from unrolled.training import distributed
 from unrolled.training.runs.checkpoint import load_checkpoint
@@ -138,8 +138,8 @@ def test_torchrun_stops_with_a_checkpoint_and_one_process_goes_on(tmp_path):
 def test_the_slurm_example_saves_and_goes_back_into_the_queue(tmp_path):
     """The script among commands that stand in for Slurm's: a step that runs until it gets SIGTERM."""
     stubs = {
-        "srun": 'echo "$@" >"$LOG/srun"; trap "touch $LOG/saved; exit 143" TERM; echo $$ >"$LOG/pid"; '
-        "while :; do sleep 0.05; done",
+        "srun": 'echo "$@" >"$LOG/srun"; trap "touch $LOG/saved; exit 143" TERM; echo $$ >"$LOG/new"; '
+        'mv "$LOG/new" "$LOG/pid"; while :; do sleep 0.05; done',
         "scancel": '[ "$*" = "--signal=TERM 7.0" ] && kill -TERM "$(cat "$LOG/pid")"',
         "scontrol": 'if [ "$1" = show ]; then printf "node1\\nnode2\\n"; '
         'else [ -e "$LOG/saved" ] && echo "$@" >"$LOG/queue"; fi',

@@ -5,12 +5,14 @@ import torch
 from torch.utils.data import TensorDataset
 
 import unrolled
-from tests.helpers import write_picture
-from tests.training.runs import HELD_OUT, IMAGES, Line, fit, options
+from tests.helpers import picture, write_picture
+from tests.training.small_runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
+from unrolled.cli import main
+from unrolled.data import ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing
+from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import load_checkpoint
 
@@ -82,7 +84,7 @@ def test_bfloat16_and_the_other_network_train_too(tmp_path):
 
 
 def test_minutes_become_steps_once(tmp_path):
-    fit(tmp_path / "run", training=options(steps=None, minutes=0.05, validations=2))
+    fit(tmp_path / "run", training=options(steps=None, minutes=0.01, validations=2))
     state = load_checkpoint(tmp_path / "run" / "last.pt")
     assert state["step"] == state["steps"] >= 20
 
@@ -137,6 +139,36 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[100] == pytest.approx(0.1)
 
 
+def test_a_short_run_leaves_the_warm_up():
+    by_default = TrainingOptions(steps=40, learning_rate=1.0)
+    rates = [by_default.rate(step, 40) for step in range(40)]
+    assert rates[:5] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
+    assert rates[39] < 0.02
+    assert [by_default.warmup_steps(steps) for steps in (1, 9, 100, 1999, 2000, 10**6)] == [0, 0, 10, 199, 200, 200]
+    asked = TrainingOptions(steps=40, learning_rate=1.0, warmup=200)  # what is asked for is done
+    assert asked.rate(39, 40) == pytest.approx(40 / 201)
+
+
+def test_the_rate_does_not_fall_when_minutes_become_steps():
+    schedule = TrainingOptions(minutes=1, learning_rate=1.0)
+    before = [schedule.rate(step, None) for step in range(20)]
+    assert before == pytest.approx([(step + 1) / 201 for step in range(20)])
+    for steps in (40, 300, 1000, 2000, 10**5):
+        after = [schedule.rate(step, steps) for step in range(20, min(200, steps // 10))]
+        assert [*before, *after] == sorted([*before, *after])
+        assert before[-1] < schedule.rate(20, steps)
+        assert max(schedule.rate(step, steps) for step in range(20, steps)) > 0.5
+    assert schedule.rate(100, 2000) == schedule.rate(100, None)
+
+
+def test_a_run_that_was_begun_with_another_warm_up_says_so(tmp_path):
+    fit(tmp_path / "run", training=options(warmup=200))
+    with pytest.warns(UserWarning, match="resume: warmup was 200 and is 1"):
+        fit(tmp_path / "run", training=options(warmup=None), resume=True)
+    fit(tmp_path / "same", training=options(warmup=1))
+    fit(tmp_path / "same", training=options(warmup=None), resume=True)  # 1 of 12 steps: nothing to say
+
+
 def test_the_loop_trains_any_task(tmp_path):
     figures = Loop(Line(), options(steps=200, learning_rate=0.1, batch=8), tmp_path / "run", progress=False).run()
     assert figures["fit"] > -0.2
@@ -152,7 +184,7 @@ def test_the_average_is_the_exponential_one(tmp_path):
     for count, weight in enumerate(history):
         decay = min(0.9, (1 + count) / (10 + count)) if count else 0.0
         expected = decay * expected + (1 - decay) * weight
-    torch.testing.assert_close(loop.model.weight.detach(), expected)
+    torch.testing.assert_close(loop.sparse.model.weight.detach(), expected)
 
 
 def test_a_folder_name_or_embedded_images_are_data_sets_too(tmp_path):
@@ -169,6 +201,51 @@ def test_memory_formats_train_alike(tmp_path):
         assert inner.is_contiguous(memory_format=torch.channels_last) == layout
         weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
     torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
+
+
+def test_crops_have_the_shape_that_an_operator_measures(tmp_path):
+    operator, images = MaskedFourier(RadialMask(0.4), 24, 16), [picture(30, 20, seed) for seed in range(3)]
+    seen = []
+
+    def loss(image, truth):
+        seen.append(tuple(truth.shape))
+        return (image - truth).square().mean()
+
+    few = options(steps=2, validations=1)
+    for number, crop in enumerate((None, (24, 16))):
+        fit(tmp_path / str(number), images, EPGN(1, 4), operator, few, crop=crop, loss=loss, validation=images[:1])
+    assert set(seen) == {(2, 1, 24, 16)}
+    for crop in (16, 24, (16, 24)):
+        with pytest.raises(ValueError, match=r"crop must be \(24, 16\) \(height, width\), the size that this operator"):
+            fit(tmp_path / "other", images, EPGN(1, 4), operator, few, crop=crop, validation=images[:1])
+    with pytest.raises(ValueError, match="all 1 training images are smaller than the crop of 24×16"):
+        fit(tmp_path / "small", [picture(16, 24)], EPGN(1, 4), operator, few, crop=None, validation=images[:1])
+
+
+def test_a_set_of_images_of_files_is_cut_to_the_shape_of_the_operator(tmp_path):
+    for seed in range(4):
+        write_picture(tmp_path / "images" / f"{seed}.png", 30, 20, seed)
+    few, operator = options(steps=2, validations=1), MaskedFourier(RadialMask(0.4), 24, 16)
+    data = ImageData([str(tmp_path / "images")], hold_out=1, cache_mib=0)
+    for number, (dataset, crop) in enumerate(((data, None), (data, (24, 16)), (str(tmp_path / "images"), None))):
+        if number == 2:
+            for seed in range(4, 10):
+                write_picture(tmp_path / "images" / f"{seed}.png", 30, 20, seed)
+        fit(tmp_path / str(number), dataset, EPGN(1, 4), operator, few, crop=crop, validation=None)
+
+
+@pytest.mark.parametrize(("crop", "text"), [("22", "22"), ("[22, 33]", "- 22\n  - 33"), (None, "null")])
+def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
+    argv = [
+        "train", "--network=EPGN", "--network.phases=1", "--network.features=2", "--operator=BlockCompressedSensing",
+        "--operator.ratio=0.25", "--operator.block=11", "--training.steps=2", "--training.validations=1",
+        "--training.batch=1", f"--folder={tmp_path}", "--device=cpu",
+    ]  # fmt: skip
+    assert main([*argv, *([] if crop is None else [f"--data.crop={crop}"])]) == 0
+    config = (tmp_path / "config.yaml").read_text()
+    assert f"crop: {text}\n" in config or f"crop:\n  {text}\n" in config
+    assert "warmup: null" in config
+    assert main(["train", f"--config={tmp_path / 'config.yaml'}", "--resume"]) == 0
 
 
 @pytest.mark.usefixtures("fresh_compiler")

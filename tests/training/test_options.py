@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.runs import at_step, options, tensors
+from tests.training.small_runs import Crash, at_step, crash, options, tensors
 from tests.training.strategies import Plane, scaled
 from unrolled import TrainingOptions
 from unrolled.training import Loop
@@ -69,12 +69,6 @@ def test_decay_spares_biases_norms_and_single_numbers():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_any_optimiser_can_be_resumed(name, tmp_path, monkeypatch):
-    class Crash(Exception):
-        pass
-
-    def crash():
-        raise Crash
-
     changes = {"optimizer": name, "weight_decay": 0.01, "schedule": "steps", "milestones": [0.3, 0.7]}
     run(tmp_path / "straight", **changes)
     with monkeypatch.context() as patch:

@@ -13,7 +13,18 @@ from torch.nn.modules import module as torch_modules
 
 import unrolled
 from tests.helpers import concrete_subclasses
-from tests.training.runs import HELD_OUT, Line, at_step, options, run_together, tensors, train
+from tests.training.small_runs import (
+    HELD_OUT,
+    Crash,
+    Line,
+    at_step,
+    crash,
+    metrics,
+    options,
+    run_together,
+    tensors,
+    train,
+)
 from tests.training.strategies import Plane, any_strategy, noisy, proximal, scaled
 from unrolled.figures.training_curves import training_curve
 from unrolled.metrics import psnr
@@ -28,14 +39,6 @@ KINDS = list(dict.fromkeys(concrete_subclasses(Sparsifier)))
 STRATEGIES = {"proximal": proximal, "scaled": scaled, "noisy": noisy}
 
 
-class Crash(Exception):
-    """The run ends with no chance to save."""
-
-
-def crash():
-    raise Crash
-
-
 def sparse_options(**changes):
     return options(**{"steps": 20, "batch": 8, "learning_rate": 0.05, "validations": 5, **changes})
 
@@ -44,11 +47,6 @@ def run(folder, sparsifier, resume=False, task=None, seed=3, **changes):
     task = task or Plane()
     loop = Loop(task, sparse_options(**changes), folder, progress=False, seed=seed, sparsifier=sparsifier)
     return loop, loop.run(resume)
-
-
-def metrics(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def weights_of(model):
@@ -81,8 +79,8 @@ def assert_kills_do_no_harm(make, steps, tmp_path, monkeypatch):
     killed = {step: tmp_path / str(step) for step in steps}
 
     def watched(self, loss_of):  # what a kill leaves at the beginning of a step
-        if self.step in killed:
-            shutil.copytree(straight, killed[self.step])
+        if self.progress.step in killed:
+            shutil.copytree(straight, killed[self.progress.step])
         one_step(self, loss_of)
 
     with monkeypatch.context() as patch:
@@ -169,10 +167,10 @@ def test_zeros_are_exact_and_figures_are_those_of_the_weights(name, fine_tune, t
     assert facts["after"] == {"fit": figures["sparse_fit"]}
     assert facts["before"] == {"fit": figures["fit"]}
     assert facts["sparsity"] == figures["sparsity"]
-    assert facts["strength"] == loop.sparsifier.base_strength > 0
+    assert facts["strength"] == loop.sparse.sparsifier.base_strength > 0
     assert facts["step"] == 20
     assert metrics(tmp_path)[-1].items() >= figures.items()
-    ended = loop.model.state_dict()
+    ended = loop.sparse.model.state_dict()
     assert all(torch.equal(saved[key], ended[key]) for key in ended)
 
 
@@ -210,7 +208,7 @@ def test_weights_are_averaged_from_where_zeros_stand_still(tmp_path):
     def watched(loss_of):
         one_step(loss_of)
         history.append(task.model[0].weight.detach().clone())
-        assert (loop.model is task.model) == (len(history) < 12)
+        assert (loop.sparse.model is task.model) == (len(history) < 12)
 
     loop._one_step = watched
     loop.run()
@@ -218,21 +216,23 @@ def test_weights_are_averaged_from_where_zeros_stand_still(tmp_path):
     for count, weight in enumerate(history[12:], 1):
         decay = min(0.8, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * weight
-    found = loop.model[0].weight.detach()
+    found = loop.sparse.model[0].weight.detach()
     torch.testing.assert_close(found, expected)
     assert torch.equal(found == 0, history[11] == 0)
     assert (found == 0).any()
 
 
-def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path):
+def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("unrolled.training.loop.CALIBRATION_STEPS", 4)
+
     def make(model):
         return ProximalStep(model, L1(), target=0.5, schedule=Cubic(0.5))
 
     loop, _ = run(tmp_path / "steps", make)
-    assert loop.sparsifier.steps == loop.sparsifier.step_count == 20
+    assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == 20
     loop, _ = run(tmp_path / "minutes", make, steps=None, minutes=0.01, validations=1)
-    assert loop.sparsifier.steps == loop.sparsifier.step_count == loop.steps > 20
-    assert loop.sparsifier.progress == 1
+    assert loop.sparse.sparsifier.steps == loop.sparse.sparsifier.step_count == loop.progress.steps > 4
+    assert loop.sparse.sparsifier.course.progress == 1
 
 
 # ---- learning
@@ -241,7 +241,7 @@ def test_the_number_of_steps_is_said_as_soon_as_it_is_known(tmp_path):
 def test_what_the_sparsifier_learns_is_learned_and_does_not_decay(tmp_path):
     def factors(**changes):
         loop, _ = run(tmp_path / str(len(list(tmp_path.iterdir()))), lambda m: scaled(m, fine_tune=0.0), **changes)
-        return torch.cat([factor.detach().flatten() for factor in loop.sparsifier.factors])
+        return torch.cat([factor.detach().flatten() for factor in loop.sparse.sparsifier.factors])
 
     once = factors(steps=1, warmup=0, learning_rate=1e-9, final_rate=0.0)
     assert (factors() - once).abs().max() > 0.1
@@ -284,17 +284,17 @@ def test_a_batch_of_nan_leaves_the_sparsifier_as_it_was(culprit, tmp_path, monke
     skipped, unchanged, one_step = [], [], Loop._one_step
 
     def watched(self, loss_of):
-        before = [tensor.clone() for tensor in tensors(self.sparsifier.state_dict())]
-        count = self.skipped
+        before = [tensor.clone() for tensor in tensors(self.sparse.state_dict())]
+        count = self.progress.skipped
         one_step(self, loss_of)
-        if self.skipped > count:
-            skipped.append(self.step - 1)
-            unchanged.append(all(map(torch.equal, before, tensors(self.sparsifier.state_dict()))))
+        if self.progress.skipped > count:
+            skipped.append(self.progress.step - 1)
+            unchanged.append(all(map(torch.equal, before, tensors(self.sparse.state_dict()))))
 
     monkeypatch.setattr(Loop, "_one_step", watched)
     loop, _ = run(tmp_path, make, task=Spoiled())
     assert (skipped, unchanged) == ([7], [True])
-    assert loop.sparsifier.step_count == 19
+    assert loop.sparse.sparsifier.step_count == 19
 
 
 # ---- bad input
@@ -358,7 +358,7 @@ def test_the_room_that_is_asked_for_is_what_the_checkpoints_take(tmp_path, monke
         monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
         folder.mkdir()
         with pytest.raises(ValueError, match="checkpoints need") as error:
-            loop._check_folder()
+            loop.folder.check(loop._checkpoint_bytes())
         monkeypatch.undo()
         loop.run()
         asked = 1e6 * float(str(error.value).split("need ")[1].split(" MB")[0])

@@ -34,7 +34,8 @@ def test_the_small_network_is_like_the_one_it_was_made_from_and_has_a_fifth_of_i
     (dense, operator), (small, same) = (unrolled.load(name) for name in ("epgn-cs25", "epgn-cs25-small"))
     assert operator.hash() == same.hash()
     assert small.parameter_count < 0.22 * dense.parameter_count
-    assert torch.equal(small.start.autocorrelation, dense.start.autocorrelation)
+    assert torch.equal(operator.autocorrelation, same.autocorrelation)
+    assert operator.fitted
     assert small.compacted().arguments == small.arguments  # nothing in it is dead
     image = embedded_images("test")["camera"][:, :99, :99]
     difference = unrolled.reconstruct(image, small, operator) - unrolled.reconstruct(image, dense, operator)

@@ -32,6 +32,7 @@ class Classifier(nn.Module):
 
     Examples
     --------
+    >>> from unrolled.classifiers import LeNet300100
     >>> classifier = Classifier(LeNet300100(2), ["cat", "dog"], mean=[0.5], std=[0.2], size=(28, 28))
     >>> len(classifier.name(torch.rand(3, 1, 28, 28)))
     3

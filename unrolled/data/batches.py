@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.stores import ImageStore, to_float
 
 
@@ -55,16 +56,17 @@ def places(size: int, part: range | None) -> range:
 
 
 class RandomCrops(Batches):
-    """Square crops of images at random places, flipped and rotated at random.
+    """Crops of images at random places, in random orientations.
 
-    Images are drawn in proportion to the number of crops that fit on them side by side.
+    Square crops come in all eight orientations, by quarter turns and a reflection. Others keep their sides: they come
+    in four orientations, by half turns and a reflection. Images are drawn in proportion to their area.
 
     Parameters
     ----------
     images : ImageStore, or list of Tensor, each (channel, height, width) in [0, 1]
         tensors are kept as bytes where that loses nothing.
-    crop : int
-        side of the crops in pixels. A network that is to remove block artefacts needs crops of several blocks.
+    crop : int or (height, width)
+        of the crops, in pixels. A network that is to remove block artefacts needs crops of several blocks.
     seed : int
     smallest : float in (0, 1]
         images are shrunk at random by factors of `smallest` to 1, so that what is in them comes in several sizes.
@@ -74,13 +76,14 @@ class RandomCrops(Batches):
     Raises
     ------
     ValueError
-        if there is no image, or one is smaller than the crop, or may become so, and is not to be framed.
+        if there is no image, the crop is not a size, or an image is smaller than the crop, or may become so, and is
+        not to be framed.
     """
 
     def __init__(
         self,
         images: ImageStore | Sequence[Tensor],
-        crop: int,
+        crop: Crop,
         seed: int = 0,
         smallest: float = 1.0,
         frame: bool = False,
@@ -90,17 +93,18 @@ class RandomCrops(Batches):
             raise ValueError("RandomCrops: needs at least one image")
         if not 0 < smallest <= 1:
             raise ValueError(f"RandomCrops: smallest must be in (0, 1], got {smallest!r}")
+        self.crop, self.seed, self.smallest, self.frame = crop_sides(crop), seed, smallest, frame
         for image in [] if frame else self.store.images:
-            if min(image.shape[-2:]) * smallest < crop:
+            if any(side * smallest < wanted for side, wanted in zip(image.shape[-2:], self.crop, strict=True)):
                 shrunk = "" if smallest == 1 else f", shrunk by {smallest},"
                 raise ValueError(
-                    f"RandomCrops: an image of {tuple(image.shape)}{shrunk} is smaller than the crop of {crop}"
+                    f"RandomCrops: an image of {tuple(image.shape)}{shrunk} is smaller than the crop of "
+                    f"{crop_text(self.crop)}"
                 )
-        self.crop, self.seed, self.smallest, self.frame = crop, seed, smallest, frame
         area = np.array([height * width for _, height, width in (image.shape for image in self.store.images)], float)
         self.distribution = (area / area.sum()).cumsum()
         self.distribution /= self.distribution[-1]
-        self.length = max(1, int(area.sum() / crop**2))
+        self.length = max(1, int(area.sum() / math.prod(self.crop)))
 
     def __len__(self) -> int:
         return self.length
@@ -109,24 +113,26 @@ class RandomCrops(Batches):
         return torch.stack([to_float(self.sample(step, index)) for index in places(size, part)])
 
     def sample(self, step: int, index: int) -> Tensor:
-        """One crop as it is stored, (channel, crop, crop), uint8 or float32: a function of (seed, step, index)."""
+        """One crop as it is stored, (channel, height, width), uint8 or float32: a function of (seed, step, index)."""
         random = np.random.default_rng((self.seed, step, index))
         image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
         scale = 1.0 if self.smallest == 1 else random.uniform(self.smallest, 1)
-        reach = [min(side, math.ceil(self.crop / scale)) for side in image.shape[-2:]]
+        reach = [min(side, math.ceil(wanted / scale)) for side, wanted in zip(image.shape[-2:], self.crop, strict=True)]
         top, left = (int(random.integers(side - part + 1)) for side, part in zip(image.shape[-2:], reach, strict=True))
         patch = image.read(slice(top, top + reach[0]), slice(left, left + reach[1]))
         if scale < 1:
-            size = [max(1, min(self.crop, round(scale * part))) for part in reach]
+            size = [max(1, min(side, round(scale * part))) for side, part in zip(self.crop, reach, strict=True)]
             patch = F.interpolate(to_float(patch)[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
         if self.frame:
             patch = self._framed(patch, random)
-        patch = torch.rot90(patch, int(random.integers(4)), dims=(-2, -1))
+        square = self.crop[0] == self.crop[1]
+        quarters = int(random.integers(4)) if square else 2 * int(random.integers(2))  # a quarter turn swaps the sides
+        patch = torch.rot90(patch, quarters, dims=(-2, -1))
         return patch.flip(-1) if random.integers(2) else patch
 
     def _framed(self, patch: Tensor, random: np.random.Generator) -> Tensor:
-        """The patch in a black square of the crop's size, at a random place."""
-        down, across = (self.crop - side for side in patch.shape[-2:])
+        """The patch in a black frame of the crop's size, at a random place."""
+        down, across = (side - part for side, part in zip(self.crop, patch.shape[-2:], strict=True))
         top, left = int(random.integers(down + 1)), int(random.integers(across + 1))
         return F.pad(patch, (left, across - left, top, down - top))
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
 from unrolled.data.images import list_images, read_image
-from unrolled.data.stores import compact
+from unrolled.data.stores import as_stored
 from unrolled.system.files import check_writable, replacing
 
 CHUNK = 256
@@ -120,7 +120,7 @@ def _write(sources: list[tuple[Path, Path]], files: list[Any], color: bool, prog
     written = 0
     for folder, path in tqdm(sources, desc="preparing", unit="image", disable=not progress, dynamic_ncols=True):
         try:
-            pixels = compact(read_image(path, color)).numpy()
+            pixels = as_stored(read_image(path, color)).numpy()
         except ValueError as error:
             broken.append(str(error))
             continue

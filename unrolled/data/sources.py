@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
+from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.embedded import Split, embedded_images
 from unrolled.data.hdf5 import hdf5_images, list_hdf5
 from unrolled.data.images import SUFFIXES, list_images
@@ -35,8 +36,9 @@ class ImageData:
     hold_out : int
         how many training images are held out, drawn by the seed, if validation is not given; the embedded images
         have a split of their own.
-    crop : int
-        side of the random training crops in pixels: several blocks, so that the network learns to remove block edges.
+    crop : int or (height, width) or None
+        of the random training crops, in pixels: several blocks, so that the network learns to remove block edges. By
+        default of the size that the operator measures if there is only one, otherwise squares of 66.
     cache_mib : int
         the most memory for decoded training images, in MiB; what does not fit is read again each time it is drawn,
         which is slow for image files: `unrolled data prepare` turns them into HDF5, of which a crop alone is read.
@@ -51,7 +53,7 @@ class ImageData:
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
     validation: str | None = None
     hold_out: int = 8
-    crop: int = 66
+    crop: Crop | None = None
     cache_mib: int = CACHE_MIB
     key: str | None = None
     smallest: float = 1.0
@@ -60,8 +62,7 @@ class ImageData:
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("data: train must name at least one folder")
-        if self.crop < 1:
-            raise ValueError(f"data: crop must be >= 1, got {self.crop!r}")
+        crop_sides(self.crop)  # it names a crop that is no size
         if self.hold_out < 1:
             raise ValueError(f"data: hold_out must be >= 1, got {self.hold_out!r}")
         if self.cache_mib < 0:
@@ -81,7 +82,7 @@ class ImageData:
         seed : int
             draws the images to hold out.
         size : (height, width), optional
-            of validation images, for an operator that measures only those.
+            of validation images and crops, for an operator that measures only those.
 
         Returns
         -------
@@ -90,10 +91,9 @@ class ImageData:
         Raises
         ------
         ValueError
-            if a folder holds no images, the crop is not such a multiple, or too few images are left.
+            if a folder holds no images, the crop is not of such a size, or too few images are left.
         """
-        if self.crop % multiple:
-            raise ValueError(f"data: crop must be a multiple of {multiple} for this operator, got {self.crop}")
+        crop = crop_sides(self.crop, multiple, size)
         training: list[StoredImage] = []
         validation: list[StoredImage] = []
         sources = [source for source in self.train if source != EMBEDDED]
@@ -111,7 +111,8 @@ class ImageData:
             training += open_images(EMBEDDED, "train")
         if not validation:
             validation += open_images(EMBEDDED, "validation")
-        kept = training if self.frame else large_enough(training, math.ceil(self.crop / self.smallest))
+        height, width = (math.ceil(side / self.smallest) for side in crop)
+        kept = training if self.frame else large_enough(training, (height, width))
         store = ImageStore(kept, self.cache_mib)
         return store, cut((to_float(image.read()) for image in validation), multiple, exactly=size)
 
@@ -164,13 +165,14 @@ def _open_files(paths: Sequence[Path], key: str | None, color: bool) -> list[Sto
 Shaped = TypeVar("Shaped", Tensor, StoredImage)
 
 
-def large_enough(images: Sequence[Shaped], crop: int) -> list[Shaped]:
-    """The images that a crop fits on; a warning tells how many do not, an error that none does."""
-    kept = [image for image in images if min(image.shape[-2:]) >= crop]
+def large_enough(images: Sequence[Shaped], crop: tuple[int, int]) -> list[Shaped]:
+    """The images that a crop (height, width) fits on; a warning tells how many do not, an error that none does."""
+    kept = [image for image in images if image.shape[-2] >= crop[0] and image.shape[-1] >= crop[1]]
+    size = crop_text(crop)
     if not kept:
-        raise ValueError(f"data: all {len(images)} training images are smaller than the crop of {crop}")
+        raise ValueError(f"data: all {len(images)} training images are smaller than the crop of {size}")
     if len(kept) < len(images):
-        warnings.warn(f"{len(images) - len(kept)} training images smaller than {crop} are left out", stacklevel=3)
+        warnings.warn(f"{len(images) - len(kept)} training images smaller than {size} are left out", stacklevel=3)
     return kept
 
 

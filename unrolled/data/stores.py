@@ -50,7 +50,7 @@ class MemoryImage(StoredImage):
     """
 
     def __init__(self, pixels: Tensor):
-        self.pixels = compact(pixels)
+        self.pixels = as_stored(pixels)
         self.shape = _shape(pixels)
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
@@ -75,7 +75,7 @@ class FileImage(StoredImage):
         return (3 if self.color else 1, *image_size(self.path))
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
-        pixels = compact(read_image(self.path, self.color))
+        pixels = as_stored(read_image(self.path, self.color))
         if _shape(pixels) != self.shape:
             raise ValueError(
                 f"image: {self.path} was of {self.shape} (channel, height, width), is {_shape(pixels)} now"
@@ -142,7 +142,7 @@ def cached(images: Iterable[StoredImage], mib: int) -> list[StoredImage]:
     return kept
 
 
-def compact(pixels: Tensor) -> Tensor:
+def as_stored(pixels: Tensor) -> Tensor:
     """Pixels as uint8 if that holds them exactly, otherwise as float32.
 
     Parameters

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from unrolled.networks.channels import per_channel
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, check_sizes, shrinking
+from unrolled.networks.maps import (
+    ENOUGH,
+    LARGEST_SIZE,
+    SparsifyingMap,
+    SynthesisMap,
+    WindowAttention,
+    check_sizes,
+    shrinking,
+)
 from unrolled.networks.narrow import convolve
 from unrolled.networks.phases import Images, Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
@@ -84,8 +92,8 @@ class EPGN(UnrolledNetwork):
         check_sizes("EPGN", phases, features if isinstance(features, int) else 1)
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
-        if nonlocal_window is not None and nonlocal_window < 1:
-            raise ValueError(f"EPGN: nonlocal_window must be >= 1 or None, got {nonlocal_window!r}")
+        if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:
+            raise ValueError(f"EPGN: nonlocal_window must be in 1 … {LARGEST_SIZE:,} or None, got {nonlocal_window!r}")
         super().__init__(
             [
                 _PHASES[variant](

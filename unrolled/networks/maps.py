@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 
+LARGEST_SIZE = 10_000
+"""Phases, feature maps, and the side of a window, at most."""
+
 ENOUGH = 9
 """Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
 
@@ -209,7 +212,10 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def check_sizes(network: str, phases: int, features: int) -> None:
-    """Raise ValueError unless a network can have so many phases and feature maps."""
+    """Raise ValueError unless a network can have so many phases and feature maps.
+
+    Sizes also come from files of strangers: without a limit, a list of 10⁹ phases would fill memory.
+    """
     for name, size in (("phases", phases), ("features", features)):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{network}: {name} must be a whole number >= 1, got {size!r}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+            raise ValueError(f"{network}: {name} must be a whole number in 1 … {LARGEST_SIZE:,}, got {size!r}")

@@ -2,18 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from unrolled.operators import BlockCompressedSensing, LinearOperator
+from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import advance, begin
-from unrolled.operators.operator import Scaled, full_precision
+from unrolled.operators.linear_map import full_precision
 from unrolled.system.recipes import Described
-
-LAGS = 65
-"""Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
 
 
 class Start(Described, nn.Module, ABC):
@@ -50,67 +46,16 @@ class AdjointStart(Start):
 
 
 class LinearStart(Start):
-    """The linear minimum-mean-square estimate for block compressive sensing, else the operator's own linear estimate.
+    """x₀ = operator.estimate(y), the operator's own linear estimate.
 
-    The latter is `operator.estimate(y)`: zero filling, x₀ = Aᴴy, for sampled Fourier transforms, filtered
-    back-projection for the Radon transform, and Aᴴy for operators that know nothing better.
-
-    For block compressive sensing x₀ = Q y with Q = CΦᵀ(ΦCΦᵀ)⁻¹. C is the second moment of image blocks, taken as
-    stationary: E[x_p x_q] = r(p − q). So the 65×65 autocorrelation r of natural images gives Q for any Φ, also one that
-    is being learned.
-
-    r starts as an exponential, the classical model of images; `fit` replaces it by that of training images.
+    The linear minimum-mean-square estimate for block compressive sensing, zero filling, x₀ = Aᴴy, for sampled Fourier
+    transforms, filtered back-projection for the Radon transform, and Aᴴy for operators that know nothing better.
     """
 
     local = True
-    autocorrelation: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("autocorrelation", _assumed())
-        self._cache: _Kept | None = None
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the autocorrelation is one of images, and not the one that is assumed of them."""
-        return not torch.equal(self.autocorrelation.cpu(), _assumed().to(self.autocorrelation.dtype))
-
-    def fit(self, images: list[Tensor]) -> None:
-        """Take the autocorrelation of these images.
-
-        Parameters
-        ----------
-        images : list of Tensor, each (channel, height, width) in [0, 1], of any sizes
-        """
-        self.autocorrelation.copy_(autocorrelation(images))
 
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        while isinstance(operator, Scaled):  # the same measurements in other units
-            y, operator = y / operator.factor, operator.operator
-        if not isinstance(operator, BlockCompressedSensing) or operator.block > LAGS // 2 + 1:
-            return operator.estimate(y)
-        return operator.apply_per_block(self.estimator(operator).T, y)
-
-    def estimator(self, operator: BlockCompressedSensing) -> Tensor:
-        """Q, (block², m), kept until Φ or the autocorrelation changes."""
-        phi, r = operator.matrix, self.autocorrelation
-        if phi.requires_grad and torch.is_grad_enabled():
-            return linear_estimator(phi, r, operator.block)
-        kept = self._cache
-        if torch.compiler.is_compiling():
-            # A compiled graph guards identity only; reading the version counters would break it.
-            same = kept is not None and kept.phi is phi and kept.r is r
-            return kept.q if kept is not None and same else linear_estimator(phi.detach(), r, operator.block)
-        if kept is None or not kept.holds(phi, r):
-            # Written to is not yet changed: an average of weights, for one, is written to in every step.
-            equal = kept is not None and kept.equals(phi, r)
-            q = kept.q if kept is not None and equal else linear_estimator(phi.detach(), r, operator.block)
-            self._cache = _Kept(phi, phi._version, phi.detach().clone(), r, r._version, r.clone(), q)
-            return q
-        return kept.q
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cache": None}
+        return operator.estimate(y)
 
 
 class ConjugateGradientStart(Start):
@@ -150,92 +95,3 @@ class ConjugateGradientStart(Start):
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, ridge={self.ridge}"
-
-
-def _assumed() -> Tensor:
-    lag = torch.arange(LAGS, dtype=torch.float64) - LAGS // 2
-    distance = torch.hypot(lag[:, None], lag[None, :])
-    # Mean brightness ½, standard deviation ¼, correlation length 20 pixels: rough, but of the right kind.
-    return 0.25 + 0.0625 * torch.exp(-distance / 20)
-
-
-class _Kept(NamedTuple):
-    """An estimator, and what it was made of."""
-
-    phi: Tensor
-    phi_version: int
-    phi_values: Tensor
-    r: Tensor
-    r_version: int
-    r_values: Tensor
-    q: Tensor
-
-    def holds(self, phi: Tensor, r: Tensor) -> bool:
-        """Whether these are the same tensors, not written to since."""
-        return (phi is self.phi and r is self.r) and (phi._version, r._version) == (self.phi_version, self.r_version)
-
-    def equals(self, phi: Tensor, r: Tensor) -> bool:
-        """Whether these have the same values, on the same device."""
-        pairs = ((phi, self.phi_values), (r, self.r_values))
-        return all(a.device == b.device and a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
-
-
-def linear_estimator(phi: Tensor, autocorrelation: Tensor, block: int) -> Tensor:
-    """Q = CΦᵀ(ΦCΦᵀ)⁻¹ with C[p, q] = r(p − q) over the pixels of a block.
-
-    Parameters
-    ----------
-    phi : Tensor, (m, block²)
-    autocorrelation : Tensor, (65, 65), r with lag 0 at the centre
-    block : int, at most 33
-
-    Returns
-    -------
-    Tensor, (block², m), of phi's type; computed in float64, differentiable in phi
-    """
-    with torch.autocast(phi.device.type, enabled=False):
-        index = torch.arange(block, device=phi.device)
-        lag = index[:, None] - index[None, :] + LAGS // 2
-        c = autocorrelation.double()[lag[:, None, :, None], lag[None, :, None, :]].reshape(block**2, block**2)
-        phi64 = phi.double()
-        cross = phi64 @ c  # ΦC = (CΦᵀ)ᵀ
-        moment = cross @ phi64.T
-        # A ridge far below the energy of any image direction, so that measured correlations may be rounded.
-        ridge = 1e-9 * moment.diagonal().mean() * torch.eye(len(moment), dtype=c.dtype, device=c.device)
-        return torch.linalg.solve(moment + ridge, cross).T.to(phi.dtype)
-
-
-def autocorrelation(images: list[Tensor]) -> Tensor:
-    """E[x_p x_{p+d}] over all pixels of all images, for lags d of −32 … 32.
-
-    Parameters
-    ----------
-    images : list of Tensor, each (channel, height, width)
-
-    Returns
-    -------
-    Tensor, (65, 65), float64, symmetric; lags that no image is large enough for are taken from the nearest that is
-
-    Raises
-    ------
-    ValueError
-        if there is no image.
-    """
-    if not images:
-        raise ValueError("autocorrelation: needs at least one image")
-    total = torch.zeros(LAGS, LAGS, dtype=torch.float64)
-    count = torch.zeros(LAGS, LAGS, dtype=torch.float64)
-    for image in images:
-        x = image.detach().cpu().double()
-        size = [side + LAGS for side in x.shape[-2:]]  # zero padding, so that nothing wraps around
-        for signal, into in ((x, total), (torch.ones_like(x), count)):
-            spectrum = torch.fft.rfft2(signal, s=size)
-            correlation = torch.fft.irfft2(spectrum.abs().square(), s=size).sum(0)
-            into += correlation.roll((LAGS // 2, LAGS // 2), (0, 1))[:LAGS, :LAGS]
-    rows, columns = (_reachable_lags(images, axis) for axis in (-2, -1))
-    return (total / count.round().clamp(min=1))[rows[:, None], columns[None, :]]
-
-
-def _reachable_lags(images: list[Tensor], axis: int) -> Tensor:
-    reach = max(image.shape[axis] for image in images) - 1
-    return (torch.arange(LAGS) - LAGS // 2).clamp(-reach, reach) + LAGS // 2

@@ -10,8 +10,10 @@ from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
+from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gradients
+from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
-from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum, power_iteration
+from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
@@ -51,6 +53,8 @@ __all__ = [
     "Sum",
     "UniformMask",
     "as_operator",
+    "conjugate_gradient_iterates",
+    "conjugate_gradients",
     "power_iteration",
     "to_deepinv",
 ]

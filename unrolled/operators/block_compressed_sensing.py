@@ -1,6 +1,7 @@
 """Block compressive sensing: every block of an image is measured by the same small matrix."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix, solve_with_ridge
+from unrolled.operators.operator import LinearOperator
+from unrolled.operators.stationary import LAGS, KeptEstimator, assumed_autocorrelation, autocorrelation
 
 # Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
 # small ratios down and the others to the nearest.
@@ -21,6 +24,10 @@ class BlockCompressedSensing(LinearOperator):
 
     Images are (batch, channel, height, width) with sides that are multiples of the block; measurements are
     (batch, channel, m, rows of blocks, columns of blocks). Pixels of a block are in row-major order.
+
+    `estimate` is the linear minimum-mean-square estimate x = Q y with Q = CΦᵀ(ΦCΦᵀ)⁻¹. C is the second moment of image
+    blocks, taken as stationary: E[x_p x_q] = r(p − q). So the 65×65 autocorrelation r of natural images gives Q for any
+    Φ, also one that is being learned. r starts as an exponential; `fit_images` replaces it by that of images.
 
     Parameters
     ----------
@@ -45,6 +52,7 @@ class BlockCompressedSensing(LinearOperator):
     """
 
     matrix: Tensor
+    autocorrelation: Tensor
     tensors = ("matrix",)
     local = True
 
@@ -85,11 +93,17 @@ class BlockCompressedSensing(LinearOperator):
         else:
             # A drawn matrix is made again from its seed, so it need not travel with weights.
             self.register_buffer("matrix", matrix, persistent=not self.drawn)
+        self.register_buffer("autocorrelation", assumed_autocorrelation())
+        self._estimator = KeptEstimator()
 
     @property
     def measurements(self) -> int:
         """Measurements per block, m."""
         return self.matrix.shape[0]
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        channel, height, width = check_images(self, image_shape)
+        return channel, self.measurements, height // self.block, width // self.block
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape:
@@ -101,10 +115,30 @@ class BlockCompressedSensing(LinearOperator):
             blocks = rearrange(
                 x.to(self.matrix.dtype), "b c (rows p) (cols q) -> b c rows cols (p q)", p=self.block, q=self.block
             )
-            return rearrange(blocks @ self.matrix.T, "b c rows cols m -> b c m rows cols")
+            return rearrange(blocks @ self.matrix.t(), "b c rows cols m -> b c m rows cols")
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.apply_per_block(self.matrix, y)
+
+    def estimate(self, y: Tensor) -> Tensor:
+        """The linear minimum-mean-square estimate; Φᵀy for blocks of more than 33 × 33 pixels."""
+        if self.block > LAGS // 2 + 1:
+            return self.adjoint(y)
+        return self.apply_per_block(self._estimator(self.matrix, self.autocorrelation, self.block).T, y)
+
+    @property
+    def fitted(self) -> bool:
+        assumed = assumed_autocorrelation().to(self.autocorrelation)
+        return not torch.equal(self.autocorrelation, assumed)
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        """Take the autocorrelation of these images; see `LinearMap.fit_images`."""
+        self.autocorrelation.copy_(autocorrelation(images))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        # Weights from before operators had an autocorrelation of their own leave it as it is.
+        state_dict.setdefault(f"{prefix}autocorrelation", self.autocorrelation)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def apply_per_block(self, matrix: Tensor, y: Tensor) -> Tensor:
         """The image whose blocks are matrixᵀ y: with Φ the adjoint, with another matrix a linear estimate.
@@ -130,6 +164,19 @@ class BlockCompressedSensing(LinearOperator):
                 f"got {tuple(y.shape)}"
             )
 
+    def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
+        """Two other drawn matrices."""
+        return {f"matrix {number}": self._redrawn(seed + number, measurements=self.measurements) for number in (1, 2)}
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> LinearOperator:
+        return self._redrawn(seed, ratio=ratio)
+
+    def _redrawn(self, seed: int, **size: Any) -> "BlockCompressedSensing":
+        """A drawn matrix, and what is known of images, which does not depend on it."""
+        other = BlockCompressedSensing(block=self.block, seed=seed, **size).to(self.matrix.device)
+        other.autocorrelation.copy_(self.autocorrelation)
+        return other
+
     def image_size(self, y: Tensor) -> tuple[int, int]:
         self._check_measurements(y)
         return self.block * y.shape[3], self.block * y.shape[4]
@@ -142,6 +189,12 @@ class BlockCompressedSensing(LinearOperator):
             )
         first, rows, columns = top // self.block, height // self.block, width // self.block
         return y[..., first : first + rows, left // self.block : left // self.block + columns]
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        sides = {"p": self.block, "q": self.block, "rows": b.shape[2] // self.block, "cols": b.shape[3] // self.block}
+        blocks = rearrange(b, "b c (rows p) (cols q) -> b (p q) (c rows cols)", **sides)
+        x = solve_with_ridge(self.matrix.to(b.dtype), blocks, ridge.flatten(1)[..., None])
+        return rearrange(x, "b (p q) (c rows cols) -> b c (rows p) (cols q)", **sides)
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)

@@ -1,13 +1,15 @@
 """Operators of your own: from functions, matrices and physics of deepinv."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.operators.dense import Dense
-from unrolled.operators.operator import LinearOperator, full_precision, numbers_of
+from unrolled.operators.linear_map import blank, check_images, full_precision, numbers_of
+from unrolled.operators.operator import LinearOperator
 
 
 class FromFunctions(LinearOperator):
@@ -44,6 +46,22 @@ class FromFunctions(LinearOperator):
         self.modules_of_functions = nn.ModuleList(dict.fromkeys(one for one in owners if isinstance(one, nn.Module)))
         # Beside the modules of this one, which would otherwise list a function that is a module twice.
         self.__dict__.update(apply_forward=apply, apply_adjoint=apply_adjoint)
+
+    @cached_property
+    def _range(self) -> tuple[tuple[int, ...], bool]:
+        """The shape of the measurements of an image, without the batch, and whether they are complex."""
+        assert self.image_shape is not None
+        with torch.no_grad():
+            y = self(blank(self, self.image_shape))
+        return tuple(y.shape[1:]), y.is_complex()
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self._range[1]
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        check_images(self, image_shape)
+        return self._range[0]
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):

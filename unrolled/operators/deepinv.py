@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from unrolled.operators.operator import LinearOperator, numbers_of
+from unrolled.operators.linear_map import numbers_of
+from unrolled.operators.operator import LinearOperator
 from unrolled.system.vision import import_torchvision
 
 if TYPE_CHECKING:

@@ -1,12 +1,14 @@
 """A matrix that measures the whole image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unrolled.operators.matrix import check_matrix, read_matrix
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.matrix import check_matrix, read_matrix, solve_with_ridge
+from unrolled.operators.operator import LinearOperator
 
 
 class Dense(LinearOperator):
@@ -36,13 +38,16 @@ class Dense(LinearOperator):
         self.image_shape, self.complex_images = (0, height, width), matrix.is_complex()
         self.register_buffer("matrix", matrix)
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)[0], self.matrix.shape[0]
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2:] != (self.height, self.width):
             raise ValueError(
                 f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}"
             )
         with full_precision(x):
-            return x.to(self.matrix.dtype).flatten(2) @ self.matrix.T
+            return x.to(self.matrix.dtype).flatten(2) @ self.matrix.t()
 
     def adjoint(self, y: Tensor) -> Tensor:
         if y.ndim != 3 or y.shape[2] != self.matrix.shape[0]:
@@ -50,6 +55,10 @@ class Dense(LinearOperator):
             raise ValueError(f"Dense: measurements must be {expected}, got {tuple(y.shape)}")
         with full_precision(y):
             return (y.to(self.matrix.dtype) @ self.matrix.conj()).unflatten(2, (self.height, self.width))
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        x = solve_with_ridge(self.matrix.to(b.dtype), b.flatten(2).mT, ridge.flatten(2))
+        return x.mT.unflatten(2, (self.height, self.width))
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)

@@ -1,6 +1,7 @@
 """Convolution with one kernel, of which every factor-th pixel is kept: what blur and downsampling share."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -8,7 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.operator import LinearOperator
 
 Boundary = Literal["circular", "zero", "reflect", "replicate"]
 """How an image goes on beyond its borders, here of pixels a b c d:
@@ -83,6 +85,12 @@ class Filtering(LinearOperator):
         )
         return left, right, top, bottom
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        channel, height, width = check_images(self, image_shape)
+        self._check_size(height, width)
+        less = [size - 1 if self.boundary == "valid" else 0 for size in self.kernel.shape]
+        return channel, height // self.factor - less[0], width // self.factor - less[1]
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or 0 in x.shape or x.is_complex():
             raise ValueError(
@@ -105,6 +113,20 @@ class Filtering(LinearOperator):
         extended = convolve_adjoint(y, kernel, self.factor, self._by_fft(y))
         return extended if self.boundary == "valid" else fold(extended, self.margins, self.boundary)
 
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        """For a circular boundary: without a factor AᴴA is diagonal in the Fourier domain, and with one AAᴴ is.
+
+        Then (AᴴA + ridge)⁻¹ b = (b − Aᴴ(AAᴴ + ridge)⁻¹Ab)/ridge (Zhao and others, 2016).
+        """
+        if self.boundary != "circular":
+            return None
+        self._check_size(*b.shape[2:])
+        right = b if self.factor == 1 else self(b)
+        size = right.shape[2:]
+        power = self._power(*b.shape[2:])[:, : size[1] // 2 + 1] / self.factor**2
+        x = torch.fft.irfft2(torch.fft.rfft2(right) / (power + ridge), s=size)
+        return x if self.factor == 1 else (b - self.adjoint(x)) / ridge
+
     def norm(self) -> Tensor:
         """‖A‖ for images of the size that was given: in closed form if circular, else by power iteration.
 
@@ -117,9 +139,15 @@ class Filtering(LinearOperator):
             return self._bound()
         if self.boundary != "circular":
             return super().norm()
-        # AAᴴ is diagonal in the Fourier domain, where all frequencies that look alike are summed.
-        power = torch.fft.fft2(self.kernel, s=self.image_shape[1:]).abs().square()
-        return reduce(power, "(p h) (q w) -> h w", "sum", p=self.factor, q=self.factor).max().sqrt() / self.factor
+        return self._power(*self.image_shape[1:]).max().sqrt() / self.factor
+
+    def _power(self, height: int, width: int) -> Tensor:
+        """factor²·AAᴴ of a circular boundary, which is diagonal in the Fourier domain.
+
+        All frequencies that look alike after the downsampling are summed.
+        """
+        power = torch.fft.fft2(self.kernel, s=(height, width)).abs().square()
+        return reduce(power, "(p h) (q w) -> h w", "sum", p=self.factor, q=self.factor)
 
     def _bound(self) -> Tensor:
         kernel = self.kernel.abs()

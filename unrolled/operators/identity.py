@@ -1,8 +1,11 @@
 """The identity: denoising, and a part of sums."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 
 
@@ -21,6 +24,9 @@ class Identity(LinearOperator):
         super().__init__()
         self.complex_images = complex_images
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 
@@ -32,6 +38,9 @@ class Identity(LinearOperator):
 
     def norm(self) -> Tensor:
         return torch.ones(())
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        return b / (1 + ridge)
 
     def image_size(self, y: Tensor) -> tuple[int, int]:
         return y.shape[-2], y.shape[-1]

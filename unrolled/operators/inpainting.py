@@ -1,5 +1,6 @@
 """Inpainting: some pixels are measured, the others are missing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from unrolled.operators.filtering import convolve
 from unrolled.operators.kernels import GaussianKernel
+from unrolled.operators.linear_map import check_images, full_precision
 from unrolled.operators.matrix import LARGEST_DRAWN
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampled_fourier import sampling_mask
 
 COARSER = 0.01
@@ -79,6 +81,9 @@ class Inpainting(LinearOperator):
         window = GaussianKernel(0.5, 5).draw().to(self.mask.dtype)
         self.register_buffer("window", window, persistent=False)
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)
+
     def forward(self, x: Tensor) -> Tensor:
         self._check("images", x)
         with full_precision(x):
@@ -92,6 +97,12 @@ class Inpainting(LinearOperator):
     def norm(self) -> Tensor:
         """1."""
         return self.mask.max()
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        return b / (self.mask.square() + ridge)
 
     def estimate(self, y: Tensor) -> Tensor:
         """The measured pixels, and in between the mean of those around: near ones where there are any, else far ones.

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 
-def system(matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor) -> Iterator[Tensor]:
+def conjugate_gradient_iterates(
+    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None = None
+) -> Iterator[Tensor]:
     """The iterates of conjugate gradients for matrix(x) = right, each image of the batch for itself.
 
     Parameters
     ----------
     matrix : callable, linear, self-adjoint and positive semidefinite on every image
     right, start : Tensor, (batch, channel, height, width), real or complex
+        by default the start is 0.
     """
     state = begin(matrix, right, start)
     while True:
@@ -54,9 +57,7 @@ def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, .
     curvature = _inner(direction, applied, axes)
     size = _inner(direction, direction, axes)
     largest = torch.maximum(largest, curvature / torch.where(size > 0, size, 1))
-    # A residual of rounding, ε‖A‖²‖x‖, lies also in directions that A does not see: it would be blown up.
-    rounding = 10 * torch.finfo(energy.dtype).eps
-    goes_on = (energy > (rounding * largest) ** 2 * _inner(x, x, axes)) & (curvature > 0)
+    goes_on = (energy > rounding(x, largest, axes)) & (curvature > 0)
     step = torch.where(goes_on, energy / torch.where(goes_on, curvature, 1), 0)
     x, residual = x + step * direction, residual - step * applied
     previous, energy = energy, _inner(residual, residual, axes)
@@ -64,12 +65,36 @@ def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, .
     return State(x, residual, direction, energy, largest)
 
 
-def solve_system(
-    matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, iterations: int, tolerance: float = 1e-13
+def rounding(x: Tensor, largest: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
+    """The ‖residual‖² below which it is rounding, (10 ε‖A‖²‖x‖)².
+
+    Such a residual lies also in directions that A does not see: it would be blown up.
+    """
+    return (10 * torch.finfo(largest.dtype).eps * largest) ** 2 * _inner(x, x, axes)
+
+
+def conjugate_gradients(
+    matrix: Callable[[Tensor], Tensor],
+    right: Tensor,
+    start: Tensor | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-13,
 ) -> Tensor:
-    """The last of at most so many iterates; see `system`."""
-    x = start
-    for following in islice(system(matrix, right, start), iterations):
+    """The solution of matrix(x) = right by conjugate gradients (Hestenes, Stiefel, 1952), each image for itself.
+
+    For (AᴴA + ridge)x = b rather `operator.solve`, which knows closed forms and takes less memory for derivatives.
+
+    Parameters
+    ----------
+    matrix, right, start
+        as in `conjugate_gradient_iterates`.
+    iterations : int
+        at most so many.
+    tolerance : float
+        the iteration ends when the batch changes by less, relatively.
+    """
+    x = torch.zeros_like(right) if start is None else start
+    for following in islice(conjugate_gradient_iterates(matrix, right, start), iterations):
         change, x = (following - x).norm(), following
         if change <= tolerance * x.norm():
             break

@@ -65,6 +65,30 @@ def orthonormal_gaussian(rows: int, columns: int, seed: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray((q * np.sign(np.diag(r))).T))
 
 
+def solve_with_ridge(matrix: Tensor, b: Tensor, ridge: Tensor) -> Tensor:
+    """(MᴴM + ridge)⁻¹ b by a Cholesky factorisation of the smaller one of MᴴM and MMᴴ.
+
+    With fewer rows than columns by Woodbury's identity, (b − Mᴴ(MMᴴ + ridge)⁻¹Mb)/ridge.
+
+    Parameters
+    ----------
+    matrix : Tensor, (rows, columns)
+    b : Tensor, (batch, columns, number)
+    ridge : Tensor > 0, (1, 1, 1) or (batch, 1, 1)
+
+    Returns
+    -------
+    Tensor, like b
+    """
+    rows, columns = matrix.shape
+    smaller = matrix @ matrix.mH if rows < columns else matrix.mH @ matrix
+    smaller = smaller + ridge * torch.eye(len(smaller), dtype=matrix.dtype, device=matrix.device)
+    factor, _ = torch.linalg.cholesky_ex(smaller)
+    if rows >= columns:
+        return torch.cholesky_solve(b, factor)
+    return (b - matrix.mH @ torch.cholesky_solve(matrix @ b, factor)) / ridge
+
+
 def matrix_hash(matrix: Tensor) -> str:
     """A short hash of a matrix, rounded to 1e-5 so that the last bits of another machine do not change it."""
     rounded = np.round(matrix.detach().cpu().double().numpy() * 1e5).astype("<i8")

@@ -1,107 +1,45 @@
-"""Linear operators: the contract, and what can be made of operators."""
+"""Linear operators, and what can be made of them: adjoints, products, sums and multiples."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unrolled.system.recipes import Described
+from unrolled.operators.linear_map import LinearMap, power_iteration, take_common_images
 
 
-class LinearOperator(Described, nn.Module, ABC):
+class LinearOperator(LinearMap):
     """A linear measurement operator A, with its exact adjoint Aᴴ.
 
     Images are (batch, channel, height, width); measurements have the shape that the operator states.
 
-        A(x), A.adjoint(y), A.gram(x) = Aᴴ A x, A.H, A @ B, A + B, 2 * A, A.norm(), A.normalized(), A.estimate(y)
+        A(x), A.adjoint(y), A.gram(x) = Aᴴ A x, A.H, A @ B, A + B, 2 * A, A.norm(), A.normalized(), A.estimate(y),
+        A.solve(b, ridge) = (AᴴA + ridge)⁻¹ b
 
     An operator on real images whose measurements are complex is linear over the real numbers: its inner products are
     Re⟨·, ·⟩, so its adjoint is real.
     """
 
-    multiple: int = 1
-    """The sides of images must be multiples of this many pixels."""
-
-    local: bool = False
-    """Whether every part of an image whose edges are multiples of `multiple` has measurements of its own. Such an
-    operator implements `image_size` and `crop`, and images are then reconstructed in tiles of any size."""
-
-    complex_images: bool = False
-    """Whether images are complex tensors."""
-
-    image_shape: tuple[int, int, int] | None = None
-    """(channel, height, width) of the images, if the operator measures only those; it takes any number of channels
-    where channel is 0. None: images of any size."""
-
-    tensors: tuple[str, ...] = ()
-    """Arguments of the constructor that, given as a tensor or a file, are kept under their own name in the
-    `state_dict`: weights carry them there instead of in the recipe."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # `.to(torch.float32)` would leave the real part of complex tensors: they follow as pairs of numbers instead.
-        def each(tensor: Tensor) -> Tensor:
-            if not tensor.is_complex():
-                return fn(tensor)
-            return torch.view_as_complex(fn(torch.view_as_real(tensor)).contiguous())
-
-        return super()._apply(each, recurse)
-
-    def image_size(self, y: Tensor) -> tuple[int, int]:
-        """Height and width of the image that y was measured of; for local operators."""
-        raise ValueError(f"{type(self).__name__}: is not local, so measurements do not tell the size of their image")
-
-    def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-        """The measurements of a part of the image, so that it can be reconstructed alone; for local operators.
+    def alternatives(self, seed: int = 0) -> "dict[str, LinearOperator]":
+        """Other operators of the same kind, with about as many measurements, by their names; by default none.
 
         Parameters
         ----------
-        y : Tensor, measurements of the whole image
-        top, left, height, width : int
-            the part, in pixels; multiples of `multiple`.
-
-        Raises
-        ------
-        ValueError
-            if the operator is not local.
+        seed : int
+            of those that are drawn.
         """
-        raise ValueError(f"{type(self).__name__}: every measurement sees the whole image, parts have none of their own")
+        return {}
 
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """y = A x."""
+    def at_ratio(self, ratio: float, seed: int = 0) -> "LinearOperator | None":
+        """An operator of the same kind with another number of measurements per pixel; None if there is no such thing.
 
-    @abstractmethod
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Aᴴ y, with ⟨A x, y⟩ = ⟨x, Aᴴ y⟩ for all x and y."""
-
-    def gram(self, x: Tensor) -> Tensor:
-        """Aᴴ A x."""
-        return self.adjoint(self(x))
-
-    def norm(self) -> Tensor:
-        """The operator norm ‖A‖, the largest singular value: a scalar. By power iteration, if not in closed form.
-
-        Raises
-        ------
-        ValueError
-            if images may have any size, and the operator does not know its norm.
+        Parameters
+        ----------
+        ratio : float in (0, 1]
+        seed : int
+            of what is drawn.
         """
-        if self.image_shape is None:
-            raise ValueError(f"{type(self).__name__}: norm() is not known for images of any size; set image_shape")
-        return power_iteration(self, self.image_shape)
-
-    def estimate(self, y: Tensor) -> Tensor:
-        """A first image, made linearly from the measurements: where solvers and networks start. By default Aᴴ y."""
-        return self.adjoint(y)
-
-    def normalized(self) -> "LinearOperator":
-        """A/‖A‖, the same measurements in other units: networks and their first steps are made for ‖A‖ = 1."""
-        return Scaled(self, 1 / float(self.norm()))
+        return None
 
     @property
     def H(self) -> "LinearOperator":
@@ -114,67 +52,15 @@ class LinearOperator(Described, nn.Module, ABC):
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         """The sum: (A + B)(x) = A(x) + B(x)."""
-
         return Sum(self, other)
 
     def __rmul__(self, factor: float) -> "LinearOperator":
         """The multiple: (c * A)(x) = c·A(x)."""
         return Scaled(self, factor)
 
-    def description(self) -> dict[str, Any]:
-        """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
-        left_out = {name for name in self.tensors if isinstance(self.arguments[name], (Tensor, str, Path))}
-        return {name: value for name, value in super().description().items() if name not in left_out}
-
-
-def power_iteration(
-    operator: LinearOperator, shape: tuple[int, ...], iterations: int = 1000, tolerance: float = 1e-6
-) -> Tensor:
-    """‖A‖ by power iteration on AᴴA from a seeded start, in the type and on the device of the operator's numbers.
-
-    An estimate from below, exact but for the tolerance unless the two largest singular values nearly agree.
-
-    Parameters
-    ----------
-    operator : LinearOperator
-    shape : (channel, height, width)
-        of the images; a channel of 0 stands for one.
-    iterations : int
-        at most so many.
-    tolerance : float
-        the iteration ends when the estimate of ‖A‖² changes by less, relatively.
-
-    Returns
-    -------
-    Tensor, a scalar
-    """
-    kind, device = numbers_of(operator)
-    draw = torch.complex128 if operator.complex_images else torch.float64
-    x = torch.randn(1, max(1, shape[0]), *shape[1:], dtype=draw, generator=torch.Generator().manual_seed(0))
-    x = x.to(device, kind.to_complex() if operator.complex_images else kind)
-    squared = x.new_zeros((), dtype=kind)
-    with torch.no_grad():
-        for _ in range(iterations):
-            x = operator.gram(x / x.norm())
-            previous, squared = squared, x.norm()
-            if squared == 0 or (squared - previous).abs() <= tolerance * squared:
-                break
-    return squared.sqrt()
-
-
-def numbers_of(operator: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """The type (that of their real parts, if complex) and the device of the numbers in an operator; of new tensors if
-    it has none."""
-    like = next(
-        (t for t in (*operator.parameters(), *operator.buffers()) if t.is_floating_point() or t.is_complex()),
-        torch.empty(0),
-    )
-    return like.dtype.to_real(), like.device
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context without autocast on the device of x: measurements are never taken in 16 bits."""
-    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    def normalized(self) -> "LinearOperator":
+        """A/‖A‖, the same measurements in other units: networks and their first steps are made for ‖A‖ = 1."""
+        return Scaled(self, 1 / float(self.norm()))
 
 
 class Adjoint(LinearOperator):
@@ -188,6 +74,11 @@ class Adjoint(LinearOperator):
     def __init__(self, operator: LinearOperator):
         super().__init__()
         self.operator = operator
+        self.complex_images = operator.complex_measurements
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.operator.complex_images
 
     def forward(self, x: Tensor) -> Tensor:
         return self.operator.adjoint(x)
@@ -217,6 +108,13 @@ class Composition(LinearOperator):
         self.outer, self.inner = outer, inner
         self.multiple, self.complex_images, self.image_shape = inner.multiple, inner.complex_images, inner.image_shape
 
+    @property
+    def complex_measurements(self) -> bool:
+        return self.outer.complex_measurements
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return self.outer.measurement_shape(self.inner.measurement_shape(image_shape))
+
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
 
@@ -230,6 +128,13 @@ class Composition(LinearOperator):
     def estimate(self, y: Tensor) -> Tensor:
         """The inner operator's estimate from the outer one's."""
         return self.inner.estimate(self.outer.estimate(y))
+
+    @property
+    def fitted(self) -> bool:
+        return self.inner.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.inner.fit_images(images)  # what the outer operator measures are no images
 
 
 class Scaled(LinearOperator):
@@ -250,6 +155,13 @@ class Scaled(LinearOperator):
         self.multiple, self.local = operator.multiple, operator.local
         self.complex_images, self.image_shape = operator.complex_images, operator.image_shape
 
+    @property
+    def complex_measurements(self) -> bool:
+        return self.operator.complex_measurements
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return self.operator.measurement_shape(image_shape)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * self.operator(x)
 
@@ -264,6 +176,16 @@ class Scaled(LinearOperator):
 
     def estimate(self, y: Tensor) -> Tensor:
         return self.operator.estimate(y / self.factor)
+
+    @property
+    def fitted(self) -> bool:
+        return self.operator.fitted
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        self.operator.fit_images(images)
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        return self.operator.solve_exactly(b / self.factor**2, ridge / self.factor**2)
 
     def image_size(self, y: Tensor) -> tuple[int, int]:
         return self.operator.image_size(y)
@@ -293,6 +215,16 @@ class Sum(LinearOperator):
         take_common_images(self, [first, second])
         self.first, self.second = first, second
 
+    @property
+    def complex_measurements(self) -> bool:
+        return self.first.complex_measurements or self.second.complex_measurements
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        a, b = self.first.measurement_shape(image_shape), self.second.measurement_shape(image_shape)
+        if a != b:
+            raise ValueError(f"Sum: measurements must have one shape, got {a} and {b}")
+        return a
+
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.first(x), self.second(x)
         if a.shape != b.shape:
@@ -308,32 +240,3 @@ class Sum(LinearOperator):
         if self.image_shape is not None:
             return power_iteration(self, self.image_shape)
         return self.first.norm() + self.second.norm()
-
-
-def take_common_images(operator: LinearOperator, parts: Sequence[LinearOperator]) -> None:
-    """Give an operator the kind and the size of images that all its parts measure.
-
-    Raises
-    ------
-    ValueError
-        if there are no such images.
-    """
-    name = type(operator).__name__
-    kinds = {part.complex_images for part in parts}
-    if len(kinds) > 1:
-        listed = ", ".join(f"{type(part).__name__} {'complex' if part.complex_images else 'real'}" for part in parts)
-        raise ValueError(f"{name}: operators must all measure real images or all complex ones, got {listed}")
-    shape: tuple[int, int, int] | None = None
-    for part in parts:
-        own = part.image_shape
-        if shape is not None and own is not None and not (fits(shape, own) or fits(own, shape)):
-            raise ValueError(f"{name}: operators must measure images of one size, got {shape} and {own}")
-        if own is not None and (shape is None or shape[0] == 0):
-            shape = own
-    operator.multiple = math.lcm(*(part.multiple for part in parts))
-    operator.complex_images, operator.image_shape = kinds.pop(), shape
-
-
-def fits(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> bool:
-    """Whether images of a shape are among those wanted: a channel of 0 stands for any number of them."""
-    return shape[1:] == wanted[1:] and wanted[0] in (0, shape[0])

@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrolled.operators.operator import LinearOperator, full_precision
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.operator import LinearOperator
 from unrolled.operators.rays import angles_at_once, integrate, pixels, spread
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
@@ -94,6 +95,9 @@ class Tomography(LinearOperator):
     def angular_weights(self) -> Tensor:
         """The part of half a turn that every angle stands for, (angle,), in radians."""
         return _arcs(self.angles, self.turn)
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)[0], len(self.angles), self.detectors
 
     def forward(self, x: Tensor) -> Tensor:
         fits = x.ndim == 4 and x.shape[2:] == (self.height, self.width) and 0 not in x.shape

@@ -35,20 +35,27 @@ def integrate(x: Tensor, angle: Tensor, offset: Tensor, reach: float) -> Tensor:
     -------
     Tensor, (batch, channel, angle, detector)
     """
-    return _Integrate.apply(x, angle, offset, reach)
+    return _differentiable(_Integrate).apply(x, angle, offset, reach)
 
 
 def spread(y: Tensor, angle: Tensor, offset: Tensor, reach: float, height: int, width: int) -> Tensor:
     """The adjoint of `integrate`: every number spread along its ray over an image."""
-    return _Spread.apply(y, angle, offset, reach, height, width)
+    return _differentiable(_Spread).apply(y, angle, offset, reach, height, width)
+
+
+def _differentiable(kind: type[torch.autograd.Function]) -> Any:
+    # Compilers take no function with a rule of forward mode, which they would not use.
+    return kind if torch.compiler.is_compiling() else FORWARD_MODE[kind]
 
 
 class _Integrate(torch.autograd.Function):
+    """Saves the angles and offsets alone, and none of the samples."""
+
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, angle: Tensor, offset: Tensor, reach: float) -> Tensor:
-        ctx.save_for_backward(angle, offset)
+    def forward(x: Tensor, angle: Tensor, offset: Tensor, reach: float) -> Tensor:
         batch, _, height, width = x.shape
-        ctx.options = reach, height, width
         images = x.flatten(0, 1)
         parts = []
         for some in angle.split(angles_at_once(len(images) * offset.numel() * _samples(reach))):
@@ -61,15 +68,22 @@ class _Integrate(torch.autograd.Function):
         )
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, angle, offset, reach = inputs
+        ctx.options = reach, *x.shape[2:]
+        ctx.save_for_backward(angle, offset)
+        ctx.save_for_forward(angle, offset)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Spread.apply(gradient, *ctx.saved_tensors, *ctx.options), None, None, None
+        return spread(gradient, *ctx.saved_tensors, *ctx.options), None, None, None
 
 
 class _Spread(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, y: Tensor, angle: Tensor, offset: Tensor, reach: float, height: int, width: int) -> Tensor:
-        ctx.save_for_backward(angle, offset)
-        ctx.reach = reach
+    def forward(y: Tensor, angle: Tensor, offset: Tensor, reach: float, height: int, width: int) -> Tensor:
         batch, channel = y.shape[:2]
         rows = rearrange(y, "batch channel angle detector -> angle (batch channel) detector 1")
         rows = rows.expand(-1, -1, -1, _samples(reach))
@@ -84,8 +98,35 @@ class _Spread(torch.autograd.Function):
         return images.unflatten(0, (batch, channel))
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, angle, offset, *ctx.options = inputs
+        ctx.save_for_backward(angle, offset)
+        ctx.save_for_forward(angle, offset)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return _Integrate.apply(gradient, *ctx.saved_tensors, ctx.reach), None, None, None, None, None
+        angle, offset = ctx.saved_tensors
+        return integrate(gradient, angle, offset, ctx.options[0]), None, None, None, None, None
+
+
+class _IntegrateInForwardMode(_Integrate):
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, *_: None) -> Tensor:
+        angle, offset = ctx.saved_tensors
+        return integrate(x, angle, offset, ctx.options[0])
+
+
+class _SpreadInForwardMode(_Spread):
+    @staticmethod
+    def jvp(ctx: Any, y: Tensor, *_: None) -> Tensor:
+        angle, offset = ctx.saved_tensors
+        return spread(y, angle, offset, *ctx.options)
+
+
+FORWARD_MODE: dict[type[torch.autograd.Function], type[torch.autograd.Function]] = {
+    _Integrate: _IntegrateInForwardMode,
+    _Spread: _SpreadInForwardMode,
+}
 
 
 def angles_at_once(samples: int) -> int:

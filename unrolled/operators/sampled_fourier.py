@@ -1,14 +1,16 @@
 """Magnetic resonance: sampled Fourier transforms, of one coil or of several."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unrolled.operators.operator import LinearOperator, full_precision
-from unrolled.operators.sampling import SamplingMask
+from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.operator import LinearOperator
+from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
 from unrolled.system.arrays import read_array
 
 
@@ -46,6 +48,7 @@ class MaskedFourier(LinearOperator):
 
     mask: Tensor
     tensors = ("mask",)
+    complex_measurements = True
 
     def __init__(
         self,
@@ -67,6 +70,9 @@ class MaskedFourier(LinearOperator):
         """The part of the frequencies that is sampled."""
         return float(self.mask.mean())
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)
+
     def forward(self, x: Tensor) -> Tensor:
         _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
         if x.is_complex() and not self.complex_images:
@@ -80,13 +86,42 @@ class MaskedFourier(LinearOperator):
             x = inverse_fourier(self.mask * y, self.centered)
             return x if self.complex_images else x.real
 
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        x = inverse_fourier(fourier(b, self.centered) / (self._power() + ridge), self.centered)
+        return x if self.complex_images else x.real
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
+    def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
+        """The same mask turned by a right angle (mirrored, if it is no square), and drawn ones of the same ratio."""
+        turned = self.mask.T if self.mask.shape[0] == self.mask.shape[1] else self.mask.flip(0).roll(1, 0)
+        return {
+            "turned": self._with_mask(turned.contiguous()),
+            "radial": self._with_mask(RadialMask(self.ratio)),
+            "uniform": self._with_mask(UniformMask(self.ratio, seed)),
+        }
+
+    def at_ratio(self, ratio: float, seed: int = 0) -> LinearOperator:
+        """With a radial mask."""
+        return self._with_mask(RadialMask(ratio))
+
+    def _with_mask(self, mask: SamplingMask | Tensor) -> "MaskedFourier":
+        height, width = self.mask.shape
+        return MaskedFourier(mask, height, width, self.complex_images, self.centered).to(self.mask.device)
+
     def norm(self) -> Tensor:
         """1, or √½ if the images are real and no frequency is sampled together with its negative."""
+        return self._power().max().sqrt()
+
+    def _power(self) -> Tensor:
+        """AᴴA, diagonal in the Fourier domain; of real images also every frequency's negative is known."""
+        power = self.mask.square()
         if self.complex_images:
-            return self.mask.max()
-        mask = torch.fft.ifftshift(self.mask) if self.centered else self.mask
-        negative = mask.flip(0, 1).roll((1, 1), (0, 1))
-        return ((mask.square() + negative.square()) / 2).max().sqrt()
+            return power
+        mask = torch.fft.ifftshift(power) if self.centered else power
+        both = (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
+        return torch.fft.fftshift(both) if self.centered else both
 
     def extra_repr(self) -> str:
         height, width = self.mask.shape
@@ -114,6 +149,7 @@ class MultiCoilFourier(LinearOperator):
     mask: Tensor
     maps: Tensor
     tensors = ("mask", "maps")
+    complex_measurements = True
 
     def __init__(
         self,
@@ -145,6 +181,9 @@ class MultiCoilFourier(LinearOperator):
         self.register_buffer("mask", sampled, persistent=not isinstance(mask, SamplingMask))
         self.register_buffer("maps", maps.to(sampled.dtype.to_complex()), persistent=not drawn)
 
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return check_images(self, image_shape)[0], *self.maps.shape
+
     def forward(self, x: Tensor) -> Tensor:
         _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
         if x.is_complex() and not self.complex_images:
@@ -157,6 +196,9 @@ class MultiCoilFourier(LinearOperator):
         with full_precision(y):
             x = (self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2)
             return x if self.complex_images else x.real
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
 
     def extra_repr(self) -> str:
         coils, height, width = self.maps.shape

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.operators.matrix import LARGEST_DRAWN
+
 
 @dataclass(frozen=True)
 class SamplingMask(ABC):
@@ -27,7 +29,16 @@ class SamplingMask(ABC):
         Returns
         -------
         Tensor, (height, width), float64 of 0 and 1
+
+        Raises
+        ------
+        ValueError
+            if the image is too large.
         """
+        if height * width > LARGEST_DRAWN:
+            raise ValueError(
+                f"{type(self).__name__}: at most {LARGEST_DRAWN:,} frequencies can be drawn, got {height} × {width}"
+            )
         return torch.from_numpy(np.fft.ifftshift(self.centered(height, width)).astype(np.float64))
 
     def _check(self, name: str, value: float, low: float, high: float, closed: bool = True) -> None:

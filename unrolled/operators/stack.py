@@ -1,11 +1,13 @@
-"""Operators made of several: sums, and stacks that measure the same image in several ways; and the identity."""
+"""Stacks of operators, which measure the same image in several ways."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from unrolled.operators.operator import LinearOperator, fits, numbers_of, take_common_images
+from unrolled.operators.linear_map import check_images, fits, take_common_images
+from unrolled.operators.operator import LinearOperator
 
 LARGEST_IMAGE = 2**28
 """Numbers in an image that a stack is made for, at most: its parts measure one to know their shapes."""
@@ -31,7 +33,7 @@ class Stack(LinearOperator):
 
     Examples
     --------
-    >>> from unrolled.operators import BlockCompressedSensing
+    >>> from unrolled.operators import BlockCompressedSensing, Identity
     >>> both = Stack([BlockCompressedSensing(ratio=0.5, block=4), Identity()], shape=(1, 8, 8))
     >>> y = both(torch.rand(3, 1, 8, 8))
     >>> y.shape
@@ -55,9 +57,15 @@ class Stack(LinearOperator):
             raise ValueError(f"Stack: height and width must be multiples of {self.multiple}, got {shape!r}")
         self.image_shape = (shape[0], shape[1], shape[2])
         self.operators = nn.ModuleList(operators)
-        with torch.no_grad():
-            parts = [operator(_blank(operator, self.image_shape)) for operator in operators]
-        self.parts = [(tuple(part.shape[1:]), part.is_complex()) for part in parts]
+        self.parts = [(part.measurement_shape(shape), part.complex_measurements) for part in operators]
+
+    @property
+    def complex_measurements(self) -> bool:
+        return any(is_complex for _, is_complex in self.parts)
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        check_images(self, image_shape)
+        return (sum(math.prod(shape) for shape, _ in self.parts),)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
@@ -89,6 +97,14 @@ class Stack(LinearOperator):
         """The mean of the parts' estimates."""
         return self._total([operator.estimate(part) for operator, part in self._pairs(y)]) / len(self.parts)
 
+    @property
+    def fitted(self) -> bool:
+        return all(operator.fitted for operator in self._children())
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        for operator in self._children():
+            operator.fit_images(images)
+
     def _children(self) -> list[LinearOperator]:
         return list(self.operators)  # type: ignore[arg-type]
 
@@ -105,8 +121,3 @@ class Stack(LinearOperator):
     @staticmethod
     def _sizes(shape: tuple[int, ...] | None) -> str:
         return ", ".join(map(str, shape or ()))
-
-
-def _blank(operator: LinearOperator, shape: tuple[int, int, int]) -> Tensor:
-    kind, device = numbers_of(operator)
-    return torch.zeros(1, *shape, dtype=kind.to_complex() if operator.complex_images else kind, device=device)

@@ -1,8 +1,11 @@
 """Sparsity penalties: value, derivative, proximal map, and their face as adaptive dropout."""
 
+import unrolled.penalties.from_functions  # noqa: F401  `Penalty.from_dropout` and `from_value` make what is there
+from unrolled.penalties.arctangents import Arctan, ScaledArctan
 from unrolled.penalties.ard import ARD
-from unrolled.penalties.cubic import Arctan, Cauchy, ScaledArctan
-from unrolled.penalties.dropout import Ridge, Standout, TopK, adaptive_dropout_mask
+from unrolled.penalties.dropout_masks import adaptive_dropout_mask
+from unrolled.penalties.exponential_decay import Exponential
+from unrolled.penalties.folded_concave import MCP, SCAD, CappedL1
 from unrolled.penalties.grouped import Grouped
 from unrolled.penalties.grouping import (
     Along,
@@ -16,12 +19,16 @@ from unrolled.penalties.grouping import (
     Pixels,
     Whole,
 )
+from unrolled.penalties.hard_concrete import HardConcrete
 from unrolled.penalties.l1_minus_l2 import L1MinusL2
+from unrolled.penalties.logarithmic import Cauchy, LogSum
+from unrolled.penalties.norms import L0, L1, ElasticNet, Lp, Ridge
 from unrolled.penalties.penalty import Penalty, SeparablePenalty
-from unrolled.penalties.piecewise import L0, L1, MCP, SCAD, CappedL1, ElasticNet
-from unrolled.penalties.smooth import Exponential, Geman, LogSum, Lp, TransformedL1
+from unrolled.penalties.rational import Geman, TransformedL1
 from unrolled.penalties.sparse_group import SparseGroup
-from unrolled.penalties.variational import HardConcrete, VariationalDropout, VariationalDropoutFit
+from unrolled.penalties.standout import Standout
+from unrolled.penalties.top_k import TopK
+from unrolled.penalties.variational_dropout import VariationalDropout, VariationalDropoutFit
 from unrolled.penalties.weighted import Weighted
 
 __all__ = [

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, Penalty, magnitude_of, step_tensor
+from unrolled.penalties.magnitudes import magnitude_of, step_tensor
+from unrolled.penalties.penalty import Formulas, Penalty
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.penalties.quadrature import gauss_legendre
+
 
 def dawson(x: Tensor) -> tuple[Tensor, Tensor]:
     """Dawson's integral D(x) = ∫ exp(t² − x²) dt from 0 to x, and the integral of D from 0 to x, for x ≥ 0.
@@ -51,15 +53,9 @@ _FAR, _PER_UNIT = 6.5, 8  # where the asymptotic series begins; points of the ta
 
 
 @cache
-def gauss_rule(count: int) -> tuple[list[float], list[float]]:
-    points, weights = np.polynomial.legendre.leggauss(count)
-    return points.tolist(), weights.tolist()
-
-
-@cache
 def _dawson_tables() -> tuple[Tensor, Tensor]:
     """D and its integral at 0, 1/8, …, 6.5, by Gauss and Legendre's formula."""
-    points, weights = (np.array(each) for each in gauss_rule(80))
+    points, weights = (np.array(each) for each in gauss_legendre(80))
     points, weights = (points + 1) / 2, weights / 2
 
     def value(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import magnitude_of, step_tensor
+from unrolled.penalties.magnitudes import magnitude_of, step_tensor
 
 
 def check_grouping(cls: str, grouping: Any) -> None:

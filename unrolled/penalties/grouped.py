@@ -10,18 +10,14 @@ from torch import Tensor
 
 from unrolled.penalties.group_steps import check_grouping, in_range, magnitudes, step_of_groups, typed, unit_root
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    SeparablePenalty,
-    step_tensor,
-)
-from unrolled.penalties.piecewise import L1
+from unrolled.penalties.magnitudes import step_tensor
+from unrolled.penalties.norms import L1
+from unrolled.penalties.penalty import Formulas, Penalty, SeparablePenalty
 from unrolled.penalties.weighted import (
     Weighted,
     Weights,
     checked_weights,
-    weighted,
+    times_weight,
     weighted_dual,
     weighted_eta,
     weighted_prox,
@@ -100,7 +96,7 @@ class Grouped(Penalty):
             )
         size = self.grouping.size(shape)
         if isinstance(size, Tensor):
-            return size.sqrt().to(like)
+            return size.to(like.device).sqrt().to(like.dtype)
         return torch.tensor(math.sqrt(size), dtype=like.dtype, device=like.device)
 
     def _norm(self, w: Tensor) -> Tensor:
@@ -110,12 +106,12 @@ class Grouped(Penalty):
 
     def value(self, w: Tensor) -> Tensor:
         norm = self._norm(w)
-        return typed(weighted(self._weights(w.shape, norm), self.penalty.value(norm)), w)
+        return typed(times_weight(self._weights(w.shape, norm), self.penalty.value(norm)), w)
 
     def derivative(self, w: Tensor) -> Tensor:
         """c_g ρ'(‖w_g‖): in the direction of the group."""
         norm = self._norm(w)
-        return typed(weighted(self._weights(w.shape, norm), self.penalty.derivative(norm)), w)
+        return typed(times_weight(self._weights(w.shape, norm), self.penalty.derivative(norm)), w)
 
     def eta(self, w: Tensor) -> Tensor:
         norm = self._norm(w)

@@ -349,8 +349,9 @@ class IndexSets(Grouping):
         return shape[self.axis]
 
     def size(self, shape: Sequence[int]) -> Tensor:
-        counts = torch.tensor([len(indices) for indices in self.sets], dtype=torch.float64)
-        return (counts * (math.prod(shape) // self._length(shape))).reshape(self.shape(shape))
+        others = math.prod(shape) // self._length(shape)
+        counts = torch.tensor([len(indices) * others for indices in self.sets], dtype=torch.float64)
+        return counts.reshape(self.shape(shape))
 
     def _rows(self, w: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """What the sets index, one row each, (entries in sets, others); the sets' numbers; the shape of the groups."""

@@ -1,61 +1,63 @@
-"""Penalties that are tables, interpolated between their nodes."""
+"""Curves that are costly to evaluate, as tables over the magnitude that are interpolated."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.penalties.numeric import HIGHEST, LOWEST, NumericPenalty, root
+from unrolled.penalties.curve import HIGHEST, LOWEST, Curve
+from unrolled.penalties.root_finding import root
 
 
-class InterpolatedPenalty(NumericPenalty):
-    """A penalty with a costly curve that is smooth up to some z: with numbers as parameters it is tabulated over z."""
+@dataclass(frozen=True, eq=False)
+class CostlyCurve(Curve):
+    """A curve that takes long to evaluate, smooth up to some z, in another u than the magnitude."""
 
-    @abstractmethod
-    def _exact(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z, η̂ and ρ at u, which need not be the magnitude."""
+    in_magnitudes: ClassVar[bool] = False
 
-    @abstractmethod
-    def _exact_nodes(self, device: torch.device) -> Tensor:
-        """Values of u as of `_nodes`, from where z is below all magnitudes that count."""
-
-    def _top(self, device: torch.device) -> Tensor:
+    def top(self, device: torch.device) -> Tensor:
         """The z from which on ρ is 1, if there is one."""
         return torch.tensor(torch.inf, dtype=torch.float64, device=device)
 
-    def _of_magnitude(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """η̂ and ρ at z, (n,)."""
-        grid = self._exact_nodes(z.device)
-        at = torch.searchsorted(self._exact(grid)[0], z).clamp(1, len(grid) - 1)
-        u = root(lambda u: self._exact(u)[0] - z, grid[at - 1], grid[at])
-        return self._exact(u)[1:]
+    def interpolated(self) -> Curve:
+        """The same curve as a table over the magnitude, if its parameters are numbers; else this one."""
+        return self if self.tensors else InterpolatedCurve(self)
 
-    def _interpolant(self, device: torch.device) -> "Interpolant":
-        return Interpolant(self._of_magnitude, LOWEST, min(HIGHEST, float(self._top(device))), device)
 
-    def _nodes(self, device: torch.device) -> Tensor:
-        if self._tensors():
-            return self._exact_nodes(device)
-        grid, top = super()._nodes(device), self._top(device)  # where ρ' jumps
+@dataclass(frozen=True, eq=False)
+class InterpolatedCurve(Curve):
+    """A costly curve over the magnitude, by interpolation between tabulated values."""
+
+    exact: CostlyCurve
+
+    def nodes(self, device: torch.device) -> Tensor:
+        grid, top = super().nodes(device), self.exact.top(device)  # where ρ' jumps
         return torch.cat([grid, torch.stack([top, top.nextafter(top + 1)])[top.isfinite().expand(2)]]).sort().values
 
-    def _locate(self, z: Tensor) -> Tensor:
-        return super()._locate(z) if self._tensors() else z
+    def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return u, self._tabulated(u, 0, torch.inf)
 
-    def _curve(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        if self._tensors():
-            return self._exact(u)[:2]
-        top = self._top(u.device)
-        return u, torch.where(u > top, torch.inf, self._once(self._interpolant, u.device)(torch.minimum(u, top), 0))
+    def value(self, u: Tensor) -> Tensor:
+        return self._tabulated(u, 1, 1.0)
 
-    def _value_at(self, u: Tensor) -> Tensor:
-        if self._tensors():
-            return self._exact(u)[2]
-        top = self._top(u.device)
-        return torch.where(u > top, 1.0, self._once(self._interpolant, u.device)(torch.minimum(u, top), 1))
+    def _tabulated(self, u: Tensor, part: int, beyond: float) -> Tensor:
+        """η̂ (part 0) or ρ (part 1), with what it is beyond the top."""
+        top = self.exact.top(u.device)
+        return torch.where(u > top, beyond, self.once(self._interpolant, u.device)(torch.minimum(u, top), part))
+
+    def _interpolant(self, device: torch.device) -> "Interpolant":
+        return Interpolant(self._of_magnitude, LOWEST, min(HIGHEST, float(self.exact.top(device))), device)
+
+    def _of_magnitude(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """η̂ and ρ at z, (n,)."""
+        grid = self.exact.nodes(z.device)
+        at = torch.searchsorted(self.exact.at(grid)[0], z).clamp(1, len(grid) - 1)
+        u = root(lambda u: self.exact.at(u)[0] - z, grid[at - 1], grid[at])
+        return self.exact.at(u)[1], self.exact.value(u)
 
 
 class Interpolant:

@@ -9,12 +9,8 @@ from torch import Tensor
 
 from unrolled.penalties.group_steps import check_grouping, in_range, magnitudes, step_of_groups, typed, unit_root
 from unrolled.penalties.grouping import Grouping, Whole
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    step_tensor,
-    with_phase_of,
-)
+from unrolled.penalties.magnitudes import step_tensor, with_phase_of
+from unrolled.penalties.penalty import Formulas, Penalty
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class L1MinusL2(Penalty):
         norm = self._spread(unit_root(finite, shift, self.grouping), finite)
         share = norm / torch.where(norm + shift == 0, 1.0, norm + shift)
         dual = self.grouping.sum(finite * share.square())
-        infinite = self.grouping.max(exact).isinf() & (torch.as_tensor(self.alpha) < 1)
+        infinite = self.grouping.max(exact).isinf() & (1 - self.alpha > 0)
         return typed(torch.where(infinite, math.inf, dual), eta)
 
     def threshold(self, step: Tensor | float) -> Tensor:

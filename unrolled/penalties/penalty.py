@@ -5,11 +5,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from unrolled.penalties.magnitudes import (
+    LOW_PRECISION,
+    above,
+    magnitude_of,
+    moved_into_range,
+    on_magnitudes,
+    step_tensor,
+    with_gradient_of,
+    with_phase_of,
+)
 
 
 @dataclass(frozen=True)
@@ -165,9 +175,7 @@ class Penalty(ABC):
             α is 0 up to some |w| > 0 or falls like |w|² or faster towards 0; or if strength is not > 0. The rule is
             checked at 2,561 magnitudes on torch's default device.
         """
-        from unrolled.penalties.rules import DropoutPenalty  # which stands on this module
-
-        return DropoutPenalty(rule, strength)
+        return _MADE_OF["dropout"](rule, strength)
 
     @staticmethod
     def from_value(fn: Callable[[Tensor], Tensor]) -> "SeparablePenalty":
@@ -191,17 +199,22 @@ class Penalty(ABC):
         ValueError
             if fn is not of this kind, saying where. It is checked at 2,562 magnitudes on torch's default device.
         """
-        from unrolled.penalties.rules import ValuePenalty  # which stands on this module
-
-        return ValuePenalty(fn)
+        return _MADE_OF["value"](fn)
 
 
 class SeparablePenalty(Penalty):
     """A penalty that acts on each number alone.
 
-    A subclass is a frozen dataclass that says, on magnitudes z ≥ 0, what `_value`, `_slope`, `_shrink` and `threshold`
-    are; its parameters are numbers made by `parameter`, or tensors that broadcast with w, also such that require
-    gradients.
+    Whoever writes a penalty writes a frozen dataclass whose parameters are made by `parameter`: numbers, or tensors
+    that broadcast with w and may require gradients. The methods with an underscore are theirs to write, and work on
+    real magnitudes z ≥ 0; signs, phases and types are looked after here. `_value`, `_slope` and `threshold` are always
+    needed, `_eta` and `dual` only where the general formula does not do. For the proximal map one chooses:
+
+    - `_shrink` alone is enough where the proximal map has a closed form beyond the threshold;
+    - `PiecewiseLinearPenalty` is cheaper if that form has finite values and gradients at every magnitude;
+    - `SmoothPenalty` asks for `_solve` and `_curvature` instead, and finds gradients by the implicit function theorem;
+    - `NumericPenalty` asks for a curve, and finds everything else by searches;
+    - `_prox` itself is written where none of these fits.
     """
 
     @abstractmethod
@@ -216,11 +229,11 @@ class SeparablePenalty(Penalty):
     def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
         """The proximal map on finite magnitudes > 0 from the threshold on."""
 
-    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The proximal map on magnitudes."""
+    def _prox(self, magnitude: Tensor, step: Tensor) -> Tensor:
+        """The proximal map on all magnitudes."""
         t = self.threshold(step)
-        inside, beyond = _inside(magnitude, t)
-        kept = self._shrink(_WithGradient.apply(inside, magnitude, torch.ones_like(t)), step)
+        inside, beyond = moved_into_range(magnitude, t)
+        kept = self._shrink(with_gradient_of(magnitude, inside, torch.ones_like(t)), step)
         return above(magnitude, t) * kept + beyond
 
     def _eta(self, z: Tensor) -> Tensor:
@@ -238,10 +251,10 @@ class SeparablePenalty(Penalty):
         return on_magnitudes(self._eta, w)
 
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        if v.dtype in _LOW_PRECISION:  # roots and differences need more digits than that
+        if v.dtype in LOW_PRECISION:  # roots and differences need more digits than that
             return self.prox(v.float(), step).to(v.dtype)
         magnitude = magnitude_of(v)
-        return with_phase_of(v, magnitude, self._kept(magnitude, step_tensor(step, magnitude)))
+        return with_phase_of(v, magnitude, self._prox(magnitude, step_tensor(step, magnitude)))
 
     def dual(self, eta: Tensor) -> Tensor:
         # sup_w 2ρ(w) − w²/η is reached where η̂ crosses η, and η̂ never falls: bisection of log w. A small error of w
@@ -261,160 +274,19 @@ class SeparablePenalty(Penalty):
         return on_magnitudes(at, eta)
 
 
-class SmoothPenalty(SeparablePenalty):
-    """A separable penalty with a smooth slope, whose proximal map solves z + step·ρ'(z) = v where it is not 0.
+_MADE_OF: dict[str, Callable[..., SeparablePenalty]] = {}
+_Class = TypeVar("_Class", bound=type[SeparablePenalty])
 
-    The solution is found without recording it; gradients in v, the step and the parameters are those of the implicit
-    function theorem, ∂z/∂v = 1/(1 + step·ρ''(z)), ∂z/∂step = −ρ'(z)/(1 + step·ρ''(z)).
 
-    A subclass says how it is solved (`_solve`), and overrides `threshold` if that has a closed form.
+def makes_penalties_of(kind: Literal["dropout", "value"]) -> Callable[[_Class], _Class]:
+    """A decorator for the class whose penalties `Penalty.from_dropout` or `Penalty.from_value` makes.
+
+    These classes stand on this module, which therefore cannot import them: they enter themselves here. The package
+    imports them all.
     """
 
-    @abstractmethod
-    def _curvature(self, z: Tensor) -> Tensor:
-        """ρ''(z); from the right at 0."""
+    def enter(cls: _Class) -> _Class:
+        _MADE_OF[kind] = cls
+        return cls
 
-    @abstractmethod
-    def _solve(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        """The best root of z + step·ρ'(z) = magnitude, where there is one ≥ 0; no gradient is recorded."""
-
-    def _shrink(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        return torch.minimum(self._solve(magnitude, step).clamp(min=0), magnitude)
-
-    def _kept(self, magnitude: Tensor, step: Tensor) -> Tensor:
-        with torch.no_grad():
-            t = self.threshold(step) if self.exact_zeros else None
-            inside, beyond = _inside(magnitude, t)
-            z = self._shrink(inside, step)
-            kept = z + beyond if t is None else above(magnitude, t) * z + beyond
-        learned = (step * self._slope(torch.ones_like(step))).requires_grad
-        if not (learned or magnitude.requires_grad):
-            return kept
-        with torch.no_grad():
-            weight = -1 / (1 + step * self._curvature(z)).clamp(min=_FLAT)
-            weight = weight if t is None else above(magnitude, t) * weight
-        equation = step * self._slope(z) - magnitude if learned else -magnitude
-        return _WithGradient.apply(kept, equation, weight)
-
-    def threshold(self, step: Tensor | float) -> Tensor:
-        step = step_tensor(step)
-        with torch.no_grad():
-            z = self._jump(step)
-        # inf_z of z/2 + step·ρ(z)/z, which is step·ρ'(0) at z = 0: the envelope theorem gives its gradients.
-        return torch.fmin(step * self._slope(torch.zeros_like(z)), self._secant(z, step))
-
-    def _secant(self, z: Tensor, step: Tensor) -> Tensor:
-        """The magnitude at which z is as good as 0."""
-        return z / 2 + step * self._value(z) / z
-
-    def _jump(self, step: Tensor) -> Tensor:
-        """Where the proximal map lands when it leaves 0 by a jump: the minimiser z of z/2 + step·ρ(z)/z.
-
-        Dinkelbach's method for the ratio (z²/2 + step·ρ(z))/z: at the magnitude t where z is as good as 0, the best
-        point is a better z. It descends, and converges quadratically; where there is no jump it tends to 0.
-        """
-        furthest = step * self._slope(torch.zeros_like(step))
-        z = (2 * step * self._value(furthest)).sqrt()  # as if ρ were constant from there on
-        t = torch.minimum(self._secant(z, step), furthest)
-        for _ in range(6):
-            better = self._solve(t, step).clamp(min=_TINY)
-            below = self._secant(better, step)
-            z, t = torch.where(below < t, better, z), torch.minimum(below, t)
-        return z
-
-
-_FLAT = 1e-12  # at a jump of the proximal map 1 + step·ρ'' may reach 0: derivatives stay finite there
-_TINY = 1e-30  # instead of 0 in a quotient
-_LOW_PRECISION = (torch.bfloat16, torch.float16)
-
-
-def magnitude_of(v: Tensor) -> Tensor:
-    """|v|, with the derivative 1 at a real 0: the one from the right, as the maps on magnitudes have it.
-
-    Raises
-    ------
-    ValueError
-        if v is not floating point.
-    """
-    if v.is_complex():
-        infinite = v.isinf()
-        return torch.where(infinite, torch.inf, _with_phase(v, infinite).abs())
-    if not v.is_floating_point():
-        raise ValueError(f"a penalty needs floating point or complex tensors, got {v.dtype}")
-    return v * _sign(v) if v.requires_grad else v.abs()
-
-
-def with_phase_of(v: Tensor, magnitude: Tensor, kept: Tensor) -> Tensor:
-    """The numbers of magnitude `kept` and of the sign or phase of v, with |v| = magnitude."""
-    if not v.is_complex():
-        return (kept * _sign(v) if kept.requires_grad else torch.copysign(kept, v)).to(v.dtype)
-    infinite = magnitude.isinf()
-    return torch.where(infinite, v, kept * torch.sgn(_with_phase(v, infinite))).to(v.dtype)
-
-
-def _with_phase(v: Tensor, infinite: Tensor) -> Tensor:
-    """Complex v, and 0 instead of infinite and denormal numbers, on which abs() and sgn() have NaN gradients."""
-    denormal = v.real.abs() + v.imag.abs() < torch.finfo(v.dtype).tiny
-    return torch.where(infinite | denormal, 0.0, v)
-
-
-def above(z: Tensor, bound: Tensor) -> Tensor:
-    """1 where z > bound, else 0, of the type of z and without gradient.
-
-    For data this is worth its detour: a CPU takes several times as long for `torch.where`, which it does not vectorise.
-    """
-    return torch.sgn(F.relu(z.detach() - bound.detach()))
-
-
-def _inside(magnitude: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Magnitudes moved to where `_shrink` applies, from the threshold to finite numbers, and the ∞ that is missing."""
-    magnitude = magnitude.detach()
-    kind = torch.finfo(magnitude.dtype)
-    finite = magnitude.clamp(max=kind.max / 4)
-    inside = finite if t is None else torch.maximum(finite, t.detach().clamp(min=kind.tiny * kind.eps))
-    return inside, F.relu(magnitude - finite)
-
-
-class _WithGradient(torch.autograd.Function):
-    """A value, with the gradient of something else times a weight: of an equation that it solves, for example."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(value: Tensor, source: Tensor, weight: Tensor) -> Tensor:
-        return value.view_as(value)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        return None, gradient * ctx.saved_tensors[0], None
-
-
-def _sign(v: Tensor) -> Tensor:
-    """1 or −1, also at 0, without gradient."""
-    return torch.copysign(torch.ones((), dtype=v.dtype, device=v.device), v.detach())
-
-
-def on_magnitudes(function: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """function(|w|), in at least 32 bits, returned in the type of |w|."""
-    z = magnitude_of(w)
-    return function(z.float()).to(z.dtype) if z.dtype in _LOW_PRECISION else function(z)
-
-
-def step_tensor(step: Tensor | float, like: Tensor | None = None) -> Tensor:
-    """The step as a tensor of the type of `like`: a number is checked, and put on its device (float64 without one)."""
-    if isinstance(step, Tensor):
-        return step if like is None else step.to(like.dtype)
-    if not (math.isfinite(step) and step > 0):
-        raise ValueError(f"step must be a finite number > 0, got {step!r}")
-    if like is None:
-        return torch.tensor(step, dtype=torch.float64)
-    tensor = torch.tensor(step, dtype=like.dtype, device=like.device)
-    if torch.compiler.is_compiling():
-        # What follows from a constant the compiler writes out again wherever it is used, for a threshold that is found
-        # by iteration thousands of times. Sorted, it is data.
-        tensor = tensor.expand(2).sort().values[0]
-    return tensor
+    return enter

@@ -11,18 +11,12 @@ from torch import Tensor
 from unrolled.penalties.group_steps import magnitudes, step_of_groups, typed
 from unrolled.penalties.grouped import Grouped
 from unrolled.penalties.grouping import Grouping
-from unrolled.penalties.penalty import (
-    Formulas,
-    Penalty,
-    SeparablePenalty,
-    parameter,
-    step_tensor,
-    with_phase_of,
-)
-from unrolled.penalties.piecewise import L1
+from unrolled.penalties.magnitudes import step_tensor, with_phase_of
+from unrolled.penalties.norms import L1
+from unrolled.penalties.penalty import Formulas, Penalty, SeparablePenalty, parameter
 from unrolled.penalties.weighted import (
     Weighted,
-    weighted,
+    times_weight,
 )
 
 
@@ -197,8 +191,20 @@ class SparseGroup(Penalty):
 
     def _share(self, norm: Tensor, step: Tensor, shape: Sequence[int]) -> Tensor:
         """τ = 1/(1 + κ) of a group with the given norm > 0."""
-        slope = weighted(self.grouped._weights(shape, norm), self.grouped.penalty.derivative(norm))
+        slope = times_weight(self.grouped._weights(shape, norm), self.grouped.penalty.derivative(norm))
         return norm / (norm + (1 - self.alpha) * step * slope)
+
+
+def _offsets() -> list[list[float]]:
+    """Of the grids of the search: each is centred on the best so far, and as wide as two steps of the one before."""
+    grids, width = [], 0.5
+    for points in (32, 8, 8, 8, 8, 8):
+        grids.append(torch.linspace(-width, width, points + 1).tolist())
+        width *= 2 / points
+    return grids
+
+
+_OFFSETS = _offsets()
 
 
 class _Search:
@@ -225,13 +231,12 @@ class _Search:
     def run(self) -> Tensor:
         """The best that was found."""
         smallest = torch.finfo(self.step.dtype).eps ** 2
-        best, width = torch.full_like(self.step, 0.5), 0.5
-        for points in (32, 8, 8, 8, 8, 8):
+        best = torch.full_like(self.step, 0.5)
+        for offsets in _OFFSETS:
             centre = best
-            for offset in torch.linspace(-width, width, points + 1).tolist():
+            for offset in offsets:
                 share = (centre + offset).clamp(smallest, 1)
                 best = torch.where(self.offer(self.penalty._at(share, self.z, self.step)), share, best)
-            width *= 2 / points
         self.offer(self.z)
         ones = torch.ones_like(self.step)
         entries = self.penalty._at(ones, self.z, self.step)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unrolled.penalties.penalty import Formulas, SeparablePenalty, step_tensor
+from unrolled.penalties.magnitudes import step_tensor
+from unrolled.penalties.penalty import Formulas, SeparablePenalty
 
 Weights = float | Sequence[Any] | Tensor
 
@@ -55,10 +56,10 @@ class Weighted(SeparablePenalty):
         return weights_tensor(self.weights, like)
 
     def _value(self, z: Tensor) -> Tensor:
-        return weighted(self._weights(z), self.penalty._value(z))
+        return times_weight(self._weights(z), self.penalty._value(z))
 
     def _slope(self, z: Tensor) -> Tensor:
-        return weighted(self._weights(z), self.penalty._slope(z))
+        return times_weight(self._weights(z), self.penalty._slope(z))
 
     def _eta(self, z: Tensor) -> Tensor:
         return weighted_eta(self._weights(z), self.penalty._eta(z))
@@ -93,6 +94,8 @@ def checked_weights(name: str, weights: Any) -> Any:
         raise ValueError(f"{allowed}, got {weights!r}") from error
     if isinstance(weights, bool) or not numbers.is_floating_point():
         raise ValueError(f"{allowed}, got {weights!r}")
+    if numbers.is_meta:  # it has no values
+        return weights
     bad = numbers.detach()[~((numbers >= 0) & numbers.isfinite())]
     if len(bad):
         raise ValueError(f"{allowed}, got {bad[0].item()!r}")
@@ -110,7 +113,7 @@ def weights_tensor(weights: Weights, like: Tensor) -> Tensor:
     return torch.tensor(weights, dtype=like.dtype, device=like.device)
 
 
-def weighted(weight: Tensor, number: Tensor) -> Tensor:
+def times_weight(weight: Tensor, number: Tensor) -> Tensor:
     """weight·number, 0 where the weight is."""
     return torch.where(weight == 0, 0.0, weight * number)
 
@@ -122,7 +125,7 @@ def weighted_eta(weight: Tensor, eta: Tensor) -> Tensor:
 
 def weighted_dual(penalty: SeparablePenalty, weight: Tensor, eta: Tensor) -> Tensor:
     """f of weight·ρ."""
-    return weighted(weight, penalty.dual(_positive(weight) * eta))
+    return times_weight(weight, penalty.dual(_positive(weight) * eta))
 
 
 def weighted_prox(penalty: SeparablePenalty, weight: Tensor, v: Tensor, step: Tensor) -> Tensor:

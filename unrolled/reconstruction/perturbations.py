@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from unrolled.metrics import psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import BlockCompressedSensing, LinearOperator, MaskedFourier, RadialMask, UniformMask
+from unrolled.operators import LinearOperator
 from unrolled.reconstruction.pipeline import check_image, device_of, pad
 from unrolled.solvers.methods import METHODS, classical
 
@@ -45,8 +45,8 @@ def robustness(
     Parameters
     ----------
     network, operator
-        as trained, a `MaskedFourier` or `BlockCompressedSensing`; for another operator only noise and perturbations
-        are tested.
+        as trained; only noise and perturbations are tested if the operator knows no others of its kind (`alternatives`
+        and `at_ratio`, as `MaskedFourier` and `BlockCompressedSensing` do).
     images : dict of names and images (channel, height, width) in [0, 1]
     methods : sequence of str
         classical ones, of `unrolled.solvers.methods.METHODS`.
@@ -133,8 +133,7 @@ def worst(
     By projected gradient ascent on ‖run(y + δ) − x‖² (Antun and others, PNAS 117, 2020), from noise of half the size;
     what the operator does not measure stays unmeasured. The best δ of all steps is returned.
     """
-    mask = operator.mask if isinstance(operator, MaskedFourier) else 1.0
-    delta = mask * _white(y, generator)
+    delta = operator.sampled(_white(y, generator))
     delta = radius / 2 * delta / delta.norm()
     best, largest = delta, -math.inf
     for step in range(steps + 1):
@@ -146,7 +145,7 @@ def worst(
         if step == steps:
             break
         (slope,) = torch.autograd.grad(error, delta)
-        slope = mask * slope
+        slope = operator.sampled(slope)
         delta = delta.detach() + radius / 2 * slope / slope.norm().clamp(min=1e-30)
         delta = delta * min(1.0, radius / float(delta.norm()))
     return best
@@ -162,39 +161,14 @@ def _reconstruction(name: str, network: UnrolledNetwork, level: float) -> Recons
 
 
 def _others(operator: LinearOperator, ratios: Sequence[float], seed: int) -> dict[str, dict[Any, LinearOperator]]:
-    """Other operators of the same ratio, and of other ratios, by their names and values."""
-    if isinstance(operator, MaskedFourier):
-        height, width = operator.mask.shape
-
-        def fourier(mask: RadialMask | UniformMask) -> MaskedFourier:
-            made = MaskedFourier(mask, height, width, operator.complex_images, operator.centered)
-            return made.to(operator.mask.device)
-
-        turned = operator.mask.T if height == width else operator.mask.flip(0).roll(1, 0)
-        own = MaskedFourier(turned.contiguous(), complex_images=operator.complex_images, centered=operator.centered)
-        ratio = operator.ratio
-        same: dict[Any, LinearOperator] = {
-            "as trained": operator,
-            "turned": own.to(operator.mask.device),
-            "radial": fourier(RadialMask(ratio)),
-            "uniform": fourier(UniformMask(ratio, seed)),
-        }
-        return {"operator": same, "ratio": {ratio: fourier(RadialMask(ratio)) for ratio in ratios}}
-    if isinstance(operator, BlockCompressedSensing):
-        block, device = operator.block, operator.matrix.device
-        same_count = {
-            f"matrix {number}": BlockCompressedSensing(
-                measurements=operator.measurements, block=block, seed=seed + number
-            ).to(device)
-            for number in (1, 2)
-        }
-        return {
-            "operator": {"as trained": operator, **same_count},
-            "ratio": {
-                ratio: BlockCompressedSensing(ratio=ratio, block=block, seed=seed).to(device) for ratio in ratios
-            },
-        }
-    return {}
+    """Other operators of the same ratio, and of other ratios, by their names and values; none if there are none."""
+    same = operator.alternatives(seed)
+    made = {ratio: operator.at_ratio(ratio, seed) for ratio in ratios}
+    others: dict[str, dict[Any, LinearOperator]] = {
+        "operator": {"as trained": operator, **same} if same else {},
+        "ratio": {ratio: other for ratio, other in made.items() if other is not None},
+    }
+    return {test: each for test, each in others.items() if each}
 
 
 def _white(y: Tensor, generator: torch.Generator) -> Tensor:

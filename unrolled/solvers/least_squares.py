@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.operators.krylov import system
+from unrolled.operators.krylov import conjugate_gradient_iterates
 from unrolled.solvers.solution import Problem, Solution, solve
 
 
@@ -36,5 +36,5 @@ def conjugate_gradient(
         raise ValueError(f"conjugate_gradient: ridge must be >= 0, got {ridge!r}")
     right = operator.adjoint(y)
     problem = Problem(y, operator, None, torch.zeros_like(right) if start is None else start)
-    found = system(lambda x: operator.gram(x) + ridge * x, right, problem.first)
+    found = conjugate_gradient_iterates(lambda x: operator.gram(x) + ridge * x, right, problem.first)
     return solve("conjugate_gradient", found, problem, iterations, tolerance, truth, record, progress)

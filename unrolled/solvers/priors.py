@@ -66,6 +66,7 @@ class SparsePrior(Prior):
             raise ValueError(f"SparsePrior: spare_coarsest: {type(transform).__name__} has no coarsest scale")
         self.penalty, self.strength, self.transform = penalty, strength, transform
         self.spare_coarsest, self.iterations = spare_coarsest, iterations
+        self._weighted: dict[tuple[torch.Size, torch.dtype, torch.device], Weighted] = {}
 
     def value(self, x: Tensor) -> Tensor:
         c = self.transform(x)
@@ -102,15 +103,18 @@ class SparsePrior(Prior):
         return self.strength * self._on(c).derivative(c)
 
     def _on(self, c: Tensor) -> Penalty:
-        """The penalty of these coefficients."""
+        """The penalty of these coefficients; made once, for its weights are checked."""
         if not self.spare_coarsest:
             return self.penalty
         assert isinstance(self.penalty, SeparablePenalty)
         assert isinstance(self.transform, (OrthonormalTransform, CycleSpinning))
-        rows, columns = self.transform.coarsest(*c.shape[-2:])
-        weights = torch.ones(c.shape[-2:], dtype=c.real.dtype, device=c.device)
-        weights[:rows, :columns] = 0
-        return Weighted(self.penalty, weights)
+        key = (c.shape[-2:], c.real.dtype, c.device)
+        if key not in self._weighted:
+            rows, columns = self.transform.coarsest(*c.shape[-2:])
+            weights = torch.ones(key[0], dtype=key[1], device=key[2])
+            weights[:rows, :columns] = 0
+            self._weighted[key] = Weighted(self.penalty, weights)
+        return self._weighted[key]
 
 
 class TotalVariation(Prior):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.operators.krylov import solve_system
+from unrolled.operators.krylov import conjugate_gradients
 from unrolled.penalties import L1, SeparablePenalty, Weighted
 from unrolled.solvers.gradient_methods import fista
 from unrolled.solvers.priors import SparsePrior
@@ -111,7 +111,7 @@ def image_irls(
             def matrix(v: Tensor, weights: Tensor = weights) -> Tensor:
                 return operator.gram(v) + transform.adjoint(weights * transform(v))
 
-            x = solve_system(matrix, right, x, inner)
+            x = conjugate_gradients(matrix, right, x, inner)
             yield x
 
     return solve("image_irls", iterates(), problem, iterations, tolerance, truth, record, progress)

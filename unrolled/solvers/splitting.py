@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.operators.krylov import solve_system
 from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import Problem, Solution, solve
+
+INNER_TOLERANCE = 1e-10
+"""Of the least squares problem in every step of `admm`, relative to its right side."""
 
 
 def admm(
@@ -28,7 +30,7 @@ def admm(
 ) -> Solution:
     """argmin_x ½‖Ax − y‖² + g(x) by the alternating direction method of multipliers (Boyd and others, 2011).
 
-    x = argmin ½‖Ax − y‖² + (ρ/2)‖x − z + u‖², by conjugate gradients from the x before; z = prox_{g/ρ}(x + u);
+    x = argmin ½‖Ax − y‖² + (ρ/2)‖x − z + u‖², by `operator.solve`; z = prox_{g/ρ}(x + u);
     u ← u + x − z. The image is z.
 
     Parameters
@@ -36,7 +38,7 @@ def admm(
     weight : float > 0, optional
         ρ; by default ‖A‖²/10.
     inner : int
-        conjugate gradient steps, at most.
+        conjugate gradient steps from the x before, at most, if the operator has no closed form.
 
     Others as in `proximal_gradient`.
     """
@@ -48,7 +50,7 @@ def admm(
         x = z = problem.first
         u = torch.zeros_like(x)
         while True:
-            x = solve_system(lambda v: operator.gram(v) + rho * v, right + rho * (z - u), x, inner)
+            x = operator.solve(right + rho * (z - u), rho, start=x, tolerance=INNER_TOLERANCE, iterations=inner)
             z = problem.prox(x + u, 1 / rho)
             u = u + x - z
             yield z

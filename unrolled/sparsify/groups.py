@@ -1,16 +1,18 @@
 """Which numbers of a weight stand and fall together."""
 
+import dataclasses
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty
+from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty, Weighted
 from unrolled.penalties.grouping import Slices
 from unrolled.sparsify.machinery.layout import TRANSPOSED
-from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.selection import Weight, grouping_of
 
 
 def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
@@ -167,12 +169,6 @@ def penalty_of(weight: Weight, penalty: Penalty, groups: Groups | None) -> Penal
     return penalty
 
 
-def grouping_of(penalty: Penalty | None) -> Grouping | None:
-    """The groups of a penalty; None if it is one of single numbers."""
-    found = getattr(penalty, "grouping", None)
-    return found if isinstance(found, Grouping) else None
-
-
 def in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
     """Transposed convolutions have their inputs on the first axis and their outputs on the second one."""
     if isinstance(module, TRANSPOSED) and isinstance(grouping, (Filters, InputChannels)):
@@ -180,3 +176,35 @@ def in_layout(grouping: Grouping, module: nn.Module) -> Grouping:
             raise ValueError(f"groups: {module} mixes axes; give a function that says what its groups are")
         return Each(1) if isinstance(grouping, Filters) else Each(0)
     return grouping
+
+
+def is_uniform(penalty: Penalty) -> bool:
+    """Whether a penalty is one of single numbers that treats all of them alike, wherever they are."""
+    if isinstance(penalty, Weighted):
+        return isinstance(penalty.weights, int | float) and is_uniform(penalty.penalty)
+    return isinstance(penalty, SeparablePenalty) and not any(
+        isinstance(getattr(penalty, field.name), Tensor) for field in dataclasses.fields(penalty)
+    )
+
+
+def innermost(penalty: Penalty) -> Penalty:
+    """The penalty of single numbers, without its weights and groups."""
+    while isinstance(inner := getattr(penalty, "penalty", None), Penalty):
+        penalty = inner
+    return penalty
+
+
+def ungrouped(penalty: Penalty) -> Penalty:
+    """The penalty of single numbers that a penalty on groups applies to their norms; others as they are."""
+    return penalty.penalty if isinstance(penalty, Grouped) else penalty
+
+
+def dead_share(sparse: Sequence[tuple[Grouping | None, Tensor]]) -> float:
+    """The share of groups that are all zero, of several tensors with their groups; those without groups do not count.
+
+    Parameters
+    ----------
+    sparse : sequence of (Grouping or None, Tensor)
+    """
+    norms = [grouping.norm(values).flatten().cpu() for grouping, values in sparse if grouping is not None]
+    return float((torch.cat(norms) == 0).double().mean())

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from unrolled.penalties import Penalty
+from unrolled.penalties import Grouping, Penalty
 
 NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -32,13 +33,13 @@ class Weight:
     owners : list of (Module, str)
         who uses it, under which attribute: several if it is tied.
     penalty : Penalty
-        of the whole tensor; on groups if groups were asked for.
+        of the whole tensor; on groups if groups were asked for. A sparsifier sets it.
     """
 
     name: str
     parameter: nn.Parameter
     owners: list[tuple[nn.Module, str]]
-    penalty: Penalty | None = None
+    penalty: Penalty = field(init=False, repr=False)
     extra: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that a strategy keeps for it; saved with the state. What the optimiser learns is not among them."""
 
@@ -46,6 +47,27 @@ class Weight:
     def module(self) -> nn.Module:
         """The first module that uses it."""
         return self.owners[0][0]
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """The groups of its penalty; None if that is one of single numbers."""
+        return grouping_of(self.penalty)
+
+    @property
+    def eta(self) -> Tensor:
+        """η̂ of its penalty at its values, one for each number or group, without gradient."""
+        return self.penalty.eta(self.parameter.detach())
+
+    def spread(self, numbers: Tensor, outside: float = math.inf) -> Tensor:
+        """One number for each entry, of numbers for its entries or its groups; `outside` where there is no group."""
+        shape, grouping = self.parameter.shape, self.grouping
+        return numbers if numbers.shape == shape or grouping is None else grouping.spread(numbers, shape, outside)
+
+
+def grouping_of(penalty: Penalty) -> Grouping | None:
+    """The groups of a penalty; None if it is one of single numbers."""
+    found = getattr(penalty, "grouping", None)
+    return found if isinstance(found, Grouping) else None
 
 
 def select_weights(

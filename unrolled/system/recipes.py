@@ -3,22 +3,33 @@
 import functools
 import inspect
 import reprlib
+import sys
 import types
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 from torch import Tensor
+
+PACKAGE = __name__.partition(".")[0]
+
+PROGRAM = "made by your program"
+"""Stands in a recipe for what no file can hold: functions, modules, tensors."""
 
 
 class Described:
     """Remembers the arguments an object was made with, so that weights can carry the recipe of their network.
 
     A subclass inherits this by being defined; nothing has to be called. `describe` writes the recipe, `build` follows
-    it.
+    it. Where a constructor hands `**options` on to that of its base, the options and their defaults are remembered too.
     """
 
     arguments: dict[str, Any] = {}  # noqa: RUF012  of a class that takes none; others get their own
+    _hands_on = False  # whether the constructor takes `**options`
+
+    def constructed(self) -> None:
+        """Called once, when the outermost constructor has returned: for what needs all attributes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -26,14 +37,26 @@ class Described:
             return
         init = cls.__init__
         signature = inspect.signature(init)
+        options = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+        cls._hands_on = bool(options)
 
         @functools.wraps(init)
         def remember(self: Any, *args: Any, **kwargs: Any) -> None:
-            if type(self).__init__ is remember:
+            outermost = type(self).__init__ is remember
+            if outermost or type(self)._hands_on:
                 bound = signature.bind(self, *args, **kwargs)
+                given = {} if outermost else dict(bound.arguments)
                 bound.apply_defaults()
-                object.__setattr__(self, "arguments", dict(list(bound.arguments.items())[1:]))
+                arguments = dict(list(bound.arguments.items())[1:])
+                for name in options:
+                    arguments |= arguments.pop(name)
+                # Of an inner constructor only what nobody gave it is new; the rest is what the outer one decided.
+                known = {} if outermost else self.arguments
+                fresh = {name: value for name, value in arguments.items() if name not in given}
+                object.__setattr__(self, "arguments", fresh | known)
             init(self, *args, **kwargs)
+            if outermost:
+                self.constructed()
 
         cls.__init__ = remember  # type: ignore[method-assign]
 
@@ -43,7 +66,10 @@ class Described:
 
 
 def describe(thing: Any) -> dict[str, Any]:
-    """The recipe of an object: `{"class_path": name, "init_args": {…}}`, of plain values (JSON, YAML)."""
+    """The recipe of an object: `{"class_path": name, "init_args": {…}}`.
+
+    Its values are plain (JSON, YAML), except for what has no recipe: modules, functions, tensors; see `writable`.
+    """
     if is_dataclass(thing) and not isinstance(thing, type):
         arguments = {field.name: _plain(getattr(thing, field.name)) for field in fields(thing) if field.init}
         for name, value in arguments.items():
@@ -54,7 +80,74 @@ def describe(thing: Any) -> dict[str, Any]:
                 )
     else:
         arguments = thing.description()
-    return {"class_path": type(thing).__name__, "init_args": arguments}
+    return {"class_path": class_path(type(thing)), "init_args": arguments}
+
+
+def class_path(cls: type) -> str:
+    """How recipes name a class: those of this package by their name alone, others as "module.Name".
+
+    A class of this package may move to another module; its name stays. A class of the program itself, whose module is
+    called `__main__` while it runs, has the module that would be imported.
+    """
+    if cls.__module__.partition(".")[0] == PACKAGE:
+        return cls.__qualname__
+    module = cls.__module__
+    if module == "__main__":
+        program = sys.modules["__main__"]
+        file = getattr(program, "__file__", None)
+        specification = getattr(program, "__spec__", None)
+        module = specification.name if specification else Path(file).stem if file else module
+    return f"{module}.{cls.__qualname__}"
+
+
+def find_class(path: Any, base: type) -> type | None:
+    """The class that a recipe names among a base and its subclasses; None if no imported one is called so.
+
+    A name alone, or a path into this package, means a class of this package if there is one. Weights of older versions
+    name every class by its name alone: then it may be any class of that name, if there is only one.
+
+    Raises
+    ------
+    ValueError
+        if several classes are called so.
+    """
+    known = list(dict.fromkeys(subclasses(base)))
+    package, _, name = str(path).rpartition(".")
+    own = [cls for cls in known if cls.__qualname__ == name and cls.__module__.partition(".")[0] == PACKAGE]
+    if package.partition(".")[0] in ("", PACKAGE):
+        found = own or [cls for cls in known if cls.__name__ == name and not package]
+    else:
+        found = [cls for cls in known if class_path(cls) == path]
+    if len(found) > 1:  # a class that was defined again, as in a notebook, means the one that its module has now
+        now = [cls for cls in found if getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls]
+        found = now if len(now) == 1 and len({*map(class_path, found)}) == 1 else found
+    if len(found) > 1:
+        several = ", ".join(sorted({*map(class_path, found)}))
+        raise ValueError(f"{reprlib.repr(path)} may be any of {len(found)} classes: {several}")
+    return found[0] if found else None
+
+
+def writable(recipe: Any) -> Any:
+    """A recipe as a file can hold it: `{PROGRAM: type}` stands for each value that has no recipe."""
+    if isinstance(recipe, dict) and all(isinstance(key, str) for key in recipe):
+        return {key: writable(value) for key, value in recipe.items()}
+    if isinstance(recipe, list):
+        return [writable(value) for value in recipe]
+    return recipe if isinstance(recipe, (str, int, float, type(None))) else {PROGRAM: type(recipe).__name__}
+
+
+def only_a_program_makes(recipe: Any, name: str) -> str | None:
+    """A value of a recipe that no file can hold, as "name.argument, a type"; None if there is none."""
+    left = [(name, recipe)]  # not by recursion, which a stranger's file could make too deep
+    while left:
+        place, value = left.pop()
+        if isinstance(value, dict):
+            if PROGRAM in value:
+                return f"{place}, a {value[PROGRAM]}"
+            left += [(place if key == "init_args" else f"{place}.{key}", part) for key, part in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{place}.{index}", part) for index, part in enumerate(value)]
+    return None
 
 
 def build(recipe: Any, *bases: type) -> Any:
@@ -79,18 +172,30 @@ def build(recipe: Any, *bases: type) -> Any:
     arguments = recipe.get("init_args") or {} if isinstance(recipe, dict) else None
     if not (isinstance(recipe, dict) and isinstance(recipe.get("class_path"), str) and isinstance(arguments, dict)):
         raise ValueError(f"a recipe must be {{'class_path': …, 'init_args': …}}, got {reprlib.repr(recipe)}")
-    known = {cls.__name__: cls for cls in subclasses(bases[0]) if not inspect.isabstract(cls)}
-    name = recipe["class_path"].rpartition(".")[2]
-    if name not in known:
-        raise ValueError(f"unknown {bases[0].__name__} {reprlib.repr(name)}; known: {', '.join(sorted(known))}")
+    cls = find_class(recipe["class_path"], bases[0])
+    if cls is None or inspect.isabstract(cls):
+        raise ValueError(_unknown(recipe["class_path"], bases[0]))
     arguments = {key: _build_nested(value, bases[1:]) for key, value in arguments.items()}
-    _check_types(known[name], arguments)
+    _check_types(cls, arguments)
     try:
-        return known[name](**arguments)
+        return cls(**arguments)
     except ValueError:
         raise
     except Exception as error:  # what else comes of arguments that nobody thought of
-        raise ValueError(f"{name} cannot be built from {reprlib.repr(arguments)}: {error}") from error
+        raise ValueError(f"{cls.__name__} cannot be built from {reprlib.repr(arguments)}: {error}") from error
+
+
+def _unknown(path: str, base: type) -> str:
+    known = sorted(class_path(cls) for cls in {*subclasses(base)} if not inspect.isabstract(cls))
+    return f"unknown {base.__name__} {reprlib.repr(path)}{_advice(path)}; known: {', '.join(known)}"
+
+
+def _advice(path: Any) -> str:
+    """Which module to import, if a path names one; it is said and not done, for a file may name any module."""
+    module = str(path).rpartition(".")[0]
+    if module.partition(".")[0] in ("", PACKAGE) or module in sys.modules or len(module) > 100:
+        return ""
+    return f"; if you trust it, import {module} first, on the command line with --import {module}"
 
 
 def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
@@ -99,9 +204,10 @@ def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
     if not (isinstance(value, dict) and "class_path" in value):
         return value
     for base in bases:
-        if any(cls.__name__ == value["class_path"] for cls in subclasses(base)):
+        if find_class(value["class_path"], base) is not None:
             return build(value, base, *bases)
-    raise ValueError(f"unknown class {reprlib.repr(value['class_path'])} in a recipe")
+    path = value["class_path"]
+    raise ValueError(f"unknown class {reprlib.repr(path)} in a recipe{_advice(path)}")
 
 
 def _check_types(cls: type, arguments: dict[str, Any]) -> None:
@@ -142,6 +248,10 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
     if is_dataclass(value) or isinstance(value, Described):
         return describe(value)
     return value

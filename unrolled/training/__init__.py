@@ -1,12 +1,13 @@
 """Training: the loop, and what is trained."""
 
 from unrolled.training.fitting import fit
-from unrolled.training.loop import Loop, TrainingError
+from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
-from unrolled.training.run import train
+from unrolled.training.runs.run_folder import TrainingError
 from unrolled.training.tasks.classification import ClassificationTask
 from unrolled.training.tasks.reconstruction import ReconstructionTask
 from unrolled.training.tasks.task import Task
+from unrolled.training.train_task import train
 
 __all__ = [
     "ClassificationTask",

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
+from unrolled.data.crops import Crop, crop_sides
 from unrolled.data.sources import cut, large_enough
-from unrolled.networks import LinearStart, UnrolledNetwork
+from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, power_iteration
 from unrolled.system.devices import torch_device
 from unrolled.training import distributed
 from unrolled.training.options import TrainingOptions
-from unrolled.training.run import may_go_on, train
 from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
+from unrolled.training.train_task import may_go_on, train
 
 NORMS = (0.5, 2.0)
 """Of operators that networks are made for; they learn their steps, so 1 need not be met exactly."""
@@ -32,7 +34,7 @@ def fit(
     training: TrainingOptions | None = None,
     *,
     validation: Sequence[Tensor] | None = None,
-    crop: int = 66,
+    crop: Crop | None = None,
     loss: Loss | None = None,
     folder: str | Path = "runs/fit",
     seed: int = 0,
@@ -60,8 +62,9 @@ def fit(
         the budget and the optimiser; by default five minutes.
     validation : list of Tensor, each (channel, height, width), optional
         held-out images; needed with a data set of your own, otherwise taken from the dataset.
-    crop : int
-        side of the random crops, where the dataset does not say it.
+    crop : int or (height, width), optional
+        of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
+        measures if there is only one, otherwise squares of 66.
     loss : callable (reconstruction, truth) → scalar, optional
         your own loss.
     folder : str or Path
@@ -113,8 +116,8 @@ def fit(
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
-        if isinstance(network.start, LinearStart) and not network.start.fitted and not goes_on:  # a checkpoint holds it
-            network.start.fit(images.spread() if images is not None else list(batches.batch(0, 64)))
+        if not operator.fitted and not goes_on:  # a checkpoint holds it
+            operator.fit_images(images.spread() if images is not None else list(batches.batch(0, 64)))
         return train(
             task,
             training,
@@ -146,22 +149,24 @@ def _data(
     dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
     multiple: int,
     size: tuple[int, int] | None,
-    crop: int,
+    crop: Crop | None,
     seed: int,
 ) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
     """The training images if they are images, the batches, and held-out images if the data set has any."""
     if isinstance(dataset, (str, Path)):
-        dataset = ImageData(train=[str(dataset)], crop=crop)
+        dataset = ImageData(train=[str(dataset)])
+    if isinstance(dataset, Batches):
+        return None, dataset, None
+    if not isinstance(dataset, (ImageData, ImageStore, list, tuple)):
+        return None, DatasetBatches(dataset, seed), None
     held_out: Sequence[Tensor] | None = None
     smallest, frame = 1.0, False
     if isinstance(dataset, ImageData):
-        images, held_out = dataset.load(multiple, seed, size)
-        crop, smallest, frame = dataset.crop, dataset.smallest, dataset.frame
-    elif isinstance(dataset, ImageStore):
-        images = dataset
-    elif isinstance(dataset, (list, tuple)):
-        images = ImageStore(large_enough(dataset, crop))
+        sides = crop_sides(crop if dataset.crop is None else dataset.crop, multiple, size)
+        images, held_out = replace(dataset, crop=sides).load(multiple, seed, size)
+        smallest, frame = dataset.smallest, dataset.frame
     else:
-        return None, dataset if isinstance(dataset, Batches) else DatasetBatches(dataset, seed), None
-    crops = RandomCrops(images, crop, seed, smallest, frame)
+        sides = crop_sides(crop, multiple, size)
+        images = dataset if isinstance(dataset, ImageStore) else ImageStore(large_enough(dataset, sides))
+    crops = RandomCrops(images, sides, seed, smallest, frame)
     return images, Prefetch(crops) if images.streams else crops, held_out

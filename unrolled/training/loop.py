@@ -1,51 +1,33 @@
 """The training loop: any task, one optimiser, a fixed number of steps, a folder that holds everything."""
 
-import json
 import math
-import os
-import shutil
 import signal
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from unrolled.system.files import check_writable, remove_temporary, replacing
 from unrolled.training import distributed
-from unrolled.training.optimizers import FIXED, copies, make_optimizer
+from unrolled.training.optimizers import copies, make_optimizer
 from unrolled.training.options import TrainingOptions
-from unrolled.training.runs.checkpoint import Checkpoints, to_resume
+from unrolled.training.random_numbers import own_randomness, seed_step
+from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.progress import Progress, check_contents, check_same_run
+from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError
 from unrolled.training.runs.signals import stop_between_steps
-from unrolled.training.sparse import UNKNOWN_LENGTH, MakeSparsifier, make_sparsifier, report
+from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
 from unrolled.training.tasks.task import Task
 
 CALIBRATION_STEPS = 20
-EVERY_PROCESS = 2**31
-"""Stands for the number of a process where all of them draw the same."""
 Loss = Callable[[Any, int], Tensor]
-BUDGET = ("steps", "epochs", "minutes")
-STATE: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("step", "skipped", "skipped_in_a_row"), (int,)),
-    **dict.fromkeys(("best", "elapsed", "smooth_loss"), (int, float)),
-    **dict.fromkeys(("facts", "options", "model", "average", "optimizer"), (dict,)),
-    "steps": (int, type(None)),
-    "sparsifier": (dict, type(None)),
-}
-"""What a checkpoint holds, and of which types."""
-
-
-class TrainingError(ValueError):
-    """Training cannot go on; what was reached is kept."""
 
 
 class Loop:
@@ -94,53 +76,25 @@ class Loop:
         seed: int = 0,
         sparsifier: MakeSparsifier | None = None,
     ):
-        self.task, self.options, self.folder, self.card, self.seed = task, options, folder, card or {}, seed
-        self.progress = progress and distributed.rank() == 0
-        task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
-        self.checkpoints = Checkpoints(folder)
-        self.step, self.best, self.elapsed, self.smooth_loss = 0, -math.inf, 0.0, math.nan
-        self.skipped, self.skipped_in_a_row = 0, 0
-        self.saved_step, self.saved_at = 0, -math.inf
+        self.task, self.options, self.seed = task, options, seed
+        self.folder = RunFolder(folder, task, card or {})
+        self.progress = Progress(steps=options.length(task.epoch))
+        self.facts: dict[str, Any] = {}
+        self.shows_bar, self.shown = progress and distributed.rank() == 0, dict[str, str]()
         self.stop_wanted: Callable[[], int] = lambda: 0
         self.stop, self.save_is_due = False, False
-        self.steps = options.steps
-        self.shown: dict[str, str] = {}
-        self.facts: dict[str, Any] = {}
-        if options.epochs is not None:
-            self.steps = max(1, round(options.epochs * task.epoch / options.batch))
         self.part = distributed.part(options.batch)
+        task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-        self.statistics = [
-            buffer
-            for module in task.model.modules()
-            if isinstance(module, nn.modules.batchnorm._NormBase)
-            for buffer in module.buffers(recurse=False)
-        ]
+        self.statistics = _running_statistics(task.model)
         self.device = self.parameters[0].device
-        self.average = AveragedModel(task.model, avg_fn=self._average_weight)  # of the model before hooks are on it
-        self.sparsifier = None
-        if sparsifier is not None:
-            with self._own_randomness():
-                distributed.take_over(task.model)
-                self._seed(together=True)
-                self.sparsifier = make_sparsifier(sparsifier, task, options.compile)
-        self.learned = [] if self.sparsifier is None else self.sparsifier.parameters()
-        self.optimizer = make_optimizer(options, task.model, self.learned)
-
-    def _average_weight(self, average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-        # Early on a short memory, so that the average does not drag the random first weights along.
-        decay = min(self.options.average, (1 + int(count)) / (10 + int(count)))
-        return average.lerp(weight, 1 - decay)
-
-    @property
-    def model(self) -> nn.Module:
-        """The model that is validated: the averaged one, or with a sparsifier before fine tuning the trained one."""
-        module = self.average.module if self._averages() else self.task.model
-        assert isinstance(module, nn.Module)
-        return module
-
-    def _averages(self) -> bool:
-        return self.sparsifier is None or self.sparsifier.masks is not None
+        self.average = _averaged(task.model, options.average)
+        if sparsifier is None:
+            self.sparse = DenseTraining(task, self.average)
+        else:
+            with own_randomness(self.device):
+                self.sparse = SparseTraining(task, self.average, sparsifier, options.compile, seed)
+        self.optimizer = make_optimizer(options, task.model, self.sparse.learned)
 
     def run(self, resume: bool = False) -> dict[str, float]:
         """Train to the end of the budget, and return the figures of the last validation.
@@ -166,284 +120,170 @@ class Loop:
         figures: dict[str, float] = {}
         patient = distributed.size() > 1
         with (
-            locked(self.folder),
-            self._own_randomness(),
-            self._attached(),
+            locked(self.folder.path),
+            own_randomness(self.device),
+            self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
             distributed.shared_loss(self.task, bool(self.statistics), self.options.compile) as loss_of,
         ):
             self._start(resume)
-            if self.options.compile:
-                self._fill_caches()
             for _ in self._steps(loss_of):
-                if self._validation_is_due():
+                if self.options.validation_is_due(self.progress.step, self.progress.steps):
                     figures = self.validate()
-                elif self.save_is_due and not self.skipped_in_a_row:  # what is kept should be from before the trouble
+                elif self.save_is_due and not self.progress.skipped_in_a_row:  # keep what is from before the trouble
                     self.save()
-                if self.stop and self.step != self.steps:
+                if self.stop and not self.progress.is_over:
                     self.save()
                     raise KeyboardInterrupt(self.stop_wanted() or signal.SIGTERM)
-            figures = figures or self._figures()
-            return figures if self.sparsifier is None else self._finish(figures)
-
-    @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """While it lasts, the caller's random numbers wait."""
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            yield
-
-    @contextmanager
-    def _attached(self) -> Iterator[None]:
-        """At the end nothing of the sparsifier is left on the model."""
-        try:
-            yield
-        finally:
-            if self.sparsifier is not None and not self.sparsifier.finalized:
-                self.sparsifier.release()
+            return self.sparse.finish(self.folder, self.progress.step, figures or self.sparse.figures())
 
     def _start(self, resume: bool) -> None:
-        distributed.on_first(self._check_folder)
-        self._seed()
-        recipe = None if self.sparsifier is None else self.sparsifier.recipe()
+        distributed.on_first(lambda: self.folder.check(self._checkpoint_bytes()))
+        seed_step(self.seed, self.progress.step)
+        recipe = self.sparse.recipe
         self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
-        if distributed.on_first(lambda: to_resume(self.folder, resume)):
+        if distributed.on_first(lambda: to_resume(self.folder.path, resume)):
             self.load()
         else:
             distributed.on_first(self._clear)
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
-        self._tell_length()
+        self.sparse.tell_length(self.progress.steps)
+        if self.options.compile:  # what layers keep between calls they do not make inside of a graph
+            with torch.no_grad():
+                batch = self.task.batch(self.progress.step, self.options.batch)
+                self.task.loss(self.task.model, batch, self.progress.step)
 
-    def _tell_length(self) -> None:
-        if self.sparsifier is not None:
-            self.sparsifier.steps = self.steps or UNKNOWN_LENGTH
-
-    def _fill_caches(self) -> None:
-        """Compute the loss once as it stands: what layers keep between calls they do not make inside of a graph."""
-        with torch.no_grad():
-            self.task.loss(self.task.model, self.task.batch(self.step, self.options.batch), self.step)
-
-    def _check_folder(self) -> None:
-        """Everything that would otherwise be noticed only when the first results are to be written."""
-        check_writable(self.folder / "last.pt")
-        remove_temporary(self.folder)
-        tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values(), *self.learned]
-        tensors += copies(self.options) * [*self.parameters, *self.learned]
-        for weight in [] if self.sparsifier is None else self.sparsifier.weights:
-            # What is kept of a weight may appear only in the first step; and there is a mask in fine tuning.
-            tensors += [*(weight.extra.values() or [weight.parameter]), weight.parameter.detach() != 0]
-        size = sum(tensor.nbytes for tensor in tensors)
-        needed = 3 * size - self.checkpoints.size()  # two that stay, and one that is being written
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise ValueError(
-                f"folder: {self.folder} has {free / 1e6:.1f} MB free, and the checkpoints need {needed / 1e6:.1f} MB"
-            )
+    def _checkpoint_bytes(self) -> int:
+        tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
+        tensors += copies(self.options) * [*self.parameters, *self.sparse.learned] + self.sparse.checkpointed()
+        return sum(tensor.nbytes for tensor in tensors)
 
     def _clear(self) -> None:
-        self.checkpoints.clear()
-        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-        if self.sparsifier is not None:  # of a run before
-            (self.folder / "best.safetensors").unlink(missing_ok=True)
+        self.folder.clear()
+        self.sparse.clear(self.folder)
 
     def _steps(self, loss_of: Loss) -> Iterator[None]:
+        progress = self.progress
         self.task.model.train()
         with tqdm(
-            total=self.steps, initial=self.step, disable=not self.progress, dynamic_ncols=True, unit="step"
+            total=progress.steps, initial=progress.step, disable=not self.shows_bar, dynamic_ncols=True, unit="step"
         ) as bar:
             times: list[float] = []
-            while self.steps is None or self.step < self.steps:
+            while progress.steps is None or progress.step < progress.steps:
                 began = time.perf_counter()
                 self._one_step(loss_of)
                 times.append(time.perf_counter() - began)
-                self.elapsed += times[-1]
-                if self.steps is None and len(times) == CALIBRATION_STEPS:
+                progress.elapsed += times[-1]
+                if progress.steps is None and len(times) == CALIBRATION_STEPS:
                     self._calibrate(times)
-                    bar.total = self.steps
-                bar.set_postfix({"loss": f"{self.smooth_loss:.2e}", **self.shown}, refresh=False)
+                    bar.total = progress.steps
+                bar.set_postfix({"loss": f"{progress.smooth_loss:.2e}", **self.shown}, refresh=False)
                 bar.update()
                 yield
 
     def _one_step(self, loss_of: Loss) -> None:
+        progress, learned = self.progress, self.sparse.learned
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate(self.step, self.steps)
-        self._seed()
+            group["lr"] = self.options.rate(progress.step, progress.steps)
+        seed_step(self.seed, progress.step)
         part = {} if self.part is None else {"part": self.part}
-        batch = self.task.batch(self.step, self.options.batch, **part)
+        batch = self.task.batch(progress.step, self.options.batch, **part)
         before = [buffer.clone() for buffer in self.statistics]
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
         with autocast:
-            loss = loss_of(batch, self.step)
-        self._with_penalty(loss).backward()
-        distributed.average_gradients(self.learned)
+            loss = loss_of(batch, progress.step)
+        self.sparse.penalised(loss).backward()  # the penalty is never in bfloat16, and the same on every process
+        distributed.average_gradients(learned)
         clip = math.inf if self.options.clip is None else self.options.clip
         norm = float(nn.utils.clip_grad_norm_(self.parameters, clip))
-        norm += float(nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None]))
+        norm += float(nn.utils.get_total_norm([p.grad for p in learned if p.grad is not None]))
         value, stop, save = distributed.agreed(loss.detach(), self.stop_wanted() != 0, self._checkpoint_is_old())
         self.stop, self.save_is_due = stop > 0, save > 0
         if math.isfinite(value) and math.isfinite(norm):
             self.optimizer.step()
-            if self.sparsifier is not None:
-                self._seed(together=True)
-                self.sparsifier.step(self.optimizer)
-            if self._averages():
+            self.sparse.step(self.optimizer, progress.step)
+            if self.sparse.averages:
                 self.average.update_parameters(self.task.model)
-            self.skipped_in_a_row = 0
-            self.smooth_loss = value if math.isnan(self.smooth_loss) else 0.98 * self.smooth_loss + 0.02 * value
+            progress.learned_from(value)
         else:
             for buffer, old in zip(self.statistics, before, strict=True):
                 buffer.copy_(old)
             self._skip(value, norm)
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-
-    def _with_penalty(self, loss: Tensor) -> Tensor:
-        """The loss with that of the sparsifier, which is the same on every process and never in bfloat16."""
-        if self.sparsifier is None:
-            return loss
-        return loss + self.sparsifier.loss()
-
-    def _seed(self, together: bool = False) -> None:
-        """Random numbers of a step are a function of (seed, step, process), whatever came before.
-
-        Or, together, the same numbers for all processes.
-        """
-        drawer = EVERY_PROCESS if together else distributed.rank()
-        words = np.random.SeedSequence((self.seed, self.step, drawer)).generate_state(1, np.uint64)
-        torch.manual_seed(int(words[0]))
+        progress.step += 1
 
     def _skip(self, loss: float, norm: float) -> None:
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        self.shown["skipped"] = str(self.skipped)
-        if self.skipped_in_a_row >= self.options.nan_limit:
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        self.shown["skipped"] = str(progress.skipped)
+        if progress.skipped_in_a_row >= self.options.nan_limit:
             named = f"loss became {loss}" if not math.isfinite(loss) else f"norm of the gradient became {norm}"
             raise TrainingError(
-                f"training: the {named} at step {self.step}, and {self.skipped_in_a_row} batches in a row were skipped "
-                f"for that (nan_limit); {self.folder} keeps the checkpoint of step {self.saved_step}. A smaller "
-                "learning_rate or clip may help"
+                f"training: the {named} at step {progress.step}, and {progress.skipped_in_a_row} batches in a row were "
+                f"skipped for that (nan_limit); {self.folder.path} keeps the checkpoint of step "
+                f"{self.folder.saved_step}. A smaller learning_rate or clip may help"
             )
 
     def _checkpoint_is_old(self) -> bool:
-        age = time.monotonic() - self.saved_at
-        return distributed.rank() == 0 and age > 60 * self.options.checkpoint_minutes
+        return distributed.rank() == 0 and self.folder.checkpoint_minutes > self.options.checkpoint_minutes
 
     def _calibrate(self, times: list[float]) -> None:
+        """Turn the minutes of the budget into steps, by the times of the first ones."""
         assert self.options.minutes is not None
         began = time.perf_counter()
-        self._figures()
+        self.sparse.figures()
         validations = self.options.validations * (time.perf_counter() - began)
         # The first steps also pay for allocations and kernel choices.
         typical = sorted(times[CALIBRATION_STEPS // 4 :])[(CALIBRATION_STEPS - CALIBRATION_STEPS // 4) // 2]
         left = 60 * self.options.minutes - validations - sum(times)
-        self.steps = distributed.on_first(lambda: max(self.step, self.step + int(left / typical)))
-        self._tell_length()
+        step = self.progress.step
+        self.progress.steps = distributed.on_first(lambda: max(step, step + int(left / typical)))
+        self.sparse.tell_length(self.progress.steps)
         self.save_is_due = True  # from now on the number of steps is the run's, however often it is resumed
-
-    def _validation_is_due(self) -> bool:
-        if self.steps is None:
-            return False
-        count = min(self.options.validations, self.steps)
-        return self.step * count // self.steps > (self.step - 1) * count // self.steps
 
     def validate(self) -> dict[str, float]:
         """Validate the model, write its weights if they are the best or sparse, a checkpoint and the metrics."""
-        began = time.perf_counter()
-        figures = self._figures()
-        name = self.task.score if self.sparsifier is None else f"sparse_{self.task.score}"
-        score = figures[name]
-        best, self.best = score > self.best, max(score, self.best)
-        self.elapsed += time.perf_counter() - began
+        progress, began = self.progress, time.perf_counter()
+        figures = self.sparse.figures()
+        score = figures[self.sparse.score]
+        best, progress.best = score > progress.best, max(score, progress.best)
+        progress.elapsed += time.perf_counter() - began
+        line = {
+            "step": progress.step,
+            "steps": progress.steps,
+            "loss": progress.smooth_loss,
+            **figures,
+            "learning_rate": self.options.rate(progress.step, progress.steps),
+            "skipped": progress.skipped,
+            "seconds": round(progress.elapsed, 2),
+        }
+
+        def write() -> None:
+            self.sparse.save_weights(self.folder, progress.step, figures, best)
+            self.folder.add_metrics(line)
+
         # A kill between these files does no harm: the resumed run comes here again and writes the same.
-        self._write(lambda: self._write_results(figures, best))
+        self.folder.write(progress.step, write)
         self.save()
-        self.shown[f"val {name}"] = f"{score:.2f}"
+        self.shown[f"val {self.sparse.score}"] = f"{score:.2f}"
         if "sparsity" in figures:
             self.shown["sparsity"] = f"{figures['sparsity']:.2%}"
         return figures
 
-    def _figures(self) -> dict[str, float]:
-        """The figures of a validation; with a sparsifier of the model as it is and with its zeros."""
-        figures = self.task.validate(self.model.eval())
-        if self.sparsifier is None:
-            return figures
-        sparse = figures
-        if not self._averages():
-            with self.sparsifier.as_finalized():
-                sparse = self.task.validate(self.model)
-            self.model.train()
-        return {**figures, f"sparse_{self.task.score}": sparse[self.task.score], **self.sparsifier.figures()}
-
-    def _finish(self, figures: dict[str, float]) -> dict[str, float]:
-        """Make the zeros the model's own, and write weights and report."""
-        assert self.sparsifier is not None
-        self.sparsifier.finalize()
-        after = self.task.validate(self.model.eval())
-        figures = {**figures, f"sparse_{self.task.score}": after[self.task.score]}
-        facts = report(self.sparsifier, self.task, self.step, figures, after)
-        self._write(lambda: self._write_sparse(figures, facts))
-        return figures
-
-    def _write_sparse(self, figures: dict[str, float], facts: dict[str, Any]) -> None:
-        self._save_weights("sparse.safetensors", figures)
-        with replacing(self.folder / "sparsity.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=2) + "\n")
-
-    def _save_weights(self, name: str, figures: dict[str, float]) -> None:
-        self.task.save(self.model, self.folder / name, {**self.card, "step": self.step, "validation": figures})
-
-    def _write_results(self, figures: dict[str, float], best: bool) -> None:
-        if self.sparsifier is not None:
-            with nullcontext() if self._averages() else self.sparsifier.as_finalized():
-                self._save_weights("sparse.safetensors", figures)
-        elif best:
-            self._save_weights("best.safetensors", figures)
-        line = {
-            "step": self.step,
-            "steps": self.steps,
-            "loss": self.smooth_loss,
-            **figures,
-            "learning_rate": self.options.rate(self.step, self.steps),
-            "skipped": self.skipped,
-            "seconds": round(self.elapsed, 2),
-        }
-        with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _write(self, action: Callable[[], None]) -> None:
-        """Write files, by the first process; if that fails all of them stop."""
-
-        def attempt() -> None:
-            try:
-                action()
-            except Exception as error:  # every way of writing files has errors of its own
-                raise TrainingError(
-                    f"training: stopped at step {self.step}, for results could not be written: {error}; "
-                    f"{self.folder} keeps the checkpoint of step {self.saved_step}"
-                ) from error
-
-        distributed.on_first(attempt)
-
     def save(self) -> None:
         """Write a checkpoint."""
-        state = {
-            "step": self.step,
-            "steps": self.steps,
-            "best": self.best,
-            "elapsed": self.elapsed,
-            "smooth_loss": self.smooth_loss,
-            "skipped": self.skipped,
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "facts": self.facts,
-            "options": asdict(self.options),
-            "model": self.task.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "sparsifier": None if self.sparsifier is None else self.sparsifier.state_dict(),
-        }
-        self._write(lambda: self.checkpoints.save(state))
-        self.saved_step, self.saved_at = self.step, time.monotonic()
+        self.folder.save(
+            {
+                **asdict(self.progress),
+                "facts": self.facts,
+                "options": asdict(self.options),
+                "model": self.task.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "sparsifier": self.sparse.state_dict(),
+            }
+        )
 
     def load(self) -> None:
         """Go back to the state of the last checkpoint; metrics that were written after it are dropped.
@@ -454,65 +294,34 @@ class Loop:
             if no checkpoint can be read, or seed, batch, optimiser, sparsifier or what the task says of itself are not
             those of the run.
         """
-        state = distributed.on_first(self.checkpoints.load)
-        for name, types in STATE.items():
-            if not isinstance(state.get(name), types):
-                raise ValueError(
-                    f"resume: the checkpoint in {self.folder} is damaged: {name} is {state.get(name)!r:.99}"
-                )
-        self._compare(state)
+        path = self.folder.path
+        state = self.folder.load()
+        check_contents(state, path)
+        check_same_run(state, self.facts, self.options, path)
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            if self.sparsifier is not None:
-                self.sparsifier.load_state_dict(state["sparsifier"])
-            self.step, self.steps = state["step"], state["steps"]
-            self.best, self.elapsed, self.smooth_loss = state["best"], state["elapsed"], state["smooth_loss"]
-            self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+            self.sparse.load_state_dict(state.get("sparsifier"))  # older checkpoints have no such entry
+            self.progress = Progress.of(state)
         except Exception as error:  # of states of other things anything may come
-            raise ValueError(f"resume: {self.folder} belongs to another model or task: {error}") from error
-        if not (self.folder / "best.safetensors").exists():
-            self.best = -math.inf  # it was removed: let the next validation write it again
-        self.saved_step, self.saved_at = self.step, time.monotonic()
-        distributed.on_first(self._drop_later_metrics)
-
-    def _compare(self, state: dict[str, Any]) -> None:
-        """Refuse to go on with another run's network, operator, seed, batch …; say what else is not as it was."""
-        usual = asdict(TrainingOptions(steps=1))  # a checkpoint may be older than an option
-        options = {name: (state["options"].get(name, usual[name]), now) for name, now in asdict(self.options).items()}
-        facts = {name: (state["facts"].get(name), now) for name, now in self.facts.items() if name != "data"}
-        facts |= {name: options.pop(name) for name in FIXED}
-        for name, (before, now) in facts.items():
-            if before != now:
-                raise ValueError(f"resume: {name} must be that of the run in {self.folder}, {before}, got {now}")
-        notes = []
-        if self.facts.get("data") != state["facts"].get("data"):
-            notes.append(f"the data were {state['facts'].get('data')} and are {self.facts.get('data')}")
-        changed = {name: pair for name, pair in options.items() if pair[0] != pair[1]}
-        if any(name in changed for name in BUDGET):
-            notes.append(f"the run keeps its {state['steps']} steps")
-        notes += [f"{name} was {was} and is {now}" for name, (was, now) in changed.items() if name not in BUDGET]
-        if notes and distributed.rank() == 0:
-            warnings.warn(f"resume: {'; '.join(notes)}", stacklevel=2)
-
-    def _drop_later_metrics(self) -> None:
-        metrics = self.folder / "metrics.jsonl"
-        if metrics.is_file():
-            lines = metrics.read_bytes().splitlines()
-            steps = [_step_of(line) for line in lines]
-            damaged = [number for number, step in enumerate(steps[:-1], 1) if step == math.inf]
-            if damaged:  # of the last line a kill may have left a part
-                warnings.warn(f"resume: {metrics}: damaged lines are left out: {damaged}", stacklevel=2)
-            kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step <= self.step]
-            with replacing(metrics) as temporary:
-                temporary.write_bytes(b"".join(kept))
+            raise ValueError(f"resume: {path} belongs to another model or task: {error}") from error
+        if not (path / BEST).exists():
+            self.progress.best = -math.inf  # it was removed: let the next validation write it again
+        distributed.on_first(lambda: self.folder.drop_metrics_after(self.progress.step))
 
 
-def _step_of(line: bytes) -> float:
-    """The step of a line of metrics; infinity for a line that is damaged or was cut short by a kill."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return math.inf
-    return step if isinstance(step, int) else math.inf
+def _running_statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers that norms write as they run."""
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase))
+    return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
+
+
+def _averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a model's weights."""
+
+    def average(average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+        # Early on a short memory, so that the average does not drag the random first weights along.
+        return average.lerp(weight, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return AveragedModel(model, avg_fn=average)

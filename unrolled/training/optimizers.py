@@ -1,5 +1,7 @@
 """The optimiser that options ask for."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -7,11 +9,8 @@ from torch.optim import Optimizer
 from unrolled.sparsify.selection import NORMS
 from unrolled.training.options import TrainingOptions
 
-FIXED = ("optimizer", "momentum", "nesterov", "weight_decay", "decay_all")
-"""Options that a run keeps when it goes on, for they are part of the optimiser's state."""
 
-
-def make_optimizer(options: TrainingOptions, model: nn.Module, more: list[nn.Parameter]) -> Optimizer:
+def make_optimizer(options: TrainingOptions, model: nn.Module, more: Sequence[nn.Parameter]) -> Optimizer:
     """The optimiser of a model's trainable parameters, and of more parameters, which never decay."""
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if options.weight_decay and not options.decay_all:
@@ -22,7 +21,7 @@ def make_optimizer(options: TrainingOptions, model: nn.Module, more: list[nn.Par
         decayed, spared = own, []
     groups = [
         {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decayed, options.weight_decay), (spared, 0.0), (more, 0.0))
+        for parameters, decay in ((decayed, options.weight_decay), (spared, 0.0), ([*more], 0.0))
         if parameters
     ]
     if options.optimizer == "sgd":

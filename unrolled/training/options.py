@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
 
+WARMUP = 200
+"""Steps of the warm-up of a run that is long enough, where the options do not say it."""
+
 
 @dataclass
 class TrainingOptions:
@@ -22,8 +25,9 @@ class TrainingOptions:
         samples per step, over all processes that train together.
     learning_rate : float
         of the optimiser, at its highest.
-    warmup : int
-        steps over which the learning rate rises linearly.
+    warmup : int or None
+        steps over which the learning rate rises linearly; by default 200, but at most a tenth of the run. While a
+        budget of minutes has not been turned into steps, the rate rises as for 200.
     final_rate : float
         the part of the learning rate that the schedules "cosine" and "linear" end with.
     clip : float or None
@@ -68,7 +72,7 @@ class TrainingOptions:
     minutes: float | None = None
     batch: int = 16
     learning_rate: float = 1e-3
-    warmup: int = 200
+    warmup: int | None = None
     final_rate: float = 0.01
     clip: float | None = 1.0
     average: float = 0.999
@@ -99,7 +103,7 @@ class TrainingOptions:
         for name, value in positive.items():
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"training: {name} must be a finite number > 0, got {value!r}")
-        if self.warmup < 0:
+        if self.warmup is not None and self.warmup < 0:
             raise ValueError(f"training: warmup must be >= 0, got {self.warmup!r}")
         for name in ("final_rate", "average", "momentum"):
             value = getattr(self, name)
@@ -131,16 +135,34 @@ class TrainingOptions:
         if not 0 < self.factor < 1:
             raise ValueError(f"training: factor must be in (0, 1), got {self.factor!r}")
 
+    def length(self, epoch: int) -> int | None:
+        """The number of steps, where an epoch has so many samples; None of minutes, which are to be timed first."""
+        return self.steps if self.epochs is None else max(1, round(self.epochs * epoch / self.batch))
+
+    def warmup_steps(self, steps: int | None) -> int:
+        """The steps of the warm-up, in a run of so many; None: of a length that is not known yet."""
+        if self.warmup is not None:
+            return self.warmup
+        return WARMUP if steps is None else min(WARMUP, steps // 10)
+
     def rate(self, step: int, steps: int | None) -> float:
         """The learning rate of a step: linear warm-up, then the schedule. Before steps is known only the warm-up."""
-        if step < self.warmup or steps is None:
-            return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
+        warmup = self.warmup_steps(steps)
+        if step < warmup or steps is None:
+            return self.learning_rate * min(1.0, (step + 1) / (warmup + 1))
         if self.schedule == "steps":
             return self.learning_rate * self.factor ** sum(step >= round(part * steps) for part in self.milestones)
-        progress = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
         low = self.learning_rate * self.final_rate
         left = 1 - progress if self.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
         return low + (self.learning_rate - low) * left
+
+    def validation_is_due(self, step: int, steps: int | None) -> bool:
+        """Whether the model is validated after so many steps of a run."""
+        if steps is None:
+            return False
+        count = min(self.validations, steps)
+        return step * count // steps > (step - 1) * count // steps
 
 
 def _choice(kind: Any) -> str:

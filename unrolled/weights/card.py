@@ -1,21 +1,17 @@
 """Files of weights: safetensors with a card, checked as they are read."""
 
-import hashlib
 import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import reprlib
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor
 
 from unrolled.system.files import replacing
+from unrolled.weights.tensors import hash_of
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "zoo"
@@ -24,6 +20,21 @@ CLASSIFIER = "classifier"
 
 
 def write(path: str | Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write tensors and their card.
+
+    Raises
+    ------
+    ValueError
+        if the file cannot be written, or a fact of the card is not a plain value.
+    """
+    for name, fact in card.items():
+        try:
+            json.dumps(fact)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"card: {name} must be of plain values (text, numbers, lists, dictionaries), got "
+                f"{reprlib.repr(fact)}: {error}"
+            ) from error
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"card": json.dumps(card)})
 
@@ -92,64 +103,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # as above
         raise ValueError(f"weights: {path} cannot be read: {error}") from error
-
-
-def tensors_of(**modules: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{prefix}.{key}": tensor.detach().cpu().contiguous().clone()
-        for prefix, module in modules.items()
-        for key, tensor in module.state_dict().items()
-    }
-
-
-@contextmanager
-def at_most(numbers: int, recipe: Any) -> Iterator[None]:
-    """While a recipe is followed: refuse parameters that the file cannot hold, before memory is filled with them.
-
-    With room to spare, for a network may make parameters that it replaces; what fits exactly is seen later.
-    """
-    reason = f"it asks for many more parameters than the {numbers:,} numbers in the file"
-    if _largest(recipe) > max(numbers, 10_000):  # phases and features are fewer than what they are made of
-        raise ValueError(reason)
-    thread, left = threading.get_ident(), max(10 * numbers, 1_000_000)
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal left
-        if parameter is not None and threading.get_ident() == thread:
-            left -= parameter.numel()
-            if left < 0:
-                raise ValueError(reason)
-
-    handle = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _largest(value: Any) -> int:
-    """The largest whole number anywhere in a recipe."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return max(map(_largest, value), default=0)
-    return value if isinstance(value, int) else 0
-
-
-def fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    for key, own in model.state_dict().items():
-        if key in tensors and not torch.can_cast(tensors[key].dtype, own.dtype):
-            raise ValueError(f"{key} must be {own.dtype}, got {tensors[key].dtype}")
-    model.load_state_dict(tensors)
-    for key, own in model.state_dict().items():
-        if not bool(torch.isfinite(own).all()):
-            raise ValueError(f"{key} holds NaN or inf")
-
-
-def hash_of(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        tensor = tensors[key].contiguous()
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

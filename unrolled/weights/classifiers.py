@@ -7,9 +7,11 @@ from torch import nn
 
 from unrolled.classifiers.classifier import Classifier, ImageClassifier
 from unrolled.system.devices import torch_device
-from unrolled.system.recipes import build, describe
+from unrolled.system.recipes import build, describe, only_a_program_makes, writable
 from unrolled.system.vision import import_torchvision
-from unrolled.weights.card import CLASSIFIER, FORMAT, at_most, fill, find, hash_of, read, tensors_of, write
+from unrolled.weights.card import CLASSIFIER, FORMAT, find, read, write
+from unrolled.weights.limits import at_most
+from unrolled.weights.tensors import fill, hash_of, tensors_of
 
 MODELS = "torchvision.models"
 
@@ -34,7 +36,7 @@ def save_classifier(
         **(card or {}),
         "format": FORMAT,
         "kind": CLASSIFIER,
-        "network": describe(network) if isinstance(network, ImageClassifier) else recipe,
+        "network": writable(describe(network)) if isinstance(network, ImageClassifier) else recipe,
         "classes": list(classifier.classes),
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
@@ -74,13 +76,13 @@ def load_classifier(file: str | Path, network: nn.Module | None = None, device: 
     card, tensors = read(path)
     if card.get("kind") != CLASSIFIER:
         raise ValueError(f"weights: {path} does not hold a classifier: unrolled.load loads it")
-    if network is None and not isinstance(card["network"], dict):
+    if network is None and (not isinstance(card["network"], dict) or only_a_program_makes(card["network"], "network")):
         raise ValueError(
             f"weights: {path} has a network that only your program can make: load_classifier(…, network=…)"
         )
     try:
         if network is None:
-            with at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
+            with at_most(tensors):
                 network = _build_classifier(card["network"])
         fill(nn.ModuleDict({"network": network}), tensors)
         height, width = card["size"]

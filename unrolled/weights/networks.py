@@ -9,11 +9,11 @@ from unrolled.networks import Differentiation, Start, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.penalties import Penalty
 from unrolled.system.devices import torch_device
-from unrolled.system.recipes import build, describe, subclasses
-from unrolled.weights.card import CLASSIFIER, FORMAT, at_most, fill, find, hash_of, read, tensors_of, write
-
-PROGRAM = "made by your program"
-"""Stands in a recipe for what no file can hold: functions, modules."""
+from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, writable
+from unrolled.weights.card import CLASSIFIER, FORMAT, find, read, write
+from unrolled.weights.earlier import rename_earlier
+from unrolled.weights.limits import at_most
+from unrolled.weights.tensors import fill, hash_of, tensors_of
 
 
 def save(
@@ -31,14 +31,14 @@ def save(
     Raises
     ------
     ValueError
-        if the file cannot be written.
+        if the file cannot be written, or a fact is not a plain value.
     """
     tensors = tensors_of(network=network, operator=operator)
     facts = {
         **(card or {}),
         "format": FORMAT,
-        "network": describe(network),
-        "operator": _writable(describe(operator)),
+        "network": writable(describe(network)),
+        "operator": writable(describe(operator)),
         "parameters": network.parameter_count,
         "sha256": hash_of(tensors),
     }
@@ -48,11 +48,15 @@ def save(
 
 
 def load(
-    name_or_file: str | Path, device: str = "cpu", operator: LinearOperator | None = None
+    name_or_file: str | Path,
+    device: str = "cpu",
+    operator: LinearOperator | None = None,
+    network: UnrolledNetwork | None = None,
 ) -> tuple[UnrolledNetwork, LinearOperator]:
     """Load a network and the operator it was trained for.
 
-    Nothing is unpickled and nothing imported: a file can only name classes that are already imported.
+    Nothing is unpickled and nothing imported: a file can only name classes that are already imported. So import the
+    module of a class of your own first.
 
     Parameters
     ----------
@@ -62,6 +66,8 @@ def load(
         where to; "auto" takes the GPU if there is one.
     operator : LinearOperator, optional
         takes the operator's tensors, and is returned; needed if only your program can make it, of functions.
+    network : UnrolledNetwork, optional
+        takes the network's tensors, and is returned; needed if only your program can make it, of modules.
 
     Returns
     -------
@@ -77,43 +83,31 @@ def load(
     path = find(name_or_file)
     card, tensors = read(path)
     if card.get("kind") == CLASSIFIER:
-        raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.classifiers.load_classifier loads it")
-    if operator is None and _only_a_program_makes(card["operator"]):
-        raise ValueError(f"weights: {path} has an operator that only your program can make: load(…, operator=…)")
+        raise ValueError(f"weights: {path} holds a classifier: unrolled.weights.load_classifier loads it")
+    missing = {}
+    for name, given in (("network", network), ("operator", operator)):
+        if given is None and (what := only_a_program_makes(card[name], name)) is not None:
+            missing[name] = what
+    if missing:
+        held, needed = " and an ".join(missing), ", ".join(f"{name}=…" for name in missing)
+        raise ValueError(
+            f"weights: {path} has a{'n' * ('network' not in missing)} {held} that only your program can make: "
+            f"load(…, {needed}); no file holds {', nor '.join(missing.values())}"
+        )
     try:
-        with at_most(sum(tensor.numel() for tensor in tensors.values()), card["network"]):
-            network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
+        with at_most(tensors):
+            if network is None:
+                network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
             if operator is None:
                 recipe = _with_tensors(card["operator"], tensors)
                 operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
+        rename_earlier(tensors, operator)
         fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
     if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)
-
-
-def _writable(recipe: Any) -> Any:
-    """A recipe in which a word stands for every value that a file cannot hold."""
-    if isinstance(recipe, dict):
-        return {key: _writable(value) for key, value in recipe.items()}
-    if isinstance(recipe, list):
-        return [_writable(value) for value in recipe]
-    return recipe if isinstance(recipe, (str, int, float, type(None))) else {PROGRAM: type(recipe).__name__}
-
-
-def _only_a_program_makes(recipe: Any) -> bool:
-    values = [recipe]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            if PROGRAM in value:
-                return True
-            values += value.values()
-        elif isinstance(value, list):
-            values += value
-    return False
 
 
 def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operator") -> Any:
@@ -131,8 +125,7 @@ def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operato
     if not (isinstance(recipe, dict) and isinstance(recipe.get("init_args"), dict)):
         return recipe
     arguments = {name: _with_tensors(value, tensors, f"{place}.{name}") for name, value in recipe["init_args"].items()}
-    known = {cls.__name__: cls for cls in subclasses(LinearOperator)}
-    kind = known.get(str(recipe.get("class_path")).rpartition(".")[2])
+    kind = find_class(recipe.get("class_path"), LinearOperator)
     for name in getattr(kind, "tensors", ()):
         given = arguments.get(name)
         if isinstance(given, str) and Path(given).suffix:  # some kernels have names of their own, without one
@@ -146,37 +139,3 @@ def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operato
 def _matrix_hash(operator: LinearOperator) -> str | None:
     """Of every matrix of blocks in an operator: drawn ones do not travel, and another machine must draw the same."""
     return "-".join(part.hash() for part in operator.modules() if isinstance(part, BlockCompressedSensing)) or None
-
-
-def take(name_or_file: str | Path, **modules: nn.Module) -> None:
-    """Give modules the weights of a file, to train them on from there.
-
-    What an operator measures with stays its own unless it is learned: weights can be trained on for another mask.
-
-    Parameters
-    ----------
-    name_or_file : str or Path
-        a name of shipped weights, or a `.safetensors` file.
-    **modules : Module
-        `network` of a classifier, or `network` and `operator`.
-
-    Raises
-    ------
-    ValueError
-        if there are no such weights, or they are of other modules than these. Nothing was changed then.
-    """
-    path = find(name_or_file)
-    card, tensors = read(path)
-    given, held = set(modules), {"network"} if card.get("kind") == CLASSIFIER else {"network", "operator"}
-    if given != held:
-        raise ValueError(f"weights: {path} holds {' and '.join(sorted(held))}, not {' and '.join(sorted(given))} alone")
-    model = nn.ModuleDict(modules)
-    kept = {f"operator.{key}": buffer for key, buffer in modules.get("operator", nn.Module()).named_buffers()}
-    tensors = {key: tensor for key, tensor in tensors.items() if key not in kept}
-    own = model.state_dict()
-    tensors |= {key: own[key] for key in own if key in kept}
-    for key in sorted({*own, *tensors}):
-        shapes = [tuple(found[key].shape) if key in found else "nothing" for found in (tensors, own)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"weights: {path} has {shapes[0]} for {key}, and what is trained has {shapes[1]}")
-    fill(model, tensors)

@@ -1,5 +1,6 @@
 """Binary activations, dense and sparse, in small; and the figures of the page."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from unrolled.penalties import TransformedL1
 from unrolled.sparsify import VariableSplitting
 from unrolled.training import ClassificationTask, TrainingOptions, train
 
+FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 CONFIG = Path(__file__).parents[3] / "configs" / "papers" / "binary.yaml"
 
 
@@ -21,7 +23,8 @@ def data():
     return LabelledData(source="drawn-digits", hold_out=0.2, shift=1).load(0)
 
 
-@pytest.mark.parametrize("estimator", ["identity", "relu", "clipped_relu"])
+# That each has the gradient it is named for is seen in the tests of activations; that such networks learn, with one.
+@pytest.mark.parametrize("estimator", ["identity", "relu", "clipped_relu"] if FULL else ["clipped_relu"])
 def test_binary_networks_learn_and_keep_it_with_a_fifth_of_their_weights(estimator, data, tmp_path):
     torch.manual_seed(0)
     network = LeNet5(activation=f"binary_{estimator}", batch_norm=True)
@@ -50,7 +53,7 @@ def test_the_study_names_what_the_section_reads():
         assert ("sparsifier" in run) == (binary.described(name)[1] not in ("dense", "bare"))
 
 
-def test_the_page_has_its_figures(tmp_path):
+def test_the_page_has_its_figures():
     (figures,) = papers.figures(binary)
     groups = binary.grouped(figures)
     assert set(groups) == set(study.read(str(CONFIG))["runs"])
@@ -61,6 +64,3 @@ def test_the_page_has_its_figures(tmp_path):
         assert f"{binary.test_error(groups[f'{name}-TL1']):.2f} %" in text
     for rows in groups.values():
         assert "sparsity" not in rows[0] or rows[0]["sparsity"] == pytest.approx(0.9, abs=0.001)
-    binary.draw(figures, tmp_path)
-    assert (tmp_path / "binary-curves.png").exists()
-    assert (papers.FOLDER / "binary-curves.png").exists()

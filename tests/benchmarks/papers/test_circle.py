@@ -86,13 +86,10 @@ def committed():
     return [json.loads((FOLDER / f"{name}.json").read_text()) for name in circle.FILES]
 
 
-def test_the_section_and_its_figure_are_made_of_the_committed_figures(committed, tmp_path):
+def test_the_section_is_made_of_the_committed_figures(committed):
     text = circle.section(*committed)
     assert text.startswith("## The circle closed")
     assert not re.search(r"\bnan\b|None|/work|/tmp", text)
-    circle.draw(*committed, folder=tmp_path)
-    assert (tmp_path / "circle.png").stat().st_size < 150_000
-    assert "(papers/circle.png)" in text
     figures, times, _ = committed
     assert not figures["failed"]
     assert set(times["shipped"]) <= set(names())

@@ -14,7 +14,7 @@ from unrolled.sparsify import Growth, PricedGroups, SparseGroupLasso, sparsity_r
 from unrolled.training import ClassificationTask
 
 FOLDER = Path(__file__).parents[3] / "docs" / "papers"
-STEPS = 160
+STEPS = 100
 IMAGE = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 PENALTIES = {  # each sets numbers up to .03 to zero at the first step
     "l1": (L1(), 3e-4),
@@ -120,7 +120,7 @@ def test_the_command_compacts_the_runs_of_a_folder(tmp_path, capsys):
         compacted.main([f"--folder={tmp_path}", "--only", "others-0"])
 
 
-def test_the_section_is_made_of_the_committed_figures(tmp_path):
+def test_the_section_is_made_of_the_committed_figures():
     figures, sizes = (json.loads((FOLDER / f"{name}.json").read_text()) for name in groups.FILES)
     text = groups.section(figures, sizes)
     found = groups.methods(figures, sizes)
@@ -128,11 +128,6 @@ def test_the_section_is_made_of_the_committed_figures(tmp_path):
     for name, each in found.items():
         assert f"| {groups.LABELS[name]} | {each['row']['sparsity']:.1%} |" in text
     assert all(row["difference"] < 1e-5 for row in sizes["runs"])
-    groups.draw(figures, sizes, folder=tmp_path)
-    for name in ("groups-operations.png", "groups-kept.png"):
-        assert (tmp_path / name).stat().st_size < 150_000
-        assert f"papers/{name}" in text
-        assert (FOLDER / name).exists()
 
 
 def test_the_goal_is_said_to_be_reached_only_if_it_is(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import study, summary
@@ -31,8 +32,12 @@ def test_every_paper_is_measured_and_drawn(module, tmp_path):
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn
     assert drawn <= {path.name for path in papers.FOLDER.glob("*.png")}
+    text = module.section(*found)
     for name in drawn:
-        assert f"(papers/{name})" in module.section(*found)
+        assert f"(papers/{name})" in text
+        assert (tmp_path / name).stat().st_size < 150_000
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) >= 300
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -128,7 +128,3 @@ def test_the_page_has_its_figures(tmp_path):
     )
     theory.write(tmp_path / "theory.json", figures)
     assert json.loads((tmp_path / "theory.json").read_text()) == figures
-    theory.draw(figures, tmp_path)
-    for path in tmp_path.glob("*.png"):
-        assert f"papers/{path.name}" in text
-        assert (papers.FOLDER / path.name).exists()

@@ -13,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-from tests.training.runs import run_together
+from tests.training.small_runs import run_together
 from unrolled.sparsify import select_weights
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.strategies.learned import learned
+from unrolled.sparsify.machinery.learned_parameters import learned
 
 
 class Noisy:

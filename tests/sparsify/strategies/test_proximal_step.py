@@ -8,8 +8,8 @@ from torch.optim import LBFGS, SGD, Adagrad, Adam, RMSprop
 
 from unrolled.penalties import L0, L1, MCP, Filters, Grouped, IndexSets, LogSum, SparseGroup, TopK, TransformedL1
 from unrolled.sparsify import Constant, ProximalStep, WarmUp
-from unrolled.sparsify.machinery.prox_in_metric import prox_in_metric
-from unrolled.sparsify.strategies import proximal_step as proximal
+from unrolled.sparsify.machinery import proximal_updates
+from unrolled.sparsify.machinery.metric_prox import prox_in_metric
 
 OPTIMISERS = {
     "SGD": lambda w: SGD(w, 0.05),
@@ -132,7 +132,7 @@ def test_groups_with_l1_inside_may_have_any_penalty():
 def test_several_weights_at_once_are_as_each_alone(penalty, optimiser, monkeypatch):
     ends = []
     for together in (1, 2**20):
-        monkeypatch.setattr(proximal, "_TOGETHER", together)
+        monkeypatch.setattr(proximal_updates, "TOGETHER", together)
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
         sparsifier, optimizer = ProximalStep(model, penalty, 0.05), OPTIMISERS[optimiser](model.parameters())

@@ -182,7 +182,7 @@ def test_beta_grows_but_not_beyond_what_gradient_descent_can_follow():
             sparsifier.step(optimizer)
         assert sparsifier.beta == pytest.approx(ends_at)
     explicit = VariableSplitting(nn.Linear(3, 3), L1(), 1e-3, beta=2, beta_schedule=Growth(3, 0.5), steps=4)
-    explicit.step_count, explicit.beta_limit = 2, 1.0
+    explicit.course.step_count, explicit.beta_limit = 2, 1.0
     assert explicit.beta == 6
     assert VariableSplitting(nn.Linear(3, 3), L1(), 1e-3, beta=2).beta == 2
 
@@ -295,7 +295,7 @@ def test_topk_keeps_as_many_in_each_weight_and_takes_no_target():
     train(model, sparsifier, torch.optim.Adam(model.parameters(), 1e-2), 10)
     sparsifier.finalize()
     assert [int(model[i].weight.count_nonzero()) for i in (0, 2)] == [7, 7]
-    with pytest.raises(ValueError, match=r"TopK\(k=7\) says how many numbers stay"):
+    with pytest.raises(ValueError, match=r"TopK\(k=7\) says itself how many numbers stay"):
         VariableSplitting(network(), TopK(7), target=0.5)
 
 

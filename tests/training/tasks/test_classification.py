@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.runs import options
+from tests.training.small_runs import options
 from unrolled.classifiers.lenet import LeNet300100
 from unrolled.data import LabelledImages, LabelledSplits, drawn_digits
 from unrolled.penalties import L0

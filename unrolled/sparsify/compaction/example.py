@@ -1,13 +1,18 @@
-"""Running a model on an example."""
+"""Running a model on an example, and on noise in its place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional ones, and those by keyword."""
 
 
-def arguments_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(example: Any) -> Arguments:
     """Positional arguments, which a tuple has, and those by keyword, of a dict; anything else is the only argument."""
     if isinstance(example, tuple):
         return example, {}
@@ -26,3 +31,41 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
+
+
+def example_and_noise(example: Any) -> list[Arguments]:
+    """The example, and noise in place of its floating-point numbers."""
+
+    def noise(leaf: Any) -> Any:
+        floating = isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+        return torch.randn_like(leaf) if floating else leaf
+
+    torch.manual_seed(0)
+    arguments = arguments_of(example)
+    return [arguments, tree_map(noise, arguments)]
+
+
+def in_float64(leaf: Any) -> Any:
+    """A tensor of floating-point numbers in double precision; anything else as it is."""
+    return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, inputs: Arguments, seed: int = 0) -> list[Tensor]:
+    """All tensors that a model returns, without gradient."""
+    positional, keywords = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+    torch.manual_seed(seed)
+    output = model(*positional, **keywords)
+    return [leaf.clone() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+
+
+def agree(wanted: list[Tensor], given: list[Tensor], tolerance: float) -> bool:
+    """Whether outputs are the same up to a part of their size."""
+    if [leaf.shape for leaf in wanted] != [leaf.shape for leaf in given]:
+        return False
+    for a, b in zip(wanted, given, strict=True):
+        finite = a[a.isfinite()].abs()
+        size = float(finite.max()) if finite.numel() else 0.0
+        if not torch.allclose(a, b, rtol=0.0, atol=tolerance * size + tolerance**2, equal_nan=True):
+            return False
+    return True

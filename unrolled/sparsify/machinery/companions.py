@@ -9,7 +9,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from unrolled.sparsify.groups import grouping_of
 from unrolled.sparsify.machinery.layout import Layer, by_output
 from unrolled.sparsify.selection import Weight
 
@@ -32,7 +31,7 @@ class Companions:
 
     def __init__(self, model: nn.Module, weights: Sequence[Weight]):
         self.model = model
-        self.weights = [weight for weight in weights if grouping_of(weight.penalty) is not None and _layers(weight)]
+        self.weights = [weight for weight in weights if weight.grouping is not None and _layers(weight)]
         self.shifts: dict[str, list[str]] = {}
         self.scales: dict[str, list[str]] = {}
         self.means: dict[str, list[str]] = {}
@@ -71,6 +70,11 @@ class Companions:
             if names := self._names(weight):
                 found.update(dict.fromkeys(names, _dead(weight, values[weight.name])))
         return found
+
+    def write(self, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+        """Set to zero, among the parameters of a model or a copy, what has to be 0 for these values of the weights."""
+        for name, zero in self.dead(values).items():
+            own[name].masked_fill_(zero, 0)
 
     def names(self) -> list[str]:
         """Of all companions that are known."""

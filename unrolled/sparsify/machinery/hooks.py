@@ -1,8 +1,8 @@
 """Weights that are replaced while a model runs."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -98,6 +98,15 @@ class WeightHooks:
         """Take away what a call left that was interrupted from the keyboard; to be called between calls."""
         while self._calls:
             self._restore(self._calls.pop()[1])
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """While it lasts, nothing is replaced."""
+        enabled, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = enabled
 
     def _before(self, module: nn.Module) -> None:
         numbers = self._inside.get(module)

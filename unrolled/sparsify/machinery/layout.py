@@ -1,4 +1,4 @@
-"""Which numbers of a layer's weight belong to an output channel, and which to an input channel."""
+"""Layers with channels: which numbers of their weights belong to an output channel, and which to an input channel."""
 
 from torch import Tensor, nn
 
@@ -14,6 +14,26 @@ def by_output(values: Tensor, module: nn.Module) -> Tensor:
 def by_input(values: Tensor, module: nn.Module) -> Tensor:
     """The numbers of a weight, (inputs, numbers of each): a row is what reads one input channel or unit."""
     return values.reshape(len(values), -1) if isinstance(module, TRANSPOSED) else _across(values, _groups(module))
+
+
+def layers_of(model: nn.Module) -> list[tuple[str, Layer]]:
+    """The convolutions and dense layers of a model, with their names."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether each output channel reads the input channel of its own number alone."""
+    return isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.in_channels == layer.out_channels
+
+
+def width(layer: Layer) -> int:
+    """How many output channels or units a layer has."""
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def channel_axis(layer: Layer) -> int:
+    """The axis of channels or units, of what a layer reads and of what it computes."""
+    return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)
 
 
 def _groups(module: nn.Module) -> int:

@@ -1,19 +1,19 @@
 """AdaProx."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty
-from unrolled.sparsify.groups import Groups
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability, keep_probability
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.schedules import Schedule
-from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability, keep_probability
+from unrolled.sparsify.selection import Weight
+from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class AdaProx(ByKeepProbability):
+class AdaProx(Sparsifier):
     """After each step of the optimiser, w ← αw with α = η̂(w)/(η̂(w) + strength·step).
 
     To first order in the step this is gradient descent of the penalty, for (1 − α)w ≈ step·strength·ρ'(w); and it is
@@ -32,6 +32,9 @@ class AdaProx(ByKeepProbability):
     cutoff : float in (0, 1)
     """
 
+    needs_zeros = False
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -39,32 +42,25 @@ class AdaProx(ByKeepProbability):
         strength: float | None = None,
         *,
         cutoff: float = 0.05,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            cutoff=cutoff,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        super().__init__(model, penalty, strength, **options)
+        self.rule = KeepProbability("AdaProx", cutoff)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
+        self.rule.check(penalty, self.weights, None if self.course.target is not None else self.base_strength)
+
+    def initial_strength(self) -> float:
+        return 1e-4
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         shrunk = []
         for weight in self.weights:
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
-            shrunk.append(weight.parameter * keep_probability(self.eta(weight), self.strength * step))
-        self._overwrite(self.weights, shrunk)
+            shrunk.append(weight.parameter * keep_probability(weight.spread(weight.eta), self.strength * step))
+        self.survivors.overwrite(self.weights, shrunk)
         super().act(optimizer, options)
+
+    def zeroed(self, weight: Weight) -> Tensor:
+        return self.rule.cut(weight, weight.eta, self.strength)

@@ -1,56 +1,18 @@
 """Adaptive dropout of weights."""
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.penalties import Penalty, adaptive_dropout_mask
-from unrolled.sparsify.groups import Groups
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
-from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability
 
 
-class WhileRunning(Sparsifier):
-    """Strategies that replace weights while the model runs; see `WeightHooks`."""
-
-    acts_in_forward = True
-
-    @abstractmethod
-    def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
-        """What is used instead of the values of a weight; without a generator, in evaluation mode."""
-
-    def attach(self) -> None:
-        super().attach()
-        self.hooks = self.hooked()
-
-    def hooked(self) -> WeightHooks:
-        """The hooks that do it."""
-        return WeightHooks(self.model, self.weights, self.replaced)
-
-    def detach(self) -> None:
-        self.hooks.remove()
-
-    def loss_now(self) -> Tensor:
-        self.hooks.clear()
-        return super().loss_now()
-
-    @contextmanager
-    def _silent(self) -> Iterator[None]:
-        enabled, self.hooks.enabled = self.hooks.enabled, False
-        try:
-            yield
-        finally:
-            self.hooks.enabled = enabled
-
-
-class AdaptiveDropout(WhileRunning, ByKeepProbability):
+class AdaptiveDropout(Sparsifier):
     """The dropout that a penalty amounts to: in training each weight is multiplied by noise of mean 1 and variance
     strength/η̂(w).
 
@@ -74,6 +36,10 @@ class AdaptiveDropout(WhileRunning, ByKeepProbability):
     cutoff : float in (0, 1)
     """
 
+    needs_zeros = False
+    acts_in_forward = True
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -82,36 +48,29 @@ class AdaptiveDropout(WhileRunning, ByKeepProbability):
         *,
         noise: Literal["bernoulli", "gaussian"] = "bernoulli",
         cutoff: float = 0.05,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
+        super().__init__(model, penalty, strength, **options)
         if noise not in ("bernoulli", "gaussian"):
             raise ValueError(f"AdaptiveDropout: noise must be 'bernoulli' or 'gaussian', got {noise!r}")
         self.noise = noise
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            cutoff=cutoff,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        self.rule = KeepProbability("AdaptiveDropout", cutoff)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
+        self.rule.check(penalty, self.weights, None if self.course.target is not None else self.base_strength)
 
     def initial_strength(self) -> float:
         return 1e-2
 
+    def attach(self) -> None:
+        self.hooks = WeightHooks(self.model, self.weights, self.replaced)
+
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
+        """What is used instead of the values of a weight; nothing else in evaluation mode, without a generator."""
         if generator is None or self.strength == 0:
             return None
-        assert weight.penalty is not None
         return values * adaptive_dropout_mask(weight.penalty, values.detach(), self.strength, self.noise, generator)
+
+    def zeroed(self, weight: Weight) -> Tensor:
+        return self.rule.cut(weight, weight.eta, self.strength)

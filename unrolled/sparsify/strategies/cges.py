@@ -8,17 +8,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouping, Penalty
-from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, neurons
+from unrolled.sparsify.groups import Groups, PricedGroups, dead_share, neurons
+from unrolled.sparsify.machinery.arguments import is_number
+from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.machinery.prox_in_metric import radial_step
-from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.sparsifier import is_number
-from unrolled.sparsify.strategies.capturing import Capturing
-from unrolled.sparsify.strategies.sparse_group_lasso import dead_share
+from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class CGES(Capturing):
+class CGES(Sparsifier):
     """Combined group and exclusive sparsity: groups that vanish in lower layers, numbers that compete in upper ones.
 
         f(w) + strength · Σ_k Σ_g [(1 − μ_k) ‖w_g‖₂ + (μ_k/2) ‖w_g‖₁²],     μ_k = k/K for weight k of K
@@ -43,44 +41,29 @@ class CGES(Capturing):
         if an argument is not allowed.
     """
 
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
         strength: float | None = None,
         *,
-        target: float | None = None,
         mu: Sequence[float] | None = None,
         groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
         if isinstance(groups, PricedGroups):
             raise ValueError("CGES: groups cannot have prices, for mu weighs the layers; give the groups alone")
-        self._given_mu = mu
-        super().__init__(
-            model,
-            L1(),
-            strength,
-            target=target,
-            groups=neurons if groups is None else groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        super().__init__(model, L1(), strength, groups=neurons if groups is None else groups, **options)
+        count = len(self.weights)
+        self.mu = [k / count for k in range(1, count + 1)] if mu is None else list(mu)
+        if len(self.mu) != count or not all(is_number(number) and 0 <= number <= 1 for number in self.mu):
+            raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {mu!r}")
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        count = len(self.weights)
-        self.mu = [k / count for k in range(1, count + 1)] if self._given_mu is None else list(self._given_mu)
-        if len(self.mu) != count or not all(is_number(mu) and 0 <= mu <= 1 for mu in self.mu):
-            raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {self._given_mu!r}")
         for weight in self.weights:
-            if grouping_of(weight.penalty) is None:
+            if weight.grouping is None:
                 raise ValueError(f"CGES: groups must say a grouping for every weight, got None for {weight.name}")
 
     def initial_strength(self) -> float:
@@ -88,7 +71,7 @@ class CGES(Capturing):
 
     def ranking(self, weight: Weight) -> Tensor:
         """The step of the penalty at which a number would become 0, with its group or by itself."""
-        grouping, mu = grouping_of(weight.penalty), self.mu[self.weights.index(weight)]
+        grouping, mu = weight.grouping, self.mu[self.weights.index(weight)]
         assert grouping is not None
         values = weight.parameter.detach()
         values = values.abs() if values.dtype not in (torch.bfloat16, torch.float16) else values.abs().float()
@@ -100,24 +83,24 @@ class CGES(Capturing):
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         shrunk = []
         for weight, mu in zip(self.weights, self.mu, strict=True):
-            grouping = grouping_of(weight.penalty)
+            grouping = weight.grouping
             assert grouping is not None
             step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
             if isinstance(step, Tensor):
                 step = radial_step(grouping, weight.parameter, step)
             step = self.strength * step
             values = group_exclusive_prox(weight.parameter, grouping, (1 - mu) * step, mu * step)
-            if self.target is not None:  # what shall not yet be 0 stays as it is
+            if self.course.target is not None:  # what shall not yet be 0 stays as it is
                 values = torch.where(values == 0, weight.parameter, values)
             shrunk.append(values)
-        self._overwrite(self.weights, shrunk)
+        self.survivors.overwrite(self.weights, shrunk)
         super().act(optimizer, options)
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Besides sparsity and strength: the share of groups that are all zero."""
-        groups = [grouping_of(weight.penalty) for weight in self.weights]
-        return super().figures() | {"group_sparsity": dead_share(self, groups)}
+        sparse = [(weight.grouping, self.sparse(weight)) for weight in self.weights]
+        return super().figures() | {"group_sparsity": dead_share(sparse)}
 
 
 def group_exclusive_prox(v: Tensor, grouping: Grouping, group: Tensor | float, exclusive: Tensor | float) -> Tensor:

@@ -1,29 +1,26 @@
 """Hard concrete gates on weights or groups."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unrolled.penalties import (
-    HardConcrete,
-    Penalty,
-)
-from unrolled.sparsify.groups import Groups, grouping_of
-from unrolled.sparsify.schedules import Schedule
+from unrolled.penalties import HardConcrete, Penalty
+from unrolled.sparsify.groups import ungrouped
+from unrolled.sparsify.machinery.arguments import between
+from unrolled.sparsify.machinery.hooks import WeightHooks
+from unrolled.sparsify.machinery.learned_parameters import learned, per_group
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.strategies.adaptive_dropout import WhileRunning
-from unrolled.sparsify.strategies.by_keep_probability import between, entries
-from unrolled.sparsify.strategies.learned import Learning, learned
-from unrolled.sparsify.strategies.variational_noise import HARD_CONCRETE, alone, per_group
+from unrolled.sparsify.sparsifier import Sparsifier
 
+_HARD_CONCRETE = HardConcrete()
 _CRACK = 1e-3  # by which gates are open at least, with a target
 
 
-class HardConcreteGates(Learning, WhileRunning):
+class HardConcreteGates(Sparsifier):
     """Random gates on weights or groups, 0 with a learned probability, at the cost of how many weights are expected to
     be other than 0 (Louizos, Welling, Kingma, "Learning sparse neural networks through L0 regularization", ICLR 2018).
 
@@ -54,40 +51,24 @@ class HardConcreteGates(Learning, WhileRunning):
     """
 
     needs_zeros = False
+    acts_in_forward = True
+    captures = True
 
     def __init__(
         self,
         model: nn.Module,
-        penalty: Penalty = HARD_CONCRETE,
+        penalty: Penalty = _HARD_CONCRETE,
         strength: float | None = None,
         *,
         initial_keep: float = 0.5,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
-        self.initial_keep = between("initial_keep", self, initial_keep)
-        self.learned = {}
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        super().__init__(model, penalty, strength, **options)
+        self.initial_keep = between("HardConcreteGates", "initial_keep", initial_keep)
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        gate = alone(penalty)
+        gate = ungrouped(penalty)
         if not isinstance(gate, HardConcrete):
             raise ValueError(f"HardConcreteGates: penalty must be HardConcrete(…), got {penalty!r}")
         if not all(isinstance(number, (int, float)) for number in (gate.beta, gate.gamma, gate.zeta)):
@@ -99,9 +80,8 @@ class HardConcreteGates(Learning, WhileRunning):
 
     def attach(self) -> None:
         start = math.log(self.initial_keep / (1 - self.initial_keep))
-        for weight in self.weights:
-            self.learned[weight.name] = learned(per_group(weight, start))
-        super().attach()
+        self.learned = {weight.name: learned(per_group(weight, start)) for weight in self.weights}
+        self.hooks = WeightHooks(self.model, self.weights, self.replaced)
 
     def open_probability(self, weight: Weight) -> Tensor:
         """P(gate > 0), of each gate of a weight."""
@@ -110,7 +90,7 @@ class HardConcreteGates(Learning, WhileRunning):
     def loss_now(self) -> Tensor:
         total = super().loss_now()
         for weight in self.weights:
-            grouping = grouping_of(weight.penalty)
+            grouping = weight.grouping
             size = 1 if grouping is None else grouping.size(weight.parameter.shape)
             open_now = self.open_probability(weight)
             size = size.to(open_now) if isinstance(size, Tensor) else size
@@ -136,13 +116,14 @@ class HardConcreteGates(Learning, WhileRunning):
             return self.replaced(weight, weight.parameter, None)
 
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The values of a weight behind its gates; without a generator those of evaluation mode."""
         location = self.learned[weight.name]
         if generator is None:
             # What is closed without being captured shall not be counted
-            return self._gated(weight, values, torch.sigmoid(location), 0.0 if self.target is None else _CRACK)
+            return self._gated(weight, values, torch.sigmoid(location), 0.0 if self.course.target is None else _CRACK)
         uniform = torch.rand(location.shape, generator=generator, dtype=location.dtype, device=location.device)
         return self._gated(weight, values, torch.sigmoid((torch.logit(uniform, eps=1e-6) + location) / self._beta))
 
     def _gated(self, weight: Weight, values: Tensor, concrete: Tensor, least: float = 0.0) -> Tensor:
         gate = (self._gamma + (self._zeta - self._gamma) * concrete).clamp(least, 1)
-        return values * entries(weight, gate, outside=1.0).to(values.real.dtype if values.is_complex() else values)
+        return values * weight.spread(gate, outside=1.0).to(values.real.dtype if values.is_complex() else values)

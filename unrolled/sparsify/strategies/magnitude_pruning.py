@@ -1,18 +1,17 @@
-"""Pruning by magnitude, and of channels by the scales of their batch norms."""
+"""Pruning by magnitude."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from unrolled.penalties import L0
-from unrolled.sparsify.groups import Groups
-from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.machinery.arguments import is_whole
+from unrolled.sparsify.machinery.capture import Capture, magnitudes
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.strategies.capturing import Capturing, magnitudes
+from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class MagnitudePruning(Capturing):
+class MagnitudePruning(Sparsifier):
     """Sets the smallest weights to zero, ever more of them, as gradual pruning does (Zhu, Gupta, 2017).
 
     How many are zero is said by target and schedule, to the number; what is zero stays so. It is the proximal map of
@@ -38,6 +37,8 @@ class MagnitudePruning(Capturing):
         as of `Sparsifier`, or if scope or every is not allowed.
     """
 
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -45,29 +46,17 @@ class MagnitudePruning(Capturing):
         *,
         scope: Literal["global", "layer"] = "global",
         every: int | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
+        super().__init__(model, L0(), None, target=target, **options)
         if scope not in ("global", "layer"):
             raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        if every is not None and not is_whole(every):
             raise ValueError(f"MagnitudePruning: every must be an integer >= 1, got {every!r}")
-        self.scope, self.captures_every = scope, every
-        super().__init__(
-            model,
-            L0(),
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        self.scope, self.every = scope, every
+
+    def attach(self) -> None:
+        self.capture = Capture(self.weights, self.course, self.survivors, self.scope, self.every)
 
     @property
     def strength(self) -> float:

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty
+from unrolled.sparsify.machinery.capture import magnitudes
+from unrolled.sparsify.machinery.companions import Companions
 from unrolled.sparsify.machinery.masks import Masks
-from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.machinery.proximal_updates import check_top_k, first_strength, proximal_moves
 from unrolled.sparsify.selection import Weight, matches, parameters_of
-from unrolled.sparsify.strategies.capturing import Capturing, magnitudes
-from unrolled.sparsify.strategies.proximal_step import ProximalStep
+from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class NetworkSlimming(Capturing, ProximalStep):
+class NetworkSlimming(Sparsifier):
     """A penalty on the scales of batch norms, so that whole channels can be removed (Liu et al., ICCV 2017).
 
     With L1 as there, or TransformedL1, MCP, SCAD (Bui et al., "Improving network slimming with nonconvex
@@ -42,18 +43,17 @@ class NetworkSlimming(Capturing, ProximalStep):
         as of `Sparsifier`, or if the model has no batch norm with a scale.
     """
 
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
         penalty: Penalty,
         strength: float | None = None,
         *,
-        target: float | None = None,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
         if not isinstance(model, nn.Module):
             raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -66,33 +66,30 @@ class NetworkSlimming(Capturing, ProximalStep):
         chosen -= matches("exclude", exclude, scales, set(scales))
         if not chosen:
             raise ValueError(f"exclude: {exclude!r} leaves no batch norm")
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            include=sorted(chosen),
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        super().__init__(model, penalty, strength, groups=None, include=sorted(chosen), exclude=(), **options)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        super().check_penalty(penalty)
+        check_top_k("NetworkSlimming", penalty, self.weights, self.course.target)
+
+    def make_companions(self) -> Companions:
+        return _Shifts(self.model, self.weights)
 
     def ranking(self, weight: Weight) -> Tensor:
         return magnitudes(weight)
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
-        ProximalStep.act(self, optimizer, options)
-        Capturing.act(self, optimizer, options)
-        for weight in self.weights:
-            for shift in _shifts(weight):
-                shift.mul_(weight.parameter != 0)
-
-    def _overwrite(self, weights: Sequence[Weight], values: Sequence[Tensor]) -> None:
-        if self.target is None:
-            return super()._overwrite(weights, values)
-        for weight, new in zip(weights, values, strict=True):  # what shall not yet be 0 stays as it is
-            weight.parameter.copy_(torch.where(new == 0, weight.parameter, new))
-        return None
+        if self.course.target is not None and self.step_count == 0:
+            found = first_strength(self.weights, optimizer, options, self.steps)
+            self.base_strength = self.base_strength if found is None else found
+        moves = proximal_moves(self.weights, optimizer, options, self.strength) if self.strength else ()
+        for weights, shrunk in list(moves):
+            if self.course.target is None:
+                self.survivors.overwrite(weights, shrunk)
+                continue
+            for weight, new in zip(weights, shrunk, strict=True):  # what shall not yet be 0 stays as it is
+                weight.parameter.copy_(torch.where(new == 0, weight.parameter, new))
+        super().act(optimizer, options)
 
     def masking(self) -> Masks:
         parameters, masks = [], []
@@ -102,16 +99,27 @@ class NetworkSlimming(Capturing, ProximalStep):
                 masks.append(weight.parameter.detach() != 0)
         return Masks(parameters, masks)
 
-    def _touched(self) -> list[str]:
-        shifts = {id(shift) for weight in self.weights for shift in _shifts(weight)}
-        return super()._touched() + [name for name, value in self.model.named_parameters() if id(value) in shifts]
 
-    def _write(self, own: Mapping[str, Tensor]) -> None:
-        super()._write(own)
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        for weight in self.weights:
-            for shift in _shifts(weight):
-                own[names[id(shift)]].mul_(own[weight.name] != 0)
+class _Shifts(Companions):
+    """The shifts of batch norms, which are 0 where the scales are."""
+
+    def __init__(self, model: nn.Module, scales: Sequence[Weight]):
+        super().__init__(model, [])
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._of = {weight.name: (weight, [names[id(shift)] for shift in _shifts(weight)]) for weight in scales}
+
+    def silence(self, values: Mapping[str, Tensor]) -> None:
+        for weight, names in self._of.values():
+            for name in names:
+                self.model.get_parameter(name).mul_(weight.parameter != 0)
+
+    def names(self) -> list[str]:
+        return [name for _, names in self._of.values() for name in names]
+
+    def write(self, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+        for scale, (_, names) in self._of.items():
+            for name in names:
+                own[name].mul_(own[scale] != 0)
 
 
 def _is_scale(weight: Weight) -> bool:

@@ -1,6 +1,6 @@
 """The penalty as a part of the loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty, TopK
-from unrolled.sparsify.groups import Groups, grouping_of
+from unrolled.sparsify.machinery.arguments import between
 from unrolled.sparsify.machinery.control import Control
+from unrolled.sparsify.machinery.dropout_rule import keep_probability
+from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
-from unrolled.sparsify.machinery.prox_in_metric import radial_step
-from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.machinery.proximal_updates import first_strength
 from unrolled.sparsify.selection import Weight, count_zeros
-from unrolled.sparsify.strategies.by_keep_probability import between, entries, keep_probability
-from unrolled.sparsify.strategies.capturing import Capturing
-from unrolled.sparsify.strategies.proximal_step import first_strength
+from unrolled.sparsify.sparsifier import Sparsifier
 
 
-class PenaltyLoss(Capturing):
+class PenaltyLoss(Sparsifier):
     """Adds strength · Σ ρ(w) to the loss, and lets the optimiser's gradients do the rest.
 
     Gradients bring weights close to zero, not to it: around 0 the sign of the gradient of ρ changes, and a weight goes
@@ -48,6 +47,8 @@ class PenaltyLoss(Capturing):
         rule of ten steps.
     """
 
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -55,32 +56,18 @@ class PenaltyLoss(Capturing):
         strength: float | None = None,
         *,
         cutoff: float | None = None,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
-        self.cutoff = None if cutoff is None else between("cutoff", self, cutoff)
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        super().__init__(model, penalty, strength, **options)
+        self.cutoff = None if cutoff is None else between("PenaltyLoss", "cutoff", cutoff)
+        self._optimizer: Optimizer | None = None
+        self._options: dict[str, dict[str, Any]] = {}
+        self._acted = 0.0
+        self._rates: dict[str, float] = {}
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
         for weight in self.weights:
-            assert weight.penalty is not None
             zero = torch.zeros_like(weight.parameter)
             # The numbers of TopK are not derivatives: it is constant, but for a jump to infinity.
             if isinstance(penalty, TopK) or not weight.penalty.derivative(zero).isfinite().all():
@@ -90,22 +77,18 @@ class PenaltyLoss(Capturing):
                     "is"
                 )
 
-    def attach(self) -> None:
-        self._optimizer: Optimizer | None = None
-        self._acted = 0.0
-        self._rates: dict[str, float] = {}
-
     def detach(self) -> None:
         self._optimizer = None
 
     def loss_now(self) -> Tensor:
-        total = sum(weight.penalty.value(weight.parameter).sum() for weight in self.weights if weight.penalty)
+        total = sum(weight.penalty.value(weight.parameter).sum() for weight in self.weights)
         return self.strength * total  # type: ignore[return-value]
 
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         self._optimizer = optimizer
-        if self.target is not None and self.step_count == 0:
-            self.base_strength = first_strength(self, optimizer, options)
+        if self.course.target is not None and self.step_count == 0:
+            found = first_strength(self.weights, optimizer, options, self.steps)
+            self.base_strength = self.base_strength if found is None else found
         self._acted = self.strength  # what a controller makes of it acts from the next step on
         self._options = {}
         span = 100 if self.steps is None else max(1, self.steps // 10)
@@ -116,7 +99,6 @@ class PenaltyLoss(Capturing):
             before = self._rates.get(weight.name, rate)
             self._rates[weight.name] = before + (rate - before) / span
             self._options[weight.name] = {**now, "lr": self._rates[weight.name]}
-
         super().act(optimizer, options)
 
     def make_control(self) -> Control:
@@ -125,10 +107,6 @@ class PenaltyLoss(Capturing):
     def share_by_rule(self) -> float:
         tensors = [self.zeroed(weight) for weight in self.weights]
         return count_zeros(tensors) / sum(tensor.numel() for tensor in tensors)
-
-    def ranking(self, weight: Weight) -> Tensor:
-        assert weight.penalty is not None
-        return weight.penalty.eta(weight.parameter.detach())
 
     def zeroed(self, weight: Weight) -> Tensor:
         values = weight.parameter.detach()
@@ -150,11 +128,10 @@ class PenaltyLoss(Capturing):
             return weight.extra["zero"]
         if self._optimizer is None or not self._acted:
             return values == 0
-        assert weight.penalty is not None
-        eta = weight.penalty.eta(values)
+        eta = weight.eta
         if self.cutoff is not None:
-            return keep_probability(entries(weight, eta), self._acted) < self.cutoff
-        options, grouping = self._options[weight.name], grouping_of(weight.penalty)
+            return keep_probability(weight.spread(eta), self._acted) < self.cutoff
+        options, grouping = self._options[weight.name], weight.grouping
         step = step_of(self._optimizer, weight.parameter, options)
         of_groups = grouping is not None and eta.shape != values.shape
         if isinstance(step, Tensor):

@@ -1,7 +1,7 @@
-"""Penalties by reweighting: as quadratics whose weights follow, and as a step that shrinks."""
+"""Penalties by reweighting: quadratics whose widths follow the weights, or are learned."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
-from unrolled.sparsify.groups import Groups
-from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.machinery.arguments import between, is_number, is_whole
+from unrolled.sparsify.machinery.dropout_rule import KeepProbability
+from unrolled.sparsify.machinery.learned_parameters import learned
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.strategies.by_keep_probability import ByKeepProbability, between, entries
-from unrolled.sparsify.strategies.learned import Learning, learned
+from unrolled.sparsify.sparsifier import Sparsifier
 
 _FURTHEST = 60.0  # of log η: beyond, single precision ends
 
 
-class ReweightedTikhonov(Learning, ByKeepProbability):
+class ReweightedTikhonov(Sparsifier):
     """The η-trick: strength·ρ(w) as the quadratic (strength/2)·Σ (w²/η + f(η)), with an η for each weight or group.
 
     Since ρ(w) = ½ min_η [w²/η + f(η)], this is the penalty itself when η is best, and never less. η follows w in one of
@@ -61,6 +61,9 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
     0.0625
     """
 
+    needs_zeros = False
+    captures = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -73,54 +76,37 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
         initial_keep: float = 0.9933,
         log_eta_weight: float = 0.0,
         cutoff: float = 0.05,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
+        super().__init__(model, penalty, strength, **options)
         if update not in ("alternating", "joint"):
             raise ValueError(f"ReweightedTikhonov: update must be 'alternating' or 'joint', got {update!r}")
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        if not is_whole(every):
             raise ValueError(f"ReweightedTikhonov: every must be a whole number >= 1, got {every!r}")
-        if isinstance(log_eta_weight, bool) or not (0 <= log_eta_weight < math.inf):
+        if not (is_number(log_eta_weight) and 0 <= log_eta_weight < math.inf):
             raise ValueError(f"ReweightedTikhonov: log_eta_weight must be a number >= 0, got {log_eta_weight!r}")
         self.joint, self.every, self.log_eta_weight = update == "joint", every, log_eta_weight
-        self.floor = 0.0 if floor == 0 else between("floor", self, floor)
-        self.initial_keep = between("initial_keep", self, initial_keep)
-        self.learned = {}
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            cutoff=cutoff,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        self.floor = 0.0 if floor == 0 else between("ReweightedTikhonov", "floor", floor)
+        self.initial_keep = between("ReweightedTikhonov", "initial_keep", initial_keep)
+        self.rule = KeepProbability("ReweightedTikhonov", cutoff)
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
+        self.rule.check(penalty, self.weights, None if self.course.target is not None else self.base_strength)
         for weight in self.weights if self.joint else []:
-            assert weight.penalty is not None
-            eta = torch.ones_like(weight.penalty.eta(weight.parameter.detach())).requires_grad_()
+            eta = torch.ones_like(weight.eta).requires_grad_()
             f = dual(weight, eta)
             if not (f.requires_grad and f.isfinite().all()):
                 raise ValueError(f"ReweightedTikhonov: the dual of {weight.penalty!r} has no gradient to learn η by")
 
+    def initial_strength(self) -> float:
+        return 1e-4
+
     def attach(self) -> None:
-        super().attach()
         if self.joint:
             start = math.log(self.base_strength) + math.log(self.initial_keep / (1 - self.initial_keep))
             for weight in self.weights:
-                assert weight.penalty is not None
-                shaped = weight.penalty.eta(weight.parameter.detach())
+                shaped = weight.eta
                 dtype = torch.promote_types(shaped.dtype, torch.float32)
                 self.learned[weight.name] = learned(torch.full_like(shaped, start, dtype=dtype))
 
@@ -138,13 +124,12 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
             for weight in self.weights:
                 weight.extra.pop("eta", None)  # found anew when it is needed
 
-    def eta(self, weight: Weight) -> Tensor:
-        if not self.joint:
-            return super().eta(weight)
-        return entries(weight, self._learned_eta(weight).detach())
-
     def ranking(self, weight: Weight) -> Tensor:
-        return self.learned[weight.name] if self.joint else super().ranking(weight)
+        return self.learned[weight.name] if self.joint else weight.eta
+
+    def zeroed(self, weight: Weight) -> Tensor:
+        eta = self._learned_eta(weight).detach() if self.joint else weight.eta
+        return self.rule.cut(weight, eta, self.strength)
 
     def _learned_eta(self, weight: Weight) -> Tensor:
         return self.learned[weight.name].clamp(-_FURTHEST, _FURTHEST).exp()
@@ -156,11 +141,11 @@ class ReweightedTikhonov(Learning, ByKeepProbability):
             own = own + self.log_eta_weight * eta.log()
         if "kept" in weight.extra:
             own = own * weight.extra["kept"]
-        return (squares(weight.parameter) / entries(weight, eta)).sum() + own.sum()
+        return (squares(weight.parameter) / weight.spread(eta)).sum() + own.sum()
 
     def _frozen_terms(self, weight: Weight) -> Tensor:
         if "eta" not in weight.extra:
-            weight.extra["eta"] = super().eta(weight)
+            weight.extra["eta"] = weight.spread(weight.eta)
         least = self.strength * self.floor / (1 - self.floor)
         eta = weight.extra["eta"].clamp(min=max(least, torch.finfo(weight.extra["eta"].dtype).tiny))
         return (squares(weight.parameter) / eta).sum()

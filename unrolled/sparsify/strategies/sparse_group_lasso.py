@@ -1,14 +1,14 @@
 """Sparse groups: few groups, and few numbers within them."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from unrolled.penalties import L1, Grouping, L1MinusL2, Penalty
-from unrolled.sparsify.groups import Groups, grouping_of, neurons
-from unrolled.sparsify.schedules import Schedule
-from unrolled.sparsify.sparsifier import Sparsifier, is_number
+from unrolled.penalties import L1, L1MinusL2, Penalty
+from unrolled.sparsify.groups import Groups, dead_share, neurons
+from unrolled.sparsify.machinery.arguments import is_number, is_whole
+from unrolled.sparsify.selection import grouping_of
 from unrolled.sparsify.strategies.variable_splitting import VariableSplitting
 
 
@@ -52,20 +52,12 @@ class SparseGroupLasso(VariableSplitting):
         penalty: Penalty | None = None,
         strength: float | None = None,
         *,
-        target: float | None = None,
         group_strength: float | None = None,
         samples: int | None = None,
-        beta: float = 1e-2,
-        beta_schedule: Schedule | None = None,
-        every: int = 1,
         groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float | None = None,
-        steps: int | None = None,
+        **options: Any,
     ):
-        if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+        if samples is not None and not is_whole(samples):
             raise ValueError(f"SparseGroupLasso: samples must be a whole number >= 1, got {samples!r}")
         if group_strength is not None and not (is_number(group_strength) and group_strength > 0):
             raise ValueError(f"SparseGroupLasso: group_strength must be a number > 0, got {group_strength!r}")
@@ -74,38 +66,20 @@ class SparseGroupLasso(VariableSplitting):
             raise ValueError(f"SparseGroupLasso: penalty must be one of single numbers, got {penalty!r}")
         if group_strength is None:
             group_strength = 1e-5 * (samples or 1) if strength is None else strength
+        lasso_groups = neurons if groups is None else groups
         super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            beta=beta,
-            beta_schedule=beta_schedule,
-            every=every,
-            group_lasso=group_strength,
-            lasso_groups=neurons if groups is None else groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
+            model, penalty, strength, groups=None, group_lasso=group_strength, lasso_groups=lasso_groups, **options
         )
-        if samples is not None:
-            self.base_beta, self.group_lasso = self.base_beta / samples, self.group_lasso / samples
-            self.base_strength = self.base_strength / samples
+        self.samples = samples or 1
+        self.base_beta, self.group_lasso = self.base_beta / self.samples, self.group_lasso / self.samples
+
+    def attach(self) -> None:
+        super().attach()
+        self.base_strength = self.base_strength / self.samples
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Besides those of `VariableSplitting`: the share of groups that are all zero."""
         groups = [None if penalty is None else penalty.grouping for penalty in self._lasso]
-        return super().figures() | {"group_sparsity": dead_share(self, groups)}
-
-
-def dead_share(sparsifier: Sparsifier, groupings: Sequence[Grouping | None]) -> float:
-    """The share of groups that are all zero."""
-    norms = [
-        grouping.norm(sparsifier.sparse(weight)).flatten().cpu()
-        for weight, grouping in zip(sparsifier.weights, groupings, strict=True)
-        if grouping is not None
-    ]
-    return float((torch.cat(norms) == 0).double().mean())
+        sparse = [self.sparse(weight) for weight in self.weights]
+        return super().figures() | {"group_sparsity": dead_share(list(zip(groups, sparse, strict=True)))}

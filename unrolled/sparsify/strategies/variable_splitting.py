@@ -1,6 +1,5 @@
 """Relaxed variable splitting: dense weights that are trained, and sparse ones that draw them near."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty, SeparablePenalty, TopK, Weighted
-from unrolled.sparsify.groups import Groups, PricedGroups, grouping_of, penalty_of
+from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty
+from unrolled.sparsify.groups import Groups, PricedGroups, is_uniform, penalty_of
+from unrolled.sparsify.machinery.arguments import is_number, is_whole
 from unrolled.sparsify.machinery.optimizer_metric import is_adaptive
+from unrolled.sparsify.machinery.proximal_updates import check_top_k
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
-from unrolled.sparsify.sparsifier import Sparsifier, is_number
+from unrolled.sparsify.sparsifier import Sparsifier
 
 SOLVE_EVERY = 10
 """How many steps lie between two strengths that meet the target."""
@@ -87,19 +88,17 @@ class VariableSplitting(Sparsifier):
         every: int = 1,
         group_lasso: float = 0.0,
         lasso_groups: Groups | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
         fine_tune: float | None = None,
-        steps: int | None = None,
+        **options: Any,
     ):
+        tuning = (0.0 if target is None else 0.3) if fine_tune is None else fine_tune
+        super().__init__(model, penalty, strength, target=target, fine_tune=tuning, **options)
         name = type(self).__name__
         if not (is_number(beta) and math.isfinite(beta) and beta > 0):
             raise ValueError(f"{name}: beta must be a finite number > 0, got {beta!r}")
         if beta_schedule is not None and not isinstance(beta_schedule, Schedule):
             raise ValueError(f"{name}: beta_schedule must be a Schedule, got {beta_schedule!r}")
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        if not is_whole(every):
             raise ValueError(f"{name}: every must be a whole number >= 1, got {every!r}")
         if not (is_number(group_lasso) and math.isfinite(group_lasso) and group_lasso >= 0):
             raise ValueError(f"{name}: group_lasso must be a finite number >= 0, got {group_lasso!r}")
@@ -107,39 +106,20 @@ class VariableSplitting(Sparsifier):
         self.beta_schedule, self.beta_limit = beta_schedule, math.inf
         self.prox_step = 0.0  # strength/β that met the target when it was last solved for
         self._lasso_groups = lasso_groups
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=(0.0 if target is None else 0.3) if fine_tune is None else fine_tune,
-            steps=steps,
-        )
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        if not isinstance(penalty, TopK):
-            return
-        if self.target is not None:
-            raise ValueError(f"{type(self).__name__}: {penalty!r} says how many numbers stay; give it a strength")
-        for weight in self.weights:
-            if weight.parameter.numel() < penalty.k:
-                raise ValueError(
-                    f"{type(self).__name__}: k of {penalty!r} must be at most the size of each weight, {weight.name} "
-                    f"has {weight.parameter.numel()} numbers"
-                )
+        check_top_k(type(self).__name__, penalty, self.weights, self.course.target)
 
     def initial_strength(self) -> float:
         return 0.0  # until it is solved for, in `act`
 
+    def make_control(self) -> None:
+        return None  # the strength is solved for
+
     def attach(self) -> None:
-        self.control = None
         self._lasso = self._group_lassos() if self.group_lasso else []
-        self._together = all(weight.penalty is self.penalty and _is_uniform(self.penalty) for weight in self.weights)
+        self._together = all(weight.penalty is self.penalty and is_uniform(self.penalty) for weight in self.weights)
         self._inverses: dict[Penalty, _Inverse] = {}
 
     def detach(self) -> None:
@@ -158,16 +138,16 @@ class VariableSplitting(Sparsifier):
         if self._lasso_groups is not None:
             penalty = penalty_of(weight, L1(), self._lasso_groups)
             return penalty if isinstance(penalty, Grouped) else None
-        grouping = grouping_of(weight.penalty)
+        grouping = weight.grouping
         return None if grouping is None else Grouped(L1(), grouping)
 
     @property
     def beta(self) -> float:
         """β at this step."""
         if self.beta_schedule is not None:
-            return self.base_beta * self.beta_schedule.factor(self.progress)
-        growth = SLOW if self.target is None else FAST
-        return max(self.base_beta, min(self.base_beta * growth.factor(self.progress), self.beta_limit))
+            return self.base_beta * self.beta_schedule.factor(self.course.progress)
+        growth = SLOW if self.course.target is None else FAST
+        return max(self.base_beta, min(self.base_beta * growth.factor(self.course.progress), self.beta_limit))
 
     def _needs_length(self) -> bool:
         return super()._needs_length() or not isinstance(self.beta_schedule, Constant | None)
@@ -196,12 +176,12 @@ class VariableSplitting(Sparsifier):
     def act(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
         rates = [options[id(w.parameter)]["lr"] for w in self.weights if not is_adaptive(optimizer, w.parameter)]
         self.beta_limit = 0.5 / max(float(rate) for rate in rates) if rates and max(rates) > 0 else math.inf
-        last = self.steps is not None and self.step_count + 1 >= self.steps * (1 - self.fine_tune)
+        last = self.course.is_last
         if self.step_count % self.every and not last:
             return
-        if self.wanted is not None and (self.step_count % SOLVE_EVERY < self.every or last):
-            self.prox_step = self._step_for(self.wanted)
-        if self.target is not None:
+        if self.course.wanted is not None and (self.step_count % SOLVE_EVERY < self.every or last):
+            self.prox_step = self._step_for(self.course.wanted)
+        if self.course.target is not None:
             self.base_strength = self.beta * self.prox_step
         step = self.strength / self.beta
         for weight, values in zip(self.weights, self._shrunk(step), strict=True):
@@ -216,13 +196,12 @@ class VariableSplitting(Sparsifier):
             flat = self.penalty.prox(torch.cat([parameter.flatten() for parameter in parameters]), step)
             parts = flat.split([parameter.numel() for parameter in parameters])
             return [part.reshape(p.shape) for part, p in zip(parts, parameters, strict=True)]
-        return [weight.penalty.prox(p, step) for weight, p in zip(self.weights, parameters, strict=True)]  # type: ignore[union-attr]
+        return [weight.penalty.prox(p, step) for weight, p in zip(self.weights, parameters, strict=True)]
 
     def sparse(self, weight: Weight) -> Tensor:
         dense = weight.parameter.detach()
         if self.strength == 0 and "u" not in weight.extra:
             return dense
-        assert weight.penalty is not None
         return weight.extra["u"] if "u" in weight.extra else weight.penalty.prox(dense, self.strength / self.beta)
 
     # The strength that meets a target
@@ -260,7 +239,6 @@ class VariableSplitting(Sparsifier):
     def _critical(self, weight: Weight) -> tuple[Tensor, Tensor]:
         """The steps at which the numbers or groups of a weight become 0, and how many numbers each has."""
         penalty, values = weight.penalty, _magnitude(weight.parameter)
-        assert penalty is not None
         if not isinstance(penalty, Grouped):
             return self._inverse(penalty)(values).flatten(), torch.ones(values.numel())
         norms = penalty.grouping.norm(values)
@@ -289,7 +267,7 @@ class VariableSplitting(Sparsifier):
 
     def _terms(self) -> dict[str, float]:
         pairs = [(weight.penalty, self.sparse(weight)) for weight in self.weights]
-        value = sum(float(penalty.value(sparse).sum()) for penalty, sparse in pairs if penalty is not None)
+        value = sum(float(penalty.value(sparse).sum()) for penalty, sparse in pairs)
         terms = {"penalty": self.strength * value, "coupling": self.beta / 2 * float(self._squared_gap())}
         return terms | ({"group_lasso": 0.0 if self.masks else float(self._lasso_value())} if self._lasso else {})
 
@@ -332,17 +310,8 @@ def _stacked(numbers: Sequence[Tensor]) -> Tensor:
     return torch.stack([number.to(numbers[0]) for number in numbers])
 
 
-def _is_uniform(penalty: Penalty | None) -> bool:
-    """Whether a penalty treats all numbers alike."""
-    if isinstance(penalty, Weighted):
-        return isinstance(penalty.weights, int | float) and _is_uniform(penalty.penalty)
-    return isinstance(penalty, SeparablePenalty) and not any(
-        isinstance(getattr(penalty, field.name), Tensor) for field in dataclasses.fields(penalty)
-    )
-
-
-def _has_threshold(penalty: Penalty | None) -> bool:
+def _has_threshold(penalty: Penalty) -> bool:
     """Whether one step decides which numbers or groups become 0, by their magnitude alone."""
     if isinstance(penalty, Grouped):
-        return _is_uniform(penalty.penalty)
-    return _is_uniform(penalty) or (isinstance(penalty, L1MinusL2) and not isinstance(penalty.alpha, Tensor))
+        return is_uniform(penalty.penalty)
+    return is_uniform(penalty) or (isinstance(penalty, L1MinusL2) and not isinstance(penalty.alpha, Tensor))

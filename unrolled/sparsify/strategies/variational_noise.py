@@ -1,7 +1,6 @@
-"""Noise on weights: the dropout that a penalty amounts to, and noise that is learned."""
+"""Variational dropout: noise on weights whose variance is learned."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,26 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unrolled.penalties import (
-    Grouped,
-    HardConcrete,
-    Penalty,
-    VariationalDropout,
-    VariationalDropoutFit,
-)
-from unrolled.sparsify.groups import Groups, grouping_of
+from unrolled.penalties import Penalty, VariationalDropout, VariationalDropoutFit
+from unrolled.sparsify.groups import ungrouped
+from unrolled.sparsify.machinery.arguments import between, is_number
+from unrolled.sparsify.machinery.capture import kept_entries
+from unrolled.sparsify.machinery.dropout_rule import cut
 from unrolled.sparsify.machinery.hooks import WeightHooks
-from unrolled.sparsify.schedules import Schedule
+from unrolled.sparsify.machinery.learned_parameters import learned, per_group
 from unrolled.sparsify.selection import Weight
-from unrolled.sparsify.strategies.adaptive_dropout import WhileRunning
-from unrolled.sparsify.strategies.by_keep_probability import between, cut, entries
-from unrolled.sparsify.strategies.learned import Learning, learned
+from unrolled.sparsify.sparsifier import Sparsifier
 
-_FIT, HARD_CONCRETE = VariationalDropoutFit(), HardConcrete()
+_FIT = VariationalDropoutFit()
 _LARGEST = 8.0  # of |log α|, as Molchanov et al. clip it
 
 
-class VariationalNoise(Learning, WhileRunning):
+class VariationalNoise(Sparsifier):
     """Variational dropout: each weight has normal noise whose variance is learned, at the cost of its divergence from a
     log-uniform prior.
 
@@ -67,6 +61,8 @@ class VariationalNoise(Learning, WhileRunning):
     """
 
     needs_zeros = False
+    acts_in_forward = True
+    captures = True
 
     def __init__(
         self,
@@ -77,39 +73,21 @@ class VariationalNoise(Learning, WhileRunning):
         parametrisation: Literal["additive", "local", "plain"] = "additive",
         initial: float = -5.0,
         cutoff: float = 0.05,
-        target: float | None = None,
-        groups: Groups | None = None,
-        include: str | Sequence[str] | None = None,
-        exclude: str | Sequence[str] = (),
-        schedule: Schedule | None = None,
-        fine_tune: float = 0.0,
-        steps: int | None = None,
+        **options: Any,
     ):
+        super().__init__(model, penalty, strength, **options)
         if parametrisation not in ("additive", "local", "plain"):
             raise ValueError(
                 f"VariationalNoise: parametrisation must be 'additive', 'local' or 'plain', got {parametrisation!r}"
             )
-        if isinstance(initial, bool) or not isinstance(initial, (int, float)) or not math.isfinite(initial):
+        if not (is_number(initial) and math.isfinite(initial)):
             raise ValueError(f"VariationalNoise: initial must be a finite number, got {initial!r}")
         self.additive, self.local, self.initial = parametrisation == "additive", parametrisation != "plain", initial
-        self.cutoff = between("cutoff", self, cutoff)
-        self.learned = {}
-        super().__init__(
-            model,
-            penalty,
-            strength,
-            target=target,
-            groups=groups,
-            include=include,
-            exclude=exclude,
-            schedule=schedule,
-            fine_tune=fine_tune,
-            steps=steps,
-        )
+        self.cutoff = between("VariationalNoise", "cutoff", cutoff)
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)
-        if not isinstance(alone(penalty), (VariationalDropout, VariationalDropoutFit)):
+        if not isinstance(ungrouped(penalty), (VariationalDropout, VariationalDropoutFit)):
             raise ValueError(
                 "VariationalNoise: penalty must be VariationalDropoutFit() or VariationalDropout(), whose dual is the "
                 f"divergence, got {penalty!r}; AdaptiveDropout takes others"
@@ -119,26 +97,22 @@ class VariationalNoise(Learning, WhileRunning):
         return 1e-5
 
     def attach(self) -> None:
-        for weight in self.weights:
-            self.learned[weight.name] = learned(per_group(weight, self.initial))
-        super().attach()
-
-    def hooked(self) -> WeightHooks:
+        self.learned = {weight.name: learned(per_group(weight, self.initial)) for weight in self.weights}
         local = {weight.module: weight for weight in self.weights if self.local and _has_local_noise(weight)}
         others = [weight for weight in self.weights if local.get(weight.module) is not weight]
-        return WeightHooks(self.model, others, self.replaced, self.disturbed, local)
+        self.hooks = WeightHooks(self.model, others, self.replaced, self.disturbed, local)
 
     def variance(self, weight: Weight, values: Tensor) -> Tensor:
         """Of the noise, for each number of a weight."""
-        log = entries(weight, self.learned[weight.name], outside=-math.inf)
+        log = weight.spread(self.learned[weight.name], outside=-math.inf)
         if self.additive:
-            left = self.left(weight)
+            left = kept_entries(weight)
             return (2 * log).exp() if left is None else (2 * log).exp() * left
         return log.clamp(max=_LARGEST).exp() * (values * values.conj()).real
 
     def eta(self, weight: Weight) -> Tensor:
         """w² / the variance of the noise, for each number of a weight."""
-        log = entries(weight, self.learned[weight.name], outside=-math.inf)
+        log = weight.spread(self.learned[weight.name], outside=-math.inf)
         if self.additive:
             ratio = weight.parameter * (-log).exp()
             return (ratio * ratio.conj()).real.clamp(math.exp(-_LARGEST), math.exp(_LARGEST))
@@ -147,25 +121,26 @@ class VariationalNoise(Learning, WhileRunning):
     def loss_now(self) -> Tensor:
         total = super().loss_now()
         for weight in self.weights:
-            total = total + _Divergence.apply(self.eta(weight), alone(self.penalty), self.left(weight))
+            total = total + _Divergence.apply(self.eta(weight), ungrouped(self.penalty), kept_entries(weight))
         return self.strength * total
 
     def ranking(self, weight: Weight) -> Tensor:
         with torch.no_grad():
-            eta, grouping = self.eta(weight), grouping_of(weight.penalty)
+            eta, grouping = self.eta(weight), weight.grouping
             return eta if grouping is None else (grouping.sum(eta) / grouping.size(eta.shape)).to(eta)
 
     def zeroed(self, weight: Weight) -> Tensor:
-        eta = entries(weight, self.ranking(weight))
+        eta = weight.spread(self.ranking(weight))
         return cut(weight.parameter.detach(), eta / (eta + 1), self.cutoff)
 
     def replaced(self, weight: Weight, values: Tensor, generator: torch.Generator | None) -> Tensor | None:
+        """The values of a weight with noise; nothing else in evaluation mode, without a generator."""
         if generator is None:
             return None
         noise = torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device)
-        log = entries(weight, self.learned[weight.name], outside=-math.inf)
+        log = weight.spread(self.learned[weight.name], outside=-math.inf)
         if self.additive:
-            left = self.left(weight)
+            left = kept_entries(weight)
             return values + (log.exp() if left is None else log.exp() * left).to(noise) * noise
         return values * (1 + (log.clamp(max=_LARGEST) / 2).exp().to(noise) * noise)
 
@@ -204,20 +179,6 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient / 2 * slope, None, None
-
-
-def alone(penalty: Penalty) -> Penalty:
-    """The penalty of single numbers: a group only shares what is learned."""
-    return penalty.penalty if isinstance(penalty, Grouped) else penalty
-
-
-def per_group(weight: Weight, number: float) -> Tensor:
-    """The number once for each group of a weight, or for each of its entries; real, and not in half precision."""
-    parameter = weight.parameter
-    grouping = weight.penalty.grouping if isinstance(weight.penalty, Grouped) else None
-    shape = parameter.shape if grouping is None else grouping.shape(parameter.shape)
-    dtype = torch.promote_types(parameter.real.dtype if parameter.is_complex() else parameter.dtype, torch.float32)
-    return torch.full(shape, number, dtype=dtype, device=parameter.device)
 
 
 def _has_local_noise(weight: Weight) -> bool:

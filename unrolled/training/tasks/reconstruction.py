@@ -17,7 +17,9 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
+from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.task import Task
+from unrolled.weights.earlier import rename_earlier
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]
@@ -40,6 +42,7 @@ class Reconstructor(nn.Module):
     def __init__(self, network: UnrolledNetwork, operator: LinearOperator, noise: Noise | None = None):
         super().__init__()
         self.network, self.operator, self.noise = network, operator, noise
+        self.register_load_state_dict_pre_hook(_rename_earlier)
 
     def measure(self, x: Tensor) -> Tensor:
         """The measurements of images x, with noise."""
@@ -49,6 +52,11 @@ class Reconstructor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Measure the images x and reconstruct them."""
         return self.network(self.measure(x), self.operator)
+
+
+def _rename_earlier(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(model, Reconstructor)
+    rename_earlier(state, model.operator, prefix)
 
 
 class ReconstructionTask(Task):
@@ -134,7 +142,7 @@ class ReconstructionTask(Task):
             y = model.measure(x)
             return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
 
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        with own_randomness(self.device):
             pairs = in_shards(figures, list(enumerate(self.validation)))
         score, start = zip(*pairs, strict=True)
         return {"psnr": sum(score) / len(score), "start_psnr": sum(start) / len(start)}

@@ -1,0 +1,96 @@
+"""Penalties stay on the device of what they are given, and never ask for a value: run without data, on `meta`."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.penalties import laws
+from tests.penalties.cases import CLASSES
+from tests.penalties.groups import GROUPINGS
+from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.penalties import L0, L1, MCP, Grouped, L1MinusL2, LogSum, SparseGroup, Weighted
+from unrolled.penalties.numeric import NumericPenalty
+
+CLOSED = {name: cls for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)}
+"""Those that do not search: a search decides by its data."""
+
+MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach", "aten::view"}
+"""What happens to a constant of the program on its way to a device."""
+
+
+class OnMeta(TorchDispatchMode):
+    """Fails if anything is computed elsewhere. (That a value is asked for fails by itself on this device.)"""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function._schema.name not in MOVES:
+            for each in result if isinstance(result, tuple | list) else (result,):
+                assert not isinstance(each, torch.Tensor) or each.is_meta, f"{function} computed on {each.device}"
+        return result
+
+
+def meta(*shape, dtype=torch.float32):
+    return torch.empty(shape, dtype=dtype, device="meta", requires_grad=True)
+
+
+def faces(penalty, v, step, thresholded=None):
+    """Everything that a penalty can be asked, and the gradients of it."""
+    with OnMeta():
+        eta = penalty.eta(v)
+        results = [penalty.prox(v, step), penalty.value(v), penalty.derivative(v), eta]
+        results += [penalty.keep_probability(v, 0.3)]
+        results += [penalty.dual(eta.detach().abs()) if thresholded is None else penalty.dual(eta.detach(), v.shape)]
+        if isinstance(step, torch.Tensor):
+            results += [penalty.threshold(step) if thresholded is None else penalty.threshold(step, v.shape)]
+        for result in results:
+            if result.requires_grad:
+                result.abs().sum().backward(retain_graph=True)
+    return results
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16])
+@pytest.mark.parametrize("name", CLOSED)
+def test_penalties_of_numbers(name, dtype):
+    v, step = meta(3, 4, dtype=dtype), meta(dtype=torch.float32)
+    learned = {key: meta(4, dtype=torch.float32) for key in laws.numbers(CLOSED[name]())}
+    for penalty in (CLOSED[name](), CLOSED[name](**learned), Weighted(CLOSED[name](), [0.5, 1.0, 2.0, 0.0])):
+        for each in (step, 0.4):
+            for result in faces(penalty, v, each):
+                assert result.device == v.device
+
+
+@pytest.mark.parametrize("groups", GROUPINGS)
+@pytest.mark.parametrize("penalty", [L1(), MCP(), L0(), LogSum()], ids=str)
+def test_penalties_of_groups(penalty, groups):
+    grouping, shape, _ = GROUPINGS[groups]
+    v, step = meta(*shape), meta()
+    for grouped in (Grouped(penalty, grouping), Grouped(penalty, grouping, None)):
+        faces(grouped, v, step, shape)
+        faces(grouped, v, 0.4, shape)
+    faces(L1MinusL2(0.8, grouping), v, step)
+    with OnMeta():
+        SparseGroup(penalty, Grouped(penalty, grouping)).prox(v, step).sum().backward()
+
+
+@pytest.mark.parametrize("channels", [None, 4])
+@pytest.mark.parametrize("learn", [False, True])
+def test_shrinkages(channels, learn):
+    for name in CLOSED:
+        if not CLOSED[name]().prox_has_step_gradient:
+            continue
+        layer = Shrinkage(CLOSED[name](), channels, 0.1, learn).to("meta")
+        with OnMeta():
+            layer(meta(2, 4, 5, 5)).sum().backward()
+            layer(meta(2, 4, 5, 5, dtype=torch.complex64)).abs().sum().backward()
+            assert layer.threshold.is_meta
+    mixture = ShrinkageMixture([L1(), MCP()], channels, 0.1, learn).to("meta")
+    with OnMeta():
+        mixture(meta(2, 4, 5, 5)).sum().backward()
+        assert mixture.threshold.is_meta
+
+
+def test_what_leaves_its_device_is_seen():
+    with pytest.raises(AssertionError, match="computed on cpu"), OnMeta():
+        torch.zeros(2)
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"), OnMeta():
+        meta(1).item()

@@ -1,0 +1,79 @@
+"""Files are written whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from unrolled.system.files import TEMPORARY, check_writable, remove_temporary, replacing
+
+
+def test_a_file_takes_the_place_of_another_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new folder" / "a.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # on the same file system, or else the renaming would be a copy
+        assert temporary.suffix == path.suffix
+    assert path.read_text() == "first"
+
+    class Stop(Exception):
+        pass
+
+    def stop_half_way():
+        with replacing(path) as temporary:
+            temporary.write_text("sec")
+            raise Stop
+
+    with pytest.raises(Stop):
+        stop_half_way()
+    assert path.read_text() == "first"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_the_permissions_are_those_of_any_new_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with replacing(tmp_path / "replaced") as temporary:
+        temporary.write_text("")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "replaced")}
+    assert len(modes) == 1
+
+
+def enter(path):
+    with replacing(path):
+        pass
+
+
+@pytest.mark.parametrize("write", [enter, check_writable])
+def test_what_cannot_be_written_is_refused_with_the_reason(tmp_path, write):
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "a.txt", tmp_path, tmp_path / ("x" * 300) / "a.txt"):
+        with pytest.raises(ValueError, match=f"cannot write {path}"):
+            write(path)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_check_leaves_no_file(tmp_path):
+    check_writable(tmp_path / "folder" / "a.txt")
+    assert os.listdir(tmp_path / "folder") == []
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fill():
+        with replacing(path):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ValueError, match=r"cannot write .*a\.txt.*No space left"):
+        fill()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    for name in (f"{TEMPORARY}last-1.pt", f"{TEMPORARY}last-2.pt", "last.pt"):
+        (tmp_path / name).write_text("")
+    remove_temporary(tmp_path)
+    assert os.listdir(tmp_path) == ["last.pt"]

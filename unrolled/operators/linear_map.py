@@ -1,0 +1,345 @@
+"""The contract of a linear operator: what each must say of itself, and what follows from that."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.operators.normal_equations import Accuracy, solve_normal_equations
+from unrolled.system.recipes import Described
+
+
+class LinearMap(Described, nn.Module, ABC):
+    """What every `LinearOperator` does alone; its algebra is in that class."""
+
+    multiple: int = 1
+    """The sides of images must be multiples of this many pixels."""
+
+    image_shape: tuple[int, int, int] | None = None
+    """(channel, height, width) of the images, if the operator measures only those; it takes any number of channels
+    where channel is 0. None: images of any size."""
+
+    complex_images: bool = False
+    """Whether images are complex tensors."""
+
+    local: bool = False
+    """Whether every part of an image whose edges are multiples of `multiple` has measurements of its own. Such an
+    operator implements `image_size` and `crop`, and images are then reconstructed in tiles of any size."""
+
+    tensors: tuple[str, ...] = ()
+    """Arguments of the constructor that, given as a tensor or a file, are kept under their own name in the
+    `state_dict`: weights carry them there instead of in the recipe."""
+
+    # The map, its adjoint and its range
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """y = A x."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Aᴴ y, with ⟨A x, y⟩ = ⟨x, Aᴴ y⟩ for all x and y."""
+
+    def gram(self, x: Tensor) -> Tensor:
+        """Aᴴ A x."""
+        return self.adjoint(self(x))
+
+    @property
+    def complex_measurements(self) -> bool:
+        """Whether measurements are complex tensors: by default if images are.
+
+        An operator that measures complex numbers of real images says so by `complex_measurements = True`.
+        """
+        return self.complex_images
+
+    def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the measurements of one image.
+
+        Parameters
+        ----------
+        image_shape : (channel, height, width)
+
+        Returns
+        -------
+        tuple of int, without the batch
+
+        Raises
+        ------
+        ValueError
+            for images that the operator does not measure.
+
+        Notes
+        -----
+        By default an image of zeros is measured; the operators of this library compute nothing.
+        """
+        with torch.no_grad():
+            return tuple(self(blank(self, tuple(image_shape))).shape[1:])
+
+    def sampled(self, y: Tensor) -> Tensor:
+        """y with 0 where the operator measures nothing; by default it measures everywhere."""
+        return y
+
+    # What can be asked of it
+
+    def norm(self) -> Tensor:
+        """The operator norm ‖A‖, the largest singular value: a scalar. By power iteration, if not in closed form.
+
+        Raises
+        ------
+        ValueError
+            if images may have any size, and the operator does not know its norm.
+        """
+        if self.image_shape is None:
+            raise ValueError(f"{type(self).__name__}: norm() is not known for images of any size; set image_shape")
+        return power_iteration(self, self.image_shape)
+
+    def estimate(self, y: Tensor) -> Tensor:
+        """A first image, made linearly from the measurements: where solvers and networks start. By default Aᴴ y."""
+        return self.adjoint(y)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit_images` has been called, if it does anything."""
+        return True
+
+    def fit_images(self, images: list[Tensor]) -> None:
+        """Fit what `estimate` takes for granted of images to these; by default that is nothing.
+
+        Parameters
+        ----------
+        images : list of Tensor, each (channel, height, width) in [0, 1], of any sizes
+        """
+
+    def solve(
+        self,
+        b: Tensor,
+        ridge: float | Tensor,
+        *,
+        start: Tensor | None = None,
+        tolerance: float = 1e-6,
+        iterations: int = 1000,
+    ) -> Tensor:
+        """x = (AᴴA + ridge)⁻¹ b = argmin ½‖Ax‖² − Re⟨x, b⟩ + ridge/2 ‖x‖².
+
+        In closed form where the operator has one (see `solve_exactly`), else by conjugate gradients, each image of
+        the batch for itself. Derivatives by b, ridge and the operator's parameters and buffers are exact for the
+        solution, and take the memory of one solution, however many steps led to it.
+
+        Parameters
+        ----------
+        b : Tensor, (batch, channel, height, width), an image
+            such as Aᴴ y, or Aᴴ y + ridge·z for the image nearest to z that explains y.
+        ridge : float > 0, or Tensor > 0 that is a scalar or (batch, 1, 1, 1), real
+            the values of a tensor are not looked at.
+        start : Tensor, like b, optional
+            where conjugate gradients begin; by default at 0.
+        tolerance : float > 0
+            they end when ‖b − (AᴴA + ridge)x‖ <= tolerance·‖b‖ for every image, or is down at rounding.
+        iterations : int >= 1
+            at most so many steps.
+
+        Returns
+        -------
+        Tensor, like b
+
+        Raises
+        ------
+        ValueError
+            for a ridge or a tolerance that is not positive, or shapes and types that do not fit.
+        """
+        name = type(self).__name__
+        if not tolerance > 0 or iterations < 1:
+            raise ValueError(
+                f"{name}: solve needs a tolerance > 0 and iterations >= 1, got {tolerance!r} and {iterations!r}"
+            )
+        if b.is_complex() and not self.complex_images:
+            raise ValueError(f"{name}: solve is for real images, got {b.dtype}")
+        with full_precision(b):
+            kind = torch.promote_types(b.dtype, numbers_of(self)[0])
+            b = b.to(torch.promote_types(kind, torch.complex64) if self.complex_images else kind)
+            ridge = _ridge_of(name, ridge, b)
+            exact = self.solve_exactly(b, ridge)
+            if exact is not None:
+                return exact
+            return solve_normal_equations(self, b, ridge, start, Accuracy(tolerance, iterations))
+
+    def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
+        """`solve` in closed form, or None if there is none; what an operator overrides that has one.
+
+        Parameters
+        ----------
+        b : Tensor, (batch, channel, height, width)
+            in the type of images.
+        ridge : Tensor, (1, 1, 1, 1) or (batch, 1, 1, 1), real
+        """
+        return None
+
+    # Parts of images, for local operators
+
+    def image_size(self, y: Tensor) -> tuple[int, int]:
+        """Height and width of the image that y was measured of; for local operators."""
+        raise ValueError(f"{type(self).__name__}: is not local, so measurements do not tell the size of their image")
+
+    def crop(self, y: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+        """The measurements of a part of the image, so that it can be reconstructed alone; for local operators.
+
+        Parameters
+        ----------
+        y : Tensor, measurements of the whole image
+        top, left, height, width : int
+            the part, in pixels; multiples of `multiple`.
+
+        Raises
+        ------
+        ValueError
+            if the operator is not local.
+        """
+        raise ValueError(f"{type(self).__name__}: every measurement sees the whole image, parts have none of their own")
+
+    # As a module that is moved, written down and made again
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `.to(torch.float32)` would leave the real part of complex tensors: they follow as pairs of numbers instead.
+        def each(tensor: Tensor) -> Tensor:
+            if not tensor.is_complex():
+                return fn(tensor)
+            return torch.view_as_complex(fn(torch.view_as_real(tensor)).contiguous())
+
+        return super()._apply(each, recurse)
+
+    def description(self) -> dict[str, Any]:
+        """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
+        left_out = {name for name in self.tensors if isinstance(self.arguments[name], (Tensor, str, Path))}
+        return {name: value for name, value in super().description().items() if name not in left_out}
+
+
+def power_iteration(
+    operator: LinearMap, shape: tuple[int, ...], iterations: int = 1000, tolerance: float = 1e-6
+) -> Tensor:
+    """‖A‖ by power iteration on AᴴA from a seeded start, in the type and on the device of the operator's numbers.
+
+    An estimate from below, exact but for the tolerance unless the two largest singular values nearly agree.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+    shape : (channel, height, width)
+        of the images; a channel of 0 stands for one.
+    iterations : int
+        at most so many.
+    tolerance : float
+        the iteration ends when the estimate of ‖A‖² changes by less, relatively.
+
+    Returns
+    -------
+    Tensor, a scalar
+    """
+    kind, device = numbers_of(operator)
+    draw = torch.complex128 if operator.complex_images else torch.float64
+    x = torch.randn(1, max(1, shape[0]), *shape[1:], dtype=draw, generator=torch.Generator().manual_seed(0))
+    x = x.to(device, kind.to_complex() if operator.complex_images else kind)
+    squared = x.new_zeros((), dtype=kind)
+    with torch.no_grad():
+        for _ in range(iterations):
+            x = operator.gram(x / x.norm())
+            previous, squared = squared, x.norm()
+            if squared.is_meta:  # there are no values to look at
+                break
+            if squared == 0 or (squared - previous).abs() <= tolerance * squared:
+                break
+    return squared.sqrt()
+
+
+def numbers_of(operator: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """The type (that of their real parts, if complex) and the device of the numbers in an operator; of new tensors if
+    it has none."""
+    like = next(
+        (t for t in (*operator.parameters(), *operator.buffers()) if t.is_floating_point() or t.is_complex()),
+        torch.empty(0),
+    )
+    return like.real.dtype, like.device
+
+
+def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:
+    """An image of zeros that the operator measures, (1, channel, height, width)."""
+    kind, device = numbers_of(operator)
+    return torch.zeros(1, *shape, dtype=kind.to_complex() if operator.complex_images else kind, device=device)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of x: measurements are never taken in 16 bits."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+
+
+def take_common_images(operator: LinearMap, parts: Sequence[LinearMap]) -> None:
+    """Give an operator the kind and the size of images that all its parts measure.
+
+    Raises
+    ------
+    ValueError
+        if there are no such images.
+    """
+    name = type(operator).__name__
+    kinds = {part.complex_images for part in parts}
+    if len(kinds) > 1:
+        listed = ", ".join(f"{type(part).__name__} {'complex' if part.complex_images else 'real'}" for part in parts)
+        raise ValueError(f"{name}: operators must all measure real images or all complex ones, got {listed}")
+    shape: tuple[int, int, int] | None = None
+    for part in parts:
+        own = part.image_shape
+        if shape is not None and own is not None and not (fits(shape, own) or fits(own, shape)):
+            raise ValueError(f"{name}: operators must measure images of one size, got {shape} and {own}")
+        if own is not None and (shape is None or shape[0] == 0):
+            shape = own
+    operator.multiple = math.lcm(*(part.multiple for part in parts))
+    operator.complex_images, operator.image_shape = kinds.pop(), shape
+
+
+def fits(shape: Sequence[int], wanted: tuple[int, int, int]) -> bool:
+    """Whether images of a shape are among those wanted: a channel of 0 stands for any number of them."""
+    return tuple(shape[1:]) == wanted[1:] and wanted[0] in (0, shape[0])
+
+
+def check_images(operator: LinearMap, image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """(channel, height, width), if the operator measures images of this shape.
+
+    Raises
+    ------
+    ValueError
+        if it does not.
+    """
+    shape, wanted = tuple(image_shape), operator.image_shape
+    multiple = operator.multiple
+    if (
+        len(shape) != 3
+        or min(shape) < 1
+        or any(side % multiple for side in shape[1:])
+        or (wanted and not fits(shape, wanted))
+    ):
+        allowed = f" of {wanted[1]} × {wanted[2]} pixels" if wanted else f" with sides that are multiples of {multiple}"
+        channels = f" and {wanted[0]} channels" if wanted and wanted[0] else ""
+        raise ValueError(
+            f"{type(operator).__name__}: images must be (channel, height, width){allowed}{channels}, got {shape}"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _ridge_of(name: str, ridge: float | Tensor, b: Tensor) -> Tensor:
+    """The ridge as a tensor of as many axes as b."""
+    kind = b.real.dtype
+    ones = (1,) * (b.ndim - 1)
+    if not isinstance(ridge, Tensor):
+        if not (math.isfinite(ridge) and ridge > 0):
+            raise ValueError(f"{name}: ridge must be a finite number > 0, got {ridge!r}")
+        return torch.full((1, *ones), ridge, dtype=kind, device=b.device)
+    if ridge.is_complex() or (ridge.numel() != 1 and tuple(ridge.shape) != (len(b), *ones)):
+        raise ValueError(
+            f"{name}: ridge must be real, a scalar or of the shape {(len(b), *ones)}, got {ridge.dtype} "
+            f"{tuple(ridge.shape)}"
+        )
+    return ridge.to(kind).reshape(-1, *ones)

@@ -1,0 +1,80 @@
+"""The course of a run: how far it is, and what is wanted at each step."""
+
+from unrolled.sparsify.machinery.arguments import is_number, is_whole
+from unrolled.sparsify.schedules import Constant, Cubic, Schedule
+
+
+class Course:
+    """What a strategy is told of the run, and where in the run it is.
+
+    Parameters
+    ----------
+    owner : str
+        who is named in errors.
+    target : float in [0, 1) or None
+        the share of zeros at the end.
+    schedule : Schedule or None
+        a factor on the strength, by default constant; with a target a factor on the target, by default `Cubic(0.7)`.
+    fine_tune : float in [0, 1)
+        the last part of the run, in which zeros only stay.
+    steps : int ≥ 1 or None
+        of the whole run; None as long as that is not known.
+
+    Raises
+    ------
+    ValueError
+        if an argument is not allowed.
+    """
+
+    def __init__(
+        self, owner: str, target: float | None, schedule: Schedule | None, fine_tune: float, steps: int | None
+    ):
+        if target is not None and not (is_number(target) and 0 <= target < 1):
+            raise ValueError(f"{owner}: target must be in [0, 1), the share of zeros, got {target!r}")
+        if not (is_number(fine_tune) and 0 <= fine_tune < 1):
+            raise ValueError(f"{owner}: fine_tune must be in [0, 1), a part of the run, got {fine_tune!r}")
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise ValueError(f"{owner}: schedule must be a Schedule, got {schedule!r}")
+        if steps is not None and not is_whole(steps):
+            raise ValueError(f"{owner}: steps must be a whole number >= 1, got {steps!r}")
+        self.target, self.fine_tune, self.steps = target, fine_tune, steps
+        self.schedule = schedule or (Constant() if target is None else Cubic(end=0.7))
+        self.step_count = 0
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether what it says depends on the number of steps."""
+        return self.target is not None or bool(self.fine_tune) or not isinstance(self.schedule, Constant)
+
+    @property
+    def progress(self) -> float:
+        """The part of the run that is over, in [0, 1]; 0 as long as its length is not known."""
+        return 0.0 if self.steps is None else min(1.0, self.step_count / self.steps)
+
+    @property
+    def factor(self) -> float:
+        """The factor on the strength at this step."""
+        return self.schedule.factor(self.progress) if self.target is None else 1.0
+
+    @property
+    def wanted(self) -> float | None:
+        """The share of zeros that there should be at this step, on the way to the target; None without one."""
+        if self.target is None:
+            return None
+        return self.target * self.schedule.factor(min(1.0, self.progress / (1 - self.fine_tune)))
+
+    @property
+    def acting_steps(self) -> int:
+        """The number of steps before fine tuning."""
+        assert self.steps is not None
+        return max(1, round(self.steps * (1 - self.fine_tune)))
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this step is the last one before fine tuning, or before the end; False if the length is not known."""
+        return self.steps is not None and (self.step_count + 1) / self.steps >= 1 - self.fine_tune
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether the steps that act are over."""
+        return bool(self.fine_tune) and self.progress >= 1 - self.fine_tune

@@ -1,0 +1,143 @@
+"""The folder of a run: its checkpoints, the weights to use, and a line of metrics for every validation."""
+
+import json
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unrolled.system.files import check_writable, remove_temporary, replacing
+from unrolled.training import distributed
+from unrolled.training.runs.checkpoint import Checkpoints
+from unrolled.training.tasks.task import Task
+
+BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
+
+
+class TrainingError(ValueError):
+    """Training cannot go on; what was reached is kept."""
+
+
+class RunFolder:
+    """The files of one run.
+
+    Parameters
+    ----------
+    path : Path
+    task : Task
+        which writes the weights.
+    card : dict
+        facts that are saved with the weights.
+    """
+
+    def __init__(self, path: Path, task: Task, card: dict[str, Any]):
+        self.path, self.task, self.card = path, task, card
+        self.checkpoints = Checkpoints(path)
+        self.saved_step, self.saved_at = 0, -math.inf
+
+    def check(self, checkpoint: int) -> None:
+        """Raise ValueError for all that would otherwise be noticed only when the first results are to be written.
+
+        Parameters
+        ----------
+        checkpoint : int
+            bytes of one checkpoint.
+        """
+        check_writable(self.path / "last.pt")
+        remove_temporary(self.path)
+        needed = 3 * checkpoint - self.checkpoints.size()  # two that stay, and one that is being written
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise ValueError(
+                f"folder: {self.path} has {free / 1e6:.1f} MB free, and the checkpoints need {needed / 1e6:.1f} MB"
+            )
+
+    def clear(self) -> None:
+        """Remove checkpoints and metrics of a run before."""
+        self.checkpoints.clear()
+        (self.path / METRICS).unlink(missing_ok=True)
+
+    def write(self, step: int, action: Callable[[], None]) -> None:
+        """Let the first process write files; if it cannot, a TrainingError stops all of them."""
+
+        def attempt() -> None:
+            try:
+                action()
+            except Exception as error:  # every way of writing files has errors of its own
+                raise TrainingError(
+                    f"training: stopped at step {step}, for results could not be written: {error}; "
+                    f"{self.path} keeps the checkpoint of step {self.saved_step}"
+                ) from error
+
+        distributed.on_first(attempt)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        self.write(state["step"], lambda: self.checkpoints.save(state))
+        self._note_saved(state["step"])
+
+    def load(self) -> dict[str, Any]:
+        """The last checkpoint that is whole.
+
+        Raises
+        ------
+        ValueError
+            if none can be read.
+        """
+        state = distributed.on_first(self.checkpoints.load)
+        self._note_saved(state["step"])
+        return state
+
+    def _note_saved(self, step: int) -> None:
+        self.saved_step, self.saved_at = step, time.monotonic()
+
+    @property
+    def checkpoint_minutes(self) -> float:
+        """The age of the last checkpoint."""
+        return (time.monotonic() - self.saved_at) / 60
+
+    def save_weights(self, name: str, model: nn.Module, step: int, figures: dict[str, float]) -> None:
+        """Write the weights of a model, with the figures of its validation."""
+        self.task.save(model, self.path / name, {**self.card, "step": step, "validation": figures})
+
+    def save_facts(self, name: str, facts: dict[str, Any]) -> None:
+        """Write a JSON file."""
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Append a line of metrics, and wait until it is on the disk."""
+        with open(self.path / METRICS, "a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Remove lines of metrics that are later than a step, or damaged; of the latter a warning tells."""
+        metrics = self.path / METRICS
+        if not metrics.is_file():
+            return
+        lines = metrics.read_bytes().splitlines()
+        steps = [_step_of(line) for line in lines]
+        damaged = [number for number, found in enumerate(steps[:-1], 1) if found == math.inf]
+        if damaged:  # of the last line a kill may have left a part
+            warnings.warn(f"resume: {metrics}: damaged lines are left out: {damaged}", stacklevel=2)
+        kept = [line + b"\n" for line, found in zip(lines, steps, strict=True) if found <= step]
+        with replacing(metrics) as temporary:
+            temporary.write_bytes(b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line of metrics; infinity for a line that is damaged or was cut short by a kill."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
