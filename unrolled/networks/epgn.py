@@ -34,7 +34,8 @@ class EPGN(UnrolledNetwork):
     Each phase is one iteration of the extra proximal gradient algorithm on ½‖Ax − y‖² + g(x): two gradient steps, each
     followed by the same learned proximal map, prox(b) = b + G̃(N(S(G(b)))) with a learned sparsifying map G, the
     shrinkage S of a penalty, and G̃, which maps back to an image. It works on images of any size that the operator
-    measures; every channel of an image is reconstructed alike. Starting values and the windows of N are our reading; the paper leaves them open.
+    measures; every channel of an image is reconstructed alike. Starting values and the windows of N are our reading;
+    the paper leaves them open.
 
     Parameters
     ----------
@@ -276,6 +277,8 @@ class _ExtraProximalGradient(Phase):
     def __init__(self, prox: LearnedProx):
         super().__init__()
         self.prox = prox
+        self.reach = 2 * prox.reach
+        self.alignment = prox.attend.window if isinstance(prox.attend, WindowAttention) else 1
         # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
         self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
 
@@ -288,14 +291,6 @@ class _ExtraProximalGradient(Phase):
     def beta(self) -> Tensor:
         """Step size of the second half-step, > 0."""
         return F.softplus(self.raw_beta)
-
-    @property
-    def reach(self) -> int:
-        return 2 * self.prox.reach
-
-    @property
-    def alignment(self) -> int:
-        return self.prox.attend.window if isinstance(self.prox.attend, WindowAttention) else 1
 
     def prepare_prox(self) -> Callable[[Tensor], Tensor]:
         """The learned proximal map on images of any number of channels; both half-steps share it."""

@@ -64,11 +64,10 @@ class Phase(nn.Module, ABC):
         parts of an image that the phase is to treat as the whole begin at multiples of so many pixels.
     """
 
-    # Unannotated, so that a subclass may state each as a value or as a property.
-    carries = ()
-    reach = None
-    data_steps = 1
-    alignment = 1
+    carries: tuple[FeatureMaps | Images | Measurements, ...] = ()
+    reach: int | None = None
+    data_steps: int = 1
+    alignment: int = 1
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

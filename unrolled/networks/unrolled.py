@@ -147,8 +147,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         network = copy.deepcopy(self).eval()
         for module in list(network.modules()):
             for name, child in module.named_children():
-                if callable(getattr(child, "fused", None)):
-                    setattr(module, name, child.fused())
+                fused = getattr(child, "fused", None)
+                if callable(fused):
+                    setattr(module, name, fused())
         network.fused = True
         return network
 

@@ -56,7 +56,7 @@ def in_tiles(
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence
-    scales = {entry.scale for phase in phases for entry in phase.carries}
+    scales = {scale for phase in phases for scale in _scales(phase)}
     unit = math.lcm(operator.multiple, *scales, *(phase.alignment for phase in phases))
     if any(side % scale for side in size for scale in scales):
         raise ValueError(f"tile: sides of the image must be multiples of {math.lcm(*scales)}, got {size}")
@@ -103,7 +103,7 @@ def _apply(
     assert phase.reach is not None
     halo = unit * (math.ceil(phase.reach / unit) + max(phase.data_steps, 1) - 1)
     height, width = state[0].shape[-2:]
-    scales = [1, *(entry.scale for entry in phase.carries)]
+    scales = _scales(phase)
     following = list(state)
     above = [entry[..., :0, :] for entry in state]
     for top, rows in _parts(height, tile):
@@ -138,13 +138,18 @@ def _apply(
 
 def _check_entries(phase: Phase, found: tuple[Tensor, ...], height: int, width: int) -> None:
     """Raise ValueError unless the entries of a state are what a phase says that it carries."""
-    wanted = [(height // s, width // s) for s in (1, *(entry.scale for entry in phase.carries))]
+    wanted = [(height // s, width // s) for s in _scales(phase)]
     shapes = [tuple(entry.shape[-2:]) if isinstance(entry, Tensor) else type(entry).__name__ for entry in found]
     if shapes != wanted[: len(shapes)]:
         raise ValueError(
             f"tile: {type(phase).__name__} must carry {phase.carries}, which for a tile of {height}×{width} pixels are "
             f"of the sizes {wanted}, got {shapes}"
         )
+
+
+def _scales(phase: Phase) -> list[int]:
+    """Pixels of the image for one number of each entry of a state, in either direction."""
+    return [1, *(entry.scale for entry in phase.carries if not isinstance(entry, Measurements))]
 
 
 def _parts(length: int, part: int) -> Iterator[tuple[int, int]]:
