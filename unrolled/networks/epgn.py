@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unrolled.networks.channels import per_channel
+from unrolled.networks.channelwise import per_channel
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import (
     ENOUGH,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from unrolled.networks.channels import mean_square
+from unrolled.networks.channelwise import mean_square
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases import Phase, State, gradient
 from unrolled.networks.starts import LinearStart, Start
