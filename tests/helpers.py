@@ -8,6 +8,7 @@ import scipy.io
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def concrete_subclasses(base: type) -> list[type]:
@@ -47,3 +48,18 @@ def write_matrix(path, matrix):
         with h5py.File(path, "w") as file:
             file["phi"] = matrix
     return path
+
+
+MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach", "aten::view"}
+"""What happens to a constant of the program on its way to a device."""
+
+
+class OnMeta(TorchDispatchMode):
+    """Fails if anything is computed elsewhere. (That a value is asked for fails by itself on this device.)"""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function._schema.name not in MOVES:
+            for each in result if isinstance(result, tuple | list) else (result,):
+                assert not isinstance(each, torch.Tensor) or each.is_meta, f"{function} computed on {each.device}"
+        return result

@@ -17,6 +17,9 @@ from unrolled.sparsify import AdaProx, Constant, MagnitudePruning, ProximalStep,
 # Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+KINDS = ["ProximalStep", "PenaltyLoss", "VariableSplitting", "NetworkSlimming", "VariationalNoise"]
+"""One for each way to work: after the step, in the loss, beside the weights, on other parameters, by hooks."""
+every_kind = pytest.mark.parametrize("strategy", KINDS)
 PENALTIES = {"HardConcreteGates": "HardConcrete", "VariationalNoise": "VariationalDropoutFit"}
 
 
@@ -104,11 +107,16 @@ def test_a_group_that_a_weight_cannot_have_is_named():
 # ---- how much
 
 
-@every_strategy
 @pytest.mark.parametrize("target", [-0.1, 1.0, 95, float("nan"), "half", True])
-def test_a_target_outside_of_0_to_1_is_refused(strategy, target):
-    with pytest.raises(ValueError, match=rf"{strategy}: target must be in \[0, 1\)"):
-        strategy_on(strategy, model(), target=target, steps=10)
+def test_a_target_outside_of_0_to_1_is_refused(target):
+    with pytest.raises(ValueError, match=r"ProximalStep: target must be in \[0, 1\)"):
+        ProximalStep(model(), L1(), target=target, steps=10)
+
+
+@every_strategy
+def test_every_strategy_hands_its_target_on_to_be_checked(strategy):
+    with pytest.raises(ValueError, match=rf"{strategy}: target must be in \[0, 1\), the share of zeros, got 95"):
+        strategy_on(strategy, model(), target=95, steps=10)
 
 
 @pytest.mark.parametrize("strength", [0, -1.0, float("nan"), float("inf"), "much", True])
@@ -224,7 +232,7 @@ def test_nothing_of_a_refused_strategy_stays(strategy):
 # ---- the order of calls
 
 
-@every_strategy
+@every_kind
 def test_after_finalize_every_call_is_refused(strategy):
     small = model()
     sparsifier = strategy_on(strategy, small)
@@ -246,7 +254,7 @@ def test_after_finalize_every_call_is_refused(strategy):
     assert same(small, before)
 
 
-@every_strategy
+@every_kind
 def test_weights_that_the_optimiser_lacks_are_named(strategy):
     small = model()
     sparsifier = strategy_on(strategy, small)
@@ -258,7 +266,7 @@ def test_weights_that_the_optimiser_lacks_are_named(strategy):
     assert same(small, before)
 
 
-@every_strategy
+@every_kind
 def test_learned_parameters_that_the_optimiser_lacks_are_named(strategy):
     small = model()
     sparsifier = strategy_on(strategy, small)
@@ -295,7 +303,7 @@ def test_a_model_that_changed_is_refused_and_left_as_it_is(change, message):
     sparsifier.release()
 
 
-@every_strategy
+@every_kind
 def test_a_state_of_another_strategy_or_model_is_refused(strategy):
     small, other = model(), model()
     sparsifier = strategy_on(strategy, small)
@@ -333,7 +341,7 @@ def test_weights_that_are_not_finite_are_not_finalized(strategy, bad):
     sparsifier.finalize()  # it is still there
 
 
-@every_strategy
+@every_kind
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 def test_a_step_that_loss_scaling_skips_changes_nothing(strategy, fused):
     small = model()
@@ -522,7 +530,7 @@ def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, tmp_p
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("strategy", [name for name, cls in STRATEGIES.items() if not cls.acts_in_forward])
+@pytest.mark.parametrize("strategy", [name for name in KINDS if not STRATEGIES[name].acts_in_forward])
 def test_a_compiled_model_is_sparsified_as_the_one_inside(strategy, fresh_compiler):
     gc.collect()  # strategies of other tests that were let go
     small, plain = model(), model()

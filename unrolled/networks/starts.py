@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import advance, begin
-from unrolled.operators.linear_map import full_precision
+from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
 
 

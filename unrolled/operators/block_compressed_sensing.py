@@ -9,10 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix, solve_with_ridge
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.stationary import LAGS, KeptEstimator, assumed_autocorrelation, autocorrelation
+from unrolled.system.devices import full_precision
 
 # Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
 # small ratios down and the others to the nearest.

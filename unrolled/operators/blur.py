@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.operators.filtering import Filtering, Method
 from unrolled.operators.kernels import Kernel, read_kernel
-from unrolled.operators.linear_map import full_precision
+from unrolled.system.devices import full_precision
 
 TIKHONOV = 0.1
 """α of the first image, in units of (Σ|k|)². A tenth of it comes closer to images without noise, and farther from those

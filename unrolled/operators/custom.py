@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.operators.dense import Dense
-from unrolled.operators.linear_map import blank, check_images, full_precision, numbers_of
+from unrolled.operators.linear_map import blank, check_images, numbers_of
 from unrolled.operators.operator import LinearOperator
+from unrolled.system.devices import full_precision
 
 
 class FromFunctions(LinearOperator):

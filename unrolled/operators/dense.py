@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import check_matrix, read_matrix, solve_with_ridge
 from unrolled.operators.operator import LinearOperator
+from unrolled.system.devices import full_precision
 
 
 class Dense(LinearOperator):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.operators.filtering import Boundary, Filtering, Method
 from unrolled.operators.kernels import ANTIALIASING, LARGEST_SIDE, Kernel, antialiasing, read_kernel
-from unrolled.operators.linear_map import full_precision
+from unrolled.system.devices import full_precision
 
 
 class Downsampling(Filtering):

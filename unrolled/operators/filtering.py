@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
+from unrolled.system.devices import full_precision
 
 Boundary = Literal["circular", "zero", "reflect", "replicate"]
 """How an image goes on beyond its borders, here of pixels a b c d:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from unrolled.operators.filtering import convolve
 from unrolled.operators.kernels import GaussianKernel
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import LARGEST_DRAWN
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampled_fourier import sampling_mask
+from unrolled.system.devices import full_precision
 
 COARSER = 0.01
 """How much weight the next coarser grid has in the first image, against a measured pixel at the place."""

@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.operators.normal_equations import Accuracy, solve_normal_equations
+from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
 
 
@@ -269,11 +269,6 @@ def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:
     """An image of zeros that the operator measures, (1, channel, height, width)."""
     kind, device = numbers_of(operator)
     return torch.zeros(1, *shape, dtype=kind.to_complex() if operator.complex_images else kind, device=device)
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context without autocast on the device of x: measurements are never taken in 16 bits."""
-    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
 def take_common_images(operator: LinearMap, parts: Sequence[LinearMap]) -> None:

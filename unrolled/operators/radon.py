@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.rays import angles_at_once, integrate, pixels, spread
+from unrolled.system.devices import full_precision
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
 

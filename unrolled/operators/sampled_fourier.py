@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrolled.operators.linear_map import check_images, full_precision
+from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
 from unrolled.system.arrays import read_array
+from unrolled.system.devices import full_precision
 
 
 class MaskedFourier(LinearOperator):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.operators.linear_map import full_precision
+from unrolled.system.devices import full_precision
 
 LAGS = 65
 """Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""

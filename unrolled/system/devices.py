@@ -1,6 +1,10 @@
 """Devices by name."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
+from torch import Tensor
 
 
 def torch_device(name: str) -> torch.device:
@@ -19,3 +23,8 @@ def torch_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: {name!r} is not usable here: {error}") from error
     return device
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of x, for what leaves the range or the precision of 16 bits."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)

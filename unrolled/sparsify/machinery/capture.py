@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.sparsify.course import Course
-from unrolled.sparsify.machinery.survivors import Survivors
+from unrolled.sparsify.machinery.survivors import Survivors, answers
 from unrolled.sparsify.selection import Weight
 
 
@@ -75,15 +75,26 @@ class Capture:
         wanted = self.course.wanted
         assert wanted is not None
         pairs = lowest(self.weights, rankings, wanted, self.scope)
-        gone = [scores[zero & (scores < torch.inf)] for scores, zero in pairs]
-        level = max((float(scores.max()) for scores in gone if len(scores)), default=-torch.inf)
-        for weight, ranking, (scores, low) in zip(self.weights, rankings, pairs, strict=True):
-            zero = low & (scores < torch.inf)
-            alone = zero.sum() == len(zero) - 1
-            if alone and (low.all() or (self.scope == "global" and ranking.max() < level)):
-                self.survivors.warn(weight)
+        gone = [zero & (scores < torch.inf) for scores, zero in pairs]
+        for weight, ranking, zero in zip(self.weights, rankings, gone, strict=True):
             weight.extra["kept"] = ~zero.reshape(ranking.shape)
+        self._warn(rankings, pairs, gone)
         self._hold()
+
+    def _warn(self, rankings: Sequence[Tensor], pairs: Sequence[tuple[Tensor, Tensor]], gone: Sequence[Tensor]) -> None:
+        """Warn of weights whose last number or group would have gone too, had it not been the last."""
+        device = gone[0].device
+        captured = [torch.where(zero, scores, -torch.inf).max() for (scores, _), zero in zip(pairs, gone, strict=True)]
+        level = torch.stack([score.to(device) for score in captured]).max()
+        emptied = []
+        for ranking, (_, low), zero in zip(rankings, pairs, gone, strict=True):
+            due = low.all()
+            if self.scope == "global":
+                due = due | (ranking.max() < level.to(ranking.device))
+            emptied.append((zero.sum() == len(zero) - 1) & due)
+        for weight, empty in zip(self.weights, answers(emptied), strict=True):
+            if empty:
+                self.survivors.warn(weight)
 
 
 def kept_entries(weight: Weight) -> Tensor | None:
@@ -139,8 +150,8 @@ def _units(weight: Weight, ranking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scores = ranking.detach().float().clamp(max=torch.finfo(torch.float32).max).flatten()
     if "kept" in weight.extra:
         scores = scores.masked_fill(~weight.extra["kept"].flatten(), -torch.inf)
-    scores[torch.where(scores == scores.max(), magnitude, -1.0).argmax()] = torch.inf
-    return scores, magnitude, size
+    best = torch.where(scores == scores.max(), magnitude, -1.0).argmax()
+    return scores.index_fill(0, best, torch.inf), magnitude, size
 
 
 def _lowest(scores: Tensor, magnitude: Tensor, sizes: Tensor, share: float) -> Tensor:

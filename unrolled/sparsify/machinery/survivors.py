@@ -17,8 +17,7 @@ class Survivors:
 
     def overwrite(self, weights: Sequence[Weight], values: Sequence[Tensor]) -> None:
         """Give weights new values; one that would become all zero keeps its largest number or group."""
-        alive = torch.stack([new.any().to(values[0].device) for new in values]).tolist()  # one answer from the device
-        for weight, new, lives in zip(weights, values, alive, strict=True):
+        for weight, new, lives in zip(weights, values, answers([new.any() for new in values]), strict=True):
             weight.parameter.copy_(new if lives else self.at_least_one(weight, new))
 
     def at_least_one(self, weight: Weight, values: Tensor) -> Tensor:
@@ -33,6 +32,12 @@ class Survivors:
         if weight.name not in self._said:
             self._said.add(weight.name)
             warnings.warn(f"{weight.name} would become all zero; its largest group is kept", stacklevel=4)
+
+
+def answers(questions: Sequence[Tensor]) -> list[bool]:
+    """Whether each of several bool scalars is true: the host waits once for the device, however many there are."""
+    found: list[bool] = torch.stack([question.to(questions[0].device) for question in questions]).tolist()
+    return found
 
 
 def largest_group(weight: Weight, values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from unrolled.sparsify.machinery.hooks import WeightHooks
 from unrolled.sparsify.machinery.learned_parameters import learned, per_group
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.system.devices import full_precision
 
 _FIT = VariationalDropoutFit()
 _LARGEST = 8.0  # of |log α|, as Molchanov et al. clip it
@@ -147,7 +148,7 @@ class VariationalNoise(Sparsifier):
     def disturbed(self, weight: Weight, module: nn.Module, input: Tensor, output: Tensor) -> Tensor:
         """The output with the noise that noise on the weight would give it: of equal mean and variance."""
         # Squares leave the range of half precision
-        with torch.autocast(output.device.type, enabled=False):
+        with full_precision(output):
             variance = self.variance(weight, module.weight).float()  # type: ignore[arg-type]
             square = input.to(variance.dtype).square()
             if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""The η-trick and the shrinking step, against closed forms and what they must converge to."""
+"""The η-trick, against closed forms and what it must converge to."""
 
 import copy
 import math
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.sparsify.strategies.layers import layer_of
 from unrolled.penalties import (
     L0,
     L1,
@@ -26,14 +27,6 @@ from unrolled.penalties import (
     TopK,
 )
 from unrolled.sparsify import AdaProx, ReweightedTikhonov
-
-
-def layer_of(values) -> nn.Linear:
-    weight = torch.as_tensor(values, dtype=torch.float64)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-    return layer
 
 
 def regression(seed=0, samples=40, inputs=6):
@@ -151,33 +144,6 @@ def test_eta_is_frozen_for_as_many_steps_as_asked_and_over_a_resume():
     assert all(torch.equal(a, b) for a, b in zip(trained(), trained(stop=6), strict=True))
 
 
-@pytest.mark.parametrize("adam", [False, True])
-def test_ada_prox_shrinks_by_its_formula(adam):
-    layer = layer_of([[1.0, -0.5, 1e-3], [0.3, 0.0, -2.0]])
-    strength, rate, epsilon = 0.5, 0.1, 0.4
-    sparsifier = AdaProx(layer, LogSum(epsilon), strength)
-    optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(layer.parameters(), lr=rate)
-    gradient = torch.tensor([[1.0, 2.0, 3.0], [0.1, 0.2, -0.3]], dtype=torch.float64)
-    (gradient * layer.weight).sum().backward()
-    optimizer.step()
-    w = layer.weight.detach().clone()
-    step = rate / (gradient.abs() + 1e-8) if adam else rate  # of the first step of Adam, √v̂ = |gradient|
-    eta = w.abs() * (w.abs() + epsilon)
-    sparsifier.step(optimizer)
-    torch.testing.assert_close(layer.weight.detach(), w * eta / (eta + strength * step))
-
-
-def test_ada_prox_shrinks_groups_as_wholes():
-    layer = layer_of([[3.0, 4.0], [0.3, 0.4]])
-    sparsifier = AdaProx(layer, Grouped(L1(), Filters(), weight=1), 1.0)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
-    layer.weight.grad = torch.zeros_like(layer.weight)
-    optimizer.step()
-    sparsifier.step(optimizer)
-    expected = [[3 * 5 / 5.5, 4 * 5 / 5.5], [0.3 * 0.5 / 1, 0.4 * 0.5 / 1]]
-    torch.testing.assert_close(layer.weight.detach(), torch.tensor(expected, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("strategy", [AdaProx, ReweightedTikhonov])
 def test_zero_is_what_dropout_would_hardly_ever_keep(strategy):
     layer = layer_of([[1.0, 0.0054, -0.0052, 0.001]])  # of l1, α = |w|/(|w| + strength) < .05: |w| < strength/19
@@ -227,10 +193,6 @@ def test_the_further_term_is_linear_in_log_eta():
 def test_a_penalty_that_reweights_nothing_to_zero_is_refused(strategy, penalty, message):
     with pytest.raises(ValueError, match=message):
         strategy(nn.Linear(3, 2), penalty, 1.0)
-
-
-def test_standout_with_enough_strength_is_fine():
-    assert AdaProx(layer_of([[0.4, -0.4, 0.5, 0.6]]), Standout(1.0, 0.0), 30.0).sparsity() == 0.5  # log(30/19) = .457
 
 
 @pytest.mark.parametrize(
