@@ -1,7 +1,7 @@
 """How to differentiate through the phases of a network: a value that is given to the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unrolled.networks.phases import State, Step
 from unrolled.operators import LinearOperator
-
-Step = Callable[[Tensor, Any, Tensor, LinearOperator], tuple[Tensor, Any]]
 
 
 @dataclass(frozen=True)
@@ -19,21 +18,24 @@ class Differentiation(ABC):
     """How gradients are carried through the phases. The image is the same with each; memory and time differ."""
 
     @abstractmethod
-    def run(self, steps: Sequence[Step], x: Tensor, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
+    def run(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> State:
         """Apply phases one after the other.
 
         Parameters
         ----------
-        steps : sequence of (x, memory, y, operator) ↦ (x, memory)
-        x : Tensor, (batch, channel, height, width)
-            the start.
+        steps : sequence of (state, y, operator, condition) ↦ state
+        state : tuple of Tensor
+            what the first is given.
         y : Tensor, the measurements
         operator : LinearOperator
+        condition : Tensor, optional
 
         Returns
         -------
-        x, memory
-            after the last phase
+        tuple of Tensor
+            the state after the last phase
         """
 
 
@@ -41,8 +43,10 @@ class Differentiation(ABC):
 class Unroll(Differentiation):
     """Ordinary backpropagation: what is computed inside of every phase is kept. Memory grows with the phases."""
 
-    def run(self, steps: Sequence[Step], x: Tensor, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
-        return _run(steps, x, None, y, operator)
+    def run(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> State:
+        return _run(steps, state, y, operator, condition)
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,16 @@ class Recompute(Differentiation):
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise ValueError(f"Recompute: every must be a whole number >= 1, got {self.every!r}")
 
-    def run(self, steps: Sequence[Step], x: Tensor, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
+    def run(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> State:
         if not torch.is_grad_enabled():
-            return _run(steps, x, None, y, operator)
-        memory = None
+            return _run(steps, state, y, operator, condition)
         for first in range(0, len(steps), self.every):
+            # The state of the random generators is kept, so that dropout falls on the same numbers again.
             part = steps[first : first + self.every]
-            # No phase draws random numbers, so their state need not be kept.
-            x, memory = checkpoint(_run, part, x, memory, y, operator, use_reentrant=False, preserve_rng_state=False)
-        return x, memory
+            state = checkpoint(_run, part, state, y, operator, condition, use_reentrant=False)
+        return state
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Implicit(Differentiation):
     Koltun, "Deep Equilibrium Models", 2019). u is found by iteration, which converges where the phases do. Memory is
     that of one phase. It is the gradient of the limit: the same as that of unrolling only if the phases have converged.
 
-    For networks whose phases share their weights (`shared=True`).
+    For networks whose phases share their weights (`shared=True`) and carry tensors only.
 
     Parameters
     ----------
@@ -102,19 +107,24 @@ class Implicit(Differentiation):
         if not self.tolerance > 0:
             raise ValueError(f"Implicit: tolerance must be > 0, got {self.tolerance!r}")
 
-    def run(self, steps: Sequence[Step], x: Tensor, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
+    def run(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> State:
         if any(step != steps[0] for step in steps[1:]):
             raise ValueError("Implicit: needs phases that share their weights; make the network with shared=True")
         if not torch.is_grad_enabled():
-            return _run(steps, x, None, y, operator)
+            return _run(steps, state, y, operator, condition)
         with torch.no_grad():
-            x, memory = _run(steps[:-1], x, None, y, operator)
-        has_memory = isinstance(memory, Tensor)
-        point = tuple(part.detach().requires_grad_() for part in ((x, memory) if has_memory else (x,)))
-        image, kept = steps[-1](point[0], point[1] if has_memory else None, y, operator)
-        state = (image, kept) if has_memory else (image,)
-        solved = _SolveAdjoint.apply(self, point, state, *state)
-        return (solved[0], solved[1]) if has_memory else (solved[0], None)
+            state = _run(steps[:-1], state, y, operator, condition)
+        _check_state(state)
+        point = tuple(entry.detach().requires_grad_() for entry in state)
+        state = steps[-1](point, y, operator, condition)
+        _check_state(state)
+        if len(state) != len(point):
+            raise ValueError(
+                f"Implicit: a phase must return as many entries as it is given, {len(point)}, got {len(state)}"
+            )
+        return tuple(_SolveAdjoint.apply(self, point, state, *state))
 
     def solve(self, point: tuple[Tensor, ...], state: tuple[Tensor, ...], v: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """u = v + (∂f/∂z)ᵀu by iteration from u = v, at z = point with f(z) = state."""
@@ -149,7 +159,18 @@ def _energy(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).square().sum()
 
 
-def _run(steps: Sequence[Step], x: Tensor, memory: Any, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Any]:
+def _check_state(state: State) -> None:
+    """Raise ValueError unless derivatives by every entry of a state exist."""
+    for index, entry in enumerate(state):
+        if not isinstance(entry, Tensor) or not (entry.is_floating_point() or entry.is_complex()):
+            kind = entry.dtype if isinstance(entry, Tensor) else type(entry).__name__
+            raise ValueError(
+                "Implicit: a fixed point is made of real or complex tensors, but the phases carry "
+                f"{kind} as entry {index} of their state; use Unroll() or Recompute()"
+            )
+
+
+def _run(steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None) -> State:
     for step in steps:
-        x, memory = step(x, memory, y, operator)
-    return x, memory
+        state = step(state, y, operator, condition)
+    return state

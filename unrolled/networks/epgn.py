@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.channelwise import per_channel
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import (
     ENOUGH,
@@ -19,9 +20,10 @@ from unrolled.networks.maps import (
     shrinking,
 )
 from unrolled.networks.narrow import convolve
-from unrolled.networks.network import Phase, UnrolledNetwork, gradient, per_channel, positive
+from unrolled.networks.phases import Images, Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 from unrolled.networks.starts import Start
+from unrolled.networks.unrolled import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 
@@ -32,7 +34,8 @@ class EPGN(UnrolledNetwork):
     Each phase is one iteration of the extra proximal gradient algorithm on ½‖Ax − y‖² + g(x): two gradient steps, each
     followed by the same learned proximal map, prox(b) = b + G̃(N(S(G(b)))) with a learned sparsifying map G, the
     shrinkage S of a penalty, and G̃, which maps back to an image. It works on images of any size that the operator
-    measures. Starting values and the windows of N are our reading; the paper leaves them open.
+    measures; every channel of an image is reconstructed alike. Starting values and the windows of N are our reading;
+    the paper leaves them open.
 
     Parameters
     ----------
@@ -269,9 +272,13 @@ def _of_channels(shrinkage: Shrinkage | ShrinkageMixture, channels: Tensor) -> S
 
 
 class _ExtraProximalGradient(Phase):
+    data_steps = 2
+
     def __init__(self, prox: LearnedProx):
         super().__init__()
         self.prox = prox
+        self.reach = 2 * prox.reach
+        self.alignment = prox.attend.window if isinstance(prox.attend, WindowAttention) else 1
         # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
         self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
 
@@ -285,14 +292,6 @@ class _ExtraProximalGradient(Phase):
         """Step size of the second half-step, > 0."""
         return F.softplus(self.raw_beta)
 
-    @property
-    def reaches(self) -> tuple[int, ...]:
-        return (self.prox.reach,) * 2
-
-    @property
-    def alignment(self) -> int:
-        return self.prox.attend.window if isinstance(self.prox.attend, WindowAttention) else 1
-
     def prepare_prox(self) -> Callable[[Tensor], Tensor]:
         """The learned proximal map on images of any number of channels; both half-steps share it."""
         prox = self.prox.prepare()
@@ -302,17 +301,20 @@ class _ExtraProximalGradient(Phase):
 class PlainPhase(_ExtraProximalGradient):
     """x½ = prox(x − α∇f(x));  x⁺ = prox(x − β∇f(x½))."""
 
-    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
+    def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
+        (x,) = state
         prox = self.prepare_prox()
         half = prox(x - self.alpha * gradient(x, y, operator))
-        return prox(x - self.beta * gradient(half, y, operator)), None
+        return (prox(x - self.beta * gradient(half, y, operator)),)
 
 
 class AcceleratedPhase(_ExtraProximalGradient):
     """t = x + γ(x − x½⁻), x½ = prox(t − α∇f(t));  s = x½ + γ(x½ − x), x⁺ = prox(s − β∇f(s)).
 
-    The memory is x½ of the phase before.
+    The state is (x, x½⁻), with x½⁻ of the phase before; at the start it is x.
     """
+
+    carries = (Images(),)
 
     def __init__(self, prox: LearnedProx):
         super().__init__(prox)
@@ -323,9 +325,15 @@ class AcceleratedPhase(_ExtraProximalGradient):
         """Momentum, > 0."""
         return F.softplus(self.raw_gamma)
 
-    def forward(self, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+    def begin(self, x: Tensor, y: Tensor, operator: LinearOperator) -> State:
+        return x, x
+
+    def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
+        x, before = state
         prox = self.prepare_prox()
-        t = x if memory is None else x + self.gamma * (x - memory)
+        # At the start both are one tensor. Its momentum would be 0, but the gradients of its two parts would cancel
+        # only up to rounding.
+        t = x if before is x else x + self.gamma * (x - before)
         half = prox(t - self.alpha * gradient(t, y, operator))
         s = half + self.gamma * (half - x)
         return prox(s - self.beta * gradient(s, y, operator)), half

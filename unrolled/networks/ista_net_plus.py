@@ -6,21 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.channelwise import apart, mean_square, per_channel, together
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.network import (
-    Phase,
-    UnrolledNetwork,
-    apart,
-    gradient,
-    mean_square,
-    per_channel,
-    positive,
-    together,
-)
+from unrolled.networks.phases import Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 from unrolled.networks.starts import Start
+from unrolled.networks.unrolled import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 
@@ -29,6 +22,8 @@ Map = Callable[[Tensor], Tensor]
 
 class ISTANetPlus(UnrolledNetwork):
     """ISTA-Net+ (Zhang, Ghanem, CVPR 2018): a gradient step and a learned proximal map in every phase.
+
+    Every channel of an image is reconstructed alike.
 
     Parameters
     ----------
@@ -97,9 +92,8 @@ class ISTANetPlus(UnrolledNetwork):
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator)
-        self.check(operator)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
-        image, asymmetry = self.differentiation.run(steps, self.start(y, operator), y, operator)
+        image, asymmetry = self.differentiation.run(steps, self.begin(y, operator), y, operator)
         return mean_square(image - x) + self.symmetry * asymmetry / len(steps)
 
 
@@ -114,6 +108,8 @@ class ISTAPhase(Phase):
         1, or 2 for complex images.
     """
 
+    reach = 2 + 1 + 1 + 2  # 5×5 and 3×3 on either side of the shrinkage
+
     def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, parts: int = 1):
         super().__init__()
         self.raw_step = positive(1.0)
@@ -127,29 +123,25 @@ class ISTAPhase(Phase):
         nn.init.zeros_(self.synthesis.second)
 
     @property
-    def reaches(self) -> tuple[int, ...]:
-        return (2 + 1 + 1 + 2,)  # 5×5 and 3×3 on either side of the shrinkage
-
-    @property
     def step(self) -> Tensor:
         """Step size of the gradient, > 0."""
         return F.softplus(self.raw_step)
 
-    def forward(self, x: Tensor, memory: None, y: Tensor, operator: LinearOperator) -> tuple[Tensor, None]:
-        b = self.descend(x, y, operator)
+    def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
+        b = self.descend(state[0], y, operator)
         analyse, synthesise, _ = self.prepare()
-        return b + per_channel(lambda image: synthesise(analyse(image)), b), None
+        return (b + per_channel(lambda image: synthesise(analyse(image)), b),)
 
     def with_asymmetry(
-        self, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator
-    ) -> tuple[Tensor, Tensor]:
-        """The phase for training: its memory is the sum of the asymmetries so far."""
+        self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> State:
+        """The phase for training, whose state is the image and, after the first phase, the sum of the asymmetries."""
+        x, *so_far = state
         b = self.descend(x, y, operator)
         analyse, synthesise, asymmetry = self.prepare()
         single = apart(b)
         features = analyse(single)
-        total = asymmetry(single, features) if memory is None else memory + asymmetry(single, features)
-        return b + together(synthesise(features), b), total
+        return b + together(synthesise(features), b), sum(so_far, asymmetry(single, features))
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""

@@ -45,6 +45,10 @@ class ConvolutionPair(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.kernel())
 
+    def fused(self) -> "FusedPair":
+        """The pair as one plain convolution."""
+        return FusedPair(self)
+
     @torch.no_grad()
     def take(self, pair: "ConvolutionPair", channels: Tensor) -> None:
         """Become another pair from or to one channel, reduced to these of its channels on the other side.

@@ -10,11 +10,14 @@ from torch import Tensor
 from unrolled.data.images import read_image
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.tiles import TILE, in_tiles
+from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.weights.networks import load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
+
+ROUNDING = 1e-5
+"""Values may lie so far outside of [0, 1]: the magnitudes of complex images are rounded."""
 
 WHOLE = 2**20
 """Images of more pixels are reconstructed in tiles: as one they would need about 600 bytes a pixel."""
@@ -44,7 +47,7 @@ def reconstruct(
         of a file: reconstruct red, green and blue, each for itself, instead of the luma.
     tile : int, optional
         side of the tiles in pixels, see `unrolled.reconstruction.tiles`; by default tiles are used where they save
-        memory.
+        memory and operator and network allow them.
     bfloat16 : bool
         run the learned part in bfloat16: faster on processors that have it, and within .02 dB.
     progress : bool
@@ -57,7 +60,8 @@ def reconstruct(
     Raises
     ------
     ValueError
-        for a broken or too small image, weights that cannot be read, or sides that the operator cannot measure.
+        for a broken or too small image, values outside of [0, 1], weights that cannot be read, sides that the operator
+        cannot measure, or a `tile` where the operator or the network allows no tiles.
 
     Examples
     --------
@@ -141,7 +145,8 @@ def from_measurements(
     if len(y) != 1:
         raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
     y = y.to(device_of(network), torch.complex64 if y.is_complex() else torch.float32)
-    tiled = tile is not None or (operator.local and math.prod(operator.image_size(y)) > WHOLE)
+    large = math.prod(operator.image_size(y)) > WHOLE if operator.local else False
+    tiled = tile is not None or (large and why_no_tiles(network, operator) is None)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         x = in_tiles(y, network, operator, TILE if tile is None else tile, progress) if tiled else network(y, operator)
     if not bool(torch.isfinite(x).all()):
@@ -175,13 +180,17 @@ def pad(x: Tensor, multiple: int) -> Tensor:
 
 
 def check_image(image: Tensor) -> None:
-    """Raise ValueError unless this is a finite image (channel, height, width) that is not too small."""
+    """Raise ValueError unless this is an image (channel, height, width) in [0, 1] that is not too small."""
     if image.ndim != 3 or min(image.shape[-2:]) < SMALLEST:
         raise ValueError(
             f"image: must be (channel, height, width), sides at least {SMALLEST} pixels, got {tuple(image.shape)}"
         )
     if not bool(torch.isfinite(image).all()):
         raise ValueError("image: must be finite, but holds NaN or inf")
+    size = image.abs() if image.is_complex() else image
+    low, high = float(size.min()), float(size.max())
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ValueError(f"image: values must be in [0, 1], got {low:.6g} to {high:.6g}; bring the image to that scale")
 
 
 def device_of(network: UnrolledNetwork) -> torch.device:

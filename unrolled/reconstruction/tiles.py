@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.networks import Phase, UnrolledNetwork
+from unrolled.networks import Measurements, Phase, UnrolledNetwork
 from unrolled.operators import LinearOperator
 
 TILE = 396
@@ -30,7 +30,7 @@ def in_tiles(
     ----------
     y : Tensor, the measurements
     network : UnrolledNetwork
-        whose phases hand on None or one image.
+        whose phases say how far they look, and carry images or feature maps.
     operator : LinearOperator
         a local one, such as `BlockCompressedSensing`.
     tile : int
@@ -44,17 +44,22 @@ def in_tiles(
     Raises
     ------
     ValueError
-        if the operator is not local, or tile is not >= 1.
+        if operator or phases allow no tiles (see `why_no_tiles`), the sides of the image are no multiples of the scale
+        of feature maps, or tile is not >= 1.
     """
-    if not operator.local:
-        raise ValueError(f"tile: {type(operator).__name__} measures the image as a whole, so it has no tiles")
+    reason = why_no_tiles(network, operator)
+    if reason is not None:
+        raise ValueError(f"tile: {reason}, so it has no tiles")
     if tile < 1:
         raise ValueError(f"tile: must be >= 1, got {tile!r}")
     network.check(operator)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence
-    unit = math.lcm(operator.multiple, *(phase.alignment for phase in phases))
+    scales = {scale for phase in phases for scale in _scales(phase)}
+    unit = math.lcm(operator.multiple, *scales, *(phase.alignment for phase in phases))
+    if any(side % scale for side in size for scale in scales):
+        raise ValueError(f"tile: sides of the image must be multiples of {math.lcm(*scales)}, got {size}")
     tile = math.ceil(tile / unit) * unit
     count = math.ceil(size[0] / tile) * math.ceil(size[1] / tile)
     with torch.no_grad(), tqdm(total=count * (len(phases) + 1), disable=not progress, unit="tile", leave=False) as bar:
@@ -67,48 +72,84 @@ def in_tiles(
                     )
                     bar.update()
         else:  # it has no feature maps, so it takes little memory as a whole
-            x = network.start(y, operator).clone()
+            x = network.start(y, operator)
             bar.update(count)
-        memory = None
+        # Phases are applied in place, so no two entries may share memory.
+        state = [entry.clone() for entry in phases[0].begin(x, y, operator)]
+        del x
         for phase in phases:
-            memory = _apply(phase, x, memory, y, operator, tile, unit, bar)
-    return x
+            state = _apply(phase, state, y, operator, tile, unit, bar)
+    return state[0]
+
+
+def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | None:
+    """Why a reconstruction cannot be made of tiles, as a clause; None if it can."""
+    if not operator.local:
+        return f"{type(operator).__name__} measures the image as a whole"
+    for phase in network.sequence:
+        name = type(phase).__name__
+        if phase.reach is None:
+            return f"{name} looks at the image as a whole (its reach is None)"
+        if any(isinstance(entry, Measurements) for entry in phase.carries):
+            return f"{name} carries measurements, which are of the image as a whole"
+    return None
 
 
 def _apply(
-    phase: Phase, x: Tensor, memory: Tensor | None, y: Tensor, operator: LinearOperator, tile: int, unit: int, bar: tqdm
-) -> Tensor | None:
+    phase: Phase, state: list[Tensor], y: Tensor, operator: LinearOperator, tile: int, unit: int, bar: tqdm
+) -> list[Tensor]:
     """One phase, in place: rows of tiles from top to bottom, from a copy of the rows that they look at."""
-    halo = sum(math.ceil(reach / unit) * unit for reach in phase.reaches)
-    height, width = x.shape[-2:]
-    state = [x] if memory is None else [x, memory]
-    above = [image[..., :0, :] for image in state]
-    following = memory
+    # The maps between two data steps each look into whole blocks of the operator.
+    assert phase.reach is not None
+    halo = unit * (math.ceil(phase.reach / unit) + max(phase.data_steps, 1) - 1)
+    height, width = state[0].shape[-2:]
+    scales = _scales(phase)
+    following = list(state)
+    above = [entry[..., :0, :] for entry in state]
     for top, rows in _parts(height, tile):
         # Rows above were overwritten by the tiles before, so their old values are kept; those below are still old.
         old = [
-            torch.cat([kept, image[..., top : top + rows + halo, :]], dim=-2)
-            for kept, image in zip(above, state, strict=True)
+            torch.cat([kept, entry[..., top // s : (top + rows + halo) // s, :]], dim=-2)
+            for kept, entry, s in zip(above, state, scales, strict=False)
         ]
         first = top - above[0].shape[-2]
-        above = [image[..., max(0, top + rows - halo - first) : top + rows - first, :] for image in old]
+        above = [
+            entry[..., max(0, top + rows - halo - first) // s : (top + rows - first) // s, :]
+            for entry, s in zip(old, scales, strict=False)
+        ]
         for left, columns in _parts(width, tile):
             begin, end = max(0, left - halo), min(width, left + columns + halo)
-            window = [image[..., begin:end] for image in old]
-            found, handed_on = phase(
-                window[0],
-                window[1] if len(window) > 1 else None,
-                operator.crop(y, first, begin, old[0].shape[-2], end - begin),
-                operator,
-            )
-            inside = (..., slice(top - first, top - first + rows), slice(left - begin, left - begin + columns))
-            target = (..., slice(top, top + rows), slice(left, left + columns))
-            x[target] = found[inside]
-            if handed_on is not None:
-                following = torch.empty_like(x) if following is None else following
-                following[target] = handed_on[inside]
+            window = tuple(entry[..., begin // s : end // s] for entry, s in zip(old, scales, strict=False))
+            around = operator.crop(y, first, begin, old[0].shape[-2], end - begin)
+            found = phase(window, around, operator)
+            _check_entries(phase, found, old[0].shape[-2], end - begin)
+            for entry, s in zip(found[len(following) :], scales[len(following) :], strict=True):
+                # The first phase of older programs is given the image alone, and hands on more.
+                following.append(entry.new_empty(*entry.shape[:-2], height // s, width // s))
+            for target, entry, s in zip(following, found, scales, strict=False):
+                target[..., top // s : (top + rows) // s, left // s : (left + columns) // s] = entry[
+                    ...,
+                    (top - first) // s : (top - first + rows) // s,
+                    (left - begin) // s : (left - begin + columns) // s,
+                ]
             bar.update()
     return following
+
+
+def _check_entries(phase: Phase, found: tuple[Tensor, ...], height: int, width: int) -> None:
+    """Raise ValueError unless the entries of a state are what a phase says that it carries."""
+    wanted = [(height // s, width // s) for s in _scales(phase)]
+    shapes = [tuple(entry.shape[-2:]) if isinstance(entry, Tensor) else type(entry).__name__ for entry in found]
+    if shapes != wanted[: len(shapes)]:
+        raise ValueError(
+            f"tile: {type(phase).__name__} must carry {phase.carries}, which for a tile of {height}×{width} pixels are "
+            f"of the sizes {wanted}, got {shapes}"
+        )
+
+
+def _scales(phase: Phase) -> list[int]:
+    """Pixels of the image for one number of each entry of a state, in either direction."""
+    return [1, *(entry.scale for entry in phase.carries if not isinstance(entry, Measurements))]
 
 
 def _parts(length: int, part: int) -> Iterator[tuple[int, int]]:

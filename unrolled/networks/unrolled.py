@@ -1,0 +1,163 @@
+"""Unrolled networks: a start and a list of phases."""
+
+import copy
+from abc import ABC
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.networks.channelwise import mean_square
+from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
+from unrolled.networks.phases import Phase, State, gradient
+from unrolled.networks.starts import LinearStart, Start
+from unrolled.operators import LinearOperator
+from unrolled.system.recipes import Described
+
+__all__ = ["UnrolledNetwork", "gradient"]
+
+
+class UnrolledNetwork(Described, nn.Module, ABC):
+    """x̂ = network(y, operator): a linear start, then one phase after the other.
+
+    Parameters
+    ----------
+    phases : sequence of Phase
+        at least one; all carry the same state.
+    repeats : int
+        how many times they are gone through: one phase repeated is a network whose phases share their weights.
+    differentiation : Differentiation, optional
+        how gradients are carried through the phases; by default `Unroll()`.
+    start : Start, optional
+        (y, operator) ↦ x₀; by default `LinearStart()`.
+    complex_images : bool
+        whether it is made for operators that measure complex images.
+
+    Raises
+    ------
+    ValueError
+        if there are no phases, or one of them is not a `Phase`.
+    """
+
+    takes_noise: ClassVar[bool] = False
+    """Whether its phases are told the noise level of the measurements, as their condition."""
+
+    fused = False
+
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        repeats: int = 1,
+        differentiation: Differentiation | None = None,
+        start: Start | None = None,
+        complex_images: bool = False,
+    ):
+        super().__init__()
+        name = type(self).__name__
+        if not len(phases):
+            raise ValueError(f"{name}: phases must be at least one, got none")
+        for index, phase in enumerate(phases):
+            if not isinstance(phase, Phase):
+                raise ValueError(f"{name}: phases must be of the class Phase, but number {index} is {phase!r}")
+        self.start = LinearStart() if start is None else start
+        self.phases = nn.ModuleList(phases)
+        self.repeats = repeats
+        self.complex_images = complex_images
+        self.differentiation = Unroll() if differentiation is None else differentiation
+        if isinstance(self.differentiation, Implicit) and len(phases) > 1:
+            raise ValueError(f"{name}: differentiation by Implicit needs shared=True")
+
+    @property
+    def sequence(self) -> list[Phase]:
+        """The phases in the order in which they are applied."""
+        return cast(list[Phase], list(self.phases)) * self.repeats
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        y : Tensor, measurements of a batch of images, in the shape that the operator states
+        operator : LinearOperator
+        noise : float or Tensor, (batch,), optional
+            standard deviation of the noise in the measurements, for networks that take it.
+
+        Returns
+        -------
+        Tensor, (batch, channel, height, width)
+
+        Raises
+        ------
+        ValueError
+            if the network is made for real images and the operator measures complex ones, or the other way round, or
+            if it is told a noise level that it does not take.
+        """
+        state = self.begin(y, operator)
+        x: Tensor = self.differentiation.run(self.sequence, state, y, operator, self.condition(y, noise))[0]
+        return x
+
+    def iterates(self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> list[Tensor]:
+        """The start and the image after every phase, each (batch, channel, height, width)."""
+        state, condition = self.begin(y, operator), self.condition(y, noise)
+        images = [state[0]]
+        for phase in self.sequence:
+            state = phase(state, y, operator, condition)
+            images.append(state[0])
+        return images
+
+    def begin(self, y: Tensor, operator: LinearOperator) -> State:
+        """The state that the first phase is given."""
+        self.check(operator)
+        return self.sequence[0].begin(self.start(y, operator), y, operator)
+
+    def condition(self, y: Tensor, noise: float | Tensor | None) -> Tensor | None:
+        """What the phases are told beside the measurements: the noise level, (batch, 1), or None.
+
+        Raises
+        ------
+        ValueError
+            if there is a noise level, and the network does not take it.
+        """
+        if noise is None:
+            return None
+        if not self.takes_noise:
+            raise ValueError(
+                f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
+            )
+        return torch.as_tensor(noise, dtype=y.dtype.to_real(), device=y.device).expand(len(y)).unsqueeze(1)
+
+    def check(self, operator: LinearOperator) -> None:
+        """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""
+        if operator.complex_images != self.complex_images:
+            own, measured = ("complex", "real") if self.complex_images else ("real", "complex")
+            raise ValueError(
+                f"{type(self).__name__}: made for {own} images, and {type(operator).__name__} measures {measured} "
+                f"ones; make it with complex_images={operator.complex_images}"
+            )
+
+    def fuse(self) -> Self:
+        """A copy for use without training, with the same result: every module that has a method `fused`, which makes
+        a faster module of it, is replaced by what that makes."""
+        network = copy.deepcopy(self).eval()
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                fused = getattr(child, "fused", None)
+                if callable(fused):
+                    setattr(module, name, fused())
+        network.fused = True
+        return network
+
+    def description(self) -> dict[str, Any]:
+        if self.fused:
+            raise ValueError("a fused network is for use only: save or describe the network it was made from")
+        return super().description()
+
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+        """What training minimises: the mean of |x̂ − x|², x the true images. A network may add to it."""
+        return mean_square(self(y, operator) - x)
