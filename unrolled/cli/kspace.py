@@ -1,6 +1,7 @@
 """unrolled kspace FILE --weights epgn-mri20 --out slice.png"""
 
 import warnings
+from inspect import isabstract
 from pathlib import Path
 
 from jsonargparse import set_parsing_settings
@@ -17,6 +18,7 @@ from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import torch_device
 from unrolled.system.files import check_writable
+from unrolled.system.recipes import subclasses
 from unrolled.weights.networks import load
 
 DIFFERS = 0.1
@@ -84,6 +86,9 @@ def reconstruct_file(
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
     if method is not None and method not in METHODS:
         raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {method!r}")
+    if isinstance(mask, str) and not Path(mask).exists():
+        kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
+        raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     check_format(out)
     check_writable(out)
     kspace = read_kspace(file, slice, key, centered)
