@@ -140,7 +140,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """Where the run keeps its files."""
         return Path(self.config.folder)
 
     def say(self, text: str, file: TextIO | None = None) -> None:
