@@ -29,7 +29,7 @@ def parser() -> ArgumentParser:
 
 
 def run(argv: list[str]) -> int:
-    """Train, and say where the results are. What says that it trains a classifier goes to `unrolled classify`."""
+    """Train, and say where the results are; configs and options of a classifier are handed to `unrolled classify`."""
     if named_classifiers("train", argv):
         from unrolled.cli import classify
 

@@ -118,7 +118,7 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 
 def named_classifiers(command: str, argv: list[str]) -> list[str]:
-    """What a command line and the configs it names say of a classifier, as text."""
+    """The classifiers, as text, that are named on a command line and in its configs."""
     first = argparse.ArgumentParser(prog=f"unrolled {command}", add_help=False, allow_abbrev=False)
     first.add_argument("--config", action="append", default=[])
     first.add_argument("--classifier", "--classifier.class_path", action="append", default=[])
