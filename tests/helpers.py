@@ -1,6 +1,8 @@
 """What several tests need."""
 
 import inspect
+import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -48,6 +50,20 @@ def write_matrix(path, matrix):
         with h5py.File(path, "w") as file:
             file["phi"] = matrix
     return path
+
+
+def readme_commands() -> list[str]:
+    """The commands that README gives as blocks of shell, each of which a test runs."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines() if line]
+
+
+def untrained_configs(folder: str) -> list[Path]:
+    """The configs below a folder of `configs`, without those that README's commands train."""
+    root = Path(__file__).parents[1]
+    said = " ".join(readme_commands())
+    paths = sorted((root / "configs" / folder).rglob("*.yaml"))
+    return [path for path in paths if str(path.relative_to(root)) not in said]
 
 
 MOVES = {"aten::lift_fresh", "aten::_to_copy", "aten::detach", "aten::view"}

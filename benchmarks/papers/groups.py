@@ -135,7 +135,7 @@ Bui, Park, Zhang, Qi and Xin (2021) add a group lasso to the loss, and draw sing
 penalty and variable splitting (`SparseGroupLasso`). Groups are the filters of convolutions and the *inputs* of dense
 layers. Here LeNet-5-Caffe learns MNIST so in {sparse:g} epochs (the paper: 200); after {sparse_part:.0%} of them the
 zeros stay and the rest is fine-tuned. {moved}. Then `compact` removes the dead groups, and the smaller network is
-trained on for {small:g} epochs (`unrolled train --compact true`), which cost little, as it is small."""
+trained on for {small:g} epochs (`unrolled classify --compact true`), which cost little, as it is small."""
     changes = f"""
 Two things differ from the paper, for so short a run. Strengths are larger: those of single weights are such that each
 penalty sets the same ones to zero at the first step, those up to .03; that of the group lasso was chosen in a few runs

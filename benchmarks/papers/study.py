@@ -1,4 +1,4 @@
-"""One paper's experiment: the runs of a YAML file, each of them an `unrolled train`, and their figures in one JSON.
+"""One paper's experiment: the runs of a YAML file, each an `unrolled train` or `classify`, and their figures in a JSON.
 
 python -m benchmarks.papers.study --config configs/papers/duality.yaml --folder runs/duality --json duality.json
 
@@ -18,12 +18,13 @@ from contextlib import redirect_stderr
 from io import StringIO
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
 from benchmarks import command
-from unrolled.cli import train
+from unrolled.cli import classify, train
 from unrolled.cli.config_file import read_settings
 from unrolled.system.files import replacing
 from unrolled.training.runs.checkpoint import Checkpoints
@@ -101,13 +102,18 @@ def run(study: dict[str, Any], name: str, seed: int, folder: Path, more: list[st
     errors = _Errors()
     try:
         with redirect_stderr(errors):
-            stopped = train.run([*argv, *more])
+            stopped = command_of(asked).run([*argv, *more])
     except SystemExit:
         raise ValueError(errors.getvalue().strip().splitlines()[-1]) from None
     if stopped:
         raise KeyboardInterrupt(errors.getvalue().strip().splitlines()[-1])
     with replacing(own / "finished.json") as temporary:
         temporary.write_text(json.dumps(result(own, name, seed)))
+
+
+def command_of(settings: dict[str, Any]) -> ModuleType:
+    """The command that trains what the settings of a run describe."""
+    return classify if "classifier" in settings else train
 
 
 class _Errors(StringIO):

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +13,34 @@ import yaml
 from PIL import Image
 
 import unrolled
-from tests.helpers import picture, write_picture
+from tests.helpers import picture, untrained_configs, write_picture
 from unrolled.cli import COMMANDS, main
 from unrolled.networks import EPGN, Implicit
 from unrolled.operators import BlockCompressedSensing
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs" / "cs").rglob("*.yaml"))
-SMALL = ["--training.minutes=null", "--training.steps=2", "--training.validations=1", "--training.batch=1",
-         "--network.phases=1", "--network.features=2", "--training.bfloat16=false"]  # fmt: skip
+SMALL = ["--data.hold_out=1", "--training.minutes=null", "--training.steps=2", "--training.validations=1",
+         "--training.batch=1", "--network.phases=1", "--network.features=2", "--training.bfloat16=false"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of three pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(3):
+        write_picture(folder / f"{seed}.png", 66, 66, seed)
+    return folder
+
+
+@pytest.fixture
+def train(photos, tmp_path):
+    """Training two steps of a config on the pictures, in the folder `run` unless another is named."""
+
+    def run(*argv, config="configs/cs/epgn_25.yaml", folder="run"):
+        where = [f"--data.train=[{photos}]", f"--folder={tmp_path / folder}"]
+        return main(["train", f"--config={config}", *where, *SMALL, *argv])
+
+    return run
 
 
 @pytest.fixture
@@ -62,35 +79,28 @@ def test_every_command_has_help(command, capsys):
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs" / "mri").rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_config_of_magnetic_resonance_trains_and_evaluates(config, tmp_path, capsys):
-    for seed in range(9):
-        write_picture(tmp_path / "data" / f"{seed}.png", 66, 70, seed)
-    size = ["--operator.height=66", "--operator.width=66", "--data.crop=66"]
-    data = [f"--data.train=[{tmp_path / 'data'}]", "--data.hold_out=1", f"--folder={tmp_path / 'run'}"]
-    assert main(["train", "--config", str(config), *data, *size, *SMALL]) == 0
+def test_every_config_of_magnetic_resonance_trains_and_evaluates(config, train, photos, tmp_path, capsys):
+    assert train("--operator.height=66", "--operator.width=66", "--data.crop=66", config=config) == 0
     assert "validation PSNR" in capsys.readouterr().out
-    best = str(tmp_path / "run" / "best.safetensors")
-    write_picture(tmp_path / "square.png", 66, 66)
-    assert main(["evaluate", "--weights", best, "--data", str(tmp_path / "square.png")]) == 0
-    assert main(["reconstruct", str(tmp_path / "square.png"), "--weights", best, "--out", str(tmp_path / "x.png")]) == 0
-    message = errors(capsys, "evaluate", "--weights", best, "--data", str(tmp_path / "data"))
+    best, square = str(tmp_path / "run" / "best.safetensors"), str(photos / "0.png")
+    assert main(["evaluate", "--weights", best, "--data", square]) == 0
+    assert main(["reconstruct", square, "--weights", best, "--out", str(tmp_path / "x.png")]) == 0
+    other = write_picture(tmp_path / "other.png", 66, 70)
+    message = errors(capsys, "evaluate", "--weights", best, "--data", str(other))
     assert "images must be (batch, channel, 66, 66), got (1, 1, 66, 70)" in message
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_trains(config, tmp_path, capsys):
+@pytest.mark.parametrize("config", untrained_configs("cs"), ids=lambda path: path.stem)
+def test_every_config_trains(config, train, photos, tmp_path, capsys):
     folder = tmp_path / "run"
-    data = tmp_path / "data"
-    for seed in range(14):
-        write_picture(data / f"{seed}.png", 66, 66, seed)
-    argv = ["train", "--config", str(config), f"--data.train=[{data}]", f"--folder={folder}", *SMALL]
-    assert main(argv) == 0
+    assert train("--training.clip=null", config=config) == 0
     assert "validation PSNR" in capsys.readouterr().out
-    assert main(["evaluate", "--weights", str(folder / "best.safetensors"), "--data", str(data)]) == 0
+    assert main(["evaluate", "--weights", str(folder / "best.safetensors"), "--data", str(photos / "0.png")]) == 0
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["training"]["steps"] == 2
+    assert saved["training"]["clip"] is None  # what was turned off stays off
     card = unrolled.weights.card.read_card(folder / "best.safetensors")
-    assert yaml.safe_load(card["config"])["data"]["train"] == ["data"]
+    assert yaml.safe_load(card["config"])["data"]["train"] == [photos.name]
     assert yaml.safe_load(card["config"])["folder"] == "run"
     environment = json.loads((folder / "environment.json").read_text())
     assert {"python", "torch", "device", "revision"} <= set(environment)
@@ -98,47 +108,36 @@ def test_every_config_trains(config, tmp_path, capsys):
     assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
 
 
-def test_a_saved_config_keeps_what_was_turned_off(tmp_path):
-    folder = tmp_path / "run"
-    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={folder}", *SMALL, "--training.clip=null"]
-    assert main(argv) == 0
-    assert yaml.safe_load((folder / "config.yaml").read_text())["training"]["clip"] is None
-
-
-def test_a_penalty_can_be_chosen_in_the_config(tmp_path):
+def test_a_penalty_can_be_chosen_in_the_config(train, tmp_path):
     (tmp_path / "penalty.yaml").write_text(
         "network:\n  class_path: EPGN\n"
         "  init_args: {phases: 1, features: 2, penalty: {class_path: MCP, init_args: {b: 3}}}\n"
         "operator: {class_path: BlockCompressedSensing, init_args: {ratio: 0.1}}\n"
-        "training: {steps: 1, validations: 1, batch: 1}\n"
     )
-    assert main(["train", "--config", str(tmp_path / "penalty.yaml"), f"--folder={tmp_path / 'run'}"]) == 0
+    assert train(config=tmp_path / "penalty.yaml") == 0
     network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
     assert network.phases[0].prox.shrinkage.penalty.b == 3
 
 
-def test_training_starts_from_given_weights(tmp_path, capsys):
+def test_training_starts_from_given_weights(train, tmp_path, capsys):
     first, second = (tmp_path / name for name in ("first", "second"))
-    argv = ["train", "--config", "configs/cs/epgn_25.yaml", *SMALL]
-    assert main([*argv, f"--folder={first}"]) == 0
+    assert train(folder="first") == 0
     given = f"--weights={first / 'best.safetensors'}"
-    resting = ["--training.learning_rate=1e-12", "--training.average=0", "--seed=1", given]
-    assert main([*argv, f"--folder={second}", *resting]) == 0
+    assert train("--training.learning_rate=1e-12", "--training.average=0", "--seed=1", given, folder="second") == 0
     trained = unrolled.load(first / "best.safetensors")[0].state_dict()
     for name, weight in unrolled.load(second / "best.safetensors")[0].state_dict().items():
         torch.testing.assert_close(weight, trained[name], rtol=0, atol=1e-9)
     capsys.readouterr()
-    assert main([*argv, f"--folder={tmp_path / 'third'}", given, "--network.features=3"]) == 1
+    assert train(given, "--network.features=3", folder="third") == 1
     assert (
         "has (2, 2, 3, 3) for network.phases.0.prox.sparsify.conv.weight, and what is trained has (3, 3, 3, 3)"
         in capsys.readouterr().err
     )
 
 
-def test_how_to_differentiate_can_be_chosen_on_the_command_line(tmp_path):
-    argv = ["train", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}", *SMALL]
+def test_how_to_differentiate_can_be_chosen_on_the_command_line(train, tmp_path):
     way = ["--network.shared=true", "--network.differentiation=Implicit", "--network.differentiation.iterations=3"]
-    assert main([*argv, *way]) == 0
+    assert train(*way) == 0
     network, _ = unrolled.load(tmp_path / "run" / "best.safetensors")
     assert network.differentiation == Implicit(iterations=3)
 
@@ -212,14 +211,11 @@ def test_evaluate_writes_what_it_prints(weights, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["evaluation"]["mine"]["psnr"] == pytest.approx(result["psnr"], abs=1e-4)
 
 
-def test_names_of_files_need_not_be_text(weights, tmp_path):
+def test_names_of_files_need_not_be_text(weights, tmp_path, capsys):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff.png"))
     write_picture(path, 40, 50)
-    code = "import sys; from unrolled.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "evaluate", "--weights", weights, "--data", str(path.parent)]
-    run = subprocess.run(command, capture_output=True, cwd=ROOT)
-    assert run.returncode == 0, run.stderr
-    assert b"udcff.png" in run.stdout
+    assert main(["evaluate", "--weights", weights, "--data", str(path.parent)]) == 0
+    assert r"\udcff.png" in capsys.readouterr().out
 
 
 def test_reconstruct_writes_its_pictures(weights, tmp_path, capsys):
@@ -290,24 +286,24 @@ def test_bad_input_is_refused_before_any_work(weights, tmp_path, capsys):
     assert not Path(out).exists()
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "train.py", "--config", "configs/cs/epgn_25.yaml", f"--folder={tmp_path / 'run'}",
-               *SMALL, "--training.steps=100000", "--training.validations=100000"]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.time() + 240
-    while not (tmp_path / "run" / "last.pt").exists() and time.time() < deadline and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "--resume" in err
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(train, tmp_path, capsys):
+    ended = threading.Event()
+
+    def interrupt():
+        while not (tmp_path / "run" / "last.pt").exists():
+            if ended.wait(0.02):
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        assert train("--training.steps=100000", "--training.validations=100000") == 130
+    finally:
+        ended.set()
+        thread.join()
+    config = tmp_path / "run" / "config.yaml"
+    assert f"stopped; go on with: unrolled train --config {config} --resume" in capsys.readouterr().err
     assert (tmp_path / "run" / "last.pt").exists()
 
 

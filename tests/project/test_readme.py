@@ -7,35 +7,38 @@ from pathlib import Path
 import pytest
 
 import unrolled
-from tests.helpers import write_picture
+from tests.helpers import readme_commands, write_picture
 from unrolled import weights
 from unrolled.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines() if line]
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 # Training as written takes half an hour, or needs a download: the same commands with a budget of two steps.
-SHORT = ["--training.minutes=null", "--training.epochs=null", "--training.steps=2", "--training.validations=1"]
+SHORT = ["--training.minutes=null", "--training.epochs=null", "--training.steps=2", "--training.validations=1",
+         "--training.batch=2"]  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder as a reader has it: a photo, and a folder of photos."""
-    write_picture(tmp_path / "photo.jpg", 70, 90, mode="RGB")
-    for seed in range(10):
-        write_picture(tmp_path / "photos" / f"{seed}.jpg", 66, 90, seed, mode="RGB")
+    write_picture(tmp_path / "photo.jpg", 40, 50, mode="RGB")
+    for seed in range(9):  # of which training holds out eight
+        write_picture(tmp_path / "photos" / f"{seed}.jpg", 66, 66, seed, mode="RGB")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_commands(folder, capsys):
-    assert len(COMMANDS) >= 5
-    for command in COMMANDS:
+    commands = readme_commands()
+    assert len(commands) >= 5
+    for command in commands:
         program, *argv = shlex.split(command)
         assert program == "unrolled"
-        if argv[0] == "train":
-            argv += SHORT
-            argv += ["--data.source=drawn-digits"] if "configs/sparsify" in command else ["--data.hold_out=1"]
+        if argv[0] in ("train", "classify"):
+            small = (
+                ["--data.source=drawn-digits"] if argv[0] == "classify" else ["--data.hold_out=1", "--network.phases=1"]
+            )
+            argv += SHORT + small
         assert main(argv) == 0, capsys.readouterr().err
     for file in ("photo.png", "photo-comparison.png", "photo-iterates.png", "result.json", "runs/mine/curve.png"):
         assert (folder / file).is_file(), file

@@ -231,7 +231,7 @@ def test_the_command_from_a_volume_of_one_coil_to_its_pictures(tmp_path, weights
     truth = body()[4:44, 2:38]
     path = write_volume(tmp_path / "volume.h5", body() * phase(), truth)
     out = tmp_path / "new" / "x.png"
-    argv = ["reconstruct", "--kspace", str(path), "--out", str(out)]
+    argv = ["kspace", str(path), "--out", str(out)]
     assert main([*argv, "--method", "zero-fill", "--mask", "CartesianMask", "--mask.center", "0.3"]) == 0
     said = capsys.readouterr().out
     assert {found.name for found in out.parent.iterdir()} == {"x.png", "x-mri.png"}
@@ -258,7 +258,7 @@ def test_the_command_from_a_volume_of_one_coil_to_its_pictures(tmp_path, weights
 def test_the_command_with_several_coils_and_a_mask_in_the_file(tmp_path, weights, capsys):
     mask = CartesianMask(2.0, 0.3).centered(HEIGHT, WIDTH)[0]
     path = write_volume(tmp_path / "volume.h5", coils() * body() * phase(), body(), mask)
-    argv = ["reconstruct", "--kspace", str(path), "--out", str(tmp_path / "x.png"), "--weights", weights]
+    argv = ["kspace", str(path), "--out", str(tmp_path / "x.png"), "--weights", weights]
     assert main([*argv, "--device", "cpu"]) == 0
     estimated = capsys.readouterr().out
     assert "50.0 % of the frequencies, 4 coils" in estimated
@@ -273,7 +273,7 @@ def test_the_command_with_several_coils_and_a_mask_in_the_file(tmp_path, weights
 def test_without_a_true_image_the_whole_is_what_a_mask_is_compared_with(tmp_path, capsys):
     np.save(tmp_path / "y.npy", np.fft.fft2(body() * phase(), norm="ortho"))
     np.save(tmp_path / "mask.npy", np.ones((HEIGHT, WIDTH)))
-    argv = ["reconstruct", "--kspace", str(tmp_path / "y.npy"), "--out", str(tmp_path / "x.png")]
+    argv = ["kspace", str(tmp_path / "y.npy"), "--out", str(tmp_path / "x.png")]
     assert main([*argv, "--method", "zero-fill"]) == 0
     assert "PSNR" not in capsys.readouterr().out
     assert main([*argv, "--method", "zero-fill", "--mask", str(tmp_path / "mask.npy")]) == 0
@@ -285,7 +285,7 @@ def test_k_space_narrower_than_its_true_image(tmp_path, capsys):
     wide = np.zeros((HEIGHT, WIDTH + 8))
     wide[:, 4:-4] = body()
     path = write_volume(tmp_path / "volume.h5", body() * phase(), wide)
-    argv = ["reconstruct", "--kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]
+    argv = ["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]
     assert main(argv) == 0
     assert db_of(capsys.readouterr().out, "zero-filled") > 60
     assert size_of(tmp_path / "x.png") == (WIDTH, HEIGHT)
@@ -303,7 +303,7 @@ def test_an_image_gets_its_panels_too(tmp_path, weights, capsys):
 def test_without_matplotlib_the_picture_is_written_and_it_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "unrolled.figures.kspace_panels", None)
     np.save(tmp_path / "y.npy", np.fft.fft2(body(), norm="ortho"))
-    argv = ["reconstruct", "--kspace", str(tmp_path / "y.npy"), "--method", "zero-fill"]
+    argv = ["kspace", str(tmp_path / "y.npy"), "--method", "zero-fill"]
     assert main([*argv, "--out", str(tmp_path / "x.png")]) == 0
     assert "pip install 'unrolled[plots]'" in capsys.readouterr().err
     assert (tmp_path / "x.png").exists()
@@ -314,7 +314,7 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
     np.save(tmp_path / "y.npy", np.fft.fft2(body(), norm="ortho"))
     unrolled.save(tmp_path / "cs.safetensors", EPGN(1, 2), BlockCompressedSensing(ratio=0.25, block=11))
     out = str(tmp_path / "x.png")
-    argv = ["reconstruct", "--kspace", str(tmp_path / "y.npy"), "--out", out]
+    argv = ["kspace", str(tmp_path / "y.npy"), "--out", out]
     for more, message in [
         ([], "give --weights, or --method"),
         (["--weights", weights, "--method", "zero-fill"], "give --weights, or --method"),
@@ -324,15 +324,23 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
         (["--method", "zero-fill", "--size", "[100,20]"], "size: must be within the image"),
         (["--method", "zero-fill", "--maps", "nowhere.npy"], "there is no file nowhere.npy"),
         (["--method", "zero-fill", "--mask", "nowhere.npy"], "there is no file nowhere.npy"),
-        (["photo.png", "--method", "zero-fill"], "one of them"),
         (["--method", "zero-fill", "--device", "abacus"], "device: 'abacus'"),
     ]:
         assert main([*argv, *more]) == 1, more
         captured = capsys.readouterr().err
         assert message in captured, more
         assert "Traceback" not in captured
-    assert main(["reconstruct", "photo.png", "--method", "zero-fill", "--out", out]) == 1
-    assert "--method is for --kspace" in capsys.readouterr().err
+    for command, more, message in [
+        ("kspace", ["y.npy", "photo.png", "--method", "zero-fill"], "unrecognized arguments: photo.png"),
+        ("kspace", ["--method", "zero-fill"], "the following arguments are required: file"),
+        ("reconstruct", ["photo.png", "--method", "zero-fill"], "unrecognized arguments: --method"),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main([command, *more, "--out", out])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    assert main(["reconstruct", "--kspace", "y.npy", "--out", out]) == 1
+    assert f"--kspace is a command of its own: unrolled kspace y.npy --out {out}" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
 
 

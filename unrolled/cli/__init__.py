@@ -10,10 +10,12 @@ from unrolled.system.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "train a small network on embedded images and compare it with its peers",
-    "train": "train a network from a config",
-    "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "reconstruct": "measure a photo, or take measurements, and reconstruct the picture",
+    "kspace": "reconstruct a slice of measured k-space (magnetic resonance)",
+    "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "robustness": "PSNR under noise, other operators and worst-case perturbations",
+    "train": "train a network that reconstructs images, from a config",
+    "classify": "train a network that classifies images, and make it sparse, from a config",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
     "zoo": "the shipped weights and their cards",

@@ -35,11 +35,11 @@ def load(text: str) -> Any:
     for event in yaml.parse(text, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise yaml.YAMLError(f"lists and mappings may be nested {DEEPEST} deep\n{event.start_mark}")
+            problem = f"lists and mappings may be nested {DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(
-                f"aliases (*{event.anchor[:100]}) are not allowed: write the value\n{event.start_mark}"
-            )
+            problem = f"aliases (*{event.anchor[:100]}) are not allowed: write the value"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
     try:
         return _load(text)
     except yaml.YAMLError:
@@ -77,8 +77,12 @@ def read_settings(path: str) -> dict[str, Any]:
         settings = load(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"config: {path} is not text in UTF-8: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        where = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ValueError(f"config: {path}{where} cannot be read: {what}") from None
     except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"config: {path} cannot be read: {error}") from None
+        raise ValueError(f"config: {path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"config: {path} must hold settings (network: …, operator: …), got {str(settings)[:100]!r}")
     if "config" in settings:

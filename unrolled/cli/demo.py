@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
 from unrolled import weights
+from unrolled.cli import command_line
 from unrolled.data import ImageData, embedded_images
 from unrolled.figures.pictures import save_picture, save_side_by_side
 from unrolled.metrics import psnr, ssim
@@ -27,18 +27,28 @@ SHIPPED = "epgn-cs25"
 
 
 def run(argv: list[str]) -> int:
-    """Train a small EPGN on embedded images and compare it with its peers on images it never saw."""
-    parser = ArgumentParser(prog="unrolled demo", description="Train, compare and look.", allow_abbrev=False)
-    parser.add_argument("--folder", type=str, default="demo", help="where weights and pictures go")
-    parser.add_argument("--minutes", type=float | None, default=None, help="of training; by default a fixed 800 steps")
-    parser.add_argument("--steps", type=int | None, default=None, help="of training, instead of minutes")
-    options = parser.parse_args(argv)
-    folder = Path(options.folder)
-    check_writable(folder / "table.txt")
-    with locked(folder):
+    """Run the demonstration."""
+    return command_line.run("demo", show, argv)
+
+
+def show(*, folder: str = "demo", minutes: float | None = None, steps: int | None = None) -> None:
+    """Train a small network on embedded images, compare it with its peers on images it never saw, and draw them.
+
+    Parameters
+    ----------
+    folder : str
+        where weights and pictures go.
+    minutes : float, optional
+        of training; by default a fixed 800 steps.
+    steps : int, optional
+        of training, instead of minutes.
+    """
+    place = Path(folder)
+    check_writable(place / "table.txt")
+    with locked(place):
         for old in ("last.pt", "previous.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
-            (folder / old).unlink(missing_ok=True)
-    steps = 800 if options.minutes is None and options.steps is None else options.steps
+            (place / old).unlink(missing_ok=True)
+    steps = 800 if minutes is None and steps is None else steps
 
     torch.manual_seed(0)
     network = EPGN(phases=3, features=16)
@@ -47,9 +57,9 @@ def run(argv: list[str]) -> int:
     print(f"1. Training an EPGN of {size} on images that ship inside scikit-image:")
     print(f"   every block of 33×33 = 1089 pixels is seen through {operator.measurements} random measurements (25 %).")
     training = TrainingOptions(
-        steps=steps, minutes=options.minutes, batch=8, learning_rate=2e-3, warmup=50, average=0.99, validations=5
+        steps=steps, minutes=minutes, batch=8, learning_rate=2e-3, warmup=50, average=0.99, validations=5
     )
-    fit(network, operator, ImageData(), training, folder=folder)
+    fit(network, operator, ImageData(), training, folder=place)
 
     print("2. Reconstructing images that it never saw:")
     test = embedded_images("test")
@@ -61,8 +71,8 @@ def run(argv: list[str]) -> int:
         shipped = evaluate(SHIPPED, test)
         rows[f"EPGN, shipped ({SHIPPED})"] = {n: (row["psnr"], row["ssim"]) for n, row in _by_name(shipped).items()}
     text = _table({name: row for name, row in rows.items() if row is not None}, list(test))
-    (folder / "table.txt").write_text(text + "\n")
-    _pictures(folder, test, network, operator)
+    (place / "table.txt").write_text(text + "\n")
+    _pictures(place, test, network, operator)
 
     print(f"\n{text}\n\nPictures: {folder}/camera.png, {folder}/camera-comparison.png, {folder}/camera-iterates.png")
     print(f"The run:  {folder}/curve.png, {folder}/best.safetensors")
@@ -72,7 +82,6 @@ def run(argv: list[str]) -> int:
         "  unrolled train --config configs/cs/epgn_25.yaml            your own network\n"
         "  unrolled zoo                                               the shipped weights"
     )
-    return 0
 
 
 Figures = dict[str, tuple[float, float | None]]

@@ -1,14 +1,12 @@
 """unrolled robustness --weights epgn-cs25 --data FOLDER --out robustness.png"""
 
-import importlib.util
-import json
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentParser
-
+from unrolled.cli import command_line
 from unrolled.data.images import list_images, read_image
-from unrolled.reconstruction.perturbations import NOISE, PERTURBATIONS, RATIOS, robustness
-from unrolled.system.files import check_writable, replacing
+from unrolled.reconstruction.perturbations import robustness
+from unrolled.system.files import check_writable, write_json
 from unrolled.weights.networks import load
 
 TITLES = {
@@ -20,68 +18,82 @@ TITLES = {
 
 
 def run(argv: list[str]) -> int:
-    """Print a table for each test, and draw the curves."""
-    parser = ArgumentParser(
-        prog="unrolled robustness",
-        description="PSNR when the measurements are not those of training: noise, other operators and ratios, and the "
-        "perturbations that are worst; of a network and of classical methods.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--weights", type=str, required=True, help="a name of `unrolled zoo`, or a file")
-    parser.add_argument("--data", type=str, required=True, help="a folder of images, or one image")
-    parser.add_argument("--images", type=int, default=3, help="how many of them, evenly chosen; worst cases take long")
-    parser.add_argument("--methods", type=list[str], default=["wavelet-l1", "tv"], help="classical ones")
-    parser.add_argument("--noise", type=list[float], default=list(NOISE), help="standard deviations")
-    parser.add_argument("--ratios", type=list[float], default=list(RATIOS), help="measurements per pixel")
-    parser.add_argument("--perturbations", type=list[float], default=list(PERTURBATIONS), help="relative norms")
-    parser.add_argument("--steps", type=int, default=8, help="of the search for the worst perturbation")
-    parser.add_argument("--out", type=str | None, default=None, help="draw the curves into this picture (.png)")
-    parser.add_argument("--json", type=str | None, default=None, help="write the figures to this file")
-    parser.add_argument("--seed", type=int, default=0, help="of noise and other operators")
-    parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, …; auto takes the GPU if there is one")
-    options = parser.parse_args(argv)
-    if options.images < 1:
-        raise ValueError(f"images must be >= 1, got {options.images}")
-    if options.out is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("out: drawing needs matplotlib: pip install 'unrolled[plots]'")
-    for path in (options.out, options.json):
+    """Test how robust weights are."""
+    return command_line.run("robustness", measure_robustness, argv, own_classes=True)
+
+
+def measure_robustness(
+    *,
+    weights: str,
+    data: str,
+    images: int = 3,
+    out: str | None = None,
+    json: str | None = None,
+    device: str = "auto",
+    **study: Any,
+) -> None:
+    """PSNR when the measurements are not those of training, of a network and of classical methods.
+
+    They have noise, are taken by other operators or at other ratios, or have the perturbations that are worst.
+
+    Parameters
+    ----------
+    weights : str
+        a name of `unrolled zoo`, or a file.
+    data : str
+        a folder of images, or one image.
+    images : int
+        how many of them, evenly chosen; worst cases take long.
+    out : str, optional
+        draw the curves into this picture (.png).
+    json : str, optional
+        write the figures to this file.
+    device : str
+        cpu, cuda, …; auto takes the GPU if there is one.
+    **study
+        of `unrolled.reconstruction.perturbations.robustness`.
+    """
+    if images < 1:
+        raise ValueError(f"images must be >= 1, got {images}")
+    if out is not None:
+        _check_drawable(out)
+    for path in (out, json):
         if path is not None:
             check_writable(path)
-    network, operator = load(options.weights, options.device)
-    paths = list_images(options.data)
-    count = min(options.images, len(paths))
-    chosen = {paths[index * len(paths) // count].name: paths[index * len(paths) // count] for index in range(count)}
-    result = robustness(
-        network,
-        operator,
-        {name: read_image(path) for name, path in chosen.items()},
-        methods=options.methods,
-        noise=options.noise,
-        ratios=options.ratios,
-        perturbations=options.perturbations,
-        steps=options.steps,
-        seed=options.seed,
-        progress=True,
-    )
-    print(f"mean PSNR in dB over {', '.join(chosen)}")
+    network, operator = load(weights, device)
+    paths = list_images(data)
+    count = min(images, len(paths))
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
+    pictures = {path.name: read_image(path) for path in chosen}
+    result = robustness(network, operator, pictures, progress=True, **study)
+    print(f"mean PSNR in dB over {', '.join(pictures)}")
     for test, rows in result.items():
         print("\n" + table(test, rows))
-    if options.json is not None:
-        with replacing(options.json) as temporary:
-            Path(temporary).write_text(json.dumps({"images": list(chosen), **result}, indent=1) + "\n")
-        print(f"\nwrote {options.json}")
-    if options.out is not None:
+    if json is not None:
+        write_json(json, {"images": list(pictures), **result}, indent=1)
+        print(f"\nwrote {json}")
+    if out is not None:
         from unrolled.figures.robustness_plot import robustness_curves
 
-        robustness_curves(options.out, result, TITLES, type(network).__name__)
-        print(f"wrote {options.out}")
-    return 0
+        robustness_curves(out, result, TITLES, type(network).__name__)
+        print(f"wrote {out}")
+
+
+def _check_drawable(out: str) -> None:
+    """Raise ValueError unless matplotlib is there and writes files that are named so."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ValueError("out: drawing needs matplotlib: pip install 'unrolled[plots]'") from None
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if Path(out).suffix.lower().removeprefix(".") not in formats:
+        raise ValueError(f"out: {out} must end in one of {', '.join(f'.{name}' for name in sorted(formats))}")
 
 
 def table(test: str, rows: dict) -> str:
     """The figures of one test as text."""
     values = [f"{value:g}" if isinstance(value, float) else str(value) for value in rows["values"]]
-    width = max(10, *(len(value) + 2 for value in values))
+    width = max([10, *(len(value) + 2 for value in values)])
     lines = [f"{TITLES[test]:<40}" + "".join(f"{value:>{width}}" for value in values)]
     for name, figures in rows.items():
         if name != "values":

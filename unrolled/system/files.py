@@ -1,10 +1,12 @@
 """Files that are never half-written."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 TEMPORARY = ".partial-"
 
@@ -43,6 +45,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise ValueError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, facts: Any, indent: int = 2) -> None:
+    """Write facts of plain values as JSON.
+
+    Raises
+    ------
+    ValueError
+        if the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=indent) + "\n")
 
 
 def reach_the_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.papers import cifar, study
 from unrolled.classifiers.residual import CifarResNet, WideResNet
-from unrolled.cli.train import parser
+from unrolled.cli.classify import parser
 from unrolled.weights.classifiers import load_classifier
 
 ROOT = Path(__file__).parents[3]
@@ -71,7 +71,7 @@ def test_sparse_runs_start_from_the_dense_weights_and_not_from_those_of_chance(s
 @pytest.mark.parametrize("name", ["cifar", "cifar_full", "cifar_wrn"])
 def test_every_run_can_be_made(name, tmp_path):
     read = study.read(str(CONFIGS / f"{name}.yaml"))
-    made, train_parser = {}, parser("classification")
+    made, train_parser = {}, parser()
     for run, change in read["runs"].items():
         settings = study.merged(read["base"], change or {})
         settings.pop("start", None)

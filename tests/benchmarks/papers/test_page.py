@@ -9,7 +9,6 @@ from PIL import Image
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import study, summary
-from unrolled.cli import train
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted((ROOT / "configs" / "papers").glob("*.yaml"))
@@ -48,8 +47,7 @@ def test_every_run_of_every_study_is_a_config(path, tmp_path):
         settings.pop("start", None)
         config = tmp_path / f"{name}.yaml"
         config.write_text(yaml.safe_dump(settings))
-        kind = "classification" if "classifier" in settings else "reconstruction"
-        train.parser(kind).parse_args([f"--config={config}"])
+        study.command_of(settings).parser().parse_args([f"--config={config}"])
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -1,0 +1,119 @@
+"""Networks, operators and classifiers of a module of the user's own, from training to a picture, by the commands."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import picture, write_picture
+from unrolled.cli import main
+
+MODULE = """
+from torch import nn
+from unrolled.networks import EPGN
+from unrolled.operators import BlockCompressedSensing
+
+class Mine(EPGN):
+    def __init__(self, width: int = 2):
+        super().__init__(1, width)
+
+class Blocks(BlockCompressedSensing):
+    pass
+
+class Small(nn.Sequential):
+    def __init__(self, num_classes: int = 10):
+        super().__init__(nn.Flatten(), nn.Linear(784, num_classes))
+"""
+RUN = """
+import json, os, sys
+from unrolled.cli import main
+
+for argv in json.loads(sys.argv[1]):
+    print("$", *argv, flush=True)
+    if os.fork() == 0:  # each in a process that has imported nothing of the user's
+        try:
+            status = main(argv)
+        except SystemExit as stop:
+            status = stop.code
+        sys.stdout.flush()
+        os._exit(status)
+    print("status", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "of_mine.py").write_text(MODULE)
+    (tmp_path / "network.yaml").write_text("network: {class_path: Mine, init_args: {width: 3}}\n")
+    for seed in range(4):
+        write_picture(tmp_path / "photos" / f"{seed}.png", 22, 22, seed)
+    return tmp_path
+
+
+def run(folder, *commands):
+    """The statuses of commands, each in a process of its own, and what they say."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", RUN, json.dumps(commands)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    statuses = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("status ")]
+    return statuses, done.stdout, done.stderr
+
+
+def test_from_training_to_a_picture(folder):
+    small = ["--training.steps=1", "--training.batch=1", "--training.validations=1"]
+    operator = ["--operator=of_mine.Blocks", "--operator.ratio=0.25", "--operator.block=11"]
+    data = ["--data.train=[photos]", "--data.hold_out=1", "--data.crop=22"]
+    weights, mine = "--weights=runs/1/best.safetensors", "--import=of_mine"
+    study = ["--images=1", "--methods=[estimate]", "--noise=[0]", "--ratios=[]", "--perturbations=[]"]
+    statuses, out, err = run(
+        folder,
+        ["train", "--network=of_mine.Mine", *operator, *data, *small, "--folder=runs/1"],
+        ["classify", "--classifier=of_mine.Small", *small, "--folder=runs/2"],
+        ["evaluate", weights, "--data=photos"],
+        ["evaluate", weights, "--data=photos", "--import", "of_mine"],
+        ["reconstruct", "photos/0.png", weights, "--out=x.png", mine],
+        ["robustness", weights, "--data=photos", "--json=x.json", *study, mine],
+        ["zoo", "runs/1/best.safetensors"],
+        ["train", "--config=network.yaml", mine, *operator, *small, "--print_config"],
+    )
+    assert statuses == [0, 0, 1, 0, 0, 0, 0, 0], err
+    assert "unknown UnrolledNetwork 'of_mine.Mine'" in err
+    assert "--import of_mine" in err
+    assert "mean" in out
+    assert (folder / "x.png").exists()
+    assert set(json.loads((folder / "x.json").read_text())["noise"]) == {"values", "network", "estimate"}
+    assert '"class_path": "of_mine.Mine"' in out  # the card names the module
+    assert "class_path: of_mine.Mine" in out  # the name alone is enough once the module is imported
+
+
+@pytest.mark.parametrize("command", ["train", "classify", "evaluate", "reconstruct", "kspace", "robustness"])
+def test_every_command_that_loads_or_makes_networks_takes_modules(command, capsys):
+    assert main([command, "--import=none_of_mine"]) == 1
+    message = "import: none_of_mine cannot be imported: ModuleNotFoundError: No module named 'none_of_mine'"
+    assert f"unrolled {command}: error: {message}" in capsys.readouterr().err
+
+
+def test_kspace_takes_weights_of_a_network_of_ones_own(folder):
+    np.save(folder / "y.npy", np.fft.fft2(picture(22, 22)[0].numpy()).astype(np.complex64))
+    training = ["--training.steps=1", "--training.batch=1", "--training.validations=1"]
+    operator = [
+        "--operator=MaskedFourier",
+        "--operator.mask=CartesianMask",
+        "--operator.height=22",
+        "--operator.width=22",
+    ]
+    data = ["--data.train=[photos]", "--data.hold_out=1"]
+    kspace = ["kspace", "y.npy", "--weights=runs/3/best.safetensors", "--out=y.png"]
+    statuses, _, err = run(
+        folder,
+        ["train", "--network=of_mine.Mine", *operator, *data, *training, "--folder=runs/3"],
+        kspace,
+        [*kspace, "--import=of_mine"],
+    )
+    assert statuses == [0, 1, 0], err
+    assert (folder / "y.png").exists()

@@ -1,0 +1,131 @@
+"""A command is one function: its signature says names, types and defaults of the options, its docstring their help."""
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
+
+import docstring_parser
+from jsonargparse import ArgumentParser, Namespace
+
+Flag = Annotated[bool, "flag"]
+"""The type of an option that is switched on by its name alone: `--color`, not `--color true`."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line: which argument is wrong, and why."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with status 2.
+
+        A long message names the argument in its first line, and then tells of every type that was tried. The type that
+        was meant is the first of them: why it was refused is the innermost cause of the exception.
+        """
+        argument, _, tried = message.partition("\n")
+        if tried and ex is not None:
+            reason: BaseException = ex
+            while reason.__cause__ is not None and not isinstance(reason, argparse.ArgumentError):  # of an inner parser
+                reason = reason.__cause__
+            message = f"{argument} {' '.join(str(reason).split())}"
+        super().error(message, ex)
+
+
+def run(command: str, function: Callable[..., int | None], argv: list[str], *, own_classes: bool = False) -> int:
+    """Call the function of a command with what a command line says.
+
+    Parameters
+    ----------
+    command : str
+        its name, for messages.
+    function : callable
+        returns the exit status, or None for 0; see `add_options` for its parameters.
+    argv : list of str
+    own_classes : bool
+        whether the command takes `--import`.
+
+    Returns
+    -------
+    int
+        the exit status
+    """
+    parser = parser_for(command, function)
+    if own_classes:
+        argv = import_modules(parser, argv)
+    return call(function, parser.instantiate(parser.parse_args(argv)))
+
+
+def parser_for(command: str, function: Callable[..., Any]) -> Parser:
+    """The parser of a command: its description is the head of the function's docstring."""
+    described = docstring_parser.parse(function.__doc__ or "")
+    text = [part for part in (described.short_description, described.long_description) if part]
+    parser = Parser(prog=f"unrolled {command}", description="\n\n".join(text), allow_abbrev=False)
+    add_options(parser, function)
+    return parser
+
+
+def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
+    """Add an option for every parameter of a function or class.
+
+    What is positional only (before the `/`) is given without a name: one value, or several if its type is a list. What
+    is a `Flag` takes no value. Everything else is `--name value`, of the type that is stated.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    help_of = {each.arg_name: each.description for each in docstring_parser.parse(function.__doc__ or "").params}
+    by_hand: set[str | int] = set()
+    for name, parameter in inspect.signature(function).parameters.items():
+        required = parameter.default is parameter.empty
+        default = {} if required else {"default": parameter.default}
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            several = get_origin(hints[name]) is list
+            count = {(True, True): "+", (True, False): "*", (False, False): "?"}.get((several, required))
+            kind = get_args(hints[name])[0] if several else hints[name]
+            parser.add_argument(name, nargs=count, type=kind, help=help_of.get(name), **default)
+        elif hints.get(name) is Flag:
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, dest=name, action="store_true", help=help_of.get(name))
+        else:
+            continue
+        by_hand.add(name)
+    parser.add_function_arguments(function, as_group=False, skip=by_hand)
+
+
+def call(function: Callable[..., int | None], options: Namespace) -> int:
+    """Call a function with the options that `add_options` made of its parameters, and return the exit status."""
+    given = vars(options).copy()
+    parameters = inspect.signature(function).parameters.values()
+    positional = [given.pop(each.name) for each in parameters if each.kind is each.POSITIONAL_ONLY]
+    return function(*positional, **given) or 0
+
+
+def import_modules(parser: ArgumentParser, argv: list[str]) -> list[str]:
+    """Add the option `--import` to a parser, follow it, and return the other arguments.
+
+    It is followed before the others are parsed, for these may name the classes of the modules. The working folder is
+    put at the end of the path, so that no file in it takes the place of an installed module.
+
+    Raises
+    ------
+    ValueError
+        if a module cannot be imported.
+    """
+    parser.add_argument(
+        "--import",
+        metavar="MODULE",
+        default=argparse.SUPPRESS,
+        help="a module of your own, in the working folder or installed, whose classes the weights or options name; may "
+        "be given several times",
+    )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    first = argparse.ArgumentParser(prog=parser.prog, usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    first.add_argument("--import", dest="modules", action="append", default=[])
+    given, others = first.parse_known_args(argv)
+    for module in given.modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # the module may do anything
+            raise ValueError(f"import: {module} cannot be imported: {type(error).__name__}: {error}") from error
+    return others
