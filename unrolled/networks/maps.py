@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
-from unrolled.operators.linear_map import full_precision
+from unrolled.system.devices import full_precision
 
 LARGEST_SIZE = 10_000
 """Phases, feature maps, and the side of a window, at most."""
