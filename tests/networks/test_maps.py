@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from unrolled.networks.maps import ConvolutionPair
-from unrolled.networks.narrow import conv_from_one, conv_to_one
+from unrolled.networks.narrow import conv_from_one, conv_to_one, convolve
 
 
 @pytest.mark.parametrize(("inputs", "middle", "outputs"), [(1, 6, 6), (6, 6, 1), (2, 3, 4)])
@@ -47,3 +47,10 @@ def test_convolutions_by_taps_in_bfloat16_are_as_exact_as_the_library():
         with torch.autocast("cpu", torch.bfloat16):
             error = (ours(x, kernel).float() - exact).square().mean().sqrt()
         assert error <= 1.5 * (library - exact).square().mean().sqrt()
+
+
+def test_a_convolution_to_two_channels_is_a_convolution():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    kernel = torch.randn(2, 5, 5, 5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(convolve(maps, kernel), F.conv2d(maps, kernel, padding=2))

@@ -29,7 +29,8 @@ def apart(image: Tensor) -> Tensor:
 
 
 def together(channels: Tensor, image: Tensor) -> Tensor:
-    """The inverse of `apart`: channels as an image of the shape and kind of another one."""
+    """The inverse of `apart`: channels as an image of the shape and kind of another one, in its precision."""
+    channels = channels.to(image.real.dtype)
     if image.is_complex():
         return torch.view_as_complex(channels.movedim(1, -1).contiguous()).view(image.shape)
     return channels.view(image.shape)

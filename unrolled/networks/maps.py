@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.system.devices import full_precision
 
 LARGEST_SIZE = 10_000
 """Phases, feature maps, and the side of a window, at most."""
@@ -38,7 +39,7 @@ class ConvolutionPair(nn.Module):
 
     def kernel(self) -> Tensor:
         """The kernel of the pair, (outputs, inputs, 5, 5), in full precision."""
-        with torch.autocast(self.first.device.type, enabled=False):
+        with full_precision(self.first):
             flipped = self.first.transpose(0, 1).flip(-2, -1)
             return F.conv2d(self.second, flipped, padding=2)
 

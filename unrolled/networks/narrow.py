@@ -89,7 +89,8 @@ def conv_to_one(maps: Tensor, kernel: Tensor) -> Tensor:
 def working_type(x: Tensor) -> torch.dtype:
     """The type in which autocast wants a convolution of x to run."""
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    autocast = not x.is_meta and torch.is_autocast_enabled(kind)  # there is none on the meta device
+    return torch.get_autocast_dtype(kind) if autocast else x.dtype
 
 
 def _from_one(image: Tensor, kernel: Tensor, channels_last: bool) -> Tensor:

@@ -130,7 +130,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             raise ValueError(
                 f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
             )
-        return torch.as_tensor(noise, dtype=y.dtype.to_real(), device=y.device).expand(len(y)).unsqueeze(1)
+        return torch.as_tensor(noise, dtype=y.real.dtype, device=y.device).expand(len(y)).unsqueeze(1)
 
     def check(self, operator: LinearOperator) -> None:
         """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""

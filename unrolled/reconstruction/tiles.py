@@ -74,9 +74,11 @@ def in_tiles(
         else:  # it has no feature maps, so it takes little memory as a whole
             x = network.start(y, operator)
             bar.update(count)
+        begun = phases[0].begin(x, y, operator)
+        _check_entries(phases[0], begun, *size)
         # Phases are applied in place, so no two entries may share memory.
-        state = [entry.clone() for entry in phases[0].begin(x, y, operator)]
-        del x
+        state = [entry.clone() for entry in begun]
+        del x, begun
         for phase in phases:
             state = _apply(phase, state, y, operator, tile, unit, bar)
     return state[0]
@@ -88,10 +90,10 @@ def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | No
         return f"{type(operator).__name__} measures the image as a whole"
     for phase in network.sequence:
         name = type(phase).__name__
-        if phase.reach is None:
-            return f"{name} looks at the image as a whole (its reach is None)"
         if any(isinstance(entry, Measurements) for entry in phase.carries):
             return f"{name} carries measurements, which are of the image as a whole"
+        if phase.reach is None:
+            return f"{name} looks at the image as a whole (its reach is None)"
     return None
 
 
@@ -142,7 +144,7 @@ def _check_entries(phase: Phase, found: tuple[Tensor, ...], height: int, width: 
     shapes = [tuple(entry.shape[-2:]) if isinstance(entry, Tensor) else type(entry).__name__ for entry in found]
     if shapes != wanted[: len(shapes)]:
         raise ValueError(
-            f"tile: {type(phase).__name__} must carry {phase.carries}, which for a tile of {height}×{width} pixels are "
+            f"tile: {type(phase).__name__} must carry {phase.carries}, which for {height}×{width} pixels are "
             f"of the sizes {wanted}, got {shapes}"
         )
 

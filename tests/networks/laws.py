@@ -1,0 +1,334 @@
+"""Every law of an unrolled network, as a test case to inherit."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+import unrolled
+from tests.helpers import picture
+from unrolled.data import with_fixed_phase
+from unrolled.metrics import psnr
+from unrolled.networks import Differentiation, Implicit, Measurements, Recompute, Start, Unroll, UnrolledNetwork
+from unrolled.operators import (
+    BlockCompressedSensing,
+    Coils,
+    LinearOperator,
+    MaskedFourier,
+    MultiCoilFourier,
+    RadialMask,
+    as_operator,
+)
+from unrolled.penalties import Penalty
+from unrolled.reconstruction.tiles import in_tiles
+from unrolled.system.recipes import build, describe
+from unrolled.training import distributed
+from unrolled.training.tasks.reconstruction import Reconstructor
+
+Case = Callable[..., UnrolledNetwork]
+Made = tuple[UnrolledNetwork, LinearOperator, Tensor]
+
+KINDS = ("real", "complex")
+
+
+class NetworkLaws:
+    """Inherit, name the class and the cases, and every law is tested of each of them.
+
+    A case makes a small network of the options `phases`, `differentiation` and `complex_images`; if it has a fixed
+    point, it can also be asked for phases that are one, by `shared`. Laws that take a `kind` are tested on real and on
+    complex images. A class of networks that no test case names fails `test_every_network_has_laws`.
+    """
+
+    network_class: ClassVar[type[UnrolledNetwork]]
+    cases: ClassVar[dict[str, Case]]
+    no_tiles: ClassVar[str | None] = None
+    """The reason by which tiles are refused, where they are."""
+    no_implicit: ClassVar[str | None] = None
+    """The reason by which `Implicit` is refused, where it is."""
+    rate: ClassVar[float] = 1e-2
+    """At which it learns."""
+    implicit_options: ClassVar[dict] = {"shared": True}
+
+    def make(self, case: str, kind: str = "real", noise: float = 0.05, **options) -> Made:
+        """A network whose weights are all at random, as after training, an operator, and a batch of images."""
+        torch.manual_seed(0)
+        network = self.cases[case](**{"phases": 2, "complex_images": kind == "complex", **options})
+        assert type(network) is self.network_class
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(noise * torch.randn_like(parameter))
+        return network, *measured(kind)
+
+    def contracting(self, network: UnrolledNetwork) -> None:
+        """Change the weights so that the phases approach a fixed point if all of an image is measured."""
+
+    def test_reconstructs_images_of_the_shape_and_kind_of_the_start(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        image, start = network(y, operator), network.start(y, operator)
+        assert image.shape == start.shape == x.shape
+        assert image.dtype == start.dtype == x.dtype
+        assert (image - start).abs().max() > 1e-4
+
+    def test_iterates_begin_with_the_start_and_end_with_the_reconstruction(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        images = network.iterates(y, operator)
+        assert len(images) == 3
+        torch.testing.assert_close(images[0], network.start(y, operator))
+        torch.testing.assert_close(images[-1], network(y, operator))
+
+    def test_images_of_a_batch_do_not_mix(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        together = network(y, operator)
+        for index in range(len(x)):
+            torch.testing.assert_close(together[index : index + 1], network(y[index : index + 1], operator))
+
+    def test_works_with_any_operator(self, case):
+        network, _, _ = self.make(case)
+        blur = torch.full((1, 1, 3, 3), 1 / 9)
+        operator = as_operator((lambda x: torch.conv2d(x, blur, padding=1),) * 2, shape=(1, 10, 13))
+        y = operator(picture(10, 13).unsqueeze(0))
+        assert network(y, operator).shape == (1, 1, 10, 13)
+
+    def test_images_that_it_is_not_made_for_are_refused(self, case):
+        fourier, blocks = (
+            MaskedFourier(RadialMask(0.3), 16, 16, complex_images=True),
+            BlockCompressedSensing(0.5, block=8),
+        )
+        x, name = picture(16, 16).unsqueeze(0), self.network_class.__name__
+        for operator, kind, message in (
+            (fourier, "real", "made for real images, and MaskedFourier measures complex ones; make it with .*=True"),
+            (blocks, "complex", "made for complex images, and Block.* measures real ones; make it with .*=False"),
+        ):
+            network, y = self.make(case, kind)[0], operator(x)
+            for use in (network, network.iterates, lambda y, operator, network=network: network.loss(x, y, operator)):
+                with pytest.raises(ValueError, match=f"{name}: {message}"):
+                    use(y, operator)
+
+    def test_a_noise_level_that_it_does_not_take_is_refused(self, case):
+        network, operator, x = self.make(case)
+        if network.takes_noise:
+            assert not torch.equal(network(operator(x), operator, noise=0.5), network(operator(x), operator, noise=0.1))
+            return
+        for use in (network, network.iterates):
+            with pytest.raises(ValueError, match=f"{self.network_class.__name__}: noise must be None"):
+                use(operator(x), operator, noise=0.1)
+
+    def test_every_parameter_receives_a_gradient(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        network.loss(x, operator(x), operator).backward()
+        for key, parameter in network.named_parameters():
+            assert parameter.grad is not None, key
+            assert parameter.grad.norm() > 0, key
+
+    def test_trains_a_learned_matrix(self, case):
+        network, _, x = self.make(case)
+        operator = BlockCompressedSensing(ratio=0.25, block=11, learned=True)
+        network.loss(x, operator(x), operator).backward()
+        assert torch.isfinite(operator.matrix.grad).all()
+        assert operator.matrix.grad.norm() > 0
+
+    def test_gradients_equal_finite_differences(self, case, kind):
+        network, operator, _ = self.make(case, kind, phases=1)
+        if kind == "real":
+            operator, x = BlockCompressedSensing(measurements=4, block=3), picture(6, 6).unsqueeze(0)
+        else:
+            operator, x = MaskedFourier(RadialMask(0.5), 4, 5, complex_images=True), pictures(4, 5, True)[:1]
+        network, operator, x = network.double(), operator.double(), double(x)
+        y, parameters = operator(x), list(network.parameters())
+        how = {"eps": 1e-7, "atol": 1e-5, "nondet_tol": 1e-12, "fast_mode": True}
+        torch.autograd.gradcheck(lambda y, *_: network(y, operator), (y.clone().requires_grad_(), *parameters), **how)
+        torch.autograd.gradcheck(lambda *_: network.loss(x, y, operator), parameters, **how)
+
+    def test_a_few_steps_of_training_beat_the_start(self, case, kind):
+        network, operator, x = self.make(case, kind, noise=0.0)
+        x = x[:2, ..., :22, :22]
+        y = operator(x)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.rate)
+        for _ in range({"real": 80, "complex": 20}[kind]):
+            optimizer.zero_grad()
+            network.loss(x, y, operator).backward()
+            optimizer.step()
+        with torch.no_grad():
+            gain = psnr(network(y, operator), x) - psnr(network.start(y, operator), x)
+        assert gain.mean() > 1
+
+    @pytest.mark.parametrize("every", [1, 2, 3, 5, 9])
+    def test_recomputing_gives_the_image_and_the_gradient_of_unrolling(self, case, every):
+        loss, gradients = self.loss_and_gradients(case, "real", phases=5, differentiation=Unroll())
+        again, recomputed = self.loss_and_gradients(case, "real", phases=5, differentiation=Recompute(every))
+        assert again == loss
+        torch.testing.assert_close(recomputed, gradients, rtol=1e-12, atol=1e-14)
+
+    def test_recomputing_does_so_on_complex_images(self, case):
+        _, gradients = self.loss_and_gradients(case, "complex", differentiation=Unroll())
+        _, recomputed = self.loss_and_gradients(case, "complex", differentiation=Recompute())
+        torch.testing.assert_close(recomputed, gradients, rtol=1e-12, atol=1e-14)
+
+    def test_the_implicit_gradient_is_that_of_many_unrolled_phases(self, case, kind):
+        if self.no_implicit is not None:
+            with pytest.raises(ValueError, match=self.no_implicit):
+                self.make(case, kind, differentiation=Implicit())
+            return
+        options = {"phases": 40, **self.implicit_options}
+        loss, gradients = self.loss_and_gradients(case, kind, True, differentiation=Unroll(), **options)
+        ways = {"converged": Implicit(iterations=300, tolerance=1e-14), "last": Implicit(iterations=1, tolerance=1.0)}
+        again, implicit = self.loss_and_gradients(case, kind, True, differentiation=ways["converged"], **options)
+        torch.testing.assert_close(again, loss)
+        scale = max(float(gradient.abs().max()) for gradient in gradients)
+        assert scale > 1e-6
+        for found, expected in zip(implicit, gradients, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * scale)
+        # And not merely the gradient of the last phase.
+        _, last = self.loss_and_gradients(case, kind, True, differentiation=ways["last"], **options)
+        assert max(float((a - b).abs().max()) for a, b in zip(last, gradients, strict=True)) > 1e-3 * scale
+
+    def loss_and_gradients(self, case: str, kind: str, contracting: bool = False, **options):
+        """In double precision; of contracting phases on images of which everything is measured."""
+        network, operator, x = self.make(case, kind, 0.1 if contracting else 0.05, **options)
+        if contracting:
+            self.contracting(network)
+            x = x[..., :9, :9]
+            operator = {
+                "real": lambda: BlockCompressedSensing(measurements=81, block=9),
+                "complex": lambda: MultiCoilFourier(Coils(3), torch.ones(9, 9)),
+            }[kind]()
+        network, operator, x = network.double(), operator.double(), double(x[:2])
+        # All that is measured is found, and the gradient at the truth would be 0.
+        loss = network.loss(0 * x if contracting else x, operator(x), operator)
+        return loss, torch.autograd.grad(loss, list(network.parameters()))
+
+    @pytest.mark.parametrize("tile", [1, 22, 34, 77, 1000])
+    def test_tiles_give_the_image_of_the_whole(self, case, tile):
+        network, operator, _ = self.make(case, noise=0.1)
+        y = operator(pictures(22, 66)[:2] if tile == 1 else pictures(66, 99)[:2])
+        if self.no_tiles is not None:
+            with pytest.raises(ValueError, match=self.no_tiles):
+                in_tiles(y, network, operator, tile)
+            return
+        with torch.no_grad():
+            expected = network(y, operator)
+        assert 0.1 < expected.std() < 2
+        torch.testing.assert_close(in_tiles(y, network, operator, tile), expected, atol=1e-5, rtol=0)
+
+    def test_what_a_phase_looks_at_is_no_less_than_it_says(self, case, monkeypatch):
+        network, operator, _ = self.make(case, noise=0.1)
+        y = operator(pictures(66, 99)[:2])
+        for phase in network.phases:
+            if self.no_tiles is not None:
+                assert phase.reach is None or Measurements() in phase.carries
+                return
+            # With a smaller reach than it has, seams must show: the test above would see them.
+            monkeypatch.setattr(phase, "reach", 0)
+            monkeypatch.setattr(phase, "data_steps", 1)
+        with torch.no_grad():
+            difference = (in_tiles(y, network, operator, 22) - network(y, operator)).abs().max()
+        assert difference > 1e-3
+
+    def test_compiles_to_one_graph_with_the_same_result(self, case, fresh_compiler):
+        # To compile takes seconds: of the first case the image, a real one, of others the loss of complex images.
+        first = case == next(iter(self.cases))
+        network, operator, x = self.make(case, "real" if first else "complex", phases=1)
+        y, weights = operator(x), list(network.parameters())
+        function, arguments = (network, (y, operator)) if first else (network.loss, (x, y, operator))
+        expected = function(*arguments)  # also fills the cache of the start
+        found = torch.compile(function, fullgraph=True, backend="aot_eager")(*arguments)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        gradients, again = (torch.autograd.grad(one.square().sum(), weights) for one in (expected, found))
+        torch.testing.assert_close(again, gradients, atol=1e-5, rtol=1e-4)
+
+    def test_bfloat16_and_channels_last_reach_only_the_learned_part(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        start, expected = network.start(y, operator), network(y, operator)
+        last = copy.deepcopy(network).to(memory_format=torch.channels_last)
+        torch.testing.assert_close(last(y, operator), expected, atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(operator(x), y)
+            first, *_, image = network.iterates(y, operator)
+        assert first.dtype == image.dtype == x.dtype
+        torch.testing.assert_close(first, start)
+        assert 0 < (image - expected).abs().max() < 0.03
+
+    def test_is_moved_to_another_device(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        network, operator, y, x = network.to("meta"), operator.to("meta"), y.to("meta"), x.to("meta")
+        # Fails if something is made on another device, or a value is asked for.
+        assert network(y, operator).is_meta
+        network.loss(x, y, operator).backward()
+        assert all(parameter.grad.is_meta for parameter in network.parameters())
+
+    def test_is_copied_described_saved_and_loaded(self, case, kind, tmp_path):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        expected, recipe = network(y, operator), describe(network)
+        again = build(recipe, UnrolledNetwork, Penalty, Start, Differentiation)
+        again.load_state_dict(network.state_dict())
+        unrolled.save(tmp_path / "w.safetensors", network, operator)
+        loaded, _ = unrolled.load(tmp_path / "w.safetensors")
+        for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network)), again, loaded):
+            assert torch.equal(other(y, operator), expected)
+            assert describe(other) == recipe
+
+    def test_fused_it_gives_the_same_image(self, case, kind):
+        network, operator, x = self.make(case, kind)
+        y = operator(x)
+        fused = network.fuse()
+        torch.testing.assert_close(fused(y, operator), network(y, operator))
+        assert torch.isfinite(fused.loss(x, y, operator))
+        with pytest.raises(ValueError, match="fused network is for use only"):
+            describe(fused)
+
+
+def measured(kind: str) -> tuple[LinearOperator, Tensor]:
+    """An operator, and a batch of images for it."""
+    if kind == "real":
+        return BlockCompressedSensing(ratio=0.25, block=11), pictures(22, 33)
+    return MultiCoilFourier(Coils(3), RadialMask(0.3), 16, 14), pictures(16, 14, complex_images=True)
+
+
+def pictures(height: int, width: int, complex_images: bool = False) -> Tensor:
+    """Three images, (3, 1, height, width)."""
+    images = [picture(height, width, seed) for seed in range(3)]
+    return torch.stack([with_fixed_phase(x, seed) if complex_images else x for seed, x in enumerate(images)])
+
+
+def double(x: Tensor) -> Tensor:
+    """In double precision, real or complex."""
+    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+
+
+# ---- several processes
+
+
+def part_of_the_gradients(folder, laws: list[type[NetworkLaws]]) -> None:
+    """What each process gets for its part of a batch, of the first case of every network; saved by its rank."""
+    found = []
+    with distributed.joined(torch.device("cpu")):
+        rank = distributed.rank()
+        for law in laws:
+            task, x = loss_of_images(law, noise=0.05 if rank == 0 else 0.5)  # all take over the weights of the first
+            with distributed.shared_loss(task, broadcast_buffers=False) as loss:
+                loss(x[rank::2], 0).backward()
+            found.append([parameter.grad for parameter in task.model.parameters()])
+    torch.save(found, folder / f"{rank}.pt")
+
+
+def loss_of_images(law: type[NetworkLaws], noise: float = 0.05):
+    """The loss of the first case of a network as a task, in double precision, and four images."""
+    network, operator, _ = law().make(next(iter(law.cases)), noise=noise)
+    x = torch.stack([picture(22, 11, seed) for seed in range(4)]).double()
+    model = Reconstructor(network.double(), operator.double())
+    return SimpleNamespace(model=model, loss=lambda model, x, step: loss(model, x)), x
+
+
+def loss(model: Reconstructor, x: Tensor) -> Tensor:
+    return model.network.loss(x, model.measure(x), model.operator)
