@@ -54,10 +54,10 @@ def test_the_study_names_what_the_section_reads():
 
 
 def test_the_page_has_its_figures():
-    (figures,) = papers.figures(binary)
+    (figures,) = papers.figures("binary")
     groups = binary.grouped(figures)
     assert set(groups) == set(study.read(str(CONFIG))["runs"])
-    text = binary.section(figures)
+    text = papers.text("binary", figures)
     assert text.startswith("## ")
     for name in binary.ESTIMATORS:
         assert binary.test_error(groups[name]) < 5

@@ -1,11 +1,11 @@
 """Sparse groups in small: filters die, digits are still told apart, and the compacted network answers alike."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.papers import __main__ as papers
 from benchmarks.papers import compacted, groups
 from unrolled.classifiers.lenet import LeNet5
 from unrolled.data import LabelledData
@@ -13,7 +13,6 @@ from unrolled.penalties import L0, L1, SCAD, L1MinusL2, TransformedL1
 from unrolled.sparsify import Growth, PricedGroups, SparseGroupLasso, sparsity_report
 from unrolled.training import ClassificationTask
 
-FOLDER = Path(__file__).parents[3] / "docs" / "papers"
 STEPS = 100
 IMAGE = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 PENALTIES = {  # each sets numbers up to .03 to zero at the first step
@@ -121,8 +120,8 @@ def test_the_command_compacts_the_runs_of_a_folder(tmp_path, capsys):
 
 
 def test_the_section_is_made_of_the_committed_figures():
-    figures, sizes = (json.loads((FOLDER / f"{name}.json").read_text()) for name in groups.FILES)
-    text = groups.section(figures, sizes)
+    figures, sizes = papers.figures("groups")
+    text = papers.text("groups", figures, sizes)
     found = groups.methods(figures, sizes)
     assert groups.best(found) is not None
     for name, each in found.items():
@@ -131,12 +130,12 @@ def test_the_section_is_made_of_the_committed_figures():
 
 
 def test_the_goal_is_said_to_be_reached_only_if_it_is(tmp_path):
-    figures, sizes = (json.loads((FOLDER / f"{name}.json").read_text()) for name in groups.FILES)
+    figures, sizes = papers.figures("groups")
     for row in figures["runs"]:
         if row["name"].endswith(groups.SMALL):
             row["test"]["error"] = 1.2
-    assert "is not reached" in groups.section(figures, sizes)
+    assert "is not reached" in papers.text("groups", figures, sizes)
     for row in figures["runs"]:
         if row["name"].endswith(groups.SMALL):
             row["test"]["error"] = 0.8
-    assert "operations, is reached by" in groups.section(figures, sizes)
+    assert "operations, is reached by" in papers.text("groups", figures, sizes)

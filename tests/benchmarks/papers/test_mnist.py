@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
+from benchmarks.papers import __main__ as papers
 from benchmarks.papers import mnist, study
-from benchmarks.papers.__main__ import figures
 
 TARGET = 0.97
 LOG_SUM = {"class_path": "unrolled.penalties.LogSum", "init_args": {"epsilon": 0.1}}
@@ -81,7 +81,7 @@ def test_the_verdict_is_that_of_the_runs_that_held_out_images_choose():
         {"name": "Sparse VD", "error": 1.92, "compression": 68, "source": "Molchanov et al., 2017"},
         {"name": "Han", "error": 1.59, "compression": 12, "source": "Han et al., 2015"},
     ]
-    text = mnist.section(*[{"runs": runs, "published": published, "failed": {}}] * 2)
+    text = papers.text("mnist", *[{"runs": runs, "published": published, "failed": {}}] * 2)
     first, second = (" ".join(part.split()) for part in text.split("### ")[1:])
     assert (
         "| MagnitudePruning1 | MagnitudePruning, LogSum(0.1) | 2 | 1.85 (1.80 to 1.90) | 2.10 | 71.0× | 3,749 | 3 | 3 |"
@@ -97,10 +97,9 @@ def test_the_verdict_is_that_of_the_runs_that_held_out_images_choose():
 
 
 def test_what_is_committed_has_what_the_section_needs():
-    found = figures(mnist)
-    assert found is not None
+    found = papers.figures("mnist")
     for each, (_, compression) in zip(found, mnist.GOALS, strict=True):
         assert not each["failed"]
         assert each["published"]
         assert all(run["compression"] >= compression for run in each["runs"])
-    assert mnist.section(*found).count("the goal is **") >= 2
+    assert papers.text("mnist", *found).count("the goal is **") >= 2
