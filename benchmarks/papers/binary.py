@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from unrolled.system.files import replacing
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("binary",)
 ESTIMATORS = {"identity": "identity", "binary-relu": "ReLU", "clipped-relu": "clipped ReLU"}
@@ -143,5 +143,4 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
     right.set(title="zeros by layer", ylabel="zeros (%)")
     right.set_ylim(0, 140)
     right.legend(fontsize=7, loc="upper center", ncols=2)
-    with replacing(folder / "binary-curves.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+    save_picture(figure, folder / "binary-curves.png")

@@ -4,6 +4,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from benchmarks.papers.pictures import save_picture
+
 FILES = ("cifar",)
 TITLES = {
     "magnitude": "magnitude pruning",
@@ -145,7 +149,6 @@ def baseline(sparse: dict[str, dict[int, Run]]) -> dict[str, Any]:
 
 def draw(figures: dict, folder: Path) -> None:
     """Accuracy against the share of zeros."""
-    from matplotlib.figure import Figure
 
     runs, sparse = by_name(figures), sparse_runs(figures)
     figure = Figure(figsize=(6.4, 4), layout="constrained")
@@ -165,4 +168,4 @@ def draw(figures: dict, folder: Path) -> None:
     axes.set_ylabel("accuracy on the test images, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(folder / "cifar-accuracy.png", dpi=100)
+    save_picture(figure, folder / "cifar-accuracy.png")

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks.papers import study as studies
+from benchmarks.papers.pictures import save_picture
 from unrolled.networks import EPGN
 from unrolled.weights.networks import load, save
 
@@ -217,11 +219,10 @@ def speedups(times: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
 
 def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any], *, folder: Path) -> None:
     """PSNR against the share of zeros, and against time."""
-    import matplotlib.pyplot as plt
-
     rows, reference = by_name(figures), times["shipped"][DENSE]["validation"]["psnr"]
     (task, kind), speed = next(iter(speedups(times).items()))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     for penalty, label in PENALTIES.items():
         single = [row for row in rows.values() if re.fullmatch(rf"{penalty}-\d+", row["name"])]
         small = [row for row in rows.values() if row["name"].startswith(f"small-{penalty}-")]
@@ -248,8 +249,7 @@ def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]
         axes.legend(loc="lower left" if axes is left else "lower right")
     left.set(xlabel="weights at zero, %", ylabel="PSNR on held-out images, dB")
     right.set(xlabel=f"time, of that of the dense network\n({task}, {kind})")
-    figure.savefig(folder / "circle.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "circle.png")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from unrolled.system.files import replacing
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("duality", "duality-sizes")
 PENALTIES = ("LogSum", "AdaTikhonov", "AdaProx", "eta-trick")
@@ -86,7 +86,7 @@ def _draw_curves(rows: list[dict], names: list[str], published: dict, path: Path
     panels[1].set(ylim=(0.01, 1.1), yticks=(ticks := [0.01, 0.1, 1]), yticklabels=[f"{tick:g}" for tick in ticks])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _draw_errors(rows: list[dict], names: list[str], published: dict, sizes: dict, path: Path) -> None:
@@ -112,12 +112,7 @@ def _draw_errors(rows: list[dict], names: list[str], published: dict, sizes: dic
     panels[0].set_ylabel("test error (%)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+    save_picture(figure, path)
 
 
 # What was measured

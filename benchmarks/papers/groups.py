@@ -6,6 +6,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from benchmarks.papers.pictures import save_picture
+
 FILES = ("groups", "compacted")
 SMALL = "-small"
 GOAL = 1.0, 158_000  # error in %, operations
@@ -240,10 +246,9 @@ def speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> dict[str, A
 
 def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> None:
     """The two pictures."""
-    import matplotlib.pyplot as plt
-
     found = methods(figures, compacted)
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
     for index, (name, each) in enumerate(found.items()):
         color, x = f"C{index}", operations(each["shape"]) / 1000
         errors = each["row"]["test"]["error"], each["test"][0]
@@ -261,10 +266,10 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
     axes.margins(x=0.12)
     ticks(axes)
     axes.legend(fontsize=8)
-    figure.savefig(folder / "groups-operations.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "groups-operations.png")
 
-    figure, parts = plt.subplots(1, len(LAYERS), figsize=(9, 3), layout="constrained", sharey=True)
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    parts = figure.subplots(1, len(LAYERS), sharey=True)
     names = list(found)
     for axis, (layer, total) in zip(parts, LAYERS.items(), strict=True):
         left = [kept(found[name]["size"])[layer] for name in names]
@@ -275,14 +280,11 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
         axis.margins(x=0.2)
         axis.tick_params(labelsize=8)
     parts[0].invert_yaxis()
-    figure.savefig(folder / "groups-kept.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "groups-kept.png")
 
 
-def ticks(axes: Any) -> None:
+def ticks(axes: Axes) -> None:
     """Plain numbers on axes that are logarithmic."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -6,7 +6,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from unrolled.system.files import replacing
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("mnist_300_100", "mnist_lenet5")
 NETWORKS = ("LeNet-300-100", "LeNet-5")
@@ -40,8 +43,6 @@ def facts(*figures: dict[str, Any]) -> dict[str, Any]:
 
 def draw(*figures: dict[str, Any], folder: Path) -> None:
     """Error against compression, of these runs and of the published ones."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, network, (error, compression), found in zip(figure.subplots(1, 2), NETWORKS, GOALS, figures, strict=True):
@@ -72,8 +73,7 @@ def draw(*figures: dict[str, Any], folder: Path) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="upper left")
-    with replacing(folder / "mnist.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+    save_picture(figure, folder / "mnist.png")
 
 
 def _place(row: dict[str, Any]) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.papers.one_layer import GRADIENTS
+from benchmarks.papers.pictures import save_picture
 from benchmarks.papers.theory_runs import MULTIPLES, PENALTIES
-from unrolled.system.files import replacing
 
 COLORS = {"l1": "tab:blue", "TL1": "tab:green", "l0": "tab:red", "u = 0": "tab:gray"}
 
@@ -24,8 +24,7 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
         ("descent", _draw_descent),
         ("samples", _draw_samples),
     ):
-        with replacing(folder / f"theory-{name}.png") as temporary:
-            make(figures).savefig(temporary, dpi=100)
+        save_picture(make(figures), folder / f"theory-{name}.png")
 
 
 def _figure(columns: int, width: float = 3.2, height: float = 3.2) -> Figure:

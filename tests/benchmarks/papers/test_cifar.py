@@ -1,6 +1,7 @@
 """The study of ResNet-20, small: striped images of sixteen pixels, a network of eight layers; and what was measured."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from unrolled.weights.classifiers import load_classifier
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs" / "papers"
+FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
+SPARSE = [f"{name}-90" for name in (cifar.TITLES if FULL else ("magnitude", "groups"))]
 SMALL = (
-    *("--classifier.depth=8", "--training.epochs=null", "--training.steps=70", "--training.warmup=5"),
+    *("--classifier.depth=8", "--training.epochs=null", "--training.steps=50", "--training.warmup=5"),
     *("--training.batch=20", "--training.learning_rate=0.05", "--training.bfloat16=false", "--training.validations=1"),
 )
 
@@ -38,11 +41,11 @@ def write_stripes(folder, count, seed):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The folder of the runs to 90 %, and the figures that the study makes of them."""
+    """The folder of runs to 90 %, and the figures that the study makes of them."""
     folder = tmp_path_factory.mktemp("cifar")
     write_stripes(folder / "images" / "train", 80, 0)
     write_stripes(folder / "images" / "test", 50, 1)
-    wanted = ["control", *(f"{name}-90" for name in cifar.TITLES)]
+    wanted = ["control", *SPARSE] if FULL else ["dense", *SPARSE]
     argv = [f"--config={CONFIGS / 'cifar.yaml'}", f"--folder={folder / 'runs'}", f"--json={folder / 'cifar.json'}"]
     assert study.main([*argv, f"--data.source={folder / 'images'}", *SMALL, "--only", *wanted]) == 0
     return folder / "runs", json.loads((folder / "cifar.json").read_text())
@@ -51,8 +54,8 @@ def small(tmp_path_factory):
 def test_zeros_appear_and_accuracy_holds(small):
     folder, figures = small
     runs = cifar.by_name(figures)
-    assert runs["control"]["test"]["accuracy"] > 95
-    for name in (f"{strategy}-90" for strategy in cifar.TITLES):
+    assert runs["control" if FULL else "dense"]["test"]["accuracy"] > 95
+    for name in SPARSE:
         network = load_classifier(folder / f"{name}-0" / "sparse.safetensors").network
         weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
         zeros = sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
@@ -69,7 +72,7 @@ def test_sparse_runs_start_from_the_dense_weights_and_not_from_those_of_chance(s
     assert {run["settings"]["weights"] for name, run in runs.items() if name != "dense"} == {"best.safetensors"}
 
 
-@pytest.mark.parametrize("name", ["cifar", "cifar_full", "cifar_wrn"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("cifar*.yaml")))
 def test_every_run_can_be_made(name, tmp_path):
     read = study.read(str(CONFIGS / f"{name}.yaml"))
     made, train_parser = {}, parser("classification")
@@ -137,5 +140,4 @@ def test_what_test_images_cannot_tell_apart_is_not_told_apart(said):
 
 def test_the_figure_is_drawn(small, tmp_path):
     cifar.draw(small[1], folder=tmp_path)
-    with Image.open(tmp_path / "cifar-accuracy.png") as picture:
-        assert min(picture.size) > 300
+    assert (tmp_path / "cifar-accuracy.png").exists()
