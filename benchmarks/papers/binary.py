@@ -26,7 +26,7 @@ def facts(figures: dict[str, Any]) -> dict[str, Any]:
     sparse = {name: test_error(rows) for name, rows in groups.items() if "sparsity" in rows[0]}
     best, worst = (choose(dense, key=dense.__getitem__) for choose in (min, max))
     return {
-        "shortened": None if training["steps"] is None else training,  # the config asks for epochs
+        "shortened": shortened(training),
         "learning_rate": training["learning_rate"],
         "batch": training["batch"],
         "steps": first["steps"],
@@ -42,6 +42,13 @@ def facts(figures: dict[str, Any]) -> dict[str, Any]:
         "failed": list(figures["failed"]),
         "bare": bare({name: groups[f"{name}-bare"] for name in ESTIMATORS if f"{name}-bare" in groups}),
     }
+
+
+def shortened(training: dict[str, Any]) -> dict[str, int] | None:
+    """What was given besides the config, which asks for epochs; None if nothing was."""
+    if training["steps"] is None:
+        return None
+    return {"steps": training["steps"], "validations": training["validations"]}
 
 
 def grouped(figures: dict[str, Any]) -> Groups:
@@ -61,7 +68,6 @@ def line(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "penalty": penalty,
         "held_out": statistics.mean(row.get("after", row["validation"])["error"] for row in rows),
         "test": test_error(rows),
-        "sparse": sparse,
         "sparsity": statistics.mean(row["sparsity"] for row in rows) if sparse else None,
         "compression": statistics.mean(row["compression"] for row in rows) if sparse else None,
         "minutes": statistics.mean(row["seconds"] for row in rows) / 60,

@@ -66,7 +66,11 @@ def facts(figures: dict) -> dict[str, Any]:
     return {
         "data": {"source": data["source"], "shift": data["shift"], "images": images},
         "weights": example["report"]["total"]["weights"],
-        "dense": {**training, "steps": dense["steps"], "accuracy": accuracy(dense)},
+        "dense": {
+            "accuracy": accuracy(dense),
+            "steps": dense["steps"],
+            **{key: training[key] for key in ("epochs", "batch", "learning_rate", "momentum", "weight_decay")},
+        },
         "control": {"accuracy": accuracy(runs["control"])} if "control" in runs else None,
         "sparse": schedule(example, sparse, images),
         "lasso": sorted({run["settings"]["sparsifier"]["init_args"]["group_strength"] for run in groups}),

@@ -141,12 +141,14 @@ def judged(
     best = chosen(rows, goal[1], shifted)
     if best is None:
         return {**found, "best": None}
+    reached = best["error"] <= goal[0]
+    enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= goal[1]]
     return {
         **found,
         "best": best,
-        "reached": best["error"] <= goal[0],
+        "reached": reached,
         "excess": best["error"] - goal[0],
-        "budget": budget(best, [row for row in rows if row["shifted"] is shifted and row["compression"] >= goal[1]]),
+        "budget": None if reached else budget(best, enough),
         "beaten": [row["name"] for row in published if row["compression"] > 1 and dominates(best, row)],
     }
 

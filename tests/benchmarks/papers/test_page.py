@@ -20,6 +20,14 @@ def test_the_page_is_made_of_the_figures():
     assert papers.page() == papers.PAGE.read_text()
 
 
+def test_missing_figures_are_named_and_the_page_stays(monkeypatch, tmp_path):
+    before = papers.PAGE.read_bytes()
+    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match=r"theory\.json is missing; docs/papers\.md has the command that makes it"):
+        papers.main()
+    assert papers.PAGE.read_bytes() == before
+
+
 def test_every_picture_is_shown_and_every_picture_shown_is_there():
     shown = set(re.findall(r"\]\(papers/([\w-]+\.png)\)", papers.PAGE.read_text()))
     assert shown == {path.name for path in measured.FOLDER.glob("*.png")}
