@@ -13,7 +13,7 @@ WIDTH = 120
 VERBATIM = ("    ", "#", "|", "![")
 """How blocks begin whose lines stay as they are: code, headings, tables and pictures."""
 
-MARKS = re.compile(r" (?=(?:[-+*#|]|1[.)])(?: |$)|>)")
+MARKS = re.compile(r" (?=(?:[-+*#]|1[.)])(?: |$)|[>|])")
 """Spaces before what would be a list, a quotation or a heading at the beginning of a line."""
 
 
