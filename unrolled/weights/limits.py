@@ -111,8 +111,8 @@ class _SmallTensors(TorchDispatchMode):
 def _bound(function: Any, args: Any, kwargs: dict[str, Any]) -> float:
     """At least how many numbers the result has: the product of the sizes of all inputs, and of what could be a size.
 
-    That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Where no input is a tensor
-    it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
+    That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Without tensors among the
+    inputs it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
     """
     if torch.Tag.pointwise in function.tags:
         shapes = [reversed(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
