@@ -10,6 +10,11 @@ import pytest
 import torch
 
 
+def pytest_collection_finish():
+    """What is loaded by now stays: the collector of garbage need not look at it again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory):
     """A folder for what tests, and processes that are killed in them, leave behind; it is removed in the end.
