@@ -13,7 +13,7 @@ from unrolled.penalties import Penalty
 DOUBLE = torch.float64
 
 
-def minimum(function, low: Tensor, high: Tensor, points: int = 1500) -> Tensor:
+def minimum(function, low: Tensor, high: Tensor, points: int = 600) -> Tensor:
     """The least value that a dense search finds of an elementwise function of (rows, points) over [low, high] > 0.
 
     The grid is linear and logarithmic, both ends belong to it; the surroundings of the best points are searched again.
