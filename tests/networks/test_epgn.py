@@ -17,8 +17,7 @@ class TestEPGN(ProximalGradientLaws):
         "accelerated": lambda **options: EPGN(features=4, **options),
         "plain": lambda **options: EPGN(features=4, variant="plain", **options),
         "nonlocal, a mixture per channel": lambda **options: EPGN(
-            features=4,
-            threshold=1e-3,
+            features=8,
             nonlocal_window=11,
             penalty=[L1(), MCP(1.0, 2.0)],
             learn_penalty=True,
