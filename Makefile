@@ -2,8 +2,9 @@
 # make check: lint, types, and the tests of the files that were changed, or of TESTS="tests/operators …".
 PYTHON ?= python3
 BIN := .venv/bin
-# A process for each core, with one thread each; `pytest FILE` alone runs in one process with all threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# A process for each core, with one thread each; `pytest FILE` alone runs in one process with all threads. Compiled files
+# are kept, for many tests start processes.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo lint test check test-full coverage fuzz format clean
 

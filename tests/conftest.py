@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share."""
 
+import gc
 import multiprocessing.util
 import os
 import shutil
@@ -7,6 +8,11 @@ import tempfile
 
 import pytest
 import torch
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: the collector of garbage need not look at it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +39,11 @@ def temporary_folder(tmp_path_factory):
 
 @pytest.fixture
 def fresh_compiler():
-    """A compiler without graphs of other tests: it makes only so many of one function before it gives up."""
+    """A compiler without graphs of other tests: it makes only so many of one function before it gives up.
+
+    Sparsifiers that were dropped leave hooks of all modules until they are collected, and the compiler warns of those.
+    """
+    gc.collect()
     torch.compiler.reset()
     yield
     torch.compiler.reset()

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from unrolled.system.files import replacing
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("binary",)
 ESTIMATORS = {"identity": "identity", "binary-relu": "ReLU", "clipped-relu": "clipped ReLU"}
@@ -17,41 +17,38 @@ ESTIMATORS = {"identity": "identity", "binary-relu": "ReLU", "clipped-relu": "cl
 Groups = dict[str, list[dict[str, Any]]]
 
 
-def section(figures: dict[str, Any]) -> str:
-    """The part of docs/papers.md that is about binary activations."""
+def facts(figures: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the section of docs/papers.md, by name."""
     groups = grouped(figures)
-    first = groups["relu"][0]["settings"]
-    shortened = first["training"]["steps"] is not None
-    parts = [
-        "## Binary activations: RVSCGD on LeNet-5",
-        "    python -m benchmarks.papers.study --config configs/papers/binary.yaml --folder runs/binary "
-        f"--json docs/papers/binary.json{_options(first['training'])}",
-        "LeNet-5 on MNIST with the step function 1{x > 0} in place of the ReLU (`LeNet5(activation=…)`), whose "
-        "derivative the straight-through estimators of `BinaryActivation` replace. A batch norm precedes each: what "
-        "comes into the step has then a scale, as the theory of coarse gradients gives it by weights of norm 1. The "
-        "sparse ones start from the dense ones and are trained again by `VariableSplitting` with a target. Adam, "
-        f"learning rate {first['training']['learning_rate']:g} with cosine decay, batches of "
-        f"{first['training']['batch']}, {groups['relu'][0]['steps']:,} steps each, random shifts by a pixel, "
-        f"{_seeds(figures)}.{' The config asks for more, which was not trained here.' if shortened else ''} The paper "
-        "states theorems; there are no figures of this kind to compare with.",
-        table(groups),
-        _found(groups),
-    ]
-    if figures["failed"]:
-        parts.append(f"Failed: {', '.join(figures['failed'])}.")
-    if any(f"{name}-bare" in groups for name in ESTIMATORS):
-        parts.append(_bare(groups))
-    parts.append("![Error over the steps, and zeros by layer](papers/binary-curves.png)")
-    return "\n\n".join(parts) + "\n"
+    first = groups["relu"][0]
+    training = first["settings"]["training"]
+    dense = {name: test_error(groups[name]) for name in ESTIMATORS if name in groups}
+    sparse = {name: test_error(rows) for name, rows in groups.items() if "sparsity" in rows[0]}
+    best, worst = (choose(dense, key=dense.__getitem__) for choose in (min, max))
+    return {
+        "shortened": shortened(training),
+        "learning_rate": training["learning_rate"],
+        "batch": training["batch"],
+        "steps": first["steps"],
+        "seeds": sorted({row["seed"] for row in figures["runs"]}),
+        "rows": [line(name, rows) for name, rows in groups.items() if not name.endswith("-bare")],
+        "dense": {
+            "best": {"estimator": ESTIMATORS[best], "error": dense[best]},
+            "worst": {"estimator": ESTIMATORS[worst], "error": dense[worst]},
+            "relu": test_error(groups["relu"]),
+        },
+        "changes": changes([error - dense[start_of(name)] for name, error in sparse.items()]),
+        "penalties": in_order({name: error for name, error in sparse.items() if start_of(name) == best}),
+        "failed": list(figures["failed"]),
+        "bare": bare({name: groups[f"{name}-bare"] for name in ESTIMATORS if f"{name}-bare" in groups}),
+    }
 
 
-def _options(training: dict[str, Any]) -> str:
-    """What was given besides the config, which asks for epochs."""
+def shortened(training: dict[str, Any]) -> dict[str, int] | None:
+    """What was given besides the config, which asks for epochs; None if nothing was."""
     if training["steps"] is None:
-        return ""
-    return (
-        f" --training.epochs null --training.steps {training['steps']} --training.validations {training['validations']}"
-    )
+        return None
+    return {"steps": training["steps"], "validations": training["validations"]}
 
 
 def grouped(figures: dict[str, Any]) -> Groups:
@@ -62,42 +59,32 @@ def grouped(figures: dict[str, Any]) -> Groups:
     return groups
 
 
-def _seeds(figures: dict[str, Any]) -> str:
-    seeds = sorted({row["seed"] for row in figures["runs"]})
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-
-
-def table(groups: Groups) -> str:
-    """A row for each name, over seeds a mean."""
-    lines = [
-        "| activation, estimator | penalty | held-out error | test error | zeros | compression | minutes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, rows in groups.items():
-        if name.endswith("-bare"):
-            continue
-        activation, penalty = described(name)
-        held_out = statistics.mean(row.get("after", row["validation"])["error"] for row in rows)
-        sparse = "sparsity" in rows[0]
-        cells = [
-            activation,
-            penalty,
-            f"{held_out:.2f} %",
-            f"{test_error(rows):.2f} %",
-            f"{statistics.mean(row['sparsity'] for row in rows):.1%}" if sparse else "",
-            f"{statistics.mean(row['compression'] for row in rows):.1f}×" if sparse else "",
-            f"{statistics.mean(row['seconds'] for row in rows) / 60:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def line(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row of the table, over seeds a mean."""
+    activation, penalty = described(name)
+    sparse = "sparsity" in rows[0]
+    return {
+        "activation": activation,
+        "penalty": penalty,
+        "held_out": statistics.mean(row.get("after", row["validation"])["error"] for row in rows),
+        "test": test_error(rows),
+        "sparsity": statistics.mean(row["sparsity"] for row in rows) if sparse else None,
+        "compression": statistics.mean(row["compression"] for row in rows) if sparse else None,
+        "minutes": statistics.mean(row["seconds"] for row in rows) / 60,
+    }
 
 
 def described(name: str) -> tuple[str, str]:
     """The activation of a run, with its estimator, and its penalty."""
-    for start, estimator in ESTIMATORS.items():
-        if name.startswith(start):
-            return f"step, {estimator}", name.removeprefix(start).removeprefix("-") or "dense"
-    return "ReLU", "dense"
+    if name == "relu":
+        return "ReLU", "dense"
+    start = start_of(name)
+    return f"step, {ESTIMATORS[start]}", name.removeprefix(start).removeprefix("-") or "dense"
+
+
+def start_of(name: str) -> str:
+    """The dense run that a sparse one starts from."""
+    return next(start for start in ESTIMATORS if name.startswith(start))
 
 
 def test_error(rows: list[dict[str, Any]]) -> float:
@@ -105,47 +92,37 @@ def test_error(rows: list[dict[str, Any]]) -> float:
     return statistics.mean(row["test"]["error"] for row in rows)
 
 
-def _found(groups: Groups) -> str:
-    dense = {name: test_error(groups[name]) for name in ESTIMATORS if name in groups}
-    reference = test_error(groups["relu"])
-    best, worst = min(dense, key=dense.__getitem__), max(dense, key=dense.__getitem__)
-    parts = [
-        f"Of the dense networks with binary activations the best has the estimator {ESTIMATORS[best]}, the worst "
-        f"{ESTIMATORS[worst]}: {dense[best]:.2f} and {dense[worst]:.2f} %, beside {reference:.2f} % of the ReLU."
-    ]
-    changes = {name: test_error(rows) - dense[_start(name)] for name, rows in groups.items() if "sparsity" in rows[0]}
-    if changes:
-        worse = sum(change > 0 for change in changes.values())
-        least, most = min(changes.values()), max(changes.values())
-        parts.append(
-            f"With a tenth of the weights the error changes by {least:+.2f} to {most:+.2f} points against the dense "
-            f"network that was started from, which had as many steps alone; it rises in {worse} of {len(changes)}."
-        )
-    penalties = {name: test_error(rows) for name, rows in groups.items() if name in changes and _start(name) == best}
-    if len(penalties) > 1:
-        order = sorted(penalties, key=penalties.__getitem__)
-        parts.append(
-            f"Penalties with the estimator {ESTIMATORS[best]}, from the best: "
-            f"{', '.join(f'{described(name)[1]} {penalties[name]:.2f} %' for name in order)}."
-        )
-    parts.append("Ten thousand test images give an error of 1 % with a standard error of .1.")
-    return " ".join(parts)
+def changes(differences: list[float]) -> dict[str, float] | None:
+    """How errors change with zeros; None if nothing was made sparse."""
+    if not differences:
+        return None
+    return {
+        "least": min(differences),
+        "most": max(differences),
+        "worse": sum(difference > 0 for difference in differences),
+        "count": len(differences),
+    }
 
 
-def _start(name: str) -> str:
-    return next(start for start in ESTIMATORS if name.startswith(start))
+def in_order(errors: dict[str, float]) -> list[dict[str, Any]]:
+    """Penalties from the best; none if there are not several."""
+    if len(errors) < 2:
+        return []
+    return [{"penalty": described(name)[1], "error": errors[name]} for name in sorted(errors, key=errors.__getitem__)]
 
 
-def _bare(groups: Groups) -> str:
-    bare = {name: groups[f"{name}-bare"] for name in ESTIMATORS if f"{name}-bare" in groups}
-    figures = ", ".join(f"{ESTIMATORS[name]} {test_error(rows):.1f} %" for name, rows in bare.items())
-    first = next(iter(bare.values()))[0]
-    chance = [ESTIMATORS[name] for name, rows in bare.items() if test_error(rows) > 80]
-    consequence = f" In them there is nothing learned with the estimator {' and '.join(chance)}." if chance else ""
-    return (
-        f"Norms matter: without them the dense networks have test errors of {figures} after {first['steps']:,} steps "
-        f"with learning rate {first['settings']['training']['learning_rate']:g}.{consequence}"
-    )
+def bare(groups: Groups) -> dict[str, Any] | None:
+    """Dense networks without norms; None if there are none."""
+    if not groups:
+        return None
+    errors = {ESTIMATORS[name]: test_error(rows) for name, rows in groups.items()}
+    first = next(iter(groups.values()))[0]
+    return {
+        "rows": [{"estimator": estimator, "error": error} for estimator, error in errors.items()],
+        "steps": first["steps"],
+        "learning_rate": first["settings"]["training"]["learning_rate"],
+        "chance": [estimator for estimator, error in errors.items() if error > 80],
+    }
 
 
 def draw(figures: dict[str, Any], folder: Path) -> None:
@@ -172,5 +149,4 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
     right.set(title="zeros by layer", ylabel="zeros (%)")
     right.set_ylim(0, 140)
     right.legend(fontsize=7, loc="upper center", ncols=2)
-    with replacing(folder / "binary-curves.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+    save_picture(figure, folder / "binary-curves.png")

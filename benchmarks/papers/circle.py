@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks.papers import study as studies
+from benchmarks.papers.pictures import save_picture
 from unrolled.networks import EPGN
 from unrolled.weights.networks import load, save
 
 FILES = ("circle", "circle-times", "circle-times-threads")
+DENSE, SMALL = "epgn-cs25", "epgn-cs25-small"
 PENALTIES = {"l1": "l1", "tl1": "transformed l1, a = 0.1", "l0": "l0"}
 COLORS = {"l1": "tab:blue", "tl1": "tab:orange", "l0": "tab:green"}
 HALF, WITHIN, WITHIN_SMALL, FASTER = 0.5, 0.1, 0.3, 1.5
@@ -52,137 +55,110 @@ def compacted(source: Path, path: Path) -> dict[str, Any]:
     return {"network": {"init_args": {"features": small.arguments["features"]}}, "weights": str(path)}
 
 
-def section(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]) -> str:
-    """The section of the page; of the figures, the times of one thread, and those of all threads."""
-    rows, reference = by_name(figures), times["shipped"]["epgn-cs25"]["validation"]["psnr"]
-    single = [row for row in rows.values() if is_single(row)]
-    small = [row for row in rows.values() if row["name"].startswith("small")]
-    return "\n".join(
-        [
-            "## The circle closed: a sparse EPGN",
-            "",
-            "![PSNR against sparsity and against time](papers/circle.png)",
-            "",
-            "    python -m benchmarks.papers.circle --config configs/papers/circle.yaml --folder runs/circle \\",
-            "        --json docs/papers/circle.json --data.train '[T91, BSD400]'",
-            "    python -m benchmarks.papers.circle_times --figures docs/papers/circle.json \\",
-            "        --json docs/papers/circle-times.json  # with OMP_NUM_THREADS=1",
-            "    python -m benchmarks.papers.circle_times --figures docs/papers/circle.json \\",
-            "        --json docs/papers/circle-times-threads.json",
-            "",
-            "In EPGN a penalty's proximal map shrinks the feature maps of an image. Here the same penalties act on "
-            "the weights of the network itself: the shipped `epgn-cs25` is trained on for "
-            f"{rows['dense']['steps']} steps of {rows['dense']['settings']['training']['batch']} crops while "
-            "`ProximalStep` makes its weights zero. PSNR is that of the 12 images that were held out when it was "
-            f"trained: {reference:.2f} dB with its own weights, and {psnr_of(rows['dense']):.2f} dB after the same "
-            "steps without a sparsifier.",
-            "",
-            *(_single_weights(single, reference) if single else []),
-            "",
-            *_whole_maps(small, rows, times, reference),
-            "",
-            *_shipped(times),
-            *_with_threads(threads),
-        ]
-    )
+def facts(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the section of docs/papers.md, by name.
+
+    Parameters
+    ----------
+    figures : dict
+        of the study.
+    times, threads : dict
+        the times of one thread, and those of all threads.
+    """
+    rows, reference = by_name(figures), times["shipped"][DENSE]["validation"]["psnr"]
+    dense = rows["dense"]
+    return {
+        "dense": {
+            "steps": dense["steps"],
+            "batch": dense["settings"]["training"]["batch"],
+            "shipped_psnr": reference,
+            "psnr": psnr_of(dense),
+        },
+        "single": single_weights([row for row in rows.values() if is_single(row)], reference),
+        "maps": whole_maps(rows, times, reference),
+        "shipped": shipped(times),
+        "more_threads": {"threads": threads["environment"]["threads"], "speeds": speeds_of_the_small(threads)},
+    }
 
 
-def _single_weights(rows: list[dict[str, Any]], reference: float) -> list[str]:
-    good = [row for row in rows if row["sparsity"] >= HALF and reference - psnr_of(row) <= WITHIN]
-    lines = [
-        "**Single weights.** Zeros are exact, and counted over all kernels; the fourth column counts those between "
-        "feature maps alone, which do most of the arithmetic.",
-        "",
-        "| penalty | steps | zeros | between maps | PSNR, dB | to dense, dB |",
-        "|---|---|---|---|---|---|",
+def single_weights(rows: list[dict[str, Any]], reference: float) -> dict[str, Any] | None:
+    """What single zeros cost, and whether the goal is reached; None if there are none."""
+    if not rows:
+        return None
+    found = [
+        {
+            "penalty": PENALTIES[penalty_of(row)],
+            "steps": steps_of(row, rows),
+            "zeros": row["sparsity"],
+            "between_maps": zeros_between_maps(row),
+            "psnr": psnr_of(row),
+            "difference": psnr_of(row) - reference,
+            "loss": reference - psnr_of(row),
+        }
+        for row in rows
     ]
-    for row in rows:
-        lines.append(
-            f"| {PENALTIES[penalty_of(row)]} | {steps_of(row, rows):,} | {row['sparsity']:.1%} | "
-            f"{zeros_between_maps(row):.1%} | {psnr_of(row):.2f} | {signed(psnr_of(row) - reference)} |"
-        )
-    goal = f"The goal, at least half of the weights exactly zero within {WITHIN} dB, is"
-    if not good:
-        best = max(rows, key=lambda row: (row["sparsity"] >= HALF, psnr_of(row)))
-        return [*lines, "", f"{goal} missed: {best['sparsity']:.1%} zeros cost {reference - psnr_of(best):.2f} dB."]
-    most = max(good, key=lambda row: row["sparsity"])
-    return [
-        *lines,
-        "",
-        f"{goal} reached, up to {most['sparsity']:.1%} zeros by {PENALTIES[penalty_of(most)]} "
-        f"in {steps_of(most, rows):,} steps "
-        f"({signed(psnr_of(most) - reference)} dB).",
-    ]
+    good = [row for row in found if row["zeros"] >= HALF and row["loss"] <= WITHIN]
+    if good:
+        best = max(good, key=lambda row: row["zeros"])
+    else:
+        best = max(found, key=lambda row: (row["zeros"] >= HALF, row["psnr"]))
+    return {"rows": found, "within": WITHIN, "reached": bool(good), "best": best}
 
 
-def _whole_maps(
-    rows: list[dict[str, Any]], every: dict[str, dict[str, Any]], times: dict[str, Any], reference: float
-) -> list[str]:
+def whole_maps(rows: dict[str, dict[str, Any]], times: dict[str, Any], reference: float) -> dict[str, Any]:
+    """What the networks are worth whose filters were made zero and removed."""
     speed = speedups(times)
-    lines = [
-        "**Whole feature maps.** Single zeros do not make convolutions faster. Groups do: all kernels of a filter "
-        "become zero together, `EPGN.compacted()` removes the feature map that it made from everything that reads it, "
-        "with the same outputs, and the small network is trained on. Between the two convolutions of a pair from or to "
-        "the image nine channels are enough for any kernel; that alone leaves the shipped network "
-        f"{times['folded_parameters']:,} of {times['shipped']['epgn-cs25']['parameters']:,} parameters with the same "
-        "outputs. Times are those of reconstruction after `fuse()`, "
-        f"{times['environment']['device']}, threads: {times['environment']['threads']}, medians of {times['rounds']} "
-        "rounds in which all networks take turns.",
-        "",
-    ]
-    table = [
-        "| penalty | filters at zero | compacted, dB | trained on, dB | to dense, dB | parameters | "
-        f"{' | '.join(heads(times))} |",
-        f"|---|---|---|---|---|---|{'---|' * len(heads(times))}",
-    ]
-    for row in rows:
-        source = every[source_of(row)]
-        cells = [
-            PENALTIES[penalty_of(source)],
-            f"{dead_filters(source):.0%}",
-            f"{psnr_of(source):.2f}",
-            f"{psnr_of(row):.2f}",
-            signed(psnr_of(row) - reference),
-            f"{times['parameters'][row['name']]:,}",
-            *(f"{speed[task, kind][row['name']]:.2f}×" for task, kind in speed),
-        ]
-        table.append(f"| {' | '.join(cells)} |")
-    return [
-        *lines,
-        *([*table, ""] if rows else []),
-        f"Processors compute many maps at a time: a 3×3 convolution of {times['convolution']['inputs']} maps to 16, 17 "
-        f"and 32 takes {', '.join(f'{value:.1f}' for value in times['convolution']['milliseconds'].values())} ms.",
-    ]
+    small = [row for name, row in rows.items() if name.startswith("small")]
+    return {
+        "folded_parameters": times["folded_parameters"],
+        "dense_parameters": times["shipped"][DENSE]["parameters"],
+        "device": times["environment"]["device"],
+        "threads": times["environment"]["threads"],
+        "rounds": times["rounds"],
+        "timed": [f"{task}, {kind}" for task, kind in speed],
+        "rows": [
+            {
+                "penalty": PENALTIES[penalty_of(source)],
+                "dead_filters": dead_filters(source),
+                "compacted_psnr": psnr_of(source),
+                "psnr": psnr_of(row),
+                "difference": psnr_of(row) - reference,
+                "parameters": times["parameters"][row["name"]],
+                "speeds": [factors[row["name"]] for factors in speed.values()],
+            }
+            for row in small
+            for source in [rows[source_of(row)]]
+        ],
+        "convolution": {
+            "inputs": times["convolution"]["inputs"],
+            "milliseconds": list(times["convolution"]["milliseconds"].values()),
+        },
+    }
 
 
-def _shipped(times: dict[str, Any]) -> list[str]:
-    dense, small = (times["shipped"][name] for name in ("epgn-cs25", "epgn-cs25-small"))
-    loss = dense["validation"]["psnr"] - small["validation"]["psnr"]
-    ratios = {key: speed["epgn-cs25-small"] for key, speed in speedups(times).items()}
-    reached = loss <= WITHIN_SMALL and next(iter(ratios.values())) >= FASTER
-    tests = "; ".join(
-        f"{test} {small['evaluation'][test]['psnr']:.2f} dB (dense {dense['evaluation'][test]['psnr']:.2f} dB)"
-        for test in small["evaluation"]
-    )
-    maps = ", ".join("-".join(map(str, widths[:3])) for widths in small["features"])
-    faster = ", ".join(f"{ratio:.2f}× as fast ({task}, {kind})" for (task, kind), ratio in ratios.items())
-    return [
-        f"**Shipped** as `epgn-cs25-small`: {small['parameters']:,} parameters, feature maps of each phase {maps} "
-        f"(inside of G, shrunk, inside of G̃), trained on for {small['step']:,} steps. Held-out images: "
-        f"{small['validation']['psnr']:.2f} dB, {loss:.2f} dB below the dense network; {tests}. It is {faster}. "
-        f"The goal, {FASTER}× for an image in {next(iter(ratios))[1]} within {WITHIN_SMALL} dB, "
-        f"is {'reached' if reached else 'missed'}.",
-    ]
+def shipped(times: dict[str, Any]) -> dict[str, Any]:
+    """The small network that is shipped, beside the dense one, and whether it reaches the goal."""
+    dense, small = (times["shipped"][name] for name in (DENSE, SMALL))
+    loss, speeds = dense["validation"]["psnr"] - small["validation"]["psnr"], speeds_of_the_small(times)
+    return {
+        "parameters": small["parameters"],
+        "maps": ["-".join(map(str, widths[:3])) for widths in small["features"]],
+        "step": small["step"],
+        "psnr": small["validation"]["psnr"],
+        "loss": loss,
+        "tests": [
+            {"name": test, "psnr": found["psnr"], "dense_psnr": dense["evaluation"][test]["psnr"]}
+            for test, found in small["evaluation"].items()
+        ],
+        "speeds": speeds,
+        "goal": {"faster": FASTER, "within": WITHIN_SMALL},
+        "reached": loss <= WITHIN_SMALL and speeds[0]["factor"] >= FASTER,
+    }
 
 
-def _with_threads(times: dict[str, Any]) -> list[str]:
-    """How much faster the shipped network is with more threads."""
-    ratios = [f"{speed['epgn-cs25-small']:.2f}× ({task}, {kind})" for (task, kind), speed in speedups(times).items()]
-    return ["", f"With {times['environment']['threads']} threads: {', '.join(ratios)}."]
-
-
-def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def speeds_of_the_small(times: dict[str, Any]) -> list[dict[str, Any]]:
+    """How many times as fast as the dense network the shipped small one is."""
+    return [{"task": task, "type": kind, "factor": factors[SMALL]} for (task, kind), factors in speedups(times).items()]
 
 
 def by_name(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -241,18 +217,12 @@ def speedups(times: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
-def heads(times: dict[str, Any]) -> list[str]:
-    """What was timed."""
-    return [f"{task}, {kind}" for task, kind in speedups(times)]
-
-
 def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any], *, folder: Path) -> None:
     """PSNR against the share of zeros, and against time."""
-    import matplotlib.pyplot as plt
-
-    rows, reference = by_name(figures), times["shipped"]["epgn-cs25"]["validation"]["psnr"]
+    rows, reference = by_name(figures), times["shipped"][DENSE]["validation"]["psnr"]
     (task, kind), speed = next(iter(speedups(times).items()))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     for penalty, label in PENALTIES.items():
         single = [row for row in rows.values() if re.fullmatch(rf"{penalty}-\d+", row["name"])]
         small = [row for row in rows.values() if row["name"].startswith(f"small-{penalty}-")]
@@ -267,11 +237,9 @@ def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]
         if is_single(row) and row["name"].endswith(("-longer", "-continued")):
             label = f"{PENALTIES[penalty_of(row)]}, {steps_of(row, rows.values()):,} steps"
             left.plot(100 * row["sparsity"], psnr_of(row), "*", ms=12, color=COLORS[penalty_of(row)], label=label)
-    shipped = times["shipped"]["epgn-cs25-small"]
-    right.plot(
-        1 / speed["epgn-cs25-small"], shipped["validation"]["psnr"], "*", ms=14, color="k", label="epgn-cs25-small"
-    )
-    right.plot(1, reference, "s", color="k", label="epgn-cs25")
+    shipped = times["shipped"][SMALL]
+    right.plot(1 / speed[SMALL], shipped["validation"]["psnr"], "*", ms=14, color="k", label=SMALL)
+    right.plot(1, reference, "s", color="k", label=DENSE)
     for axes, within, text in ((left, WITHIN, "single weights"), (right, WITHIN_SMALL, "compacted networks")):
         axes.axhline(reference, color="k", lw=0.8)
         axes.axhline(reference - within, color="gray", lw=0.8, ls="--")
@@ -281,8 +249,7 @@ def draw(figures: dict[str, Any], times: dict[str, Any], threads: dict[str, Any]
         axes.legend(loc="lower left" if axes is left else "lower right")
     left.set(xlabel="weights at zero, %", ylabel="PSNR on held-out images, dB")
     right.set(xlabel=f"time, of that of the dense network\n({task}, {kind})")
-    figure.savefig(folder / "circle.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "circle.png")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """The section on nonconvex sparse groups: LeNet-5 with few filters, and the network that is smaller for it."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("groups", "compacted")
 SMALL = "-small"
@@ -62,11 +67,6 @@ def group_sparsity(row: Mapping[str, Any]) -> float:
     return 1 - sum(kept(row).values()) / sum(LAYERS.values())
 
 
-def paragraph(text: str) -> str:
-    """Text in lines of one length."""
-    return textwrap.fill(" ".join(text.split()), 119, break_long_words=False, break_on_hyphens=False)
-
-
 def methods(figures: Mapping[str, Any], compacted: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Name of a method → its figures, of seed 0, and the errors of all seeds."""
     rows = {(row["name"], row["seed"]): row for row in figures["runs"]}
@@ -99,221 +99,156 @@ def best(found: Mapping[str, dict[str, Any]]) -> str | None:
     return min(fitting, key=lambda name: mean(fitting[name]["held_out"]), default=None)
 
 
-def section(figures: dict[str, Any], compacted: dict[str, Any]) -> str:
-    """The Markdown."""
+def facts(figures: dict[str, Any], compacted: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the section of docs/papers.md, by name."""
     found = methods(figures, compacted)
-    parts = [
-        _setting(figures, found),
-        _table(found),
-        _reached(found),
-        "![Error against operations, before and after the rest was trained on](papers/groups-operations.png)",
-        _penalties(found),
-        "![Filters and inputs that are left](papers/groups-kept.png)",
-        _paper(figures, compacted),
-        _published(figures["published"]),
-        _speed(found, compacted),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _setting(figures: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     first = next(iter(found.values()))
-    sparse, small = (first[key]["settings"]["training"]["epochs"] for key in ("row", "small"))
-    shift = first["row"]["settings"]["data"]["shift"]
-    moved = "Images are shifted by up to a pixel, which the papers do without" if shift else "Images are not shifted"
-    priced = next(name for name in found if name in ELEMENTWISE)
-    prices = found[priced]["row"]["settings"]["sparsifier"]["init_args"]["groups"]["prices"]
-    named = ", ".join(f"{price:g} for {layer}" for layer, price in prices.items())
-    sparse_part = 1 - first["row"]["settings"]["sparsifier"]["init_args"]["fine_tune"]
-    remarks = {
-        "cges": "CGES has weights of its own for the layers.",
-        "magnitude": "Magnitude pruning takes the same share of each layer, by the norms of filters.",
+    settings = first["row"]["settings"]
+    priced = next(each["row"] for name, each in found.items() if name in ELEMENTWISE)
+    return {
+        "epochs": {
+            key: first[run]["settings"]["training"]["epochs"] for key, run in (("sparse", "row"), ("small",) * 2)
+        },
+        "sparse_part": 1 - settings["sparsifier"]["init_args"]["fine_tune"],
+        "shifted": bool(settings["data"]["shift"]),
+        "prices": priced["settings"]["sparsifier"]["init_args"]["groups"]["prices"],
+        "with_cges": "cges" in found,
+        "with_magnitude": "magnitude" in found,
+        "rows": [method(name, each) for name, each in found.items()],
+        "dense_multiplications": first["size"]["multiplications"][0],
+        "goal": {"error": GOAL[0], "operations": GOAL[1]},
+        "reached": reached(found),
+        "penalties": penalties({name: found[name] for name in ELEMENTWISE if name in found}),
+        "test_images": TEST_IMAGES,
+        "paper": with_strengths_of_the_paper(figures, compacted),
+        "published": counted(figures["published"]),
+        "speed": speed(found, compacted),
     }
-    others = " ".join(text for name, text in remarks.items() if name in found)
-    method = f"""
-Bui, Park, Zhang, Qi and Xin (2021) add a group lasso to the loss, and draw single weights to zero by a nonconvex
-penalty and variable splitting (`SparseGroupLasso`). Groups are the filters of convolutions and the *inputs* of dense
-layers. Here LeNet-5-Caffe learns MNIST so in {sparse:g} epochs (the paper: 200); after {sparse_part:.0%} of them the
-zeros stay and the rest is fine-tuned. {moved}. Then `compact` removes the dead groups, and the smaller network is
-trained on for {small:g} epochs (`unrolled classify --compact true`), which cost little, as it is small."""
-    changes = f"""
-Two things differ from the paper, for so short a run. Strengths are larger: those of single weights are such that each
-penalty sets the same ones to zero at the first step, those up to .03; that of the group lasso was chosen in a few runs
-with the transformed l1, by the operations that were left. And its weights √|g| are replaced by prices ({named}):
-√|g| asks least for what costs most, a filter of the first convolution, which has 25 weights but 14,400 multiplications.
-{others}"""
-    return f"""## Sparse groups: LeNet-5 with few filters
-
-    python -m benchmarks.papers.study --config configs/papers/groups.yaml --folder runs/groups \\
-        --json docs/papers/groups.json
-    python -m benchmarks.papers.compacted --folder runs/groups --json docs/papers/compacted.json
-
-{paragraph(method)}
-
-{paragraph(changes)}"""
 
 
-def _table(found: Mapping[str, Any]) -> str:
-    lines = [
-        "| penalty | weights zero | groups zero | left | multiplications | operations | error sparse | error small | |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, each in found.items():
-        shape = each["shape"]
-        left = "-".join(str(size) for size in kept(each["size"]).values())
-        seeds = len(each["seeds"])
-        cells = [
-            LABELS[name],
-            f"{each['row']['sparsity']:.1%}",
-            f"{group_sparsity(each['size']):.1%}",
-            left,
-            f"{each['size']['multiplications'][1] / 1000:.0f}K",
-            f"{operations(shape) / 1000:.0f}K",
-            f"{each['row']['test']['error']:.2f} %",
-            f"{mean(each['test']):.2f} %",
-            f"{seeds} seeds: " + ", ".join(f"{error:.2f}" for error in each["test"]) if seeds > 1 else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    dense = next(iter(found.values()))["size"]["multiplications"][0]
-    text = f"""Errors are those of test images: of the network with zeros, and of the small one, trained on. *Left* are
-filters, filters, inputs that the first dense layer reads, and hidden units; *groups zero* is what that amounts to.
-Multiplications are those of the compacted network, all of its dense arithmetic ({dense / 1000:,.0f}K before).
-*Operations* count a bias's addition and a pooled number besides, as one each, which is how the published figures come
-about (below)."""
-    return "\n".join([*lines, "", paragraph(text)])
+def method(name: str, each: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table."""
+    return {
+        "label": LABELS[name],
+        "weights_zero": each["row"]["sparsity"],
+        "groups_zero": group_sparsity(each["size"]),
+        "left": list(kept(each["size"]).values()),
+        "multiplications": each["size"]["multiplications"][1],
+        "operations": operations(each["shape"]),
+        "sparse_error": each["row"]["test"]["error"],
+        "error": mean(each["test"]),
+        "errors": each["test"],
+        "seeds": len(each["seeds"]),
+    }
 
 
-def _reached(found: Mapping[str, Any]) -> str:
-    goal = f"at most {GOAL[0]:.1f} % below {GOAL[1] // 1000}K operations"
-    good = [name for name, each in found.items() if _meets(each)]
-    if not good:
-        return f"The goal, {goal}, is not reached."
-    listed = "; ".join(f"{LABELS[name]} {_figures(found[name])}" for name in good)
-    parts = [f"The goal, {goal}, is reached by {len(good)} of the {len(found)}: {listed}."]
-    name = best(found)
-    if name in good:
-        parts.append(f"On held-out images {LABELS[name]} was the best of those that need so few.")
+def reached(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Which methods reach the goal, and what is to be said of them."""
+    good = [name for name, each in found.items() if mean(each["test"]) <= GOAL[0] and max(each["operations"]) < GOAL[1]]
     own = [name for name in good if name in ELEMENTWISE]
+    chosen = best(found)
+    said: dict[str, Any] = {
+        "by": [
+            {"label": LABELS[name], "error": mean(found[name]["test"]), "operations": mean(found[name]["operations"])}
+            for name in good
+        ],
+        "count": len(good),
+        "tried": len(found),
+        "best": LABELS[chosen] if chosen in good else None,
+        "fewest": None,
+        "magnitude": None,
+    }
     if own:
         fewest = min(own, key=lambda name: found[name]["operations"][0])
         weights = sum(math.prod(shape) for shape in found[fewest]["size"]["weights"].values())
         total = found[fewest]["row"]["report"]["total"]["weights"]
-        parts.append(
-            f"The smallest of the sparse groups ({LABELS[fewest]}) has {weights:,} weights, {total / weights:.0f} "
-            "times fewer than LeNet-5."
-        )
-    if "magnitude" in good and own:
-        low = min(mean(found[name]["test"]) for name in own)
-        other = mean(found["magnitude"]["test"])
-        compared = "no better than" if other >= low else "better than"
-        parts.append(
-            "Magnitude pruning is told how many filters of each layer to keep, no penalty has to find that out; "
-            f"its error is {compared} the lowest of the sparse groups."
-        )
-    return paragraph(" ".join(parts))
+        said["fewest"] = {"label": LABELS[fewest], "weights": weights, "factor": total / weights}
+    if own and "magnitude" in good:
+        lowest = min(mean(found[name]["test"]) for name in own)
+        said["magnitude"] = {"better": mean(found["magnitude"]["test"]) < lowest}
+    return said
 
 
-def _meets(each: Mapping[str, Any]) -> bool:
-    return mean(each["test"]) <= GOAL[0] and max(each["operations"]) < GOAL[1]
-
-
-def _figures(each: Mapping[str, Any]) -> str:
-    return f"{mean(each['test']):.2f} % at {mean(each['operations']) / 1000:.0f}K"
-
-
-def _penalties(found: Mapping[str, Any]) -> str:
-    own = {name: found[name] for name in ELEMENTWISE if name in found}
+def penalties(own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far the penalties of single weights are apart; None of fewer than two."""
     if len(own) < 2:
-        return ""
+        return None
     errors = {name: each["test"][0] for name, each in own.items()}
-    low, high = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
+    lowest, highest = (choose(errors, key=errors.__getitem__) for choose in (min, max))
     deviation = 100 * math.sqrt(2 * mean(errors.values()) / 100 / TEST_IMAGES)
-    told = "more than" if errors[high] - errors[low] > 2 * deviation else "no more than"
-    sparse = {name: each["row"]["sparsity"] for name, each in own.items()}
+    zeros = [each["row"]["sparsity"] for each in own.values()]
     cost = {name: operations(each["shape"]) for name, each in own.items()}
-    least, most = min(cost, key=cost.__getitem__), max(cost, key=cost.__getitem__)
-    return paragraph(
-        f"Among the five penalties of single weights errors of the small networks go from {errors[low]:.2f} % "
-        f"({LABELS[low]}) to {errors[high]:.2f} % ({LABELS[high]}), {told} twice the {deviation:.2f} points by which "
-        f"the difference of two such counts on {TEST_IMAGES:,} images varies by chance, seeds apart. "
-        f"{min(sparse.values()):.1%} to {max(sparse.values()):.1%} of the weights are zero; {LABELS[least]} needs the "
-        f"fewest operations ({cost[least] / 1000:.0f}K), {LABELS[most]} the most ({cost[most] / 1000:.0f}K). The group "
-        "lasso decides about filters, and all five have the same one."
-    )
+    cheapest, dearest = (choose(cost, key=cost.__getitem__) for choose in (min, max))
+    return {
+        "lowest": {"label": LABELS[lowest], "error": errors[lowest]},
+        "highest": {"label": LABELS[highest], "error": errors[highest]},
+        "deviation": deviation,
+        "told_apart": errors[highest] - errors[lowest] > 2 * deviation,
+        "fewest_zeros": min(zeros),
+        "most_zeros": max(zeros),
+        "cheapest": {"label": LABELS[cheapest], "operations": cost[cheapest]},
+        "dearest": {"label": LABELS[dearest], "operations": cost[dearest]},
+    }
 
 
-def _paper(figures: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
+def with_strengths_of_the_paper(figures: Mapping[str, Any], compacted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where the run with them ended; None if it was not made."""
     row = next((row for row in figures["runs"] if row["name"] == "paper"), None)
     if row is None:
-        return ""
-    before, after = (row[key]["error"] for key in ("before", "after"))
-    epochs = row["settings"]["training"]["epochs"]
+        return None
     size = next(size for size in compacted["runs"] if size["run"] == f"paper-{row['seed']}")
-    return paragraph(
-        "With the strengths of the paper (λ = .1, β = 2.5, over the number of images, the transformed l1, groups "
-        f"by √|g|, no shifts) {epochs:g} epochs end at {before:.2f} % error on held-out images with the dense weights, "
-        f"and at {after:.2f} % when the sparse copy takes their place: {row['sparsity']:.1%} of its weights and "
-        f"{group_sparsity(size):.1%} of its groups are zero. In the paper such weak terms act for 200 epochs."
-    )
+    return {
+        "epochs": row["settings"]["training"]["epochs"],
+        "before": row["before"]["error"],
+        "after": row["after"]["error"],
+        "weights_zero": row["sparsity"],
+        "groups_zero": group_sparsity(size),
+    }
 
 
-def _published(published: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        "| published | left | error | FLOPs | multiplications | operations |",
-        "|---|---|---|---|---|---|",
+def counted(published: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Published networks, with our counts of their shapes, and those whose published count is another one."""
+    rows = [
+        {**row, "multiplications": multiplications(row["shape"]), "operations": operations(row["shape"])}
+        for row in published
     ]
-    off = []
-    for row in published:
-        counted = operations(row["shape"]) / 1000
-        cells = [
-            f"{row['name']} ({row['source']})",
-            "-".join(map(str, row["shape"])),
-            f"{row['error']:.1f} %",
-            f"{row['flops']}K",
-            f"{multiplications(row['shape']) / 1000:.1f}K",
-            f"{counted:.1f}K",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        if round(counted) != row["flops"]:
-            off.append(f"{row['name']}, {row['flops'] / counted - 1:+.1%}")
-    exact = len(published) - len(off)
-    others = f" (not: {'; '.join(off)})" if off else ""
-    text = f"""Published networks, what they are said to cost, and our count of their shapes. A multiplication with its
-addition is one FLOP there, not two; our operations give the published figure to the thousand for {exact} of
-{len(published)}{others}. Their images were not shifted. Inputs are counted one by one there; `compact` removes
-whole channels, which are 16 inputs each, and our counts are of all inputs that it leaves."""
-    return "\n".join([*lines, "", paragraph(text)])
+    off = [row for row in rows if round(row["operations"] / 1000) != row["flops"]]
+    return {
+        "rows": rows,
+        "count": len(rows),
+        "exact": len(rows) - len(off),
+        "off": [{"name": row["name"], "excess": 1000 * row["flops"] / row["operations"] - 1} for row in off],
+    }
 
 
-def _speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> str:
+def speed(found: Mapping[str, Any], compacted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the best of the smaller networks is worth in time."""
     name = best(found) or next(iter(found))
     size = found[name]["size"]
-    lines = ["| batch | as it was | compacted | times as fast (quartiles) |", "|---|---|---|---|"]
-    for speed in size["speed"]:
-        ratio = speed["compacted"]["speedup"]
-        times = [speed[key]["milliseconds"]["median"] for key in ("sparse", "compacted")]
-        lines.append(
-            f"| {speed['batch']} | {times[0]:.2f} ms | {times[1]:.2f} ms | {ratio['median']:.1f} ({ratio['low']:.1f} … "
-            f"{ratio['high']:.1f}) |"
-        )
-    fewer = size["multiplications"][0] / size["multiplications"][1]
-    differences = max(row["difference"] for row in compacted["runs"])
-    threads = compacted["threads"]
-    cores = f"{threads} thread{'s' if threads > 1 else ''} of the CPU, {compacted['rounds']} rounds in turn"
-    count = len(compacted["runs"])
-    text = f"""What the smaller network is worth in time: answers of one of them ({LABELS[name]}), with all of its
-zeros and compacted, on {cores}. Multiplications are {fewer:.0f} times fewer; what a single
-image takes is mostly the calls themselves. Outputs on noise differ by at most {differences:.0e} of the largest one in
-all networks that were compacted ({count}): the rounding of float32."""
-    return "\n".join([paragraph(text), "", *lines])
+    return {
+        "label": LABELS[name],
+        "threads": compacted["threads"],
+        "rounds": compacted["rounds"],
+        "fewer": size["multiplications"][0] / size["multiplications"][1],
+        "difference": max(row["difference"] for row in compacted["runs"]),
+        "networks": len(compacted["runs"]),
+        "rows": [
+            {
+                "batch": each["batch"],
+                "sparse": each["sparse"]["milliseconds"]["median"],
+                "compacted": each["compacted"]["milliseconds"]["median"],
+                "speedup": each["compacted"]["speedup"],
+            }
+            for each in size["speed"]
+        ],
+    }
 
 
 def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> None:
     """The two pictures."""
-    import matplotlib.pyplot as plt
-
     found = methods(figures, compacted)
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
     for index, (name, each) in enumerate(found.items()):
         color, x = f"C{index}", operations(each["shape"]) / 1000
         errors = each["row"]["test"]["error"], each["test"][0]
@@ -331,10 +266,10 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
     axes.margins(x=0.12)
     ticks(axes)
     axes.legend(fontsize=8)
-    figure.savefig(folder / "groups-operations.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "groups-operations.png")
 
-    figure, parts = plt.subplots(1, len(LAYERS), figsize=(9, 3), layout="constrained", sharey=True)
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    parts = figure.subplots(1, len(LAYERS), sharey=True)
     names = list(found)
     for axis, (layer, total) in zip(parts, LAYERS.items(), strict=True):
         left = [kept(found[name]["size"])[layer] for name in names]
@@ -345,14 +280,11 @@ def draw(figures: dict[str, Any], compacted: dict[str, Any], folder: Path) -> No
         axis.margins(x=0.2)
         axis.tick_params(labelsize=8)
     parts[0].invert_yaxis()
-    figure.savefig(folder / "groups-kept.png", dpi=100)
-    plt.close(figure)
+    save_picture(figure, folder / "groups-kept.png")
 
 
-def ticks(axes: Any) -> None:
+def ticks(axes: Axes) -> None:
     """Plain numbers on axes that are logarithmic."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))

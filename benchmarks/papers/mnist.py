@@ -4,61 +4,53 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
-from textwrap import fill
 from typing import Any
 
-from unrolled.system.files import replacing
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from benchmarks.papers.pictures import save_picture
 
 FILES = ("mnist_300_100", "mnist_lenet5")
 NETWORKS = ("LeNet-300-100", "LeNet-5")
 GOALS = ((1.9, 70), (0.75, 280))
 """Test error in %, at most, at a compression of at least: a little beyond sparse variational dropout."""
+IMAGES = 60_000
+"""To train with, those that are held out among them."""
+
 THEIR_OWN = ("VariationalDropoutFit", "HardConcrete")
 """Penalties that are a strategy's only one."""
 
-INTRODUCTION = """## MNIST: the best of each strategy
 
-    python -m benchmarks.papers.study --config configs/papers/mnist_300_100.yaml --folder runs/mnist_300_100 \\
-        --json docs/papers/mnist_300_100.json
-    python -m benchmarks.papers.study --config configs/papers/mnist_lenet5.yaml --folder runs/mnist_lenet5 \\
-        --json docs/papers/mnist_lenet5.json
-
-Every strategy for single weights gets the same target, a little beyond the highest compression of the published table,
-and is trained by Adam on {train:,} images; {held:,} are held out. Training images are shifted at random by up to a
-pixel; **most of the published figures are without that**, and so are the rows "no shifts". A row with several seeds has
-the mean of the errors and, in brackets, the least and the largest. Seconds are those of a run on shared cores."""
-
-
-def section(*figures: dict[str, Any]) -> str:
-    """The Markdown of this section, of the JSON of both studies."""
-    first = figures[0]["runs"][0]
-    train, held = (60_000 - _held(first), _held(first))
-    parts = [INTRODUCTION.format(train=train, held=held)]
-    for network, goal, found in zip(NETWORKS, GOALS, figures, strict=True):
-        rows = [_summary(runs) for runs in _by_name(found["runs"])]
-        parts += [
-            f"### {network}",
-            _table(rows, found["published"]),
-            _verdict(goal, rows, found["published"]),
-            *([_failures(found["failed"])] if found["failed"] else []),
-        ]
-    return "\n\n".join([*parts, "![test error against compression](papers/mnist.png)"])
+def facts(*figures: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the section of docs/papers.md, by name, of the JSON of both studies."""
+    held_out = round(IMAGES * figures[0]["runs"][0]["settings"]["data"]["hold_out"])
+    networks = []
+    for name, goal, found in zip(NETWORKS, GOALS, figures, strict=True):
+        rows = summaries(found["runs"])
+        networks.append(
+            {
+                "name": name,
+                "goal": {"error": goal[0], "compression": goal[1]},
+                "rows": sorted(rows, key=lambda row: row["held_out"]),
+                "published": found["published"],
+                "kinds": [judged(goal, rows, found["published"], shifted) for shifted in (True, False)],
+                "failed": found["failed"],
+            }
+        )
+    return {"images": {"trained": IMAGES - held_out, "held_out": held_out}, "networks": networks}
 
 
 def draw(*figures: dict[str, Any], folder: Path) -> None:
     """Error against compression, of these runs and of the published ones."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, network, (error, compression), found in zip(figure.subplots(1, 2), NETWORKS, GOALS, figures, strict=True):
-        rows = [_summary(runs) for runs in _by_name(found["runs"])]
+        rows = summaries(found["runs"])
         for shifted, marker, name in ((True, "o", "here, images shifted"), (False, "s", "here, no shifts")):
-            chosen = [row for row in rows if row["shifted"] is shifted]
-            if chosen:
-                axes.plot(
-                    *zip(*(_place(row) for row in chosen), strict=True), marker, alpha=0.8, markersize=5, label=name
-                )
+            places = [_place(row) for row in rows if row["shifted"] is shifted]
+            if places:
+                axes.plot(*zip(*places, strict=True), marker, alpha=0.8, markersize=5, label=name)
         others = [row for row in found["published"] if row["compression"] > 1]
         axes.plot(*zip(*(_place(row) for row in others), strict=True), "kx", label="published")
         axes.axvline(compression, color="tab:green", lw=0.8, ls=":")
@@ -81,8 +73,7 @@ def draw(*figures: dict[str, Any], folder: Path) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="upper left")
-    with replacing(folder / "mnist.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+    save_picture(figure, folder / "mnist.png")
 
 
 def _place(row: dict[str, Any]) -> tuple[float, float]:
@@ -97,30 +88,25 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
     return found
 
 
-def _held(run: dict[str, Any]) -> int:
-    return round(60_000 * run["settings"]["data"]["hold_out"])
-
-
-def _by_name(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The runs of each name, one for each seed; those that are dense are none of the comparison."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def summaries(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is said of the runs of each name, as the mean of their seeds; dense ones are none of the comparison."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         if "compression" in run:
-            found.setdefault(run["name"], []).append(run)
-    return list(found.values())
+            by_name.setdefault(run["name"], []).append(run)
+    return [summary(seeds) for seeds in by_name.values()]
 
 
-def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is said of a run, as the mean of its seeds."""
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     settings, errors = runs[0]["settings"], [run["test"]["error"] for run in runs]
-    shifted = settings["data"]["shift"] > 0
     return {
         "run": runs[0]["name"],
-        "name": _strategy(settings["sparsifier"]) + ("" if shifted else ", no shifts"),
-        "shifted": shifted,
+        "strategy": strategy(settings["sparsifier"]),
+        "shifted": settings["data"]["shift"] > 0,
         "seeds": len(runs),
         "error": mean(errors),
-        "errors": errors,
+        "least": min(errors),
+        "most": max(errors),
         "held_out": mean(run["after"]["error"] for run in runs),
         "compression": mean(run["compression"] for run in runs),
         "nonzeros": round(mean(run["report"]["total"]["nonzeros"] for run in runs)),
@@ -129,7 +115,7 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _strategy(sparsifier: dict[str, Any]) -> str:
+def strategy(sparsifier: dict[str, Any]) -> str:
     """Its class, and what it was given, in short."""
     given = dict(sparsifier.get("init_args") or {})
     penalty = given.get("penalty")
@@ -141,69 +127,40 @@ def _strategy(sparsifier: dict[str, Any]) -> str:
     return f"{name}, {', '.join(ways)}" if ways else name
 
 
-def _table(rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        "| run | strategy | seeds | test error % | held-out error % | compression | nonzeros | epochs | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda row: row["held_out"]):
-        spread = f" ({min(row['errors']):.2f} to {max(row['errors']):.2f})" if row["seeds"] > 1 else ""
-        lines.append(
-            f"| {row['run']} | {row['name']} | {row['seeds']} | {row['error']:.2f}{spread} | {row['held_out']:.2f} | "
-            f"{row['compression']:.1f}× | {row['nonzeros']:,} | {row['epochs']:g} | {row['seconds']:.0f} |"
-        )
-    lines += [
-        f"| *published* | {row['name']} ({row['source']}) | | {row['error']:.2f} | | {row['compression']:g}× | | | |"
-        for row in published
-    ]
-    return "\n".join(lines)
+def chosen(rows: Iterable[dict[str, Any]], compression: float, shifted: bool) -> dict[str, Any] | None:
+    """What the held-out images would choose of the runs that are sparse enough; None if there are none."""
+    enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= compression]
+    return min(enough, key=lambda row: row["held_out"], default=None)
 
 
-def _verdict(goal: tuple[float, float], rows: Sequence[dict[str, Any]], published: Sequence[dict[str, Any]]) -> str:
-    """Whether the goal was met by what the held-out images would choose, with shifts and without."""
-    sentences = [f"The goal is an error of at most {goal[0]:g} % at {goal[1]}× or more."]
-    for shifted, words in ((True, "with shifts"), (False, "without shifts")):
-        tried = [row for row in rows if row["shifted"] is shifted]
-        enough = [row for row in tried if row["compression"] >= goal[1]]
-        if not enough:
-            sentences.append(f"No run {words} {'reaches that compression' if tried else 'was made'}.")
-            continue
-        best = min(enough, key=lambda row: row["held_out"])
-        reached = "reached" if best["error"] <= goal[0] else f"missed by {best['error'] - goal[0]:.2f} points"
-        sentences.append(
-            f"Among the runs {words} the held-out images choose {best['run']}: "
-            f"{best['error']:.2f} % at {best['compression']:.1f}×; the goal is **{reached}** {words}."
-        )
-        if best["error"] > goal[0] and (budget := _budget(best, enough)):
-            sentences.append(budget)
-        worse = [row["name"] for row in published if row["compression"] > 1 and _dominates(best, row)]
-        if worse:
-            sentences.append(f"It has the lower error and the higher compression than {_listed(worse)}.")
-    return fill(" ".join(sentences), 120, break_on_hyphens=False)
+def judged(
+    goal: tuple[float, float], rows: Sequence[dict[str, Any]], published: Iterable[dict[str, Any]], shifted: bool
+) -> dict[str, Any]:
+    """Whether the goal was met by what the held-out images would choose, with shifts or without."""
+    found = {"shifted": shifted, "tried": any(row["shifted"] is shifted for row in rows)}
+    best = chosen(rows, goal[1], shifted)
+    if best is None:
+        return {**found, "best": None}
+    reached = best["error"] <= goal[0]
+    enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= goal[1]]
+    return {
+        **found,
+        "best": best,
+        "reached": reached,
+        "excess": best["error"] - goal[0],
+        "budget": None if reached else budget(best, enough),
+        "beaten": [row["name"] for row in published if row["compression"] > 1 and dominates(best, row)],
+    }
 
 
-def _budget(best: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str | None:
-    """What other runs of the same strategy say of the number of epochs; None if there are none."""
-    others = [row for row in rows if row["name"] == best["name"] and row["epochs"] != best["epochs"]]
+def budget(best: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The longest other run of the same strategy, and whether it is longer; None if there are none."""
+    others = [row for row in rows if row["strategy"] == best["strategy"] and row["epochs"] != best["epochs"]]
     if not others:
         return None
     other = max(others, key=lambda row: row["epochs"])
-    numbers = (
-        f"{other['epochs']:g} epochs instead of {best['epochs']:g} give {other['error']:.2f} %, "
-        f"{other['held_out']:.2f} % instead of {best['held_out']:.2f} % of the held-out images"
-    )
-    if other["epochs"] > best["epochs"]:
-        return f"More epochs alone did not help: {numbers}."
-    return f"More epochs helped, and more of them may: {numbers}."
+    return {"other": other, "longer": other["epochs"] > best["epochs"]}
 
 
-def _dominates(row: dict[str, Any], other: dict[str, Any]) -> bool:
+def dominates(row: dict[str, Any], other: dict[str, Any]) -> bool:
     return row["error"] < other["error"] and row["compression"] > other["compression"]
-
-
-def _failures(failed: dict[str, str]) -> str:
-    return "These runs failed: " + "; ".join(f"{name} ({reason})" for name, reason in failed.items()) + "."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,13 +1,10 @@
 """The table of README: a line for each paper, of the figures of docs/papers.md."""
 
-import json
-from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from benchmarks.papers import binary, cifar, circle, duality, groups, mnist
-
-FOLDER = Path(__file__).parents[2] / "docs" / "papers"
+from benchmarks.papers.measured import read
+from benchmarks.papers.templates import signed
 
 
 def summary() -> str:
@@ -17,18 +14,13 @@ def summary() -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
-    return found
-
-
 def _theory() -> tuple[str, str, str]:
-    worst = max(row["residual"] for row in _read("theory")["fixed_points"])
+    worst = max(row["residual"] for row in read("theory")["fixed_points"])
     return "variable splitting, one hidden layer: residual of its fixed points", f"{worst:.0e}", "1e-9"
 
 
 def _duality() -> list[tuple[str, str, str]]:
-    found = _read("duality")
+    found = read("duality")
     published = {row["name"]: row for row in found["published"]}
     lines = []
     for name in ("LogSum", "AdaTikhonov", "AdaProx"):
@@ -47,12 +39,10 @@ def _duality() -> list[tuple[str, str, str]]:
 def _mnist() -> list[tuple[str, str, str]]:
     lines = []
     for network, (_, compression), name in zip(mnist.NETWORKS, mnist.GOALS, mnist.FILES, strict=True):
-        found = _read(name)
-        rows = [mnist._summary(runs) for runs in mnist._by_name(found["runs"])]
+        found = read(name)
+        rows = mnist.summaries(found["runs"])
         for shifted in (True, False):
-            enough = [row for row in rows if row["shifted"] is shifted and row["compression"] >= compression]
-            if enough:
-                best = min(enough, key=lambda row: row["held_out"])
+            if (best := mnist.chosen(rows, compression, shifted)) is not None:
                 other = found["published"][-1]
                 lines.append(
                     (
@@ -66,7 +56,7 @@ def _mnist() -> list[tuple[str, str, str]]:
 
 
 def _groups() -> list[tuple[str, str, str]]:
-    found = groups.methods(_read("groups"), _read("compacted"))
+    found = groups.methods(read("groups"), read("compacted"))
     nonconvex = {name: row for name, row in found.items() if name in groups.ELEMENTWISE}
     lines = []
     for chosen in dict.fromkeys((groups.best(nonconvex), groups.best(found))):
@@ -84,7 +74,7 @@ def _groups() -> list[tuple[str, str, str]]:
 
 
 def _binary() -> tuple[str, str, str]:
-    found = binary.grouped(_read("binary"))
+    found = binary.grouped(read("binary"))
     sparse = found["clipped-relu-TL1"]
     with_tl1, dense, relu = (
         f"{mean(row['test']['error'] for row in found[name]):.2f} %"
@@ -98,7 +88,7 @@ def _binary() -> tuple[str, str, str]:
 
 
 def _cifar() -> tuple[str, str, str]:
-    figures = _read("cifar")
+    figures = read("cifar")
     runs, sparse = cifar.by_name(figures), cifar.sparse_runs(figures)
     best = max((name for name in sparse if 90 in sparse[name]), key=lambda name: cifar.accuracy(sparse[name][90]))
     return (
@@ -109,7 +99,7 @@ def _cifar() -> tuple[str, str, str]:
 
 
 def _circle() -> list[tuple[str, str, str]]:
-    figures, times = _read("circle"), _read("circle-times")
+    figures, times = read("circle"), read("circle-times")
     reference = times["shipped"]["epgn-cs25"]["validation"]["psnr"]
     single = [row for row in figures["runs"] if circle.is_single(row) and row["sparsity"] >= circle.HALF]
     best = max(single, key=circle.psnr_of)
@@ -118,12 +108,12 @@ def _circle() -> list[tuple[str, str, str]]:
     return [
         (
             f"`epgn-cs25` with {best['sparsity']:.0%} zeros: PSNR on held-out images",
-            f"{circle.signed(circle.psnr_of(best) - reference)} dB",
+            f"{signed(circle.psnr_of(best) - reference)} dB",
             f"−{circle.WITHIN} dB",
         ),
         (
             f"`epgn-cs25-small`: PSNR on held-out images, speed on {times['environment']['threads']} core of a CPU",
-            f"{circle.signed(small - reference)} dB, {min(ratios):.2f}× to {max(ratios):.2f}×",
+            f"{signed(small - reference)} dB, {min(ratios):.2f}× to {max(ratios):.2f}×",
             f"−{circle.WITHIN_SMALL} dB, {circle.FASTER}×",
         ),
     ]

@@ -21,6 +21,7 @@ def errors(capsys, path) -> str:
     assert status in (1, 2)
     err = capsys.readouterr().err
     assert "Traceback" not in err
+    assert len([line for line in err.splitlines() if not line.startswith(("usage:", "tip:"))]) == 1
     return err
 
 

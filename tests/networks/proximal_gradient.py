@@ -18,7 +18,7 @@ class ProximalGradientLaws(NetworkLaws):
     """Their maps see one channel, shrink by a penalty, and start at zero; their phases can be one."""
 
     def contracting(self, network):
-        # Where every pixel is measured, phases of steps α and β contract by 1 − β(1 − α), by (1 − α)(1 − β) or by 1 − α.
+        # Where every pixel is measured, phases of steps α and β contract by 1 − β(1 − α), (1 − α)(1 − β) or 1 − α.
         raw = {"raw_alpha": -1.508, "raw_beta": 0.2915, "raw_step": 0.2915}  # of steps 0.2, 0.85, 0.85
         with torch.no_grad():
             for key, parameter in network.named_parameters():

@@ -13,7 +13,7 @@ from unrolled.penalties import Penalty
 DOUBLE = torch.float64
 
 
-def minimum(function, low: Tensor, high: Tensor, points: int = 1500) -> Tensor:
+def minimum(function, low: Tensor, high: Tensor, points: int = 600) -> Tensor:
     """The least value that a dense search finds of an elementwise function of (rows, points) over [low, high] > 0.
 
     The grid is linear and logarithmic, both ends belong to it; the surroundings of the best points are searched again.
@@ -21,12 +21,14 @@ def minimum(function, low: Tensor, high: Tensor, points: int = 1500) -> Tensor:
     low, high = low[:, None], high[:, None]
     part = torch.linspace(0, 1, points, dtype=DOUBLE)
     grid = torch.cat([low + (high - low) * part, low * (high / low) ** part, high.expand(-1, 1)], 1).sort(1).values
-    best = function(grid).min(1).values
+    values = function(grid)
+    best = values.min(1).values
     for _ in range(4):
-        at = function(grid).argmin(1, keepdim=True)
+        at = values.argmin(1, keepdim=True)
         left, right = grid.gather(1, (at - 1).clamp(min=0)), grid.gather(1, (at + 1).clamp(max=grid.shape[1] - 1))
         grid = left + (right - left) * torch.linspace(0, 1, 41, dtype=DOUBLE)
-        best = torch.minimum(best, function(grid).min(1).values)
+        values = function(grid)
+        best = torch.minimum(best, values.min(1).values)
     return best
 
 

@@ -30,9 +30,11 @@ def test_step_may_be_a_tensor_that_broadcasts(name):
 def test_parameters_may_be_tensors_that_broadcast(cls):
     penalty = default(cls.__name__)
     v = torch.linspace(-5, 5, 11, dtype=torch.float64)
-    for name, number in laws.numbers(penalty).items():
+    numbers = laws.numbers(penalty)
+    few = cls.__name__ in FEW and not FULL
+    for name, number in list(numbers.items())[: 1 if few else None]:
         above = next(field.metadata["above"] for field in fields(cls) if field.name == name)
-        factors = [0.7, 1.0] if cls.__name__ in FEW and not FULL else [0.7, 1.0, 1.1]
+        factors = [0.7, 1.0] if few else [0.7, 1.0, 1.1]
         several = above + (number - above) * torch.tensor(factors, dtype=torch.float64)[:, None]
         count = len(factors)
         together = replace(penalty, **{name: several})
@@ -51,15 +53,15 @@ def test_parameters_may_be_tensors_that_broadcast(cls):
 @every_class
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 def test_parameters_without_axes_do_not_change_the_type(cls, kind):
-    numbers = {name: number.to(kind) for name, number in laws.numbers(cls()).items()}
+    penalty = cls(**{name: number.to(kind) for name, number in laws.numbers(cls()).items()})
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
         v = torch.linspace(-3, 3, 13).to(dtype)
-        z = cls(**numbers).prox(v, 0.3)
+        z = penalty.prox(v, 0.3)
         assert z.dtype == dtype
         torch.testing.assert_close(
             z, default(cls.__name__).prox(v, 0.3), rtol=1e-5 if dtype != torch.bfloat16 else 1e-2, atol=1e-5
         )
-        assert cls(**numbers).threshold(torch.tensor(0.3, dtype=torch.float32)).ndim == 0
+    assert penalty.threshold(torch.tensor(0.3, dtype=torch.float32)).ndim == 0
 
 
 @every_penalty

@@ -416,7 +416,7 @@ def test_sparse_groups_are_each_on_their_own(groups):
     for inner in (L1(), MCP(2.0, 0.4)):
         penalty = SparseGroup(inner, Grouped(MCP(1.0, 0.8), grouping), 0.6)
         alone = SparseGroup(inner, Grouped(MCP(1.0, 0.8), Whole()), 0.6)
-        for dtype in (torch.float64, torch.complex128):
+        for dtype in (torch.float64, torch.complex128) if inner == L1() else (torch.complex128,):
             v = normal(12, *shape, dtype=dtype)
             expected = v.flatten().clone()
             for group in members:

@@ -18,8 +18,9 @@ some = settings(deadline=None, derandomize=True)
 
 def examples(name: str, most: int, law=None) -> int:
     """How many draws: fewer where each is costly, many more with `make test-full`."""
-    few = 1 if law in COSTLY else 2
-    return (few if name in FEW else most) * (10 if FULL else 1)
+    numeric = name in FEW or isinstance(default(name), NumericPenalty)
+    few = (1 if law in COSTLY else 2) if numeric else (most // 2 if law in COSTLY else most)
+    return few * (10 if FULL else 1)
 
 
 OF_STEPS = [
@@ -43,7 +44,7 @@ OF_VALUES = [
 ]
 
 
-THINNED = {laws.gradients_of_prox_are_its_differences: 4, laws.gradients_of_the_other_face_are_its_differences: 3}
+THINNED = {laws.gradients_of_prox_are_its_differences: 6, laws.gradients_of_the_other_face_are_its_differences: 6}
 
 
 def thinned(name: str, law) -> tuple[int, ...]:

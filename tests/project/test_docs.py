@@ -1,14 +1,21 @@
-"""The examples of the documentation run and print what the pages say."""
+"""The examples of the documentation run and print what the pages say, and its commands are understood."""
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
+from unrolled.cli import COMMANDS, main
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [path for path in sorted(DOCS.glob("*.md")) if ">>> " in path.read_text(encoding="utf-8")]
+COMMAND = re.compile(
+    rf"^ *(?:unrolled (?P<command>(?:{'|'.join(COMMANDS)})\b[^`\n]*)|[^`\n]*\btrain\.py (?P<config>--config [^`\n]*))$",
+    re.MULTILINE,
+)
 
 
 @pytest.fixture
@@ -28,6 +35,30 @@ def test_examples(page, tmp_path, monkeypatch, types_and_numbers):
     assert len(test.examples) >= 10
     report: list[str] = []
     assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).failed == 0, "".join(report)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The command lines of a page that stand alone in a line, without those of a module of the reader's own."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = [line["command"] or f"train {line['config']}" for line in COMMAND.finditer(text)]
+    return [shlex.split(line, comments=True) for line in found if "mymodule" not in line]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [path for path in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))) if commands(path)],
+    ids=lambda page: page.name,
+)
+def test_commands_are_understood(page, monkeypatch, capsys):
+    """They are parsed as they are printed; what they would do is not done."""
+    for where in ("command_line", "data"):
+        monkeypatch.setattr(f"unrolled.cli.{where}.call", lambda function, options: 0)
+    for argv in commands(page):
+        try:
+            status = main([*argv, *["--print_config"] * (argv[0] in ("train", "classify"))])
+        except SystemExit as stop:
+            status = stop.code
+        assert status == 0, (argv, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

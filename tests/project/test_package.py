@@ -22,6 +22,11 @@ def test_import_is_light():
     assert loaded == "[]"
 
 
+def test_weights_are_loaded_without_the_compiler():
+    script = "import sys, unrolled; unrolled.load('epgn-cs25'); print([*{'torch._dynamo', 'sympy'} & {*sys.modules}])"
+    assert run(script) == "[]"
+
+
 def test_a_wheel_carries_configs_weights_and_types(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=PACKAGE.parent, check=True, capture_output=True)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import unrolled
 from tests.helpers import readme_commands, write_picture
 from unrolled import weights
 from unrolled.cli import main
+from unrolled.system import import_torchvision
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -48,6 +50,10 @@ def test_commands(folder, capsys):
 def test_examples(code, folder, monkeypatch):
     short = unrolled.TrainingOptions(steps=2, batch=1, validations=1)
     monkeypatch.setattr(unrolled, "TrainingOptions", lambda minutes: short)
+    if "resnet18" in code:  # one of half the depth
+        models = import_torchvision("torchvision.models")
+        smaller = partial(models.ResNet, models.resnet.BasicBlock, [1, 1, 1, 1])
+        monkeypatch.setattr(models, "resnet18", smaller)
     exec(code, {})
 
 

@@ -128,3 +128,5 @@ def test_bad_arguments_are_refused_by_name(fourier, capsys):
     assert "there is no folder nowhere" in capsys.readouterr().err
     assert main(["robustness", "--weights", "epgn-cs25", "--data", "nowhere", "--images", "0"]) == 1
     assert "images must be >= 1, got 0" in capsys.readouterr().err
+    assert main(["robustness", "--weights", "epgn-cs25", "--data", "nowhere", "--out", "curves.doc"]) == 1
+    assert "out: curves.doc must end in one of ." in capsys.readouterr().err

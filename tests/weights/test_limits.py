@@ -130,6 +130,36 @@ def test_what_a_recipe_makes_is_counted(tmp_path, arguments, message):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(10**5),
+        lambda: torch.arange(10**10),
+        lambda: torch.arange(0.0, 1.0, 1e-10),
+        lambda: torch.arange(0, 1, 1e-10),
+        lambda: torch.linspace(0, 1, 10**10),
+        lambda: torch.full((10**5, 10**5), 3.0),
+        lambda: torch.ones(10).new_zeros(10**10),
+        lambda: torch.ones(10).repeat(10**9),
+        lambda: torch.ones(10, 10).repeat_interleave(10**9),
+        lambda: torch.ones(10**5).outer(torch.ones(10**5)),
+        lambda: torch.ones(10**5, 1) @ torch.ones(1, 10**5),
+        lambda: torch.ones(10**5, 1).maximum(torch.ones(10**5)),
+        lambda: torch.cartesian_prod(torch.ones(10**5), torch.ones(10**5)),
+        lambda: torch.nn.functional.pad(torch.ones(1, 1, 2), (10**10, 10**10)),
+        lambda: torch.nn.functional.interpolate(torch.ones(1, 1, 9, 9), scale_factor=1e4),
+        lambda: torch.cat([torch.ones(1, 1).expand(10**5, 10**4)] * 10),
+        lambda: torch.tril_indices(10**5, 10**5),
+        lambda: torch.randperm(10**10),
+    ],
+)
+def test_no_way_to_make_a_large_tensor_is_open(make):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with at_most({"a": torch.ones(3)}), pytest.raises(ValueError, match="many more parameters than the 3 numbers"):
+        make()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
 def test_buffers_are_counted_together():
     def fill_memory():
         for _ in range(1000):

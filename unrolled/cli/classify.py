@@ -23,8 +23,8 @@ from unrolled.training import ClassificationTask, distributed, train
 class Network(ABC):
     """Any module, or a function that makes one, by its dotted name: torchvision.models.resnet18.
 
-    Those of `unrolled.classifiers` need no dotted name. What is given as num_classes does not matter: the data say how
-    many there are.
+    Those of `unrolled.classifiers` need no dotted name. The data say how many classes there are, whatever num_classes
+    is given.
     """
 
     @abstractmethod
@@ -47,6 +47,8 @@ def parser() -> ArgumentParser:
         help="a classifier by its name, or any module, or a function that makes one, by its dotted name, such as "
         "torchvision.models.resnet18; the data say how many classes it has",
     )
+    # Its own title would be made of the names of both types.
+    (parser.groups or {})["classifier"].title = "The classifier"
     parser.add_class_arguments(LabelledData, "data")
     parser.add_argument(
         "--compact",
@@ -119,7 +121,10 @@ def _network(made: Namespace, given: Namespace, classes: int) -> tuple[nn.Module
 
 
 def _compacted(start: str | None, network: nn.Module, example: Tensor) -> nn.Module:
-    """The network with given weights, without what is dead; also where a checkpoint holds later ones of its size."""
+    """The network without the dead filters of the weights it starts from.
+
+    A run that goes on needs it too, for its checkpoint has the weights of the smaller network.
+    """
     if start is None:
         raise ValueError("compact: give weights, whose dead filters are to go")
     weights.take(start, network=network)

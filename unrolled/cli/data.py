@@ -37,9 +37,9 @@ def check(name: str, /, *, folder: str | None = None) -> int:
     Parameters
     ----------
     name : str
-        of `unrolled data list`.
+        a name that `unrolled data list` shows.
     folder : str, optional
-        of the files; by default datasets/<name>, or $UNROLLED_DATA/<name>.
+        where the files are; by default datasets/<name>, or $UNROLLED_DATA/<name>.
     """
     known = _find(name)
     place = known.folder if folder is None else Path(folder)
@@ -61,9 +61,9 @@ def get(name: str, /, *, folder: str | None = None) -> int:
     Parameters
     ----------
     name : str
-        of `unrolled data list`.
+        a name that `unrolled data list` shows.
     folder : str, optional
-        of the files; by default datasets/<name>, or $UNROLLED_DATA/<name>.
+        where the files are; by default datasets/<name>, or $UNROLLED_DATA/<name>.
     """
     known = _find(name)
     known.get(known.folder if folder is None else Path(folder))
@@ -86,15 +86,15 @@ def prepare(
     Parameters
     ----------
     folders : list of str
-        folders of images, subfolders too.
+        folders of images, which may lie in subfolders.
     out : str
         the file to write, .h5.
     color : bool
-        keep red, green and blue; otherwise the luma.
+        keep red, green and blue instead of the luma.
     shards : int
-        how many files.
+        over how many files to spread the images.
     licence : str
-        to be written into the file.
+        what to write into the file as the images' licence.
     force : bool
         replace what is there.
     skip_broken : bool

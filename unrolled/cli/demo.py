@@ -37,11 +37,11 @@ def show(*, folder: str = "demo", minutes: float | None = None, steps: int | Non
     Parameters
     ----------
     folder : str
-        where weights and pictures go.
+        where weights and pictures are written.
     minutes : float, optional
-        of training; by default a fixed 800 steps.
+        how long to train; by default 800 steps.
     steps : int, optional
-        of training, instead of minutes.
+        how many steps to train, instead of minutes.
     """
     place = Path(folder)
     check_writable(place / "table.txt")

@@ -26,7 +26,7 @@ def evaluate_weights(
     Parameters
     ----------
     weights : str
-        a name of `unrolled zoo`, or a file.
+        a name that `unrolled zoo` lists, or a file.
     data : str
         a folder of images, or one image.
     json : str, optional
@@ -36,7 +36,7 @@ def evaluate_weights(
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     bfloat16 : bool
-        run the learned part in bfloat16.
+        compute the learned part in bfloat16.
     """
     network, operator = load(weights, device)
     if json is not None:

@@ -1,6 +1,7 @@
 """unrolled kspace FILE --weights epgn-mri20 --out slice.png"""
 
 import warnings
+from inspect import isabstract
 from pathlib import Path
 
 from jsonargparse import set_parsing_settings
@@ -17,6 +18,7 @@ from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import torch_device
 from unrolled.system.files import check_writable
+from unrolled.system.recipes import subclasses
 from unrolled.weights.networks import load
 
 DIFFERS = 0.1
@@ -48,35 +50,35 @@ def reconstruct_file(
 ) -> None:
     """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method.
 
-    Beside the picture goes one of mask, k-space, zero-filling and reconstruction, and their errors if the truth is
-    known. The PSNR is printed then, too.
+    A second picture shows the mask, k-space, the zero-filled image and the reconstruction. If the true image is known,
+    it shows their errors too, and their PSNR is printed.
 
     Parameters
     ----------
     file : str
-        .npy of one coil or several, or HDF5 in the layout of fastMRI.
+        k-space: .npy of one coil or several, or HDF5 in the layout of fastMRI.
     out : str
-        the picture to write.
+        the file of the picture; another is written beside it.
     weights : str, optional
-        a name of `unrolled zoo`, or a file.
+        a name that `unrolled zoo` lists, or a file.
     method : str, optional
-        instead of weights: zero-fill, wavelet-l1, tv or reweighted.
+        a classical method instead of weights: zero-fill, wavelet-l1, tv or reweighted.
     slice : int, optional
-        of the volume; by default the middle one.
+        which slice of a volume, counted from 0; by default the middle one.
     key : str
         the name of the data set in HDF5.
     centered : bool, optional
-        DC in the middle: by default so in HDF5, and not so in .npy.
+        whether the frequency 0 is in the middle; by default it is in HDF5, and is not in .npy.
     mask : SamplingMask or str, optional
-        keep only what a mask samples, a file or e.g. CartesianMask, and compare with the whole.
+        a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
     maps : str, optional
-        a file of the coils' sensitivities, otherwise they are estimated.
+        a file of the coils' sensitivities, which are estimated otherwise.
     center : int, optional
-        side of the middle of k-space that they are estimated from.
+        the sensitivities are estimated from a square of this side in the middle of k-space.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the part in the middle of the image that is kept.
     bfloat16 : bool
-        run the learned part in bfloat16.
+        compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     """
@@ -84,6 +86,9 @@ def reconstruct_file(
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
     if method is not None and method not in METHODS:
         raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {method!r}")
+    if isinstance(mask, str) and not Path(mask).exists():
+        kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
+        raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     check_format(out)
     check_writable(out)
     kspace = read_kspace(file, slice, key, centered)

@@ -27,23 +27,23 @@ def show_penalties(
 ) -> None:
     """List the penalties, or draw some of them.
 
-    Without arguments a list; with names a picture of their dropout rules, values and shrinkage, and a CSV of the
-    curves.
+    Without names they are listed. With names their dropout rules, values and shrinkages are drawn, and the curves are
+    written as CSV.
 
     Parameters
     ----------
     names : list of str
-        such as LogSum, or with parameters: 'MCP(gamma=1, b=3)'.
+        penalties to draw: LogSum, or with parameters 'MCP(gamma=1, b=3)'.
     all : bool
-        each penalty in a picture of its own, and an overview.
+        draw every penalty in a picture of its own, and an overview.
     out : str
         the folder to write to.
     strength : float
-        of the dropout rule; the step of the shrinkage.
+        strength of the dropout rule, which is the step of the shrinkage.
     reach : float, optional
         draw for values up to this.
     page : str, optional
-        with --all: also write all formulas, Markdown.
+        with --all, also write all formulas to this file of Markdown.
     """
     if all and names:
         raise ValueError(f"--all draws every penalty: leave out {' '.join(names)}, or --all")

@@ -48,27 +48,27 @@ def reconstruct_image(
     Parameters
     ----------
     image : str, optional
-        an image, which is measured first; or --measurements.
+        the image to measure; leave it out with --measurements.
     out : str
-        the picture to write; others are written beside it.
+        the file of the picture; others are written beside it.
     weights : str
-        a name of `unrolled zoo`, or a file.
+        a name that `unrolled zoo` lists, or a file.
     color : bool
-        red, green and blue, each for itself, instead of luma.
+        reconstruct red, green and blue, each by itself, instead of the luma.
     iterates : bool
-        also a strip of the image after each phase.
+        also write a strip of the images after each phase.
     measurements : str, optional
-        reconstruct from a file of measurements (.npy, .mat, .h5).
+        a file of measurements (.npy, .mat, .h5) to reconstruct from.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the image that was measured.
     tile : int, optional
-        side of tiles in pixels; the result is the same.
+        reconstruct in tiles with sides of so many pixels, in less memory; the result is the same.
     bfloat16 : bool
-        run the learned part in bfloat16.
+        compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     kspace : str, optional
-        now a command of its own: unrolled kspace FILE.
+        has become a command of its own: unrolled kspace FILE.
     """
     if kspace is not None:
         raise ValueError(f"--kspace is a command of its own: unrolled kspace {kspace} --out {out} …")

@@ -32,20 +32,20 @@ def measure_robustness(
     device: str = "auto",
     **study: Any,
 ) -> None:
-    """PSNR when the measurements are not those of training, of a network and of classical methods.
+    """Measure the PSNR of a network and of classical methods where measurements differ from those in training.
 
-    They have noise, are taken by other operators or at other ratios, or have the perturbations that are worst.
+    They are noisy, taken by other operators or at other ratios, or perturbed as is worst for the method.
 
     Parameters
     ----------
     weights : str
-        a name of `unrolled zoo`, or a file.
+        a name that `unrolled zoo` lists, or a file.
     data : str
         a folder of images, or one image.
     images : int
-        how many of them, evenly chosen; worst cases take long.
+        how many of them to take, evenly spread; worst cases take long.
     out : str, optional
-        draw the curves into this picture (.png).
+        draw the curves into this file.
     json : str, optional
         write the figures to this file.
     device : str

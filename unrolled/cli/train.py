@@ -14,8 +14,14 @@ def parser() -> ArgumentParser:
     parser = training_parser(
         "train", "Train a network that reconstructs images; `unrolled classify` trains classifiers."
     )
-    parser.add_subclass_arguments(UnrolledNetwork, "network", required=True)
-    parser.add_subclass_arguments(LinearOperator, "operator", required=True)
+    for base, name in ((UnrolledNetwork, "network"), (LinearOperator, "operator")):
+        parser.add_subclass_arguments(
+            base,
+            name,
+            required=True,
+            help=f"its class, by name, or as module.Class of your own; its arguments are --{name}.NAME, and "
+            f"--{name}.help CLASS tells of them",
+        )
     parser.add_class_arguments(ImageData, "data")
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     add_run_options(parser)
@@ -23,7 +29,7 @@ def parser() -> ArgumentParser:
 
 
 def run(argv: list[str]) -> int:
-    """Train, and say where the results are. What says that it trains a classifier goes to `unrolled classify`."""
+    """Train, and say where the results are; configs and options of a classifier are handed to `unrolled classify`."""
     if named_classifiers("train", argv):
         from unrolled.cli import classify
 

@@ -41,17 +41,17 @@ class RunOptions:
     Parameters
     ----------
     sparsifier :
-        makes the weights sparse: a strategy of unrolled.sparsify with its penalty and either strength or target.
+        what makes the weights sparse: a strategy of unrolled.sparsify with its penalty and either strength or target.
     weights :
-        to start from: a .safetensors file of the same network, or the name of shipped weights.
+        weights to start from: a .safetensors file of the same network, or the name of shipped weights.
     folder :
-        of the run: config, metrics, weights, curve.
+        where the run keeps its config, metrics, checkpoints, weights and curve.
     seed :
-        of initial weights, batches and held-out images.
+        decides the initial weights, the batches and which images are held out.
     device :
         cpu, cuda, …; auto takes the GPU if there is one.
     threads :
-        of the CPU; by default all cores.
+        how many cores of the CPU to use; by default all.
     resume :
         go on from the folder's last checkpoint, if any.
     """
@@ -118,7 +118,7 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 
 def named_classifiers(command: str, argv: list[str]) -> list[str]:
-    """What a command line and the configs it names say of a classifier, as text."""
+    """The classifiers, as text, that are named on a command line and in its configs."""
     first = argparse.ArgumentParser(prog=f"unrolled {command}", add_help=False, allow_abbrev=False)
     first.add_argument("--config", action="append", default=[])
     first.add_argument("--classifier", "--classifier.class_path", action="append", default=[])
@@ -140,7 +140,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """Where the run keeps its files."""
         return Path(self.config.folder)
 
     def say(self, text: str, file: TextIO | None = None) -> None:

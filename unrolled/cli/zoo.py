@@ -17,7 +17,7 @@ def show_weights(name: str | None = None, /) -> None:
     Parameters
     ----------
     name : str, optional
-        print the card of these weights, a name or a file.
+        weights whose card is printed, by a name of the list or a file.
     """
     if name is not None:
         print(json.dumps(read_card(name), indent=2, ensure_ascii=False))

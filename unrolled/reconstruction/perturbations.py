@@ -49,17 +49,17 @@ def robustness(
         and `at_ratio`, as `MaskedFourier` and `BlockCompressedSensing` do).
     images : dict of names and images (channel, height, width) in [0, 1]
     methods : sequence of str
-        classical ones, of `unrolled.solvers.methods.METHODS`.
+        classical methods to compare with, of `unrolled.solvers.methods.METHODS`.
     noise : sequence of float >= 0
-        standard deviations, of images with white at 1; of complex measurements that of both parts together.
+        standard deviations, for images in which white is 1; of complex measurements that of both parts together.
     ratios : sequence of float in (0, 1]
-        measurements per pixel.
+        numbers of measurements per pixel.
     perturbations : sequence of float >= 0
-        ε.
+        norms ε of the worst cases, in parts of the measurements' norm.
     steps : int
-        of the ascent.
+        how many steps the ascent to a worst case takes.
     seed : int
-        of noise, other operators, and starts of the ascent.
+        decides the noise, the other operators, and where the ascent starts.
     progress : bool
 
     Returns

@@ -18,9 +18,13 @@ class TrainingOptions:
 
     Parameters
     ----------
-    steps, epochs, minutes :
-        the budget: give exactly one. Minutes are turned into steps after the first steps were timed; from then on the
-        number of steps is fixed, and a resumed run keeps it.
+    steps : int, optional
+        how many steps to train; give exactly one of steps, epochs and minutes.
+    epochs : float, optional
+        how often to go through the training images.
+    minutes : float, optional
+        how long to train. Minutes are turned into steps after the first steps were timed; from then on the number of
+        steps is fixed, and a resumed run keeps it.
     batch : int
         samples per step, over all processes that train together.
     learning_rate : float

@@ -1,8 +1,10 @@
 """What the recipe in a file may make: not many more modules and numbers than the file holds."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -80,9 +82,14 @@ class _SmallTensors(TorchDispatchMode):
         super().__init__()
         self.largest, self.refusal = largest, refusal
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled while a recipe is followed, and to skip the compiler is to import it
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not function._schema.is_mutable:  # what is written in place is there already
+        # What is written in place is there already; and most results are seen to be small without a closer look.
+        if not function._schema.is_mutable and _bound(function, args, kwargs) > self.largest:
             for result in tree_leaves(self._without_memory(function, args, kwargs)):
                 if isinstance(result, Tensor) and result.numel() > self.largest:
                     raise self.refusal
@@ -99,3 +106,23 @@ class _SmallTensors(TorchDispatchMode):
             if "overflow" in str(error):  # more numbers than 64 bits can count
                 raise self.refusal from error
             return None
+
+
+def _bound(function: Any, args: Any, kwargs: dict[str, Any]) -> float:
+    """At least how many numbers the result has: the product of the sizes of all inputs, and of what could be a size.
+
+    That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Without tensors among the
+    inputs it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
+    """
+    if torch.Tag.pointwise in function.tags:
+        shapes = [reversed(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        return math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1))
+    kinds = {argument.name: str(argument.type) for argument in function._schema.arguments}
+    values = {**dict(zip(kinds, args, strict=False)), **kwargs}
+    leaves = [(kinds[name], leaf) for name, value in values.items() for leaf in tree_leaves(value)]
+    tensors = [max(leaf.numel(), 1) for _, leaf in leaves if isinstance(leaf, Tensor)]
+    sizes = [abs(leaf) + 2 for kind, leaf in leaves if kind != "number" and type(leaf) in (int, float)]
+    if tensors:
+        return math.prod(tensors) * math.prod(sizes)
+    counts = sizes or [abs(leaf) + 2 if type(leaf) is int else math.inf for kind, leaf in leaves if kind == "number"]
+    return math.prod(counts) ** 2

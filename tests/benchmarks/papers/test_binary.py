@@ -15,6 +15,7 @@ from unrolled.sparsify import VariableSplitting
 from unrolled.training import ClassificationTask, TrainingOptions, train
 
 FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
+STEPS = 50 if FULL else 40
 CONFIG = Path(__file__).parents[3] / "configs" / "papers" / "binary.yaml"
 
 
@@ -30,13 +31,13 @@ def test_binary_networks_learn_and_keep_it_with_a_fifth_of_their_weights(estimat
     network = LeNet5(activation=f"binary_{estimator}", batch_norm=True)
     task = ClassificationTask(network, data, seed=0)
     options = {"batch": 20, "learning_rate": 3e-3, "warmup": 0, "clip": None, "average": 0.0, "validations": 1}
-    dense = train(task, TrainingOptions(steps=50, **options), folder=tmp_path / "dense")
+    dense = train(task, TrainingOptions(steps=STEPS, **options), folder=tmp_path / "dense")
     assert dense["error"] < 30
 
     def sparsifier(model):
         return VariableSplitting(model, TransformedL1(0.1), target=0.8)
 
-    sparse = train(task, TrainingOptions(steps=50, **options), folder=tmp_path / "sparse", sparsifier=sparsifier)
+    sparse = train(task, TrainingOptions(steps=STEPS, **options), folder=tmp_path / "sparse", sparsifier=sparsifier)
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     assert zeros == pytest.approx(0.8 * sum(weight.numel() for weight in weights), rel=0.01)
@@ -54,10 +55,10 @@ def test_the_study_names_what_the_section_reads():
 
 
 def test_the_page_has_its_figures():
-    (figures,) = papers.figures(binary)
+    (figures,) = papers.figures("binary")
     groups = binary.grouped(figures)
     assert set(groups) == set(study.read(str(CONFIG))["runs"])
-    text = binary.section(figures)
+    text = papers.text("binary", figures)
     assert text.startswith("## ")
     for name in binary.ESTIMATORS:
         assert binary.test_error(groups[name]) < 5

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.papers import __main__ as papers
 from benchmarks.papers import duality, sizes, study
+from benchmarks.papers.templates import render
 from unrolled.penalties import LogSum
 from unrolled.sparsify import AdaProx, PenaltyLoss, ReweightedTikhonov, VariationalNoise
 
@@ -225,8 +227,13 @@ def test_penalty_reweighting_and_dropout_make_weights_zero(tmp_path):
 
 
 @pytest.fixture(scope="module")
+def committed(figures):
+    return duality.facts(*figures)
+
+
+@pytest.fixture(scope="module")
 def figures():
-    return [json.loads((ROOT / "docs" / "papers" / f"{name}.json").read_text()) for name in duality.FILES]
+    return papers.figures("duality")
 
 
 def test_the_committed_figures_are_those_of_the_study(figures):
@@ -251,7 +258,7 @@ def test_the_committed_figures_are_those_of_the_study(figures):
 
 
 def test_the_section_says_what_was_measured(figures):
-    text = duality.section(*figures)
+    text = papers.text("duality", *figures)
     figures, sizes = figures
     for row in figures["published"]:
         start = f"| {duality.shown(row['name'])} |"
@@ -282,11 +289,15 @@ def curves(name, errors, shares):
     ],
 )
 def test_likeness_is_judged_by_error_and_nonzeros_against_the_spread_over_seeds(
-    errors, shares, verdict, points, factor
+    errors, shares, verdict, points, factor, committed
 ):
     rows = curves("LogSum", [2.0, 2.2, 2.4], [0.0199, 0.02, 0.0201]) + curves("VarDrop", errors, shares)
     pair = duality.Pair(rows, "LogSum", "VarDrop")
     assert pair.verdict == verdict
     assert pair.points == pytest.approx(points, abs=1e-9)
     assert pair.factor == pytest.approx(factor, rel=0.01)
-    assert ("is shown" if verdict != "different" else "is refuted") in duality.verdict([pair])
+    claim = {"shown": [], "refuted": [], "refuted" if verdict == "different" else "shown": ["VarDrop"]}
+    judged = duality.judged([pair])
+    assert {key: judged[key] for key in claim} == claim
+    text = " ".join(render("duality", {**committed, "dropouts": judged}).split())
+    assert f"behave alike is {'refuted' if verdict == 'different' else 'shown'} for VarDrop." in text

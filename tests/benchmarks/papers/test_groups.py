@@ -1,11 +1,13 @@
 """Sparse groups in small: filters die, digits are still told apart, and the compacted network answers alike."""
 
 import json
-from pathlib import Path
+import os
+from functools import cache
 
 import pytest
 import torch
 
+from benchmarks.papers import __main__ as papers
 from benchmarks.papers import compacted, groups
 from unrolled.classifiers.lenet import LeNet5
 from unrolled.data import LabelledData
@@ -13,7 +15,7 @@ from unrolled.penalties import L0, L1, SCAD, L1MinusL2, TransformedL1
 from unrolled.sparsify import Growth, PricedGroups, SparseGroupLasso, sparsity_report
 from unrolled.training import ClassificationTask
 
-FOLDER = Path(__file__).parents[3] / "docs" / "papers"
+FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 STEPS = 100
 IMAGE = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 PENALTIES = {  # each sets numbers up to .03 to zero at the first step
@@ -26,12 +28,14 @@ PENALTIES = {  # each sets numbers up to .03 to zero at the first step
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return LabelledData(hold_out=0.1).load(0)
+def trained():
+    """A small LeNet-5 made sparse, by the name of a penalty and the strength of the group lasso; each once."""
+    digits = LabelledData(hold_out=0.1).load(0)
+    return cache(lambda *args, **options: made_sparse(digits, *args, **options))
 
 
-def trained(digits, penalty, strength, group_strength=2.5e-3):
-    """A small LeNet-5 made sparse."""
+def made_sparse(digits, name, group_strength=2.5e-3):
+    penalty, strength = PENALTIES[name]
     torch.manual_seed(0)
     task = ClassificationTask(LeNet5(filters=(8, 12), hidden=40), digits)
     prices = PricedGroups({"conv1": 20, "conv2": 20, "fc1": 5, "fc2": 10})
@@ -55,9 +59,9 @@ def trained(digits, penalty, strength, group_strength=2.5e-3):
     return task
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_groups_die_accuracy_holds_and_the_compacted_network_answers_alike(digits, name):
-    task = trained(digits, *PENALTIES[name])
+@pytest.mark.parametrize("name", PENALTIES if FULL else ["l0", "tl1", "l1-l2"])
+def test_groups_die_accuracy_holds_and_the_compacted_network_answers_alike(trained, name):
+    task = trained(name)
     small, facts = compacted.smaller(task.model.eval(), IMAGE.shape[1:])
     report = sparsity_report(task.model, IMAGE)
     assert report.total.sparsity > 0.7
@@ -73,8 +77,8 @@ def test_groups_die_accuracy_holds_and_the_compacted_network_answers_alike(digit
     assert macs == groups.multiplications(shape) < 0.8 * report.total.macs
 
 
-def test_the_group_lasso_kills_more_filters_the_stronger_it_is(digits):
-    weak, strong = (trained(digits, L0(), 4.5e-6, strength).model for strength in (1e-5, 3e-3))
+def test_the_group_lasso_kills_more_filters_the_stronger_it_is(trained):
+    weak, strong = trained("l0", group_strength=1e-5).model, trained("l0").model
     kept = [sum(layer.alive_filters for layer in sparsity_report(model).layers[:2]) for model in (weak, strong)]
     assert kept[0] > kept[1] + 4
 
@@ -121,8 +125,8 @@ def test_the_command_compacts_the_runs_of_a_folder(tmp_path, capsys):
 
 
 def test_the_section_is_made_of_the_committed_figures():
-    figures, sizes = (json.loads((FOLDER / f"{name}.json").read_text()) for name in groups.FILES)
-    text = groups.section(figures, sizes)
+    figures, sizes = papers.figures("groups")
+    text = papers.text("groups", figures, sizes)
     found = groups.methods(figures, sizes)
     assert groups.best(found) is not None
     for name, each in found.items():
@@ -131,12 +135,12 @@ def test_the_section_is_made_of_the_committed_figures():
 
 
 def test_the_goal_is_said_to_be_reached_only_if_it_is(tmp_path):
-    figures, sizes = (json.loads((FOLDER / f"{name}.json").read_text()) for name in groups.FILES)
+    figures, sizes = papers.figures("groups")
     for row in figures["runs"]:
         if row["name"].endswith(groups.SMALL):
             row["test"]["error"] = 1.2
-    assert "is not reached" in groups.section(figures, sizes)
+    assert "is not reached" in papers.text("groups", figures, sizes)
     for row in figures["runs"]:
         if row["name"].endswith(groups.SMALL):
             row["test"]["error"] = 0.8
-    assert "operations, is reached by" in groups.section(figures, sizes)
+    assert "operations, is reached by" in papers.text("groups", figures, sizes)

@@ -118,8 +118,8 @@ def test_more_samples_bring_the_limit_nearer():
 
 
 def test_the_page_has_its_figures(tmp_path):
-    (figures,) = papers.figures(theory)
-    text = theory.section(figures)
+    (figures,) = papers.figures("theory")
+    text = papers.text("theory", figures)
     assert text.startswith("## ")
     assert max(row["residual"] for row in figures["fixed_points"]) < 1e-9
     assert not sum(row["outside"] for row in figures["fixed_points"])
