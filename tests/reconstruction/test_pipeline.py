@@ -109,3 +109,14 @@ def test_the_luma_of_a_color_photo_is_what_is_reconstructed(model, tmp_path):
     expected = unrolled.reconstruct(read_image(tmp_path / "a.png"), *model)
     assert torch.equal(unrolled.reconstruct(tmp_path / "a.png", *model), expected)
     assert unrolled.reconstruct(tmp_path / "a.png", *model, color=True).shape == (3, 22, 33)
+
+
+def test_values_of_another_scale_are_refused_not_clipped(model):
+    network, operator = model
+    for image, values in ((3 * torch.ones(1, 22, 22), "3 to 3"), (-torch.ones(1, 22, 22), "-1 to -1")):
+        for use in (
+            lambda x: unrolled.reconstruct(x, network, operator),
+            lambda x: unrolled.evaluate(network, {"ct": x}, operator),
+        ):
+            with pytest.raises(ValueError, match=rf"image: values must be in \[0, 1\], got {values}"):
+                use(image)
