@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD, Adam
 
-from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model
+from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model, seed
 from unrolled.penalties import L0, L1, MCP, Each, Filters, Grouped, InputChannels
 from unrolled.sparsify import AdaProx, Constant, MagnitudePruning, ProximalStep, ReweightedTikhonov, VariableSplitting
 
@@ -158,7 +158,7 @@ def test_a_target_that_would_empty_a_layer_keeps_one_and_says_so(strategy):
     learned = sparsifier.parameters()
     optimizer = Adam([{"params": layers.parameters()}, *([{"params": learned, "lr": 0.3}] if learned else [])], lr=0.01)
     for step in range(60):
-        torch.manual_seed(step)
+        seed(step)
         loss = F.cross_entropy(layers(torch.randn(8, 1, 3, 3)), torch.arange(8) % 3) + sparsifier.loss()
         loss.backward()
         optimizer.step()
@@ -424,7 +424,7 @@ def test_tied_weights_are_handled_once(strategy):
     assert [weight.name for weight in sparsifier.weights] == ["first.weight"]
     optimizer = Adam([*tied.parameters(), *sparsifier.parameters()], lr=0.01)
     for step in range(3):
-        torch.manual_seed(step)
+        seed(step)
         (tied(torch.arange(7)).square().mean() + sparsifier.loss()).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -448,7 +448,7 @@ def test_half_precision_keeps_its_type(strategy):
     sparsifier = strategy_on(strategy, small)
     optimizer = Adam([*small.parameters(), *sparsifier.parameters()], lr=0.02, eps=1e-4)
     for step in range(10):
-        torch.manual_seed(step)
+        seed(step)
         images, labels = batch(step)
         (F.cross_entropy(small(images.bfloat16()), labels) + sparsifier.loss()).backward()
         optimizer.step()
