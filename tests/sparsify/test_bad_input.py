@@ -1,7 +1,6 @@
 """Mistakes are named before work is lost, and what is merely unusual works."""
 
 import copy
-import gc
 import warnings
 
 import pytest
@@ -200,7 +199,6 @@ def test_a_weight_belongs_to_one_strategy_at_a_time(strategy):
     second.release()
     third = ProximalStep(small, L1(), 0.1, include=everything)
     del third
-    gc.collect()
     ProximalStep(small, L1(), 0.1, include=everything)
 
 
@@ -532,7 +530,6 @@ def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, tmp_p
 
 @pytest.mark.parametrize("strategy", [name for name in KINDS if not STRATEGIES[name].acts_in_forward])
 def test_a_compiled_model_is_sparsified_as_the_one_inside(strategy, fresh_compiler):
-    gc.collect()  # strategies of other tests that were let go
     small, plain = model(), model()
     compiled = torch.compile(small, backend="eager")
     found = []
