@@ -1,7 +1,6 @@
 """Mistakes are named before work is lost, and what is merely unusual works."""
 
 import copy
-import gc
 import warnings
 
 import pytest
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD, Adam
 
-from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model
+from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model, seed
 from unrolled.penalties import L0, L1, MCP, Each, Filters, Grouped, InputChannels
 from unrolled.sparsify import AdaProx, Constant, MagnitudePruning, ProximalStep, ReweightedTikhonov, VariableSplitting
 
@@ -158,7 +157,7 @@ def test_a_target_that_would_empty_a_layer_keeps_one_and_says_so(strategy):
     learned = sparsifier.parameters()
     optimizer = Adam([{"params": layers.parameters()}, *([{"params": learned, "lr": 0.3}] if learned else [])], lr=0.01)
     for step in range(60):
-        torch.manual_seed(step)
+        seed(step)
         loss = F.cross_entropy(layers(torch.randn(8, 1, 3, 3)), torch.arange(8) % 3) + sparsifier.loss()
         loss.backward()
         optimizer.step()
@@ -200,7 +199,6 @@ def test_a_weight_belongs_to_one_strategy_at_a_time(strategy):
     second.release()
     third = ProximalStep(small, L1(), 0.1, include=everything)
     del third
-    gc.collect()
     ProximalStep(small, L1(), 0.1, include=everything)
 
 
@@ -424,7 +422,7 @@ def test_tied_weights_are_handled_once(strategy):
     assert [weight.name for weight in sparsifier.weights] == ["first.weight"]
     optimizer = Adam([*tied.parameters(), *sparsifier.parameters()], lr=0.01)
     for step in range(3):
-        torch.manual_seed(step)
+        seed(step)
         (tied(torch.arange(7)).square().mean() + sparsifier.loss()).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -448,7 +446,7 @@ def test_half_precision_keeps_its_type(strategy):
     sparsifier = strategy_on(strategy, small)
     optimizer = Adam([*small.parameters(), *sparsifier.parameters()], lr=0.02, eps=1e-4)
     for step in range(10):
-        torch.manual_seed(step)
+        seed(step)
         images, labels = batch(step)
         (F.cross_entropy(small(images.bfloat16()), labels) + sparsifier.loss()).backward()
         optimizer.step()
@@ -532,7 +530,6 @@ def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, tmp_p
 
 @pytest.mark.parametrize("strategy", [name for name in KINDS if not STRATEGIES[name].acts_in_forward])
 def test_a_compiled_model_is_sparsified_as_the_one_inside(strategy, fresh_compiler):
-    gc.collect()  # strategies of other tests that were let go
     small, plain = model(), model()
     compiled = torch.compile(small, backend="eager")
     found = []

@@ -10,6 +10,8 @@ import torch
 from torch.optim import SGD, Adam
 
 from tests.helpers import OnMeta
+from tests.pairs import pairwise
+from tests.penalties.cases import FULL
 from tests.sparsify.cases import CASES, GROUPS, STRATEGIES, allowed, make, model
 from unrolled.sparsify import Sparsifier
 from unrolled.sparsify.machinery import capture, hooks, survivors
@@ -19,13 +21,11 @@ SEARCHES = ("ProximalStep", "VariableSplitting", "SparseGroupLasso")
 """Those that with a target ask for values at every step."""
 
 
-def pairs(strategies):
-    """Each with every kind of group that it takes."""
-    found = []
-    for strategy in strategies:
-        penalty = PENALTIES.get(strategy, "L1") if CASES[STRATEGIES[strategy]].takes_penalty else "L0"
-        found += [(strategy, groups) for groups in GROUPS if allowed(strategy, penalty, groups, "SGD")]
-    return found
+def can_be_run(strategy, groups, told, kind):
+    """Whether a strategy takes these groups, and how strong it is can be told so without a search."""
+    penalty = PENALTIES.get(strategy, "L1") if CASES[STRATEGIES[strategy]].takes_penalty else "L0"
+    without = ("MagnitudePruning",) if told == "strength" else SEARCHES
+    return strategy not in without and allowed(strategy, penalty, groups, "SGD")
 
 
 @pytest.fixture(autouse=True)
@@ -51,27 +51,23 @@ def run(sparsifier: Sparsifier, small, optimizer) -> None:
         optimizer.step()  # Adam counts its steps on the CPU
         with OnMeta():
             sparsifier.step(optimizer)
-            for weight in sparsifier.weights:
-                for found in (sparsifier.sparse(weight), sparsifier.ranking(weight), *weight.extra.values()):
-                    assert found.is_meta
+    with OnMeta():
+        for weight in sparsifier.weights:
+            for found in (sparsifier.sparse(weight), sparsifier.ranking(weight), *weight.extra.values()):
+                assert found.is_meta
     assert sparsifier.step_count == 2
     assert all(parameter.is_meta for parameter in sparsifier.parameters())
 
 
-@pytest.mark.parametrize(("strategy", "groups"), pairs([name for name in STRATEGIES if name != "MagnitudePruning"]))
-@pytest.mark.parametrize("kind", [SGD, Adam])
-def test_with_a_strength(strategy, groups, kind):
-    penalty = PENALTIES.get(strategy, "L1")
+@pytest.mark.parametrize(
+    ("strategy", "groups", "told", "kind"),
+    pairwise(list(STRATEGIES), list(GROUPS), ["strength", "target"], [SGD, Adam], allowed=can_be_run, whole=FULL),
+)
+def test_with_a_strength_or_a_target(strategy, groups, told, kind):
     small = model().to("meta")
-    sparsifier = make(strategy, penalty, groups, small, strength=0.1)
+    strong = {"strength": 0.1} if told == "strength" else {"target": 0.5, "steps": 10}
+    sparsifier = make(strategy, PENALTIES.get(strategy, "L1"), groups, small, **strong)
     run(sparsifier, small, kind([*small.parameters(), *sparsifier.parameters()], lr=0.1))
-
-
-@pytest.mark.parametrize(("strategy", "groups"), pairs([name for name in STRATEGIES if name not in SEARCHES]))
-def test_with_a_target(strategy, groups):
-    small = model().to("meta")
-    sparsifier = make(strategy, PENALTIES.get(strategy, "L1"), groups, small, target=0.5, steps=10)
-    run(sparsifier, small, Adam([*small.parameters(), *sparsifier.parameters()], lr=0.1))
 
 
 @pytest.mark.parametrize("options", [{"update": "joint"}, {"noise": "gaussian"}, {"parametrisation": "plain"},

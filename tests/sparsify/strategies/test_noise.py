@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.sparsify.cases import seed
 from unrolled.penalties import (
     Filters,
     LogSum,
@@ -41,7 +42,7 @@ def small_model():
 def train(model, sparsifier, steps, optimizer=None, rate=0.05):
     optimizer = optimizer or torch.optim.Adam([*model.parameters(), *sparsifier.parameters()], lr=rate)
     for _ in range(steps):
-        torch.manual_seed(sparsifier.step_count)
+        seed(sparsifier.step_count)
         x = torch.randn(16, 1, 4, 4)
         label = (x[:, 0, 0, 0] > 0).long()
         optimizer.zero_grad()

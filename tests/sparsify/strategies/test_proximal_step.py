@@ -12,12 +12,12 @@ from unrolled.sparsify.machinery import proximal_updates
 from unrolled.sparsify.machinery.metric_prox import prox_in_metric
 
 OPTIMISERS = {
-    "SGD": lambda w: SGD(w, 0.05),
-    "momentum": lambda w: SGD(w, 0.02, momentum=0.8),
-    "Adam": lambda w: Adam(w, 0.02),
-    "amsgrad": lambda w: Adam(w, 0.02, amsgrad=True),
-    "RMSprop": lambda w: RMSprop(w, 0.01),
-    "Adagrad": lambda w: Adagrad(w, 0.5),
+    "SGD": lambda w: SGD(w, 0.4),
+    "momentum": lambda w: SGD(w, 0.1, momentum=0.8),
+    "Adam": lambda w: Adam(w, 0.1),
+    "amsgrad": lambda w: Adam(w, 0.1, amsgrad=True),
+    "RMSprop": lambda w: RMSprop(w, 0.04),
+    "Adagrad": lambda w: Adagrad(w, 1.0),
 }
 
 
@@ -37,8 +37,8 @@ def solved(penalty, strength, optimiser, groups=None):
     layer = nn.Linear(5, 6, bias=False, dtype=torch.float64)
     sparsifier = ProximalStep(layer, penalty, strength, groups=groups)
     optimizer = OPTIMISERS[optimiser](layer.parameters())
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
-    for _ in range(1500):
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
+    for _ in range(250):
         optimizer.zero_grad()
         (F.mse_loss(layer(inputs), wanted, reduction="sum") / 80).backward()
         optimizer.step()
