@@ -42,7 +42,7 @@ def _with(penalty: Penalty, parameters: dict[str, Tensor]) -> Penalty:
     return replace(penalty, **parameters) if parameters else penalty
 
 
-def magnitudes(penalty: Penalty, step: float, count: int = 60) -> Tensor:
+def magnitudes(penalty: Penalty, step: float, count: int = 30) -> Tensor:
     """Magnitudes all over the place, and close to the threshold and to the furthest jump."""
     t = float(penalty.threshold(step))
     fine = torch.linspace(0, 15, 3000, dtype=DOUBLE)
