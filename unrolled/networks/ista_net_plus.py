@@ -141,7 +141,8 @@ class ISTAPhase(Phase):
         analyse, synthesise, asymmetry = self.prepare()
         single = apart(b)
         features = analyse(single)
-        return b + together(synthesise(features), b), sum(so_far, asymmetry(single, features))
+        total = so_far[0] + asymmetry(single, features) if so_far else asymmetry(single, features)
+        return b + together(synthesise(features), b), total
 
     def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
         """b = x − ρ∇f(x)."""
