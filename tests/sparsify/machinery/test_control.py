@@ -90,7 +90,7 @@ def test_it_goes_on_from_a_state():
         assert second.adjusted(1e-3, 0.4, plant.sparsity, 400) == first.adjusted(1e-3, 0.4, plant.sparsity, 400)
 
 
-def trained(strategy, penalty, target, groups=None, scale=1.0, steps=200):
+def trained(strategy, penalty, target, groups=None, scale=1.0, steps=150):
     """The share of zeros after training on clusters, with the loss times a scale; outputs before and after the end."""
     torch.manual_seed(0)
     centres = torch.randn(6, 20)
@@ -125,7 +125,7 @@ def test_the_proximal_step_meets_a_target(penalty):
 
 @pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), MCP(1.0, 1.0)], ids=repr)
 def test_the_penalty_in_the_loss_meets_a_target(penalty):
-    zeros, before, after = trained(PenaltyLoss, penalty, 0.9, steps=600)
+    zeros, before, after = trained(PenaltyLoss, penalty, 0.9, steps=400)
     assert zeros == pytest.approx(0.9, abs=0.005)
     assert before == pytest.approx(after, abs=0.0011)
 
