@@ -62,7 +62,7 @@ def test_it_arrives_at_the_fixed_point_with_the_support_of_the_teacher(penalty, 
     layer = layer_of(unit(v + 0.5 * teacher(seed=4, nonzeros=D)))
     beta = 4e-3
     sparsifier = VariableSplitting(layer, penalty, 1e-4, beta=beta, beta_schedule=Constant())
-    w, u = descend(layer, sparsifier, lambda w: gradient(w, v, K), 400, 10.0)
+    w, u = descend(layer, sparsifier, lambda w: gradient(w, v, K), 250, 10.0)
     theta = angle(w, v)
     pull = (math.pi - theta) / (math.pi * K) if gradient is relu_gradient else 1 / (2 * math.sqrt(2 * math.pi) * K)
     fixed = pull * v + beta * penalty.prox(w, 1e-4 / beta)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.pairs import pairwise
+from tests.penalties.cases import FULL
 from unrolled.penalties import L0, L1, MCP, SCAD, Filters, LogSum, TransformedL1
 from unrolled.sparsify import Cubic, PenaltyLoss, ProximalStep
 from unrolled.sparsify.machinery.control import Control
@@ -47,9 +49,10 @@ PLANTS = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTS)
-@pytest.mark.parametrize("steps", [300, 3000, 30000])
-@pytest.mark.parametrize("start", [1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize(
+    ("plant", "steps", "start"),
+    pairwise(list(PLANTS), [300, 3000, 30000], [1e-7, 1e-5, 1e-3], whole=FULL),
+)
 def test_it_meets_the_target(plant, steps, start):
     assert sparsity_at_the_end(Plant(steps, **PLANTS[plant]), start, 0.95) == pytest.approx(0.95, abs=0.005)
 
@@ -87,7 +90,7 @@ def test_it_goes_on_from_a_state():
         assert second.adjusted(1e-3, 0.4, plant.sparsity, 400) == first.adjusted(1e-3, 0.4, plant.sparsity, 400)
 
 
-def trained(strategy, penalty, target, groups=None, scale=1.0, steps=300):
+def trained(strategy, penalty, target, groups=None, scale=1.0, steps=150):
     """The share of zeros after training on clusters, with the loss times a scale; outputs before and after the end."""
     torch.manual_seed(0)
     centres = torch.randn(6, 20)
@@ -122,7 +125,7 @@ def test_the_proximal_step_meets_a_target(penalty):
 
 @pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), MCP(1.0, 1.0)], ids=repr)
 def test_the_penalty_in_the_loss_meets_a_target(penalty):
-    zeros, before, after = trained(PenaltyLoss, penalty, 0.9, steps=1000)
+    zeros, before, after = trained(PenaltyLoss, penalty, 0.9, steps=400)
     assert zeros == pytest.approx(0.9, abs=0.005)
     assert before == pytest.approx(after, abs=0.0011)
 
