@@ -45,7 +45,8 @@ def problem(kind):
     """Operator, prior and measurements, strongly convex or with a minimum that is unique all the same."""
     torch.manual_seed(0)
     if kind == "dense, l1 in DCT":
-        return Dense(matrix(8, 12, seed=2), 3, 4), SparsePrior(L1(), 0.5, DCT()), torch.randn(1, 1, 8, dtype=torch.float64)
+        y = torch.randn(1, 1, 8, dtype=torch.float64)
+        return Dense(matrix(8, 12, seed=2), 3, 4), SparsePrior(L1(), 0.5, DCT()), y
     if kind == "blocks, l1 in wavelets":
         operator = BlockCompressedSensing(ratio=0.7, block=4).double()
         return operator, SparsePrior(L1(), 0.2, Wavelet(2, 1)), operator(torch.rand(2, 1, 8, 8, dtype=torch.float64))
