@@ -36,6 +36,7 @@ def blocks(**options):
 
 class TestBlockCompressedSensing(OperatorLaws):
     operator_class = BlockCompressedSensing
+    compiled = ("learned", "small")
     cases = {
         "drawn": blocks(ratio=0.1),
         "learned": blocks(ratio=0.04, learned=True),

@@ -1,7 +1,10 @@
 """Solutions with a ridge by conjugate gradients: their accuracy, derivatives, transforms and compiled form."""
 
+import os
+
 import pytest
 import torch
+from torch import nn
 
 from tests.operators.laws import Solved
 from unrolled.operators import (
@@ -106,10 +109,35 @@ def test_a_learned_matrix_has_gradients_also_by_a_transform():
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("name", ["coils", "learned"])
+class Differences(nn.Module):
+    """Learned and complex, and quick to compile: wx minus x one to the left."""
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.randn(9, 9, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x):
+        return self.weight * x - x.roll(1, -1)
+
+    def back(self, y):
+        return self.weight.conj() * y - y.roll(-1, -1)
+
+
+def differences():
+    module = Differences()
+    return as_operator((module, module.back), (1, 9, 9), complex_images=True)
+
+
+COMPILED = {"differences": differences}
+if os.environ.get("UNROLLED_TEST_FULL"):  # one is enough for the algorithm; others take many seconds
+    COMPILED |= {"coils": OPERATORS["coils"], "learned": OPERATORS["learned"]}
+
+
+@pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiles_to_one_graph_with_its_gradients(name):
-    operator = OPERATORS[name]()
+    operator = COMPILED[name]()
     b = image(operator).requires_grad_()
     ridge = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     inputs = [b, ridge, *operator.parameters()]

@@ -36,6 +36,7 @@ def several(maps, mask, shape, **options):
 
 class TestMaskedFourier(OperatorLaws):
     operator_class = MaskedFourier
+    compiled = ("real, odd sides", "complex, centered", "half a plane")
     cases = {
         "real": single((6, 8)),
         "real, odd sides": single((5, 7)),
@@ -51,6 +52,7 @@ class TestMaskedFourier(OperatorLaws):
 
 class TestMultiCoilFourier(OperatorLaws):
     operator_class = MultiCoilFourier
+    compiled = ("drawn", "own maps, real, centered")
     cases = {
         "drawn": several(Coils(3), UniformMask(0.4), (5, 7)),
         "real": several(Coils(3), UniformMask(0.4), (6, 5), complex_images=False),

@@ -40,6 +40,7 @@ class TestIdentity(OperatorLaws):
 
 class TestSum(OperatorLaws):
     operator_class = Sum
+    compiled = ("complex", "real and complex measurements")
     cases = {
         "dense": lambda: (dense() + dense(seed=2), (2, 3, 4, 6)),
         "complex": lambda: (
@@ -61,6 +62,7 @@ class TestSumOfAnySize(OperatorLaws):
 
 class TestStack(OperatorLaws):
     operator_class = Stack
+    compiled = ("real", "real and complex measurements")
     cases = {
         "one": lambda: (Stack([dense()], (2, 4, 6)), (3, 2, 4, 6)),
         "real": lambda: (Stack([dense(), blocks(), 0.1 * Identity()], (2, 4, 6)), (3, 2, 4, 6)),

@@ -68,8 +68,8 @@ from benchmarks.machine import peak_resident
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing
 torch.set_num_threads(1)
-network, operator = EPGN(1, 8), BlockCompressedSensing(ratio=0.04)
-for side in map(int, sys.argv[1:]):
+network, operator = EPGN(1, int(sys.argv[1])), BlockCompressedSensing(ratio=0.04)
+for side in map(int, sys.argv[2:]):
     image = torch.linspace(0, 1, side).expand(1, side, side).contiguous()
     found = unrolled.reconstruct(image, network, operator)
     assert found.shape == image.shape
@@ -79,9 +79,9 @@ for side in map(int, sys.argv[1:]):
 
 
 def test_a_hundred_megapixels_fit_into_two_gibibytes():
-    # By default from two smaller images: what the larger one takes more is what pixels take.
-    sides = (1650, 9999) if os.environ.get("UNROLLED_TEST_FULL") else (1650, 4950)
-    command = [sys.executable, "-c", LARGE, *map(str, sides)]
+    # By default from two smaller images: what the larger one takes more is what pixels take, whatever the network.
+    features, *sides = (8, 1650, 9999) if os.environ.get("UNROLLED_TEST_FULL") else (2, 1650, 4950)
+    command = [sys.executable, "-c", LARGE, str(features), *map(str, sides)]
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert child.returncode == 0, child.stderr
     small, large = map(int, child.stdout.split())

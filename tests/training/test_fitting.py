@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -95,10 +96,9 @@ def test_epochs_count_the_data(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == round(1.5 * crops / 2)
 
 
-def test_folders_that_hold_a_run_or_cannot_be_written_are_refused(tmp_path):
-    fit(tmp_path / "run")
+def test_folders_that_hold_a_run_or_cannot_be_written_are_refused(finished, tmp_path):
     with pytest.raises(ValueError, match="already holds a run"):
-        fit(tmp_path / "run")
+        fit(finished)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot write"):
         fit(tmp_path / "file" / "run")
@@ -236,20 +236,23 @@ def test_a_set_of_images_of_files_is_cut_to_the_shape_of_the_operator(tmp_path):
 
 @pytest.mark.parametrize(("crop", "text"), [("22", "22"), ("[22, 33]", "- 22\n  - 33"), (None, "null")])
 def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
+    for seed in range(4):
+        write_picture(tmp_path / "images" / f"{seed}.png", 77, 88, seed)
     argv = [
         "train", "--network=EPGN", "--network.phases=1", "--network.features=2", "--operator=BlockCompressedSensing",
         "--operator.ratio=0.25", "--operator.block=11", "--training.steps=2", "--training.validations=1",
-        "--training.batch=1", f"--folder={tmp_path}", "--device=cpu",
+        "--training.batch=1", f"--folder={tmp_path / 'run'}", "--device=cpu",
+        f"--data.train=[{tmp_path / 'images'}]", "--data.hold_out=1",
     ]  # fmt: skip
     assert main([*argv, *([] if crop is None else [f"--data.crop={crop}"])]) == 0
-    config = (tmp_path / "config.yaml").read_text()
+    config = (tmp_path / "run" / "config.yaml").read_text()
     assert f"crop: {text}\n" in config or f"crop:\n  {text}\n" in config
     assert "warmup: null" in config
-    assert main(["train", f"--config={tmp_path / 'config.yaml'}", "--resume"]) == 0
+    assert main(["train", f"--config={tmp_path / 'run' / 'config.yaml'}", "--resume"]) == 0
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("make", [EPGN, ISTANetPlus])
+@pytest.mark.parametrize("make", [EPGN, ISTANetPlus] if os.environ.get("UNROLLED_TEST_FULL") else [EPGN])
 def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
     # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
     compile_module = torch.nn.Module.compile

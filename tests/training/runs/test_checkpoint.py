@@ -9,25 +9,22 @@ from tests.training.small_runs import Crash, assert_same_end, at_step, crash, fi
 from unrolled.training.runs.checkpoint import Checkpoints, load_checkpoint, write_checkpoint
 
 
-def test_a_resume_before_the_first_checkpoint_starts_and_says_so(tmp_path):
-    fit(tmp_path / "straight")
+def test_a_resume_before_the_first_checkpoint_starts_and_says_so(straight, tmp_path):
     with pytest.warns(UserWarning, match="holds no checkpoint yet; starting at the beginning"):
         fit(tmp_path / "resumed", resume=True)
-    assert_same_end(tmp_path / "straight", tmp_path / "resumed")
+    assert_same_end(straight, tmp_path / "resumed")
 
 
-def test_checkpoints_by_time_change_nothing(tmp_path, monkeypatch):
-    fit(tmp_path / "rare")
+def test_checkpoints_by_time_change_nothing(straight, tmp_path, monkeypatch):
     saved, save = [], Checkpoints.save
     monkeypatch.setattr(Checkpoints, "save", lambda self, state: (saved.append(state["step"]), save(self, state)))
     fit(tmp_path / "often", training=options(checkpoint_minutes=1e-9))
     assert saved == list(range(13))
-    assert_same_end(tmp_path / "rare", tmp_path / "often")
+    assert_same_end(straight, tmp_path / "often")
 
 
 @pytest.mark.parametrize("harm", ["a flipped bit", "cut short", "missing"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(harm, tmp_path, monkeypatch):
-    fit(tmp_path / "straight")
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(harm, straight, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         at_step(patch, 10, crash)
         with pytest.raises(Crash):
@@ -42,16 +39,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(harm, tmp_path, monke
     message = "no checkpoint" if harm == "missing" else "damaged"
     with pytest.warns(UserWarning, match=f"last.pt.*{message}.*|{message}.*last.pt.*going on from previous.pt, step 4"):
         fit(tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "straight", tmp_path / "run")
+    assert_same_end(straight, tmp_path / "run")
 
 
-def test_when_both_are_damaged_the_run_is_refused(tmp_path):
-    fit(tmp_path / "run")
+def test_when_both_are_damaged_the_run_is_refused(finished):
     for name in ("last.pt", "previous.pt"):
-        path = tmp_path / "run" / name
+        path = finished / name
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"last.pt is damaged.*previous.pt is damaged"):
-        fit(tmp_path / "run", resume=True)
+        fit(finished, resume=True)
 
 
 def test_at_every_moment_of_saving_there_is_a_whole_checkpoint(tmp_path, monkeypatch):

@@ -32,29 +32,26 @@ def test_the_steps_of_a_run_by_time_are_fixed_once(tmp_path, monkeypatch):
         ({"training": options(batch=3)}, "batch must be that of the run in .*, 2, got 3"),
     ],
 )
-def test_a_run_goes_on_only_with_what_it_was_started_with(changes, named, tmp_path):
-    fit(tmp_path / "run")
+def test_a_run_goes_on_only_with_what_it_was_started_with(changes, named, finished):
     with pytest.raises(ValueError, match=f"resume: {named}"):
-        fit(tmp_path / "run", resume=True, **changes)
+        fit(finished, resume=True, **changes)
 
 
-def test_what_else_changed_is_said(tmp_path):
-    fit(tmp_path / "run")
+def test_what_else_changed_is_said(finished):
     with pytest.warns(UserWarning, match="resume: learning_rate was 0.001 and is 0.5"):
-        fit(tmp_path / "run", training=options(learning_rate=0.5), resume=True)
+        fit(finished, training=options(learning_rate=0.5), resume=True)
     with pytest.warns(UserWarning, match="resume: the run keeps its 12 steps"):
-        fit(tmp_path / "run", training=options(steps=99), resume=True)
+        fit(finished, training=options(steps=99), resume=True)
     with pytest.warns(UserWarning, match=r"resume: the data were .* samples"):
-        fit(tmp_path / "run", dataset=IMAGES[:2], resume=True)
+        fit(finished, dataset=IMAGES[:2], resume=True)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("facts", None), ("options", [1]), ("model", 3), ("optimizer", {}), ("average", {"a": 1}), ("step", "4")],
 )
-def test_a_whole_checkpoint_with_wrong_contents_is_refused(tmp_path, name, value):
-    fit(tmp_path / "run")
-    last = tmp_path / "run" / "last.pt"
+def test_a_whole_checkpoint_with_wrong_contents_is_refused(finished, name, value):
+    last = finished / "last.pt"
     write_checkpoint(last, {**load_checkpoint(last), name: value})
     with pytest.raises(ValueError, match=f"resume: .*run (is damaged: {name} is|belongs to another model or task)"):
-        fit(tmp_path / "run", resume=True)
+        fit(finished, resume=True)

@@ -31,9 +31,8 @@ def test_half_a_line_of_metrics_is_repaired(tmp_path, monkeypatch):
 DAMAGED = b'\xff\xfe\x00\n{"step": "4"}\n[1]\n{"step": 4, "lo\n\n'
 
 
-def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path):
+def test_damaged_lines_of_metrics_are_named_and_left_out(finished, tmp_path):
     fit(tmp_path / "straight")
-    fit(tmp_path / "run")
     lines = tmp_path / "run" / "metrics.jsonl"
     lines.write_bytes(DAMAGED + lines.read_bytes())
     with pytest.warns(UserWarning, match=r"resume: .*metrics\.jsonl: damaged lines are left out: \[1, 2, 3, 4, 5\]"):
@@ -41,8 +40,7 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path):
     assert_same_end(tmp_path / "straight", tmp_path / "run")
 
 
-def test_the_curve_is_drawn_of_the_lines_that_are_whole(tmp_path):
-    fit(tmp_path / "run")
+def test_the_curve_is_drawn_of_the_lines_that_are_whole(finished, tmp_path):
     whole = (tmp_path / "run" / "curve.png").read_bytes()
     lines = tmp_path / "run" / "metrics.jsonl"
     lines.write_bytes(DAMAGED + lines.read_bytes())
