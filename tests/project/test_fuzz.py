@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz import attempt, mutate
 from tests.kinds import KINDS
 
-MUTATIONS = 1000 if os.environ.get("UNROLLED_TEST_FULL") else 30
+MUTATIONS = 1000 if os.environ.get("UNROLLED_TEST_FULL") else 20
 
 # Whole files that are refused for what they are.
 REFUSED = {"moving", "objects", "other", "half-1-of-2"}

@@ -87,7 +87,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "SGD": lambda parameters: SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-3, nesterov=True),
     "Adam": lambda parameters: Adam(parameters, lr=0.02, amsgrad=True),
     "AdamW": lambda parameters: AdamW(parameters, lr=0.02, fused=True),
-    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.01),
+    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.003),
 }
 
 NO_ZEROS = frozenset(name for name in NAMES if not default(name).exact_zeros)
@@ -106,8 +106,8 @@ class Case:
     takes_penalty, takes_groups : bool
     options : mapping
     strength : str
-        "prox": that which sends a third of the numbers or groups to 0 at once, for a step of `scale`;
-        "dropout": that at which a third of them is hardly ever kept; or "given": `scale` itself.
+        "prox": that which sends two fifths of the numbers or groups to 0 at once, for a step of `scale`;
+        "dropout": that at which two fifths of them are hardly ever kept; or "given": `scale` itself.
     scale : float
     learning_rate : float
         of what is learned besides the weights.
@@ -180,7 +180,7 @@ def allowed(strategy: str, penalty: str, groups: str, optimizer: str) -> bool:
 
 @cache
 def _strength(kind: str, penalty: str, groups: str) -> float:
-    """The strength that makes a third of the numbers or groups zero at once, by the definition of threshold or α."""
+    """The strength that makes two fifths of the numbers or groups zero at once, by the definition of threshold or α."""
     found = []
     told = dict(GROUPS[groups])
     grouping = told.pop("groups", None)
@@ -191,7 +191,7 @@ def _strength(kind: str, penalty: str, groups: str) -> float:
             magnitudes = rho.grouping.norm(magnitudes)
             factors = torch.as_tensor(rho.grouping.size(weight.parameter.shape)).double().sqrt()
         found.append((_least(kind, penalty, magnitudes) / factors).flatten())
-    return float(torch.cat(found).quantile(1 / 3))
+    return float(torch.cat(found).quantile(0.4))
 
 
 def _least(kind: str, penalty: str, magnitudes: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ PENALTIES = {"HardConcreteGates": "HardConcrete", "VariationalNoise": "Variation
 SEARCHES = ("ProximalStep", "VariableSplitting", "SparseGroupLasso")
 """Those that with a target ask for values at every step."""
 
+KINDS = list(GROUPS) if FULL else ["elements", "filters", "heads"]
+"""Of groups: numbers, parts of a weight, parts that two weights share. Penalties are tested with each."""
+
 
 def can_be_run(strategy, groups, told, kind):
     """Whether a strategy takes these groups, and how strong it is can be told so without a search."""
@@ -61,7 +64,7 @@ def run(sparsifier: Sparsifier, small, optimizer) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "groups", "told", "kind"),
-    pairwise(list(STRATEGIES), list(GROUPS), ["strength", "target"], [SGD, Adam], allowed=can_be_run, whole=FULL),
+    pairwise(list(STRATEGIES), KINDS, ["strength", "target"], [SGD, Adam], allowed=can_be_run, whole=FULL),
 )
 def test_with_a_strength_or_a_target(strategy, groups, told, kind):
     small = model().to("meta")

@@ -6,6 +6,7 @@ Pairwise in `make test`, all combinations in `make test-full`.
 import copy
 import io
 import pickle
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -22,21 +23,25 @@ from unrolled.sparsify import Sparsifier
 # Everything may become zero here: then the largest number or group is kept, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
 
-COMBINATIONS = pairwise(list(STRATEGIES), NAMES, list(GROUPS), list(OPTIMIZERS), allowed=allowed, whole=FULL)
+
+def combinations() -> list[tuple[str, str, str, str]]:
+    """Strategies, groups and optimisers pairwise, and of the penalties that fit the one that was had least often."""
+    if FULL:
+        return pairwise(list(STRATEGIES), NAMES, list(GROUPS), list(OPTIMIZERS), allowed=allowed, whole=True)
+
+    def fitting(strategy: str, groups: str, optimizer: str) -> list[str]:
+        return [penalty for penalty in NAMES if allowed(strategy, penalty, groups, optimizer)]
+
+    found, times = [], Counter[str]()
+    for strategy, *others in pairwise(list(STRATEGIES), list(GROUPS), list(OPTIMIZERS), allowed=fitting):
+        penalty = min(fitting(strategy, *others), key=times.__getitem__)
+        times[penalty] += 1
+        found.append((strategy, penalty, *others))
+    return found
+
+
+COMBINATIONS = combinations()
 every_combination = pytest.mark.parametrize(("strategy", "penalty", "groups", "optimizer"), COMBINATIONS)
-OF_EACH_KIND = {"L1", "MCP", "HardConcrete", "VariationalDropoutFit", "Arctan"}
-"""Penalties that every strategy finds one among. They have no state: what is kept and copied is the strategy's."""
-with_penalties_of_each_kind = pytest.mark.parametrize(
-    ("strategy", "penalty", "groups", "optimizer"),
-    pairwise(
-        list(STRATEGIES),
-        [name for name in NAMES if FULL or name in OF_EACH_KIND],
-        list(GROUPS),
-        list(OPTIMIZERS),
-        allowed=allowed,
-        whole=FULL,
-    ),
-)
 
 
 class Run:
@@ -169,7 +174,7 @@ def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, gro
     masks.remove()
 
 
-@with_penalties_of_each_kind
+@every_combination
 def test_copies_are_plain_models_and_stopped_and_resumed_it_ends_with_the_same_bits(
     strategy, penalty, groups, optimizer
 ):
@@ -210,6 +215,11 @@ def check_copies(found: nn.Module) -> None:
         assert attached(each).keys() == names
         assert_plain(each, expected)
     assert all(torch.equal(one, other) for one, other in zip(before, found.parameters(), strict=True))
+
+
+def test_every_penalty_is_met_by_some_strategy():
+    taken = {penalty for case in CASES.values() if case.takes_penalty for penalty in {*NAMES} - case.refuses}
+    assert {penalty for _, penalty, _, _ in COMBINATIONS} == taken
 
 
 def test_pairs_meet_and_are_few():
