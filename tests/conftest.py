@@ -37,6 +37,15 @@ def temporary_folder(tmp_path_factory):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn_curves():
+    """An empty file takes the place of a run's curve, whose drawing takes longer than many steps of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        drawing = "unrolled.figures.training_curves.training_curve"
+        patch.setattr(drawing, lambda folder, score: (folder / "curve.png").touch())
+        yield
+
+
 @pytest.fixture
 def fresh_compiler():
     """A compiler without graphs of other tests: it makes only so many of one function before it gives up.

@@ -40,8 +40,17 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(finished, tmp_path):
     assert_same_end(tmp_path / "straight", tmp_path / "run")
 
 
+def test_a_run_draws_its_curve(finished, tmp_path, monkeypatch):
+    (tmp_path / "run" / "curve.png").unlink()
+    monkeypatch.setattr("unrolled.figures.training_curves.training_curve", training_curve)
+    fit(tmp_path / "run", resume=True)
+    drawn = (tmp_path / "run" / "curve.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn == training_curve(tmp_path / "run").read_bytes()
+
+
 def test_the_curve_is_drawn_of_the_lines_that_are_whole(finished, tmp_path):
-    whole = (tmp_path / "run" / "curve.png").read_bytes()
+    whole = training_curve(tmp_path / "run").read_bytes()
     lines = tmp_path / "run" / "metrics.jsonl"
     lines.write_bytes(DAMAGED + lines.read_bytes())
     with pytest.warns(UserWarning, match=r"metrics\.jsonl: damaged lines are left out: \[1, 2, 3, 4, 5\]"):

@@ -17,7 +17,7 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
-from unrolled.training.random_numbers import own_randomness
+from unrolled.training.random_numbers import own_randomness, seed_generators
 from unrolled.training.tasks.task import Task
 from unrolled.weights.earlier import rename_earlier
 
@@ -138,7 +138,7 @@ class ReconstructionTask(Task):
 
         def figures(numbered: tuple[int, Tensor]) -> tuple[float, float]:
             index, x = numbered
-            torch.manual_seed(NOISE_SEED + index)
+            seed_generators(NOISE_SEED + index)
             y = model.measure(x)
             return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
 
