@@ -1,11 +1,10 @@
 """What the commands of this folder share: their options, and the file that figures go to."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from unrolled.system.files import check_writable, replacing
+from unrolled.system.files import check_writable, write_json
 from unrolled.training.runs.surroundings import environment
 
 
@@ -19,8 +18,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def write(path: Path | None, result: dict[str, Any]) -> None:
     """Write figures, with the machine and the versions that they are from; to nowhere without a path."""
     if path is not None:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"environment": environment(), **result}, indent=1) + "\n")
+        write_json(path, {"environment": environment(), **result}, indent=1)
 
 
 def _writable(path: str) -> Path:

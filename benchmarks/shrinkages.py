@@ -23,7 +23,7 @@ from unrolled.networks import EPGN
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1, MCP, LogSum, Lp, Penalty, TransformedL1
-from unrolled.system.files import replacing
+from unrolled.system.files import replacing, write_json
 from unrolled.system.memory import keep_freed_memory
 from unrolled.system.recipes import describe
 from unrolled.training.runs.surroundings import environment
@@ -105,8 +105,7 @@ def run(name: str, options: argparse.Namespace) -> None:
         "environment": environment(),
         "learned": learned(trained),
     }
-    with replacing(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(folder / "result.json", result, indent=1)
 
 
 def learned(trained: EPGN) -> list[list[dict[str, Any]]]:

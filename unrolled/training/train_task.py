@@ -1,11 +1,10 @@
 """One run from a task to its folder: what training of every kind shares."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
-from unrolled.system.files import replacing
+from unrolled.system.files import write_json
 from unrolled.training import distributed
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
@@ -66,7 +65,7 @@ def train(
         goes_on = may_go_on(folder, resume)
         machine = environment()
         loop = Loop(task, training, folder, {"environment": machine, **(card or {})}, progress, seed, sparsifier)
-        distributed.on_first(lambda: _write_environment(folder, machine))
+        distributed.on_first(lambda: write_json(folder / "environment.json", machine))
         figures = loop.run(goes_on)
         task.model.load_state_dict(loop.sparse.model.state_dict())
         task.model.eval()
@@ -83,11 +82,6 @@ def may_go_on(folder: Path, resume: bool) -> bool:
         return to_resume(folder, resume)
 
     return distributed.on_first(decide)
-
-
-def _write_environment(folder: Path, machine: dict[str, str | None]) -> None:
-    with replacing(folder / "environment.json") as temporary:
-        temporary.write_text(json.dumps(machine, indent=2) + "\n")
 
 
 def _draw_curve(folder: Path, score: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from unrolled.system.files import check_writable, remove_temporary, replacing
+from unrolled.system.files import check_writable, remove_temporary, replacing, write_json
 from unrolled.training import distributed
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.tasks.task import Task
@@ -109,8 +109,7 @@ class RunFolder:
 
     def save_facts(self, name: str, facts: dict[str, Any]) -> None:
         """Write a JSON file."""
-        with replacing(self.path / name) as temporary:
-            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+        write_json(self.path / name, facts)
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append a line of metrics, and wait until it is on the disk."""
