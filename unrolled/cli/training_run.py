@@ -75,23 +75,17 @@ class _ConfigFile(ActionConfigFile):
     """A config is checked before it is followed, and looked for among those that travel with the installation."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        super().__call__(parser, namespace, find_config(values), option_string)
+        super().__call__(parser, namespace, check_config(find_config(values)), option_string)
 
 
 def find_config(name: str) -> str:
-    """The path of a config that is a file here, or one of those of this project by its name, configs/….
-
-    Raises
-    ------
-    ValueError
-        as `check_config`.
-    """
+    """The path of a config that is a file here, or one of those of this project by its name, configs/…."""
     package = Path(str(files("unrolled")))
     if not Path(name).exists():
         for shipped in (package / name, package.parent / name):  # of an installation, of a checkout
             if name.startswith("configs/") and shipped.is_file():
                 return str(shipped)
-    return check_config(name)
+    return name
 
 
 def training_parser(command: str, description: str) -> Parser:
