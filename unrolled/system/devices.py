@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Devices by name, and full precision on each."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -109,7 +109,7 @@ class _SmallTensors(TorchDispatchMode):
 
 
 def _bound(function: Any, args: Any, kwargs: dict[str, Any]) -> float:
-    """At least how many numbers the result has: the product of the sizes of all inputs, and of what could be a size.
+    """No fewer numbers than the result has: the product of the sizes of all inputs, and of what could be a size.
 
     That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Without tensors among the
     inputs it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
