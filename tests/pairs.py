@@ -1,8 +1,12 @@
 """Few combinations of many factors in which every two values still meet."""
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
+
+FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
+"""Whether all combinations are tested, as `make test-full` does."""
 
 
 def pairwise(

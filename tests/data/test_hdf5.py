@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.pairs import FULL
 from unrolled.data import ImageData, ImageStore, RandomCrops, hdf5, open_images
 from unrolled.data.hdf5 import hdf5_images
 from unrolled.data.images import array_to_image
@@ -232,7 +233,7 @@ for cache in (0, 8):
 
 
 def test_memory_stays_flat_over_thousands_of_crops(tmp_path):
-    steps = 2000 if os.environ.get("UNROLLED_TEST_FULL") else 150
+    steps = 2000 if FULL else 150
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "large.h5"), str(steps)]
     grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert len(grown) == 2

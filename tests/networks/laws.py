@@ -12,7 +12,6 @@ from torch import Tensor
 
 import unrolled
 from tests.helpers import picture
-from tests.penalties.cases import FULL
 from unrolled.data import with_fixed_phase
 from unrolled.metrics import psnr
 from unrolled.networks import Differentiation, Implicit, Measurements, Recompute, Start, Unroll, UnrolledNetwork
@@ -149,8 +148,6 @@ class NetworkLaws:
         torch.autograd.gradcheck(lambda *_: network.loss(x, y, operator), parameters, **how)
 
     def test_a_few_steps_of_training_beat_the_start(self, case, kind):
-        if kind == "real" and case != next(iter(self.cases)) and not FULL:
-            return  # it takes four times as many steps as complex images
         network, operator, x = self.make(case, kind, noise=0.0)
         x = x[:2, ..., :22, :22]
         y = operator(x)
@@ -236,16 +233,12 @@ class NetworkLaws:
         assert difference > 1e-3
 
     def test_compiles_to_one_graph_with_the_same_result(self, case, fresh_compiler):
-        # To compile takes seconds: of the first case the image, a real one, of the last the loss of complex images.
-        names = list(self.cases)
-        if case not in (names[0], names[-1]) and not FULL:
-            return
-        first = case == names[0]
+        first = case == next(iter(self.cases))  # of it the image, a real one, of others the loss of complex images
         network, operator, x = self.make(case, "real" if first else "complex", phases=1)
         y, weights = operator(x), list(network.parameters())
         function, arguments = (network, (y, operator)) if first else (network.loss, (x, y, operator))
         expected = function(*arguments)  # also fills the cache of the start
-        found = torch.compile(function, fullgraph=True, backend="aot_eager" if first else "eager")(*arguments)
+        found = torch.compile(function, fullgraph=True, backend="aot_eager")(*arguments)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         gradients, again = (torch.autograd.grad(one.square().sum(), weights) for one in (expected, found))
         torch.testing.assert_close(again, gradients, atol=1e-5, rtol=1e-4)

@@ -1,10 +1,8 @@
 """The laws of every operator, over its cases."""
 
-import os
-
 from tests.operators.laws import OperatorLaws
+from tests.pairs import FULL
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 COSTLY = {"test_compiles_to_one_graph", "test_gradients_of_solve_equal_finite_differences"}
 """Laws of two cases of each operator alone, unless all are asked for."""
 

@@ -1,12 +1,11 @@
 """Solutions with a ridge by conjugate gradients: their accuracy, derivatives, transforms and compiled form."""
 
-import os
-
 import pytest
 import torch
 from torch import nn
 
 from tests.operators.laws import Solved
+from tests.pairs import FULL
 from unrolled.operators import (
     BlockCompressedSensing,
     Blur,
@@ -130,7 +129,7 @@ def differences():
 
 
 COMPILED = {"differences": differences}
-if os.environ.get("UNROLLED_TEST_FULL"):  # one is enough for the algorithm; others take many seconds
+if FULL:  # one is enough for the algorithm; others take many seconds
     COMPILED |= {"coils": OPERATORS["coils"], "learned": OPERATORS["learned"]}
 
 

@@ -1,6 +1,5 @@
 """The penalties over which every law runs: each class of the package, found by itself, and those made of functions."""
 
-import os
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
@@ -9,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
+from tests.pairs import FULL
 from unrolled.penalties import Penalty, SeparablePenalty, Standout
 
 
@@ -40,7 +40,6 @@ CLASSES = {
 }
 NAMES = [*CLASSES, *MADE]
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 FEW = {"HardConcrete": [(2 / 3, -0.1, 1.1), (0.4, -0.6, 1.3), (0.85, -0.05, 3.0)]}
 """Parameters of penalties that make costly tables for each, unless everything is asked for."""
 

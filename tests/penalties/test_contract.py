@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from tests.pairs import FULL
 from tests.penalties import laws
-from tests.penalties.cases import CLASSES, FEW, FULL, NAMES, default
+from tests.penalties.cases import CLASSES, FEW, NAMES, default
 from unrolled.penalties import L1, LogSum, Penalty
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.system.recipes import build, describe

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
-from tests.pairs import pairwise
-from tests.penalties.cases import CLASSES, FULL, NAMES, default, drawn
+from tests.pairs import FULL, pairwise
+from tests.penalties.cases import CLASSES, NAMES, default, drawn
 from tests.penalties.groups import (
     GROUPINGS,
     brute_force,

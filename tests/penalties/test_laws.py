@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.pairs import pairwise
+from tests.pairs import FULL, pairwise
 from tests.penalties import laws
-from tests.penalties.cases import FEW, FULL, NAMES, default, drawn
+from tests.penalties.cases import FEW, NAMES, default, drawn
 from unrolled.penalties.numeric import NumericPenalty
 
 STEPS = st.floats(1e-3, 10)  # beyond every weak-convexity bound

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +6,9 @@ import pytest
 
 from tests.fuzz import attempt, mutate
 from tests.kinds import KINDS
+from tests.pairs import FULL
 
-MUTATIONS = 1000 if os.environ.get("UNROLLED_TEST_FULL") else 20
+MUTATIONS = 1000 if FULL else 20
 
 # Whole files that are refused for what they are.
 REFUSED = {"moving", "objects", "other", "half-1-of-2"}

@@ -1,6 +1,5 @@
 """Tiles change memory, not images."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from tests.helpers import picture
+from tests.pairs import FULL
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, Dense
 from unrolled.reconstruction.pipeline import from_measurements
@@ -80,7 +80,7 @@ for side in map(int, sys.argv[2:]):
 
 def test_a_hundred_megapixels_fit_into_two_gibibytes():
     # By default from two smaller images: what the larger one takes more is what pixels take, whatever the network.
-    features, *sides = (8, 1650, 9999) if os.environ.get("UNROLLED_TEST_FULL") else (2, 1250, 3300)
+    features, *sides = (8, 1650, 9999) if FULL else (2, 1250, 3300)
     command = [sys.executable, "-c", LARGE, str(features), *map(str, sides)]
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert child.returncode == 0, child.stderr

@@ -18,6 +18,7 @@ from unrolled.penalties import Blocks, Each, Filters, Grouped, InputChannels, Pe
 from unrolled.sparsify import AttentionHeads, Sparsifier
 from unrolled.sparsify.groups import penalty_of
 from unrolled.sparsify.selection import select_weights
+from unrolled.training.random_numbers import seed_generators
 
 STEPS = 10
 
@@ -41,15 +42,10 @@ class Small(nn.Module):
         return self.head(x.mean(1))
 
 
-def seed(number: int) -> None:
-    """Seed the generator of the CPU alone: to tell those of all devices takes longer than a step of a small model."""
-    torch.default_generator.manual_seed(number)
-
-
 def model() -> Small:
     """The model as it is before any step."""
     before = torch.get_rng_state()
-    seed(0)
+    seed_generators(0)
     small = Small()
     torch.set_rng_state(before)
     return small

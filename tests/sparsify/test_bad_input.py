@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD, Adam
 
-from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model, seed
+from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model
 from unrolled.penalties import L0, L1, MCP, Each, Filters, Grouped, InputChannels
 from unrolled.sparsify import AdaProx, Constant, MagnitudePruning, ProximalStep, ReweightedTikhonov, VariableSplitting
+from unrolled.training.random_numbers import seed_generators
 
 # Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
@@ -157,7 +158,7 @@ def test_a_target_that_would_empty_a_layer_keeps_one_and_says_so(strategy):
     learned = sparsifier.parameters()
     optimizer = Adam([{"params": layers.parameters()}, *([{"params": learned, "lr": 0.3}] if learned else [])], lr=0.01)
     for step in range(60):
-        seed(step)
+        seed_generators(step)
         loss = F.cross_entropy(layers(torch.randn(8, 1, 3, 3)), torch.arange(8) % 3) + sparsifier.loss()
         loss.backward()
         optimizer.step()
@@ -422,7 +423,7 @@ def test_tied_weights_are_handled_once(strategy):
     assert [weight.name for weight in sparsifier.weights] == ["first.weight"]
     optimizer = Adam([*tied.parameters(), *sparsifier.parameters()], lr=0.01)
     for step in range(3):
-        seed(step)
+        seed_generators(step)
         (tied(torch.arange(7)).square().mean() + sparsifier.loss()).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -446,7 +447,7 @@ def test_half_precision_keeps_its_type(strategy):
     sparsifier = strategy_on(strategy, small)
     optimizer = Adam([*small.parameters(), *sparsifier.parameters()], lr=0.02, eps=1e-4)
     for step in range(10):
-        seed(step)
+        seed_generators(step)
         images, labels = batch(step)
         (F.cross_entropy(small(images.bfloat16()), labels) + sparsifier.loss()).backward()
         optimizer.step()

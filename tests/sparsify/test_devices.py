@@ -10,8 +10,7 @@ import torch
 from torch.optim import SGD, Adam
 
 from tests.helpers import OnMeta
-from tests.pairs import pairwise
-from tests.penalties.cases import FULL
+from tests.pairs import FULL, pairwise
 from tests.sparsify.cases import CASES, GROUPS, STRATEGIES, allowed, make, model
 from unrolled.sparsify import Sparsifier
 from unrolled.sparsify.machinery import capture, hooks, survivors

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 
-from tests.pairs import pairwise
-from tests.penalties.cases import FULL, NAMES, default
-from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Small, allowed, batch, make, model, seed
+from tests.pairs import FULL, pairwise
+from tests.penalties.cases import NAMES, default
+from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Small, allowed, batch, make, model
 from unrolled.sparsify import Sparsifier
+from unrolled.training.random_numbers import seed_generators
 
 # Everything may become zero here: then the largest number or group is kept, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
@@ -57,7 +58,7 @@ class Run:
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            seed(self.step)  # as the training loop does: noise is a function of the step
+            seed_generators(self.step)  # as the training loop does: noise is a function of the step
             images, labels = batch(self.step)
             loss = F.cross_entropy(self.model(images), labels) + self.sparsifier.loss()
             assert loss.isfinite()

@@ -1,5 +1,4 @@
 import json
-import os
 
 import pytest
 import torch
@@ -7,6 +6,7 @@ from torch.utils.data import TensorDataset
 
 import unrolled
 from tests.helpers import picture, write_picture
+from tests.pairs import FULL
 from tests.training.small_runs import HELD_OUT, IMAGES, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.cli import main
@@ -252,7 +252,7 @@ def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("make", [EPGN, ISTANetPlus] if os.environ.get("UNROLLED_TEST_FULL") else [EPGN])
+@pytest.mark.parametrize("make", [EPGN, ISTANetPlus] if FULL else [EPGN])
 def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
     # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
     compile_module = torch.nn.Module.compile

@@ -1,10 +1,11 @@
 """What all tests of the papers share."""
 
-import os
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+
+from tests.pairs import FULL
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -16,6 +17,6 @@ def unpainted():
         Path(path).touch()
 
     with pytest.MonkeyPatch.context() as patch:
-        if not os.environ.get("UNROLLED_TEST_FULL"):
+        if not FULL:
             patch.setattr(Figure, "savefig", savefig)
         yield

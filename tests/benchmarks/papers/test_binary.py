@@ -1,6 +1,5 @@
 """Binary activations, dense and sparse, in small; and the figures of the page."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,13 +7,13 @@ import torch
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import binary, study
+from tests.pairs import FULL
 from unrolled.classifiers.lenet import LeNet5
 from unrolled.data import LabelledData
 from unrolled.penalties import TransformedL1
 from unrolled.sparsify import VariableSplitting
 from unrolled.training import ClassificationTask, TrainingOptions, train
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 STEPS = 50 if FULL else 40
 CONFIG = Path(__file__).parents[3] / "configs" / "papers" / "binary.yaml"
 

@@ -1,7 +1,6 @@
 """The study of ResNet-20, small: striped images of sixteen pixels, a network of eight layers; and what was measured."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ from PIL import Image
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import cifar, study
 from benchmarks.papers.templates import render
+from tests.pairs import FULL
 from unrolled.classifiers.residual import CifarResNet, WideResNet
 from unrolled.cli.classify import parser
 from unrolled.weights.classifiers import load_classifier
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs" / "papers"
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 SPARSE = [f"{name}-90" for name in (cifar.TITLES if FULL else ("magnitude", "groups"))]
 SMALL = (
     *(

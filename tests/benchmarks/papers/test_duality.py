@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch import nn
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import duality, sizes, study
 from benchmarks.papers.templates import render
+from tests.pairs import FULL
 from unrolled.penalties import LogSum
 from unrolled.sparsify import AdaProx, PenaltyLoss, ReweightedTikhonov, VariationalNoise
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "configs" / "papers" / "duality.yaml"
 STRENGTH, EPSILON, SAMPLES, STEPS = 1e-3, 2.0, 60_000, 25

@@ -1,7 +1,6 @@
 """Sparse groups in small: filters die, digits are still told apart, and the compacted network answers alike."""
 
 import json
-import os
 from functools import cache
 
 import pytest
@@ -9,13 +8,13 @@ import torch
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import compacted, groups
+from tests.pairs import FULL
 from unrolled.classifiers.lenet import LeNet5
 from unrolled.data import LabelledData
 from unrolled.penalties import L0, L1, SCAD, L1MinusL2, TransformedL1
 from unrolled.sparsify import Growth, PricedGroups, SparseGroupLasso, sparsity_report
 from unrolled.training import ClassificationTask
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 STEPS = 100
 IMAGE = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 PENALTIES = {  # each sets numbers up to .03 to zero at the first step

@@ -1,15 +1,14 @@
 """Strategies at an extreme target, small; and that what is said of them follows from the figures."""
 
 import json
-import os
 
 import pytest
 import yaml
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import mnist, study
+from tests.pairs import FULL
 
-FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 TARGET = 0.97
 LOG_SUM = {"class_path": "unrolled.penalties.LogSum", "init_args": {"epsilon": 0.1}}
 

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.pairs import pairwise
-from tests.penalties.cases import FULL
+from tests.pairs import FULL, pairwise
 from unrolled.penalties import L0, L1, MCP, SCAD, Filters, LogSum, TransformedL1
 from unrolled.sparsify import Cubic, PenaltyLoss, ProximalStep
 from unrolled.sparsify.machinery.control import Control

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
+from tests.sparsify.strategies.noise_steps import train
 from unrolled.penalties import Filters
 from unrolled.sparsify import Cubic, MagnitudePruning
 
@@ -12,16 +13,6 @@ from unrolled.sparsify import Cubic, MagnitudePruning
 def mlp():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
-
-
-def train(model, sparsifier, optimizer, steps, start=0, shape=(8, 10)):
-    for seed in range(start, start + steps):
-        inputs = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        optimizer.zero_grad()
-        (model(inputs) - 1).square().mean().backward()
-        optimizer.step()
-        sparsifier.step(optimizer)
-        yield seed
 
 
 def zeros(weight):

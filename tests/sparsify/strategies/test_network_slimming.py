@@ -5,18 +5,9 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from tests.sparsify.strategies.noise_steps import train
 from unrolled.penalties import L1, MCP, SCAD, TransformedL1
 from unrolled.sparsify import NetworkSlimming
-
-
-def train(model, sparsifier, optimizer, steps, start=0, shape=(8, 10)):
-    for seed in range(start, start + steps):
-        inputs = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        optimizer.zero_grad()
-        (model(inputs) - 1).square().mean().backward()
-        optimizer.step()
-        sparsifier.step(optimizer)
-        yield seed
 
 
 def cnn():

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.sparsify.cases import seed
 from unrolled.penalties import (
     Filters,
     LogSum,
     VariationalDropout,
 )
 from unrolled.sparsify import AdaProx, AdaptiveDropout, HardConcreteGates, ReweightedTikhonov, VariationalNoise, WarmUp
+from unrolled.training.random_numbers import seed_generators
 
 STRATEGIES = {
     "adaptive": lambda model, **options: AdaptiveDropout(model, LogSum(0.1), **options),
@@ -42,7 +42,7 @@ def small_model():
 def train(model, sparsifier, steps, optimizer=None, rate=0.05):
     optimizer = optimizer or torch.optim.Adam([*model.parameters(), *sparsifier.parameters()], lr=rate)
     for _ in range(steps):
-        seed(sparsifier.step_count)
+        seed_generators(sparsifier.step_count)
         x = torch.randn(16, 1, 4, 4)
         label = (x[:, 0, 0, 0] > 0).long()
         optimizer.zero_grad()

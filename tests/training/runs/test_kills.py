@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.pairs import FULL
 from tests.training.small_runs import (
     Crash,
     Line,
@@ -28,7 +29,7 @@ from unrolled.cli import main
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import Checkpoints
 
-KILLS = 20 if os.environ.get("UNROLLED_TEST_FULL") else 5
+KILLS = 20 if FULL else 5
 
 
 def last_step(folder: Path) -> int:
