@@ -1,6 +1,7 @@
 """Mistakes are named before work is lost, and what is merely unusual works."""
 
 import copy
+import gc
 import warnings
 
 import pytest
@@ -506,27 +507,32 @@ def test_transposed_convolutions_have_their_filters_on_the_second_axis():
         ProximalStep(nn.ConvTranspose2d(4, 4, 2, groups=2), L1(), 0.1, groups=Filters())
 
 
-@every_strategy
-def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, tmp_path):
+@pytest.fixture
+def process_group(tmp_path):
+    """A group of one process. What wraps a model must be gone before it: see `training.distributed.shared_loss`."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        small = model()
-        wrapped = nn.parallel.DistributedDataParallel(small)
-        sparsifier = strategy_on(strategy, wrapped)
-        assert all(weight.name.startswith("module.") for weight in sparsifier.weights)
-        with pytest.raises(ValueError, match="already acts on"):
-            ProximalStep(small, L1(), 0.1, include=[w.name.removeprefix("module.") for w in sparsifier.weights])
-        learned = [{"params": sparsifier.parameters(), "lr": 0.5}] if sparsifier.parameters() else []
-        optimizer = SGD([{"params": wrapped.parameters()}, *learned], lr=0.02)
-        train(wrapped, sparsifier, optimizer, steps=10)
-        promised = sparsifier.sparse_weights()
-        sparsifier.finalize()
-        own = dict(small.named_parameters())
-        for name, values in promised.items():
-            assert torch.equal(own[name.removeprefix("module.")], values)
-        assert sum(int((values == 0).sum()) for values in promised.values()) > 0
-    finally:
-        torch.distributed.destroy_process_group()
+    yield
+    gc.collect()
+    torch.distributed.destroy_process_group()
+
+
+@every_strategy
+def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, process_group):
+    small = model()
+    wrapped = nn.parallel.DistributedDataParallel(small)
+    sparsifier = strategy_on(strategy, wrapped)
+    assert all(weight.name.startswith("module.") for weight in sparsifier.weights)
+    with pytest.raises(ValueError, match="already acts on"):
+        ProximalStep(small, L1(), 0.1, include=[w.name.removeprefix("module.") for w in sparsifier.weights])
+    learned = [{"params": sparsifier.parameters(), "lr": 0.5}] if sparsifier.parameters() else []
+    optimizer = SGD([{"params": wrapped.parameters()}, *learned], lr=0.02)
+    train(wrapped, sparsifier, optimizer, steps=10)
+    promised = sparsifier.sparse_weights()
+    sparsifier.finalize()
+    own = dict(small.named_parameters())
+    for name, values in promised.items():
+        assert torch.equal(own[name.removeprefix("module.")], values)
+    assert sum(int((values == 0).sum()) for values in promised.values()) > 0
 
 
 @pytest.mark.parametrize("strategy", [name for name in KINDS if not STRATEGIES[name].acts_in_forward])
