@@ -7,8 +7,8 @@ import pytest
 
 from unrolled.system.memory import keep_freed_memory
 
-# Small objects come to lie behind the first tensors, whose places are then a few bytes too short for the next ones: after
-# one or two rounds each has found a place that fits.
+# Small objects come to lie behind the first tensors, whose places are then a few bytes too short for the next ones:
+# after one or two rounds each has found a place that fits.
 FAULTS = """
 import resource, torch, unrolled
 torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from unrolled.cli.panels import write_panels
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.figures.pictures import check_format, save_picture
 from unrolled.metrics import psnr
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
+from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.sampled_fourier import sampling_mask
 from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, middle, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
@@ -125,9 +125,9 @@ def reconstruct_file(
 
 
 def _check_trained(trained: LinearOperator, kspace: KSpace) -> None:
-    if not isinstance(trained, (MaskedFourier, MultiCoilFourier)):
+    if not isinstance(trained, SampledFourier):
         raise ValueError(f"--weights: were trained for {type(trained).__name__}, not for k-space")
-    ratio = float(trained.mask.mean())
+    ratio = trained.ratio
     if abs(ratio - kspace.ratio) > DIFFERS * ratio:
         warnings.warn(
             f"{100 * kspace.ratio:.1f} % of the frequencies are sampled, and the weights were trained for "

@@ -11,7 +11,7 @@ from unrolled.data.images import read_image
 from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
 from unrolled.metrics import psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
+from unrolled.operators import LinearOperator, SampledFourier
 from unrolled.reconstruction.pipeline import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
 from unrolled.system.arrays import read_array
 from unrolled.system.files import check_writable
@@ -107,7 +107,7 @@ def _compare(
     labels = {"original": truth, f"linear start\n{_db(start, truth)}": start, f"{name}\n{_db(found, truth)}": found}
     save_side_by_side(comparison, labels)
     print(f"linear start {_db(start, truth)}\nwrote {comparison}")
-    if isinstance(operator, (MaskedFourier, MultiCoilFourier)):
+    if isinstance(operator, SampledFourier):
         images = {"zero-filled": start[0], name: found[0].cpu()}
         write_panels(out, operator.mask.cpu(), y[0].flatten(0, -3).cpu(), operator.centered, images, truth[0])
     if strip:

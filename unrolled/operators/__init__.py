@@ -15,7 +15,7 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
-from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier
+from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.stack import Stack
 
@@ -47,6 +47,7 @@ __all__ = [
     "RadialMask",
     "Radon",
     "SaltAndPepperNoise",
+    "SampledFourier",
     "SamplingMask",
     "Scaled",
     "Stack",

@@ -15,7 +15,46 @@ from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
 
 
-class MaskedFourier(LinearOperator):
+class SampledFourier(LinearOperator):
+    """What sampled Fourier transforms share: a mask of frequencies, and images that are real or complex."""
+
+    mask: Tensor
+    complex_measurements = True
+
+    def __init__(
+        self,
+        mask: SamplingMask | Tensor | str | Path,
+        height: int | None,
+        width: int | None,
+        complex_images: bool,
+        centered: bool,
+    ):
+        super().__init__()
+        sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
+        self.complex_images, self.centered = complex_images, centered
+        self.image_shape = (0, sampled.shape[0], sampled.shape[1])
+        # A drawn mask is made again from its rule, so it need not travel with weights.
+        self.register_buffer("mask", sampled, persistent=not isinstance(mask, SamplingMask))
+
+    @property
+    def ratio(self) -> float:
+        """The part of the frequencies that is sampled."""
+        return float(self.mask.mean())
+
+    def sampled(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
+    def _check_images(self, x: Tensor) -> None:
+        _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
+        if x.is_complex() and not self.complex_images:
+            raise ValueError(f"{type(self).__name__}: images must be real, or make it with complex_images=True")
+
+    def _as_images(self, x: Tensor) -> Tensor:
+        """Of the inverse transform that part in which images lie."""
+        return x if self.complex_images else x.real
+
+
+class MaskedFourier(SampledFourier):
     """y = M F x: the orthonormal Fourier transform of an image where a mask samples it, and 0 elsewhere.
 
     Measurements are (batch, channel, height, width), complex: the whole Fourier plane ("k-space"), with zeros where
@@ -47,9 +86,7 @@ class MaskedFourier(LinearOperator):
     0.21
     """
 
-    mask: Tensor
     tensors = ("mask",)
-    complex_measurements = True
 
     def __init__(
         self,
@@ -59,40 +96,23 @@ class MaskedFourier(LinearOperator):
         complex_images: bool = False,
         centered: bool = False,
     ):
-        super().__init__()
-        sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
-        self.complex_images, self.centered = complex_images, centered
-        self.image_shape = (0, sampled.shape[0], sampled.shape[1])
-        # A drawn mask is made again from its rule, so it need not travel with weights.
-        self.register_buffer("mask", sampled, persistent=not isinstance(mask, SamplingMask))
-
-    @property
-    def ratio(self) -> float:
-        """The part of the frequencies that is sampled."""
-        return float(self.mask.mean())
+        super().__init__(mask, height, width, complex_images, centered)
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return check_images(self, image_shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
-        if x.is_complex() and not self.complex_images:
-            raise ValueError("MaskedFourier: images must be real, or make it with complex_images=True")
+        self._check_images(x)
         with full_precision(x):
             return self.mask * fourier(x if x.is_complex() else x.to(self.mask.dtype), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         _check_shape(self, "measurements", y, ("batch", "channel", *self.mask.shape))
         with full_precision(y):
-            x = inverse_fourier(self.mask * y, self.centered)
-            return x if self.complex_images else x.real
+            return self._as_images(inverse_fourier(self.mask * y, self.centered))
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
-        x = inverse_fourier(fourier(b, self.centered) / (self._power() + ridge), self.centered)
-        return x if self.complex_images else x.real
-
-    def sampled(self, y: Tensor) -> Tensor:
-        return self.mask * y
+        return self._as_images(inverse_fourier(fourier(b, self.centered) / (self._power() + ridge), self.centered))
 
     def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
         """The same mask turned by a right angle (mirrored, if it is no square), and drawn ones of the same ratio."""
@@ -129,7 +149,7 @@ class MaskedFourier(LinearOperator):
         return f"{height}×{width}, {'complex' if self.complex_images else 'real'} images"
 
 
-class MultiCoilFourier(LinearOperator):
+class MultiCoilFourier(SampledFourier):
     """y_c = M F S_c x for every coil c with its sensitivity S_c (Pruessmann and others, "SENSE", 1999).
 
     Measurements are (batch, channel, coil, height, width), complex.
@@ -147,10 +167,8 @@ class MultiCoilFourier(LinearOperator):
         for maps that are not finite, are 0 everywhere, or do not fit the mask.
     """
 
-    mask: Tensor
     maps: Tensor
     tensors = ("mask", "maps")
-    complex_measurements = True
 
     def __init__(
         self,
@@ -161,7 +179,6 @@ class MultiCoilFourier(LinearOperator):
         complex_images: bool = True,
         centered: bool = False,
     ):
-        super().__init__()
         drawn = isinstance(maps, Coils)
         if not isinstance(maps, (Coils, Tensor)):
             maps = read_array(maps, dimensions=3)
@@ -169,37 +186,28 @@ class MultiCoilFourier(LinearOperator):
             check_maps(maps)
             if isinstance(mask, SamplingMask) and height is None and width is None:
                 height, width = maps.shape[1:]
-        sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
+        super().__init__(mask, height, width, complex_images, centered)
+        height, width = self.mask.shape
         if isinstance(maps, Coils):
-            maps = maps.draw(*sampled.shape)
-        if maps.shape[1:] != sampled.shape:
+            maps = maps.draw(height, width)
+        if maps.shape[1:] != self.mask.shape:
             raise ValueError(
-                f"MultiCoilFourier: maps must be (coil, {sampled.shape[0]}, {sampled.shape[1]}) like the mask, "
-                f"got {tuple(maps.shape)}"
+                f"MultiCoilFourier: maps must be (coil, {height}, {width}) like the mask, got {tuple(maps.shape)}"
             )
-        self.complex_images, self.centered = complex_images, centered
-        self.image_shape = (0, sampled.shape[0], sampled.shape[1])
-        self.register_buffer("mask", sampled, persistent=not isinstance(mask, SamplingMask))
-        self.register_buffer("maps", maps.to(sampled.dtype.to_complex()), persistent=not drawn)
+        self.register_buffer("maps", maps.to(self.mask.dtype.to_complex()), persistent=not drawn)
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return check_images(self, image_shape)[0], *self.maps.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
-        if x.is_complex() and not self.complex_images:
-            raise ValueError("MultiCoilFourier: images must be real, or make it with complex_images=True")
+        self._check_images(x)
         with full_precision(x):
             return self.mask * fourier(self.maps * x.unsqueeze(2), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         _check_shape(self, "measurements", y, ("batch", "channel", *self.maps.shape))
         with full_precision(y):
-            x = (self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2)
-            return x if self.complex_images else x.real
-
-    def sampled(self, y: Tensor) -> Tensor:
-        return self.mask * y
+            return self._as_images((self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2))
 
     def extra_repr(self) -> str:
         coils, height, width = self.maps.shape

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
+from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampled_fourier import inverse_fourier
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
@@ -109,7 +109,7 @@ def _hann(count: int, reach: int) -> Tensor:
 
 def kspace_operator(
     kspace: KSpace, complex_images: bool = True, maps: Tensor | None = None, center: int | None = None
-) -> MaskedFourier | MultiCoilFourier:
+) -> SampledFourier:
     """The operator that measured this k-space.
 
     Of one coil it is `MaskedFourier`, of several `MultiCoilFourier`. Real images cannot explain k-space of an image
@@ -169,7 +169,8 @@ def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) 
 
 def measurements(kspace: KSpace, operator: LinearOperator) -> Tensor:
     """k-space as a batch of one image, in the shape that the operator states."""
-    return kspace.y[None, None] if isinstance(operator, MultiCoilFourier) else kspace.y[None]
+    height, width = kspace.mask.shape
+    return kspace.y.reshape(1, *operator.measurement_shape((1, height, width)))
 
 
 def reconstruct_kspace(
