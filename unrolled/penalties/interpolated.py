@@ -85,22 +85,29 @@ class Interpolant:
         places = torch.from_numpy(np.concatenate([chebyshev, between])).to(device)
         to_powers = torch.from_numpy(np.linalg.inv(np.vander(chebyshev, increasing=True))).to(device)
         at_between = torch.from_numpy(np.vander(between, 8, increasing=True)).to(device)
-        for _ in range(40):
-            middle, half = (edges[1:] + edges[:-1]) / 2, edges.diff() / 2
+        left, right = edges[:-1], edges[1:]
+        short: list[tuple[Tensor, ...]] = []  # what is known of the stretches that are short enough
+        for halvings in range(40):
+            middle, half = (right + left) / 2, (right - left) / 2
             x = middle[:, None] + half[:, None] * places
             logs = torch.stack([value.log() for value in functions(x.exp().reshape(-1))]).detach().reshape(-1, *x.shape)
             first = logs[..., :1]
             coefficients = (logs - first)[..., :8] @ to_powers.T  # differences are small, and lose no digits
             error = (coefficients @ at_between.T - (logs - first)[..., 8:]).abs().amax(-1)
             rounding = (logs - first).abs().amax(-1) / half * (1 + middle.abs()) * 4 * torch.finfo(x.dtype).eps
-            bad = (error > 2e-14 + rounding).any(0)
+            coefficients[..., :1] += first
+            powers = (logs[..., 0] - logs[..., 1]) / (x[:, 0] - x[:, 1])
+            bad = (error > 2e-14 + rounding).any(0) & (halvings < 39)
+            known = middle, half, right, coefficients.movedim(0, 1), powers.T
+            short.append(tuple(each[~bad] for each in known))
             if not bad.any():
                 break
-            edges = torch.cat([edges, middle[bad]]).sort().values
-        coefficients[..., :1] += first
-        self.coefficients, self.middle, self.half, self.edges = coefficients, middle, half, edges[1:-1].contiguous()
+            left, right = torch.cat([left[bad], middle[bad]]), torch.cat([middle[bad], right[bad]])
+        middle, half, right, coefficients, powers = (torch.cat(each) for each in zip(*short, strict=True))
+        order = middle.argsort()
+        self.middle, self.half, self.edges = middle[order], half[order], right[order][:-1].contiguous()
+        self.coefficients, self.powers = coefficients[order].movedim(1, 0), powers[order][-1]
         self.end = math.log(high)
-        self.powers = (logs[:, -1, 0] - logs[:, -1, 1]) / (x[-1, 0] - x[-1, 1])
 
     def __call__(self, u: Tensor, part: int) -> Tensor:
         """One of the functions at u > 0, no less than the first node."""
