@@ -11,8 +11,9 @@ import torch
 
 
 def pytest_collection_finish():
-    """What is loaded by now stays: the collector of garbage need not look at it again and again."""
+    """What is loaded by now stays, and little of the rest is garbage: its collector need not look again and again."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)

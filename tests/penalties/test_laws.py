@@ -44,7 +44,7 @@ OF_VALUES = [
 ]
 
 
-THINNED = {laws.gradients_of_prox_are_its_differences: 6, laws.gradients_of_the_other_face_are_its_differences: 6}
+THINNED = {laws.gradients_of_prox_are_its_differences: 6, laws.gradients_of_the_other_face_are_its_differences: 14}
 
 
 def thinned(name: str, law) -> tuple[int, ...]:
