@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def render(name: str, facts: Mapping[str, Any]) -> str:
     UndefinedError
         if the template shows something that is none of the facts.
     """
-    blocks = re.split(r"\n(?:[ \t]*\n)+", _environment().get_template(f"{name}.md").render(facts))
+    blocks = re.split(r"\n(?:[ \t]*\n)+", _environment(FOLDER).get_template(f"{name}.md").render(facts))
     return "\n\n".join(_in_lines(block.rstrip()) for block in blocks if block.strip())
 
 
@@ -57,9 +58,10 @@ def listed(names: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _environment() -> Environment:
+@cache  # which keeps templates that it compiled
+def _environment(folder: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {form.__name__: form for form in (number, signed, thousands, listed)}
     return environment

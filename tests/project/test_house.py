@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
 def is_package(name: str) -> bool:
@@ -41,7 +46,7 @@ def is_package(name: str) -> bool:
 def imported(name: str) -> set[str]:
     """The modules of the package that a module imports, wherever in it: names of packages, resolved to submodules."""
     found = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name} has a relative import"
             module = node.module or ""
@@ -58,7 +63,10 @@ def room(name: str) -> str:
     return name.split(".")[1] if "." in name else ""
 
 
-ARROWS = {name: imported(name) for name in MODULES}
+@cache
+def arrows() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {name: imported(name) for name in MODULES}
 
 
 def test_every_room_has_a_floor():
@@ -68,7 +76,7 @@ def test_every_room_has_a_floor():
 
 def test_nothing_imports_upward():
     floor = {part: level for level, parts in enumerate(FLOORS) for part in parts}
-    for name, others in ARROWS.items():
+    for name, others in arrows().items():
         for other in others:
             if room(name) in ("", room(other)):
                 continue
@@ -80,7 +88,7 @@ def test_nothing_imports_upward():
 def test_there_are_no_circles_inside_of_a_room(part):
     inside = {name for name in MODULES if room(name) == part}
     # A package's own file hands names on. Who imports from it inside of the room ties himself to all that it imports.
-    graphlib.TopologicalSorter({name: ARROWS[name] & inside for name in inside}).prepare()
+    graphlib.TopologicalSorter({name: arrows()[name] & inside for name in inside}).prepare()
 
 
 def test_names_of_files_are_unique():
@@ -93,8 +101,8 @@ def test_names_of_files_are_unique():
 
 def test_no_module_has_the_name_of_what_it_defines():
     defined = {
-        name: {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        for name, tree in TREES.items()
+        name: {node.name for node in parsed.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        for name, parsed in ((name, tree(name)) for name in MODULES)
     }
     assert [name for name in MODULES if name.rpartition(".")[2] in defined[name]] == []
 
@@ -106,13 +114,13 @@ def test_modules_are_short_or_say_why():
 
 
 def test_every_module_says_what_it_is():
-    for name, tree in TREES.items():
-        assert ast.get_docstring(tree), name
+    for name, parsed in ((name, tree(name)) for name in MODULES):
+        assert ast.get_docstring(parsed), name
 
 
 def test_private_names_stay_where_they_are():
-    for name, tree in TREES.items():
-        for node in ast.walk(tree):
+    for name, parsed in ((name, tree(name)) for name in MODULES):
+        for node in ast.walk(parsed):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unrolled"):
                 private = [alias.name for alias in node.names if alias.name.startswith("_")]
                 assert not private, f"{name} imports {private} from {node.module}"
