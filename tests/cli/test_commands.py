@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -311,3 +312,17 @@ def test_zoo_lists_the_shipped_weights(capsys):
     assert main(["zoo"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in unrolled.weights.card.names())
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"unrolled {version('unrolled')}\n"
+
+
+def test_ctrl_c_ends_a_command_in_a_line(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unrolled.cli.zoo.run", interrupted)
+    assert main(["zoo"]) == 130
+    assert capsys.readouterr().err == "\nunrolled zoo: interrupted\n"

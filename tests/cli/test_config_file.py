@@ -3,8 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from unrolled.cli import main
+from unrolled.cli.config_file import load
 
 CONFIG = (Path(__file__).parents[2] / "configs/cs/epgn_25.yaml").read_text()
 TENFOLD = "a: &a [x, x]\n" + "".join(
@@ -78,3 +80,8 @@ def test_a_class_that_is_no_network_is_not_called(tmp_path, monkeypatch, capsys)
     assert "stranger.Stranger" in errors(capsys, "bad.yaml")
     sys.modules.pop("stranger", None)
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_value_of_the_command_line_may_be_no_longer_than_a_config():
+    with pytest.raises(yaml.YAMLError, match="at most 100,000 characters, got 100,001"):
+        load("a" * 100_001)

@@ -244,3 +244,17 @@ def test_crops_of_a_file_are_those_of_the_same_images_in_memory(tmp_path):
     store = ImageStore(open_images(write(tmp_path / "a.h5", images=GREY)), cache_mib=0)
     tensors = [torch.from_numpy(image).float()[None] / 255 for image in GREY]
     assert torch.equal(RandomCrops(store, 16, 4).batch(9, 20), RandomCrops(tensors, 16, 4).batch(9, 20))
+
+
+def test_a_damaged_part_of_a_file_is_named_when_it_is_read(tmp_path):
+    path = tmp_path / "a.h5"
+    pixels = np.random.default_rng(0).integers(256, size=(2, 40, 40), dtype=np.uint8)
+    with h5py.File(path, "w") as file:
+        chunk = file.create_dataset("images", data=pixels, chunks=(1, 40, 40), compression="gzip").id.get_chunk_info(1)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + 40] = bytes(40)
+    path.write_bytes(content)
+    first, second = hdf5_images([path])
+    np.testing.assert_array_equal(first.read()[0].numpy(), pixels[0])
+    with pytest.raises(ValueError, match=r"a\.h5: 'images' cannot be read at 1"):
+        second.read()

@@ -321,3 +321,13 @@ def test_arrays_of_floating_point_are_taken_as_they_are():
     image = array_to_image(COLOR / 255.0, color=True)
     np.testing.assert_array_equal(to_uint8(image), COLOR)
     assert array_to_image(COLOR / 255.0).shape == (1, 40, 50)
+
+
+def test_twelve_bits_are_refused_for_they_look_dark(tmp_path):
+    tags = {256: 2, 257: 2, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 2, 279: 6}  # width, height, bits, …
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "twelve.tif").write_bytes(head + bytes(6))
+    assert len(head) == tags[273]
+    with pytest.raises(ValueError, match=r"twelve\.tif: has pixels of 12 bits"):
+        read_image(tmp_path / "twelve.tif")

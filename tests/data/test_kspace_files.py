@@ -189,3 +189,14 @@ def test_links_and_empty_claims_are_not_followed(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             read_kspace(tmp_path / f"{name}.h5")
+
+
+def test_an_archive_and_a_group_are_named_for_what_they_are(tmp_path):
+    np.savez(tmp_path / "archive.npz", kspace=random(4, 5))
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    with pytest.raises(ValueError, match="archive of several arrays"):
+        read_kspace(tmp_path / "archive.npy")
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("kspace")
+    with pytest.raises(ValueError, match="kspace"):
+        read_kspace(tmp_path / "group.h5")

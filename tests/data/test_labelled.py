@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.helpers import write_picture
 from unrolled.data import LabelledBatches, LabelledData, LabelledImages, LabelledSplits, drawn_digits
+from unrolled.data.labelled_sources import _read_torchvision
 
 
 def ramp(count=7, channels=1, height=4, width=5) -> LabelledImages:
@@ -177,6 +178,7 @@ def test_the_jpeg_copy_of_cifar_is_read_from_its_archive(tmp_path):
                     member.size = content.tell()
                     content.seek(0)
                     archive.addfile(member, content)
+        archive.addfile(tarfile.TarInfo("train/README"))  # no picture
     splits = LabelledData("CIFAR-10-JPEG", str(tmp_path), hold_out=0.25).load()
     assert splits.train.images.shape == (6, 3, 32, 32)
     for image, label in zip(splits.test.images, splits.test.labels, strict=True):
@@ -283,3 +285,35 @@ def test_images_and_labels_must_fit(images, labels, message):
 def test_splits_must_fit_each_other():
     with pytest.raises(ValueError, match=r"x: test must have the classes and the size of the training images"):
         LabelledSplits("x", ramp(), ramp(), ramp(width=6))
+
+
+class Pairs:
+    """A set of torchvision that has no arrays at hand, only pairs of a picture and its label."""
+
+    def __init__(self, folder, split):
+        self.first = {"train": 0, "test": 100}[split]
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return Image.new("RGB", (5, 4), (self.first + index, 0, 0)), index % 2
+
+
+class ChannelsLast:
+    """One that has an array at hand, with the channels at its end."""
+
+    def __init__(self, folder, train):
+        self.data = np.stack([np.full((4, 5, 3), (index + 100 * (not train), 0, 0), np.uint8) for index in range(3)])
+        self.targets = [0, 1, 0]
+
+
+@pytest.mark.parametrize("make", [Pairs, ChannelsLast])
+def test_sets_of_torchvision_are_read_however_they_keep_their_images(make, tmp_path):
+    for split, first in (("train", 0), ("test", 100)):
+        found = _read_torchvision(make, tmp_path, split, None)
+        assert found.images.shape == (3, 3, 4, 5)
+        assert found.images[:, 0, 0, 0].tolist() == [first, first + 1, first + 2]
+        assert not found.images[:, 1:].any()
+        assert found.labels.tolist() == [0, 1, 0]
+        assert found.classes == ("0", "1")

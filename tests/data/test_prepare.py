@@ -122,3 +122,15 @@ def test_a_format_of_the_future_is_refused(folder, tmp_path):
         file.attrs["format_version"] = 2
     with pytest.raises(ValueError, match="version 2 of the format, this release reads version 1"):
         hdf5_images([path])
+
+
+def test_of_a_set_in_other_shards_nothing_is_left(folder, tmp_path):
+    prepare_images([folder], tmp_path / "set.h5", shards=3, progress=False)
+    (path,), _ = prepare_images([folder], tmp_path / "set.h5", force=True, progress=False)
+    assert [each.name for each in tmp_path.glob("*.h5")] == ["set.h5"] == [path.name]
+
+
+def test_of_what_was_prepared_no_set_is_chosen(folder, tmp_path):
+    (path,), _ = prepare_images([folder], tmp_path / "set.h5", progress=False)
+    with pytest.raises(ValueError, match="all its images in one set; key must be left out, got 'images'"):
+        hdf5_images([path], key="images")

@@ -205,3 +205,7 @@ def test_bad_arguments_are_refused_by_name():
     for ridge in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="ConjugateGradientStart: ridge must be a finite number >= 0"):
             ConjugateGradientStart(ridge=ridge)
+
+
+def test_a_start_by_conjugate_gradients_shows_its_numbers():
+    assert str(ConjugateGradientStart(7, 0.01)) == "ConjugateGradientStart(iterations=7, ridge=0.01)"

@@ -196,6 +196,7 @@ def test_a_wrong_adjoint_shows_both_inner_products():
         (lambda x: x.detach(), {"shape": (1, 4, 5)}, "not adjoint"),
         (lambda x: torch.from_numpy(x.numpy() * 2), {"shape": (1, 4, 5)}, "cannot be differentiated, give a pair"),
         (lambda x: x.sum(0), {"shape": (1, 4, 5)}, r"must be a tensor \(2, …\), got shape \(1, 4, 5\)"),
+        (lambda x: x - x.mean(0), {"shape": (1, 4, 5)}, "mixes the images of a batch"),
         (lambda x: [x, x], {"shape": (1, 4, 5)}, r"must be a tensor \(2, …\), got list"),
     ],
 )
@@ -219,3 +220,11 @@ def test_a_function_that_calls_an_operator_of_rays_is_differentiated():
     operator = as_operator(lambda x: radon(x.flip(-1)), (1, 8, 8))
     y = numbers(2, *radon.measurement_shape((1, 8, 8)), dtype=torch.float64)
     torch.testing.assert_close(operator.adjoint(y), radon.adjoint(y).flip(-1))
+
+
+def test_an_error_of_the_adjoint_is_shown_as_it_is():
+    def broken(y):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        as_operator((torch.clone, broken), shape=(1, 4, 5))

@@ -1,9 +1,11 @@
 """Operators of deepinv's physics, and deepinv on ours, with the package itself."""
 
+import sys
+
 import pytest
 import torch
 
-from unrolled.operators import BlockCompressedSensing, MaskedFourier, UniformMask, as_operator, to_deepinv
+from unrolled.operators import BlockCompressedSensing, Dense, MaskedFourier, UniformMask, as_operator, to_deepinv
 from unrolled.system.vision import import_torchvision
 
 
@@ -103,3 +105,9 @@ def test_least_squares_of_deepinv_on_ours_is_the_pseudoinverse(deepinv):
     physics = to_deepinv(operator)
     physics.set_ls_solver("CG", max_iter=100, tol=1e-10)
     torch.testing.assert_close(physics.A_dagger(y), operator.adjoint(y), rtol=1e-6, atol=1e-6)
+
+
+def test_without_deepinv_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepinv.physics", None)
+    with pytest.raises(ValueError, match=r'pip install "unrolled\[deepinv\]"'):
+        to_deepinv(Dense(torch.ones(3, 20), 4, 5))

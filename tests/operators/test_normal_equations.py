@@ -171,3 +171,16 @@ def test_the_tape_does_not_grow_with_the_steps(operator):
             operator.solve(b, 0.01, tolerance=tolerance)
         saved.append(len(held))
     assert saved[0] == saved[1]
+
+
+def test_a_transform_over_operators_agrees_with_one_after_another():
+    operator = OPERATORS["learned"]()
+    b, ridge, module = image(operator), torch.tensor(0.3, dtype=torch.float64), Solved(operator)
+    several = {f"operator.{name}": torch.stack([one, 1.5 * one]) for name, one in operator.named_parameters()}
+
+    def solve(given):
+        return torch.func.functional_call(module, given, (b, ridge))
+
+    each = [solve({name: pair[index] for name, pair in several.items()}) for index in range(2)]
+    assert not torch.allclose(*each)
+    torch.testing.assert_close(torch.func.vmap(solve)(several), torch.stack(each))

@@ -1,7 +1,33 @@
+import math
+
 import pytest
 import torch
 
-from unrolled.operators import BlockCompressedSensing, Dense, MaskedFourier, RadialMask, as_operator
+from unrolled.operators import (
+    BlockCompressedSensing,
+    Dense,
+    Downsampling,
+    Identity,
+    LinearOperator,
+    MaskedFourier,
+    RadialMask,
+    Scaled,
+    Sum,
+    as_operator,
+)
+
+
+class AnySize(LinearOperator):
+    """It says neither which images it measures nor its norm."""
+
+    def forward(self, x):
+        return x
+
+    def adjoint(self, y):
+        return y
+
+    def measurement_shape(self, image_shape):
+        return tuple(image_shape)
 
 
 def test_norm_by_power_iteration_agrees_with_the_singular_values():
@@ -40,3 +66,37 @@ def test_operators_of_the_same_kind_are_alternatives():
     assert torch.equal(fourier.alternatives()["turned"].mask.sum(), fourier.mask.sum())
     assert Dense(torch.ones(3, 20), 4, 5).alternatives() == {}
     assert Dense(torch.ones(3, 20), 4, 5).at_ratio(0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: as_operator(torch.eye(20), (1, 4, 5)).image_size(torch.ones(1, 1, 20)), "is not local"),
+        (lambda: Scaled(Identity(), 0.0), "Scaled: factor must be a finite number other than 0, got 0.0"),
+        (lambda: Scaled(Identity(), math.nan), "Scaled: factor must be a finite number other than 0, got nan"),
+        (lambda: Dense(torch.ones(3, 20), 4, 5).measurement_shape((1, 5, 4)), "images must be .* of 4 × 5 pixels"),
+        (
+            lambda: as_operator((torch.clone, torch.clone), (3, 4, 5)).measurement_shape((2, 4, 5)),
+            "4 × 5 pixels and 3 channels",
+        ),
+        (
+            lambda: BlockCompressedSensing(ratio=0.25, block=8).measurement_shape((1, 12, 16)),
+            "sides that are multiples of 8",
+        ),
+        (
+            lambda: Sum(Identity(), Downsampling(2)).measurement_shape((1, 8, 8)),
+            "Sum: measurements must have one shape",
+        ),
+        (lambda: AnySize().norm(), "AnySize: norm.. is not known for images of any size; set image_shape"),
+    ],
+)
+def test_what_an_operator_cannot_tell_is_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()
+
+
+def test_a_scaled_local_operator_is_as_local():
+    operator = BlockCompressedSensing(ratio=0.25, block=4)
+    scaled, y = Scaled(operator, 3.0), operator(torch.rand(1, 1, 12, 8))
+    assert scaled.image_size(y) == (12, 8)
+    assert torch.equal(scaled.crop(y, 4, 4, 8, 4), operator.crop(y, 4, 4, 8, 4))

@@ -215,3 +215,24 @@ def test_bad_arguments_are_refused():
         adaptive_dropout_mask(L1(), f64(1), 1.0, "uniform")
     with pytest.raises(ValueError, match="strength must be a finite number > 0"):
         adaptive_dropout_mask(L1(), f64(1), 0.0)
+
+
+def test_top_k_as_dropout_and_as_a_dual():
+    w, penalty = f64(-3, 0.5, 2, 1), TopK(2)
+    assert penalty.keep_probability(w, 0.7).tolist() == [1, 0, 1, 0]
+    assert penalty.derivative(w).tolist() == [0, torch.inf, 0, torch.inf]
+    assert penalty.threshold(0.3) == torch.inf
+    # f(η) = sup over w of |w|²/η − 2ρ(w): 0 on vectors of at most k numbers, else without a bound.
+    assert [penalty.dual(eta).item() for eta in (f64(0, 3, 0, 1), f64(0, 3, 1, 1))] == [0, torch.inf]
+
+
+def test_ard_needs_data_in_every_column():
+    for X, message in (
+        (torch.ones(3), r"X must be a floating point or complex tensor \(n, p\), got torch.float32 \(3,\)"),
+        (torch.ones(3, 2, dtype=torch.int64), "got torch.int64"),
+        ([[1.0]], "got list"),
+        (torch.eye(3)[:, :2] * torch.tensor([1.0, 0.0]), "must be finite and have no column of zeros"),
+        (torch.full((3, 2), torch.nan), "must be finite and have no column of zeros"),
+    ):
+        with pytest.raises(ValueError, match=f"ARD: .*{message}"):
+            ARD(X, 1.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.penalties.cases import default
-from unrolled.penalties import L1, MCP, LogSum, Penalty
+from unrolled.penalties import L1, MCP, HardConcrete, LogSum, Penalty, VariationalDropout
 
 Z = torch.cat([torch.zeros(1), torch.logspace(-6, 2, 200)]).double()
 STEPS = torch.tensor([0.01, 0.4, 1.0, 3.0, 9.0], dtype=torch.float64)[:, None]
@@ -130,3 +130,9 @@ def test_a_bad_strength_is_refused(strength):
 def test_a_value_without_dropout_is_refused(fn, message):
     with pytest.raises(ValueError, match=message):
         Penalty.from_value(fn)
+
+
+def test_of_no_numbers_nothing_is_found():
+    empty = torch.ones(0, 3, dtype=torch.float64)
+    for penalty in (VariationalDropout(), HardConcrete()):
+        assert penalty.prox(empty, 0.3).shape == penalty.value(empty).shape == empty.shape

@@ -348,3 +348,24 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
 def test_volumes_are_read_as_they_are_written(tmp_path):
     path = write_volume(tmp_path / "volume.h5", coils() * body(), None)
     torch.testing.assert_close(read_kspace(path, 1).y, kspace_of(coils() * body()).y)
+
+
+def test_k_space_that_is_zero_is_refused(tmp_path, capsys):
+    kspace = kspace_of(coils() * body())
+    middle_zero = kspace.y.clone()
+    middle_zero[:, HEIGHT // 4 : 3 * HEIGHT // 4, WIDTH // 4 : 3 * WIDTH // 4] = 0
+    with pytest.raises(ValueError, match="maps: the middle of k-space is 0"):
+        estimate_maps(KSpace(middle_zero, kspace.mask, True), 5)
+    write_volume(tmp_path / "zero.h5", 0 * body(), None, np.ones(WIDTH))
+    argv = [
+        "kspace",
+        str(tmp_path / "zero.h5"),
+        "--slice",
+        "0",
+        "--method",
+        "zero-fill",
+        "--out",
+        str(tmp_path / "x.png"),
+    ]
+    assert main(argv) == 1
+    assert "0 everywhere" in capsys.readouterr().err

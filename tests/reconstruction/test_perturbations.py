@@ -1,6 +1,7 @@
 """The tests of robustness, on networks and operators where the answer is known."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_block_compressed_sensing_and_the_command(tmp_path, capsys):
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
-def test_bad_arguments_are_refused_by_name(fourier, capsys):
+def test_bad_arguments_are_refused_by_name(fourier, capsys, monkeypatch):
     network = EPGN(1, 2)
     for options, message in [
         ({"noise": [-1.0]}, "noise: must be numbers in"),
@@ -130,3 +131,6 @@ def test_bad_arguments_are_refused_by_name(fourier, capsys):
     assert "images must be >= 1, got 0" in capsys.readouterr().err
     assert main(["robustness", "--weights", "epgn-cs25", "--data", "nowhere", "--out", "curves.doc"]) == 1
     assert "out: curves.doc must end in one of ." in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert main(["robustness", "--weights", "epgn-cs25", "--data", "nowhere", "--out", "curves.png"]) == 1
+    assert "out: drawing needs matplotlib: pip install 'unrolled[plots]'" in capsys.readouterr().err

@@ -265,3 +265,21 @@ def test_bad_arguments_are_refused_by_name():
         reweighted_l1(y, operator, SparsePrior(Lp(0.5), 0.1, DCT()), torch.zeros(1, 1, 3, 4, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"must have a finite norm > 0, got 0\.0"):
         fista(y, Dense(torch.zeros(8, 12, dtype=torch.float64), 3, 4), prior)
+
+
+def test_a_start_that_is_no_image_is_refused():
+    operator, prior, y = problem("dense, l1 in DCT")
+    for start, message in (
+        (torch.ones(1, 1, 4, 3), r"start: must be \(1, 1, 3, 4\) for these measurements, got \(1, 1, 4, 3\)"),
+        (torch.full((1, 1, 3, 4), torch.nan, dtype=torch.float64), "start: must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fista(y, operator, prior, start=start)
+
+
+@pytest.mark.parametrize(("solver", "name"), [(admm, "weight"), (primal_dual, "sigma")])
+def test_steps_that_are_none_are_refused(solver, name):
+    operator, prior, y = problem("dense, l1 in DCT")
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"{solver.__name__}: {name} must be a finite number > 0, got {bad}"):
+            solver(y, operator, prior, **{name: bad})

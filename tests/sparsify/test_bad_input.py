@@ -11,8 +11,17 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model
-from unrolled.penalties import L0, L1, MCP, Each, Filters, Grouped, InputChannels
-from unrolled.sparsify import AdaProx, Constant, MagnitudePruning, ProximalStep, ReweightedTikhonov, VariableSplitting
+from unrolled.penalties import ARD, L0, L1, MCP, Each, Filters, Grouped, InputChannels
+from unrolled.sparsify import (
+    AdaProx,
+    AttentionHeads,
+    Constant,
+    MagnitudePruning,
+    NetworkSlimming,
+    ProximalStep,
+    ReweightedTikhonov,
+    VariableSplitting,
+)
 from unrolled.training.random_numbers import seed_generators
 
 # Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said.
@@ -564,3 +573,32 @@ def test_the_largest_group_is_the_largest_even_where_squares_vanish():
 
 def test_every_case_is_of_a_strategy():
     assert {cls.__name__ for cls in CASES} == set(STRATEGIES)
+
+
+def test_what_is_no_penalty_or_no_model_is_refused():
+    with pytest.raises(ValueError, match="ProximalStep: penalty must be a Penalty, got 'L1'"):
+        ProximalStep(nn.Linear(3, 3), "L1", 0.1)
+    with pytest.raises(ValueError, match="ARD belongs to a matrix of data"):
+        ProximalStep(nn.Linear(3, 3), ARD(torch.eye(3), 1.0), 0.1)
+    with pytest.raises(ValueError, match=r"model must be a torch\.nn\.Module, got int"):
+        NetworkSlimming(3, L1(), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 0}, "heads must be a whole number >= 1, got 0"),
+        ({"heads": 2.0}, "heads must be a whole number >= 1, got 2.0"),
+        ({"heads": 2, "stacked": True}, "stacked must be a whole number >= 1, got True"),
+        ({"heads": 2, "stacked": 3, "output": True}, "stacked must be 1 where heads are columns"),
+    ],
+)
+def test_heads_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=f"AttentionHeads: {message}"):
+        AttentionHeads(**options)
+
+
+def test_a_matrix_that_is_not_cut_into_heads_is_named():
+    for heads, side in ((AttentionHeads(2, stacked=3), "rows"), (AttentionHeads(3, output=True), "columns")):
+        with pytest.raises(ValueError, match=f"the tensor must be a matrix whose {side} are a multiple of"):
+            heads.norm(torch.ones(4, 4))

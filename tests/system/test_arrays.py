@@ -160,3 +160,18 @@ def test_only_regular_files_are_opened(tmp_path):
     for path in (tmp_path / "pipe.npy", tmp_path, "x" * 5000 + ".npy", "/dev/zero"):
         with pytest.raises(ValueError, match="there is no file"):
             read_matrix(path)
+
+
+def test_variables_that_are_cut_short_are_refused(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"phi": MATRIX})
+    head = (tmp_path / "a.mat").read_bytes()[:128]
+    flags = struct.pack("<8I", 6, 8, 6, 0, 5, 8, 4, 9)  # a matrix of numbers, without a name
+    packed = zlib.compress(struct.pack("<2I", 9, 8) + bytes(8))  # numbers where a variable should be
+    for name, element in {
+        "short": struct.pack("<2I", 14, len(flags)) + flags,
+        "other": struct.pack("<2I", 15, len(packed)) + packed,
+    }.items():
+        (tmp_path / f"{name}.mat").write_bytes(head + element)
+    for name, reason in {"short": "a variable is cut short", "other": "a compressed element is not a variable"}.items():
+        with pytest.raises(ValueError, match=rf"{name}.mat cannot be read as .mat: {reason}"):
+            read_matrix(tmp_path / f"{name}.mat")

@@ -162,3 +162,12 @@ def test_the_slurm_example_saves_and_goes_back_into_the_queue(tmp_path):
     words = (tmp_path / "srun").read_text()
     assert "--nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint node1:29500" in words
     assert words.endswith("train.py --config c.yaml --folder runs/x --resume\n")
+
+
+def test_every_process_that_torchrun_started_takes_its_own_gpu(monkeypatch):
+    assert distributed.own_device("auto") == "auto"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [distributed.own_device(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda:3", "cuda:3", "cuda:1", "cpu",
+    ]  # fmt: skip

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from unrolled.cli import main
 from unrolled.data import ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, Identity, MaskedFourier, RadialMask
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import load_checkpoint
 
@@ -270,3 +271,24 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
     assert graphs == [{"fullgraph": True, "dynamic": False}]
     for key, weight in runs["eager"].items():
         torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_an_operator_of_any_size_that_does_not_know_its_norm_is_trained(tmp_path):
+    class Unknown(Identity):
+        def norm(self):
+            raise ValueError("not known")
+
+    fit(tmp_path / "run", operator=Unknown(), training=options(steps=1, validations=1))
+    assert (tmp_path / "run" / "last.pt").exists()
+
+
+def test_without_an_image_to_validate_on_nothing_begins(tmp_path):
+    with pytest.raises(ValueError, match="validation: needs at least one image"):
+        fit(tmp_path / "run", validation=[])
+
+
+def test_without_matplotlib_a_run_has_no_curve_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "unrolled.figures.training_curves", None)
+    with pytest.warns(UserWarning, match=r"curve.png needs matplotlib: pip install 'unrolled\[plots\]'"):
+        fit(tmp_path / "run", training=options(steps=1, validations=1))
+    assert not (tmp_path / "run" / "curve.png").exists()

@@ -74,9 +74,7 @@ def _summary(cls: type[Penalty]) -> str:
 
 
 def _formulas(cls: type[Penalty]) -> str:
-    formulas = getattr(cls, "formulas", None)
-    if formulas is None:
-        return ""
+    formulas = cls.formulas
     rows = {
         "value": f"`{formulas.value}`",
         "threshold": f"`{formulas.threshold}`",

@@ -90,9 +90,6 @@ class FusedPair(nn.Conv2d):
         """The kernel of the pair."""
         return self.weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.weight)
-
 
 class SparsifyingMap(nn.Module):
     """G = B ∘ ReLU ∘ A ∘ D, an image to feature maps; 3×3 convolutions without bias (Zhang, Ye, Chen, 2022).

@@ -103,12 +103,11 @@ class _Solution(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         size = info.batch_size
         if any(dim is not None for dim in in_dims[6:]):  # an operator for each: one after another
-            each = [
-                _Solution.apply(
-                    *(one if dim is None else one.select(dim, i) for one, dim in zip(inputs, in_dims, strict=True))
-                )
-                for i in range(size)
-            ]
+
+            def part(one: Any, dim: Any, i: int) -> Any:
+                return one.select(dim, i) if isinstance(one, Tensor) and dim is not None else one
+
+            each = [_Solution.apply(*map(part, inputs, in_dims, [i] * len(inputs))) for i in range(size)]
             return torch.stack(each), 0
 
         # Otherwise all are images of one batch.

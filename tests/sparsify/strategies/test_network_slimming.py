@@ -74,3 +74,5 @@ def test_norms_are_chosen_by_pattern_and_others_are_refused():
         NetworkSlimming(nn.Sequential(nn.Linear(4, 3)), L1(), 0.1)
     with pytest.raises(ValueError, match="include: '0' matches no parameter"):
         NetworkSlimming(cnn(), L1(), 0.1, include="0")
+    with pytest.raises(ValueError, match="leaves no batch norm"):
+        NetworkSlimming(cnn(), L1(), 0.1, exclude="*")

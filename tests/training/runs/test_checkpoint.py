@@ -88,3 +88,9 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
     write_checkpoint(tmp_path / "last.pt", {"step": 1, "format": 99})
     with pytest.raises(ValueError, match="format 99, this version reads 2"):
         load_checkpoint(tmp_path / "last.pt")
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    write_checkpoint(tmp_path / "last.pt", {"weights": 1})
+    with pytest.raises(ValueError, match="is not a checkpoint of this project"):
+        load_checkpoint(tmp_path / "last.pt")

@@ -1,6 +1,7 @@
 """Signals stop a run between two steps, with a checkpoint."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -38,3 +39,11 @@ def test_a_second_ctrl_c_takes_effect_at_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == 4
+
+
+def test_beside_the_main_thread_a_run_leaves_signals_alone(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fit, tmp_path / "run").result()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (tmp_path / "run" / "best.safetensors").exists()

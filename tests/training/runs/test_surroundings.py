@@ -43,3 +43,13 @@ def test_the_revision_is_that_of_a_checkout_with_a_mark_of_changes(tmp_path, mon
     assert revision() == commit
     file.write_text("# changed")
     assert revision() == f"{commit}+"
+
+
+def test_where_the_system_does_not_tell_its_processor_python_does(monkeypatch):
+    def unreadable(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(module.Path, "read_text", unreadable)
+    monkeypatch.setattr(module.platform, "processor", lambda: "")
+    monkeypatch.setattr(module.platform, "machine", lambda: "a machine")
+    assert environment()["device"].startswith("a machine")

@@ -107,10 +107,6 @@ class HardConcreteGates(Sparsifier):
     def ranking(self, weight: Weight) -> Tensor:
         return self.learned[weight.name].detach()
 
-    def zeroed(self, weight: Weight) -> Tensor:
-        with torch.no_grad():
-            return self._gated(weight, weight.parameter, torch.sigmoid(self.learned[weight.name]))
-
     def sparse(self, weight: Weight) -> Tensor:
         with torch.no_grad():
             return self.replaced(weight, weight.parameter, None)
