@@ -8,7 +8,7 @@ import torch
 from tests.pairs import FULL
 from tests.penalties import laws
 from tests.penalties.cases import CLASSES, FEW, NAMES, default
-from unrolled.penalties import L1, LogSum, Penalty
+from unrolled.penalties import L1, MCP, LogSum, Penalty, Weighted
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.system.recipes import build, describe
 
@@ -141,6 +141,13 @@ def test_it_compiles_with_numbers(cls):
     v = torch.linspace(-4, 4, 14)
     compiled = torch.compile(cls().prox, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(v, 0.4), cls().prox(v, 0.4))
+
+
+@pytest.mark.parametrize("penalty", [*map(default, NAMES), Weighted(MCP(), 0.5)], ids=[*NAMES, "Weighted"])
+def test_beyond_the_threshold_the_prox_is_what_shrinks(penalty):
+    step = torch.tensor(0.7, dtype=torch.float64)
+    v = penalty.threshold(step) + torch.logspace(-2, 1, 9, dtype=torch.float64)
+    torch.testing.assert_close(penalty._shrink(v, step), penalty.prox(v, step))
 
 
 @every_class
