@@ -9,6 +9,13 @@ FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 """Whether all combinations are tested, as `make test-full` does."""
 
 
+def in_turn(first: Sequence[Any], second: Sequence[Any], each: int, whole: bool = False) -> list[tuple[Any, Any]]:
+    """Every value of the first with so many of the second, of which each comes about as often; or with all of them."""
+    if whole:
+        return list(product(first, second))
+    return [(one, second[(index * each + k) % len(second)]) for index, one in enumerate(first) for k in range(each)]
+
+
 def pairwise(
     *factors: Sequence[Any], allowed: Callable[..., bool] = lambda *_: True, whole: bool = False
 ) -> list[tuple[Any, ...]]:

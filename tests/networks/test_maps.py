@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unrolled.networks.maps import ConvolutionPair
+from unrolled.networks.maps import ConvolutionPair, WindowAttention
 from unrolled.networks.narrow import conv_from_one, conv_to_one, convolve
 
 
@@ -54,3 +54,10 @@ def test_a_convolution_to_two_channels_is_a_convolution():
     maps = torch.randn(2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(2, 5, 5, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(convolve(maps, kernel), F.conv2d(maps, kernel, padding=2))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_window_attention_compiles_to_one_graph():
+    block, z = WindowAttention(features=4, window=3), torch.rand(1, 4, 7, 10)
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(z), block(z))

@@ -45,7 +45,7 @@ def _with(penalty: Penalty, parameters: dict[str, Tensor]) -> Penalty:
 def magnitudes(penalty: Penalty, step: float, count: int = 30) -> Tensor:
     """Magnitudes all over the place, and close to the threshold and to the furthest jump."""
     t = float(penalty.threshold(step))
-    fine = torch.linspace(0, 15, 3000, dtype=DOUBLE)
+    fine = torch.linspace(0, 15, 1000, dtype=DOUBLE)
     jump = fine[penalty.prox(fine, step).diff().argmax()]
     near = t * torch.tensor([0.5, 0.9, 1 - 1e-6, 1 + 1e-9, 1 + 1e-6, 1.001, 1.01, 1.1, 1.3, 2.0], dtype=DOUBLE)
     far = jump * torch.linspace(0.95, 1.05, 21, dtype=DOUBLE)

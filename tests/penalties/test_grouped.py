@@ -1,5 +1,6 @@
 """Laws of penalties on groups, over every separable penalty and every grouping that exist."""
 
+import itertools
 import math
 from dataclasses import asdict, replace
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import concrete_subclasses
-from tests.pairs import FULL, pairwise
+from tests.pairs import FULL, in_turn
 from tests.penalties.cases import CLASSES, NAMES, default, drawn
 from tests.penalties.groups import (
     GROUPINGS,
@@ -45,6 +46,9 @@ QUICK = [name for name in NAMES if name not in SLOW]
 every_penalty = pytest.mark.parametrize("name", QUICK)
 every_class = pytest.mark.parametrize("name", [name for name in CLASSES if name not in SLOW])
 every_grouping = pytest.mark.parametrize("groups", GROUPINGS)
+TYPES = [torch.float64, torch.float32, torch.complex128]
+GROUPED = in_turn(QUICK, list(GROUPINGS), 4, whole=FULL)
+"""Penalties and groupings: each of them with some of the others, for neither knows the other's kind."""
 few = settings(max_examples=4, deadline=None, derandomize=True)
 some = settings(max_examples=12, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -103,14 +107,15 @@ def test_prox_is_the_global_minimiser(name, size, data, seed, step):
     prox_is_the_global_minimiser(Grouped(penalty, Whole()).prox, value, normal(seed, size), step)
 
 
-@pytest.mark.parametrize(("name", "groups", "step"), pairwise(QUICK, [*GROUPINGS], [0.1, 0.9], whole=FULL))
+@pytest.mark.parametrize(
+    ("name", "groups", "step"), [(*pair, step) for pair, step in zip(GROUPED, itertools.cycle([0.1, 0.9]))]
+)
 def test_prox_is_that_of_the_norms(name, groups, step):
     grouping, shape, members = GROUPINGS[groups]
     prox_is_that_of_the_norms(Grouped(default(name), grouping), shape, members, normal(1, *shape), step)
 
 
-@every_penalty
-@every_grouping
+@pytest.mark.parametrize(("name", "groups"), GROUPED)
 def test_numbers_are_one_per_group_and_make_the_value(name, groups):
     grouping, shape, members = GROUPINGS[groups]
     penalty = Grouped(default(name), grouping)
@@ -171,10 +176,9 @@ def test_groups_of_one_are_single_numbers(name):
             torch.testing.assert_close(getattr(grouped, method)(w), getattr(penalty, method)(w))
 
 
-TYPES = [torch.float64, torch.float32, torch.complex128]
-
-
-@pytest.mark.parametrize(("name", "groups", "dtype"), pairwise(QUICK, [*GROUPINGS], TYPES, whole=FULL))
+@pytest.mark.parametrize(
+    ("name", "groups", "dtype"), [(*pair, dtype) for pair, dtype in zip(GROUPED, itertools.cycle(TYPES))]
+)
 def test_gradients_are_finite_everywhere(name, groups, dtype):
     grouping, shape, members = GROUPINGS[groups]
     penalty = Grouped(default(name), grouping)

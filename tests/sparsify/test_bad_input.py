@@ -525,7 +525,7 @@ def process_group(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-@every_strategy
+@every_kind
 def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, process_group):
     small = model()
     wrapped = nn.parallel.DistributedDataParallel(small)

@@ -45,6 +45,17 @@ COMBINATIONS = combinations()
 every_combination = pytest.mark.parametrize(("strategy", "penalty", "groups", "optimizer"), COMBINATIONS)
 
 
+def with_every_optimizer() -> list[tuple[str, str, str, str]]:
+    """Combinations in which every strategy meets every optimiser: what is kept of a run is the state of those two."""
+    found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for combination in sorted(COMBINATIONS, key=lambda each: COMBINATIONS.index(each) % 7):
+        found.setdefault((combination[0], combination[3]), combination)
+    return list(found.values())
+
+
+RESUMED = COMBINATIONS if FULL else with_every_optimizer()
+
+
 class Run:
     """A small model, an optimiser, a sparsifier, and the loop of five lines."""
 
@@ -175,7 +186,7 @@ def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, gro
     masks.remove()
 
 
-@every_combination
+@pytest.mark.parametrize(("strategy", "penalty", "groups", "optimizer"), RESUMED)
 def test_copies_are_plain_models_and_stopped_and_resumed_it_ends_with_the_same_bits(
     strategy, penalty, groups, optimizer
 ):

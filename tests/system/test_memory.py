@@ -20,7 +20,7 @@ def faults():
 faults()
 print(faults())
 assert unrolled.system.keep_freed_memory()
-for _ in range(8):
+for _ in range(4):
     faults()
 print(faults())
 """

@@ -328,6 +328,52 @@ def test_a_model_whose_own_code_counts_channels_stays_and_it_is_said():
     assert "would not run" in result.kept["first"][1]
 
 
+def test_of_several_layers_those_that_can_go_do():
+    class CountingOne(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(2, 4), nn.Linear(4, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.third(self.second(self.first(x).reshape(-1, 4)))
+
+    model = CountingOne()
+    kill(model, "first", [1])
+    kill(model, "second", [2, 3])
+    with pytest.warns(UserWarning, match="first keeps 1 channels .* would not run"):
+        result = compaction(model, torch.randn(2, 2))
+    assert result.removed == {"second": [2, 3]}
+    assert_same(model, result.model, torch.randn(2, 2))
+
+
+def test_a_model_whose_own_code_wants_32_bits_is_made_smaller_in_those():
+    class Casting(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    model = Casting(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
+    kill(model, "0", [1])
+    result = compaction(model, IMAGE)
+    assert result.removed == {"0": [1]}
+    assert_same(model, result.model, IMAGE)
+
+
+def test_what_the_graph_cannot_follow_is_said(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no idea")
+
+    model = sequential()
+    kill(model, "0", [1])
+    with monkeypatch.context() as patch:
+        patch.setattr("unrolled.sparsify.compaction.channels.ChannelGroup", fails)
+        result = compaction(model, IMAGE)
+    assert result.removed == {}
+    assert result.kept["0"][1] == "the dependency graph fails at it: no idea"
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fails)
+    with pytest.raises(ValueError, match="Sequential cannot be traced: no idea"):
+        compact(model, IMAGE)
+
+
 def test_grouped_convolutions_stay_and_functional_ones_are_not_broken():
     model = randomized(nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 2, 1)))
     kill(model, "0", [1])
