@@ -152,7 +152,7 @@ class NetworkLaws:
         x = x[:2, ..., :22, :22]
         y = operator(x)
         optimizer = torch.optim.Adam(network.parameters(), lr=self.rate)
-        steps = {"real": 80, "complex": 20}[kind]
+        steps = {"real": 80, "complex": 30}[kind]
         # It falls at the end, so that the gain is not that of an unlucky last step.
         falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 4 * (1 - step / steps)))
         for _ in range(steps):

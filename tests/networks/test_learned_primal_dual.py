@@ -80,6 +80,7 @@ class LearnedPrimalDual(UnrolledNetwork):
 class TestLearnedPrimalDual(NetworkLaws):
     network_class = LearnedPrimalDual
     cases = {"small": lambda **options: LearnedPrimalDual(memory=2, features=4, **options)}
+    rate = 1e-2
     no_tiles = "tile: PrimalDualPhase carries measurements, which are of the image as a whole, so it has no tiles"
     no_implicit = "differentiation by Implicit needs shared=True"
 

@@ -2,6 +2,9 @@
 
 import ast
 import graphlib
+import importlib
+import sys
+import types
 from functools import cache
 from pathlib import Path
 
@@ -105,6 +108,14 @@ def test_no_module_has_the_name_of_what_it_defines():
         for name, parsed in ((name, tree(name)) for name in MODULES)
     }
     assert [name for name in MODULES if name.rpartition(".")[2] in defined[name]] == []
+
+
+def test_no_package_hides_a_module_of_its_own():
+    for name in MODULES:
+        parent, _, last = name.rpartition(".")
+        if parent and is_package(parent):
+            importlib.import_module(name)
+            assert isinstance(getattr(sys.modules[parent], last), types.ModuleType), f"{parent}.{last} is no module"
 
 
 def test_modules_are_short_or_say_why():

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.networks.phases import State, Step
+from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
 
 
@@ -58,15 +59,14 @@ class Recompute(Differentiation):
 
     Parameters
     ----------
-    every : int >= 1
+    every : int in 1 … 10,000
         phases between kept images.
     """
 
     every: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"Recompute: every must be a whole number >= 1, got {self.every!r}")
+        check_sizes("Recompute", every=self.every)
 
     def run(
         self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
@@ -92,7 +92,7 @@ class Implicit(Differentiation):
 
     Parameters
     ----------
-    iterations : int >= 1
+    iterations : int in 1 … 10,000
         at most so many for u.
     tolerance : float > 0
         the iteration for u ends when it changes by less than this, relatively.
@@ -102,8 +102,7 @@ class Implicit(Differentiation):
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ValueError(f"Implicit: iterations must be a whole number >= 1, got {self.iterations!r}")
+        check_sizes("Implicit", iterations=self.iterations)
         if not self.tolerance > 0:
             raise ValueError(f"Implicit: tolerance must be > 0, got {self.tolerance!r}")
 

@@ -12,16 +12,15 @@ from unrolled.networks.channelwise import per_channel
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import (
     ENOUGH,
-    LARGEST_SIZE,
     SparsifyingMap,
     SynthesisMap,
     WindowAttention,
-    check_sizes,
     shrinking,
 )
 from unrolled.networks.narrow import convolve
 from unrolled.networks.phases import Images, Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
+from unrolled.networks.sizes import LARGEST_SIZE, check_sizes
 from unrolled.networks.starts import Start
 from unrolled.networks.unrolled import UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -90,7 +89,7 @@ class EPGN(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
     ):
-        check_sizes("EPGN", phases, features if isinstance(features, int) else 1)
+        check_sizes("EPGN", phases=phases, **({"features": features} if isinstance(features, int) else {}))
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:
@@ -169,7 +168,7 @@ def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
         raise ValueError(f"EPGN: features must be a number, or four for each of {phases} phases, got {features!r}")
     for each in features:
         for size in each:
-            check_sizes("EPGN", phases, size)
+            check_sizes("EPGN", features=size)
     return [Widths(*each) for each in features]
 
 

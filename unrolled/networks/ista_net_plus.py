@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import apart, mean_square, per_channel, together
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.maps import ConvolutionPair, check_sizes, shrinking
+from unrolled.networks.maps import ConvolutionPair, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.phases import Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
+from unrolled.networks.sizes import check_sizes
 from unrolled.networks.starts import Start
 from unrolled.networks.unrolled import UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -69,7 +70,7 @@ class ISTANetPlus(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
     ):
-        check_sizes("ISTANetPlus", phases, features)
+        check_sizes("ISTANetPlus", phases=phases, features=features)
         if not symmetry >= 0:
             raise ValueError(f"ISTANetPlus: symmetry must be >= 0, got {symmetry!r}")
         if symmetry and isinstance(differentiation, Implicit):

@@ -11,9 +11,6 @@ from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.system.devices import full_precision
 
-LARGEST_SIZE = 10_000
-"""Phases, feature maps, and the side of a window, at most."""
-
 ENOUGH = 9
 """Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
 
@@ -207,13 +204,3 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.xavier_normal_(layer.weight)
     return layer
-
-
-def check_sizes(network: str, phases: int, features: int) -> None:
-    """Raise ValueError unless a network can have so many phases and feature maps.
-
-    Sizes also come from files of strangers: without a limit, a list of 10⁹ phases would fill memory.
-    """
-    for name, size in (("phases", phases), ("features", features)):
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
-            raise ValueError(f"{network}: {name} must be a whole number in 1 … {LARGEST_SIZE:,}, got {size!r}")

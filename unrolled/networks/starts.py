@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import advance, begin
 from unrolled.system.devices import full_precision
@@ -67,15 +68,14 @@ class ConjugateGradientStart(Start):
 
     Parameters
     ----------
-    iterations : int >= 1
+    iterations : int in 1 … 10,000
     ridge : float >= 0
         added to AᴴA, whose largest eigenvalue is ‖A‖².
     """
 
     def __init__(self, iterations: int = 10, ridge: float = 0.0):
         super().__init__()
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f"ConjugateGradientStart: iterations must be a whole number >= 1, got {iterations!r}")
+        check_sizes("ConjugateGradientStart", iterations=iterations)
         if not (math.isfinite(ridge) and ridge >= 0):
             raise ValueError(f"ConjugateGradientStart: ridge must be a finite number >= 0, got {ridge!r}")
         self.iterations, self.ridge = iterations, ridge

@@ -1,7 +1,7 @@
 """Sparsity penalties on the weights of any model: strategies, groups, targets."""
 
-from unrolled.sparsify.compaction.channels import Compaction, compact, compaction
-from unrolled.sparsify.compaction.report import LayerSparsity, SparsityReport, sparsity_report
+from unrolled.sparsify.compacting.channels import Compaction, compact, compaction
+from unrolled.sparsify.compacting.report import LayerSparsity, SparsityReport, sparsity_report
 from unrolled.sparsify.groups import AttentionHeads, Groups, PricedGroups, neurons
 from unrolled.sparsify.machinery.masks import Masks
 from unrolled.sparsify.schedules import Constant, Cubic, Growth, Schedule, WarmUp

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from unrolled.sparsify.compaction.example import arguments_of, evaluating
+from unrolled.sparsify.compacting.example import arguments_of, evaluating
 from unrolled.sparsify.machinery.layout import by_input, by_output
 from unrolled.sparsify.selection import Weight, all_weights
 from unrolled.system.files import replacing

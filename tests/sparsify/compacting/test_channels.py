@@ -14,6 +14,7 @@ from unrolled.networks import EPGN
 from unrolled.operators import as_operator
 from unrolled.penalties import L1, Filters, Grouped
 from unrolled.sparsify import ProximalStep, compact, compaction
+from unrolled.sparsify.compacting import channels
 from unrolled.system.vision import import_torchvision
 
 IMAGE = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -365,7 +366,7 @@ def test_what_the_graph_cannot_follow_is_said(monkeypatch):
     model = sequential()
     kill(model, "0", [1])
     with monkeypatch.context() as patch:
-        patch.setattr("unrolled.sparsify.compaction.channels.ChannelGroup", fails)
+        patch.setattr(channels, "ChannelGroup", fails)
         result = compaction(model, IMAGE)
     assert result.removed == {}
     assert result.kept["0"][1] == "the dependency graph fails at it: no idea"

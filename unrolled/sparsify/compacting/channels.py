@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from unrolled.sparsify.compaction.dead_channels import REMOVABLE, ChannelGroup, ranges_of, tied_modules
-from unrolled.sparsify.compaction.example import agree, example_and_noise, in_float64, outputs_of
+from unrolled.sparsify.compacting.dead_channels import REMOVABLE, ChannelGroup, ranges_of, tied_modules
+from unrolled.sparsify.compacting.example import agree, example_and_noise, in_float64, outputs_of
 from unrolled.sparsify.machinery.layout import Layer, by_output, is_depthwise, layers_of, width
 
 

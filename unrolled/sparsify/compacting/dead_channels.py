@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.sparsify.compaction.example import Arguments, outputs_of
+from unrolled.sparsify.compacting.example import Arguments, outputs_of
 from unrolled.sparsify.machinery.layout import (
     TRANSPOSED,
     Layer,
