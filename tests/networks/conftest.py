@@ -3,6 +3,15 @@
 from tests.networks.laws import KINDS, NetworkLaws
 from tests.pairs import FULL
 
+COSTLY = {
+    "test_a_few_steps_of_training_beat_the_start",  # for which real images take three times as many steps
+    "test_the_implicit_gradient_is_that_of_many_unrolled_phases",
+}
+"""Laws of which the first case is tried on both kinds of images, others on one."""
+
+NUMBERS = {"every": ([1, 2, 3, 5, 9], [2]), "tile": ([1, 22, 34, 77, 1000], [22, 1000])}
+"""Arguments of laws, tried with the first case and with others."""
+
 
 def pytest_generate_tests(metafunc):
     cls = metafunc.cls
@@ -11,10 +20,15 @@ def pytest_generate_tests(metafunc):
     law, names = metafunc.function.__name__, list(cls.cases)
     if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds
         names = names[:1]
+    for argument in NUMBERS.keys() & set(metafunc.fixturenames):
+        first, others = NUMBERS[argument]
+        numbers = {case: first if case == names[0] or FULL else others for case in names}
+        metafunc.parametrize(("case", argument), [(case, number) for case in names for number in numbers[case]])
+        return
     if "kind" not in metafunc.fixturenames:
         metafunc.parametrize("case", names)
         return
     pairs = [(case, kind) for case in names for kind in KINDS]
-    if law == "test_a_few_steps_of_training_beat_the_start" and not FULL:  # real images take four times as many steps
+    if law in COSTLY and not FULL:
         pairs = [(case, kind) for case, kind in pairs if kind == "complex" or case == names[0]]
     metafunc.parametrize(("case", "kind"), pairs)

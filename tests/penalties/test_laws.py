@@ -56,7 +56,7 @@ def thinned(name: str, law) -> tuple[int, ...]:
 @pytest.mark.parametrize("law", OF_STEPS, ids=lambda law: law.__name__)
 def test_law_for_a_step(name, law):
     @given(data=st.data(), step=STEPS)
-    @settings(some, max_examples=examples(name, 4, law))
+    @settings(some, max_examples=examples(name, 3, law))
     def holds(data, step):
         law(drawn(name, data), step, *thinned(name, law))
 

@@ -9,6 +9,7 @@ import scipy.optimize
 import scipy.sparse.linalg
 import torch
 
+from tests.pairs import FULL, in_turn
 from unrolled.operators import BlockCompressedSensing, Dense, MaskedFourier, UniformMask
 from unrolled.penalties import L1, MCP, Filters, Grouped, LogSum, Lp
 from unrolled.solvers import (
@@ -75,8 +76,7 @@ def minimum(kind):
     return fista(y, operator, prior, iterations=20_000, tolerance=1e-13, record=False).image
 
 
-@every_solver
-@pytest.mark.parametrize("kind", PROBLEMS)
+@pytest.mark.parametrize(("name", "kind"), in_turn(list(SOLVERS), PROBLEMS, 2, whole=FULL))
 def test_solvers_agree(name, kind):
     solver, options = SOLVERS[name]
     operator, prior, y = problem(kind)

@@ -157,7 +157,7 @@ def test_a_target_needs_the_length_of_the_run():
         train(small, sparsifier, optimizer)
 
 
-@every_strategy
+@every_kind
 def test_a_target_that_would_empty_a_layer_keeps_one_and_says_so(strategy):
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3))
@@ -451,7 +451,7 @@ def test_a_tied_embedding_can_be_asked_for():
     ]
 
 
-@every_strategy
+@every_kind
 def test_half_precision_keeps_its_type(strategy):
     small = model().bfloat16()
     sparsifier = strategy_on(strategy, small)

@@ -19,8 +19,8 @@ PENALTIES = {"HardConcreteGates": "HardConcrete", "VariationalNoise": "Variation
 SEARCHES = ("ProximalStep", "VariableSplitting", "SparseGroupLasso")
 """Those that with a target ask for values at every step."""
 
-KINDS = list(GROUPS) if FULL else ["elements", "filters", "heads"]
-"""Of groups: numbers, parts of a weight, parts that two weights share. Penalties are tested with each."""
+KINDS = list(GROUPS) if FULL else ["elements", "heads"]
+"""Of groups: numbers, and parts that two weights share. Penalties are tested with each."""
 
 
 def can_be_run(strategy, groups, told, kind):

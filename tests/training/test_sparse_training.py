@@ -13,6 +13,7 @@ from torch.nn.modules import module as torch_modules
 
 import unrolled
 from tests.helpers import concrete_subclasses
+from tests.pairs import FULL
 from tests.training.small_runs import (
     HELD_OUT,
     Crash,
@@ -101,7 +102,8 @@ def test_killed_at_any_step_a_run_ends_with_the_same_bits(name, tmp_path, monkey
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_strategy_can_be_stopped_and_resumed(kind, tmp_path, monkeypatch):
-    assert_kills_do_no_harm(any_strategy(kind), (6, 11), tmp_path, monkeypatch)
+    # In fine tuning; that it goes on before it is a law of every strategy.
+    assert_kills_do_no_harm(any_strategy(kind), (6, 11) if FULL else (11,), tmp_path, monkeypatch)
 
 
 def test_a_finished_run_resumes_to_its_end_and_changes_nothing(tmp_path):
