@@ -49,6 +49,15 @@ every_grouping = pytest.mark.parametrize("groups", GROUPINGS)
 TYPES = [torch.float64, torch.float32, torch.complex128]
 GROUPED = in_turn(QUICK, list(GROUPINGS), 4, whole=FULL)
 """Penalties and groupings: each of them with some of the others, for neither knows the other's kind."""
+
+
+def grouped_with(values):
+    """Those pairs with one of the values each, in turn; or all pairs with all values."""
+    if FULL:
+        return [(*pair, value) for pair in GROUPED for value in values]
+    return [(*pair, value) for pair, value in zip(GROUPED, itertools.cycle(values))]
+
+
 few = settings(max_examples=4, deadline=None, derandomize=True)
 some = settings(max_examples=12, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -107,9 +116,7 @@ def test_prox_is_the_global_minimiser(name, size, data, seed, step):
     prox_is_the_global_minimiser(Grouped(penalty, Whole()).prox, value, normal(seed, size), step)
 
 
-@pytest.mark.parametrize(
-    ("name", "groups", "step"), [(*pair, step) for pair, step in zip(GROUPED, itertools.cycle([0.1, 0.9]))]
-)
+@pytest.mark.parametrize(("name", "groups", "step"), grouped_with([0.1, 0.9]))
 def test_prox_is_that_of_the_norms(name, groups, step):
     grouping, shape, members = GROUPINGS[groups]
     prox_is_that_of_the_norms(Grouped(default(name), grouping), shape, members, normal(1, *shape), step)
@@ -176,9 +183,7 @@ def test_groups_of_one_are_single_numbers(name):
             torch.testing.assert_close(getattr(grouped, method)(w), getattr(penalty, method)(w))
 
 
-@pytest.mark.parametrize(
-    ("name", "groups", "dtype"), [(*pair, dtype) for pair, dtype in zip(GROUPED, itertools.cycle(TYPES))]
-)
+@pytest.mark.parametrize(("name", "groups", "dtype"), grouped_with(TYPES))
 def test_gradients_are_finite_everywhere(name, groups, dtype):
     grouping, shape, members = GROUPINGS[groups]
     penalty = Grouped(default(name), grouping)

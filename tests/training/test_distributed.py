@@ -111,7 +111,7 @@ def test_torchrun_stops_with_a_checkpoint_and_one_process_goes_on(tmp_path):
         "--training.minutes=null", "--training.steps=60", "--training.validations=4", "--training.batch=2",
         "--training.bfloat16=false", "--data.hold_out=2",
     ]  # fmt: skip
-    two = tmp_path / "two"
+    two, one = tmp_path / "two", tmp_path / "one"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
     launcher = subprocess.Popen(
         [*command, *arguments, f"--folder={two}"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -127,9 +127,12 @@ def test_torchrun_stops_with_a_checkpoint_and_one_process_goes_on(tmp_path):
     assert 0 < load_checkpoint(two / "last.pt")["step"] < 60
     assert json.loads((two / "environment.json").read_text())["processes"] == "2"
     assert not list(two.glob(".*"))
-    # That it ends as a run of one process does is seen above, in double precision.
     assert main(["train", "--config", str(two / "config.yaml"), "--resume"]) == 0
-    assert [line["step"] for line in lines(two)] == [15, 30, 45, 60]
+    assert main(["train", *arguments, f"--folder={one}"]) == 0
+    # In float32 sums in another order differ by 1e-7, which the steps of Adam, all within the warm-up, hardly enlarge.
+    for a, b in zip(lines(one), lines(two), strict=True):
+        assert b["psnr"] == pytest.approx(a["psnr"], abs=1e-3)
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
 
 
 def test_the_slurm_example_saves_and_goes_back_into_the_queue(tmp_path):
