@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import per_channel
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.maps import (
-    ENOUGH,
-    SparsifyingMap,
-    SynthesisMap,
-    WindowAttention,
-    shrinking,
-)
+from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.phases import Images, Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
@@ -89,7 +83,9 @@ class EPGN(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
     ):
-        check_sizes("EPGN", phases=phases, **({"features": features} if isinstance(features, int) else {}))
+        check_sizes("EPGN", phases=phases)
+        if isinstance(features, int):
+            check_sizes("EPGN", features=features)
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:

@@ -104,11 +104,11 @@ class _Solution(torch.autograd.Function):
         size = info.batch_size
         if any(dim is not None for dim in in_dims[6:]):  # an operator for each: one after another
 
-            def part(one: Any, dim: Any, i: int) -> Any:
-                return one.select(dim, i) if isinstance(one, Tensor) and dim is not None else one
+            def alone(i: int) -> list[Any]:
+                pairs = zip(inputs, in_dims, strict=True)
+                return [one.select(dim, i) if isinstance(dim, int) else one for one, dim in pairs]
 
-            each = [_Solution.apply(*map(part, inputs, in_dims, [i] * len(inputs))) for i in range(size)]
-            return torch.stack(each), 0
+            return torch.stack([_Solution.apply(*alone(i)) for i in range(size)]), 0
 
         # Otherwise all are images of one batch.
         def first(tensor: Tensor, dim: int | None) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 from unrolled.penalties.curve import HIGHEST, LOWEST, Curve
 from unrolled.penalties.root_finding import root
 
+HALVINGS = 39
+"""So often a stretch is halved at most; then its polynomial is taken as it is."""
+
 
 @dataclass(frozen=True, eq=False)
 class CostlyCurve(Curve):
@@ -87,7 +90,7 @@ class Interpolant:
         at_between = torch.from_numpy(np.vander(between, 8, increasing=True)).to(device)
         left, right = edges[:-1], edges[1:]
         short: list[tuple[Tensor, ...]] = []  # what is known of the stretches that are short enough
-        for halvings in range(40):
+        for halvings in range(HALVINGS + 1):
             middle, half = (right + left) / 2, (right - left) / 2
             x = middle[:, None] + half[:, None] * places
             logs = torch.stack([value.log() for value in functions(x.exp().reshape(-1))]).detach().reshape(-1, *x.shape)
@@ -97,7 +100,7 @@ class Interpolant:
             rounding = (logs - first).abs().amax(-1) / half * (1 + middle.abs()) * 4 * torch.finfo(x.dtype).eps
             coefficients[..., :1] += first
             powers = (logs[..., 0] - logs[..., 1]) / (x[:, 0] - x[:, 1])
-            bad = (error > 2e-14 + rounding).any(0) & (halvings < 39)
+            bad = (error > 2e-14 + rounding).any(0) & (halvings < HALVINGS)
             known = middle, half, right, coefficients.movedim(0, 1), powers.T
             short.append(tuple(each[~bad] for each in known))
             if not bad.any():

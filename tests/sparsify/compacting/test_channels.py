@@ -312,15 +312,18 @@ def test_weights_that_are_shared_stay():
     assert result.model[0].weight is result.model[2].weight
 
 
+class Counting(nn.Module):
+    """Its own code counts the channels of its first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(2, 4), nn.Linear(4, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x).reshape(-1, 4)))
+
+
 def test_a_model_whose_own_code_counts_channels_stays_and_it_is_said():
-    class Counting(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Linear(2, 4), nn.Linear(4, 2)
-
-        def forward(self, x):
-            return self.second(self.first(x).reshape(-1, 4))
-
     model = Counting()
     kill(model, "first", [1])
     with pytest.warns(UserWarning, match="first keeps 1 channels .* would not run"):
@@ -330,15 +333,7 @@ def test_a_model_whose_own_code_counts_channels_stays_and_it_is_said():
 
 
 def test_of_several_layers_those_that_can_go_do():
-    class CountingOne(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second, self.third = nn.Linear(2, 4), nn.Linear(4, 5), nn.Linear(5, 2)
-
-        def forward(self, x):
-            return self.third(self.second(self.first(x).reshape(-1, 4)))
-
-    model = CountingOne()
+    model = Counting()
     kill(model, "first", [1])
     kill(model, "second", [2, 3])
     with pytest.warns(UserWarning, match="first keeps 1 channels .* would not run"):
