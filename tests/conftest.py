@@ -1,4 +1,4 @@
-"""Fixtures that tests of several folders share."""
+"""Fixtures that tests of several folders share. The process that only hands tests out need not load torch."""
 
 import gc
 import multiprocessing.util
@@ -7,7 +7,6 @@ import shutil
 import tempfile
 
 import pytest
-import torch
 
 
 def pytest_collection_finish():
@@ -47,13 +46,33 @@ def undrawn_curves():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_seeds():
+    """Where there is no device to be seeded, `torch.manual_seed` keeps a trace of its caller for each that may come."""
+    import torch
+
+    from unrolled.system.devices import seed_generators
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.accelerator.is_available():
+            patch.setattr(torch, "manual_seed", seed_generators)
+        yield
+
+
+@pytest.fixture
+def no_collector():
+    """What is dropped ends at once, or stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture
 def fresh_compiler():
-    """A compiler without graphs of other tests: it makes only so many of one function before it gives up.
+    """A compiler without graphs of other tests: it makes only so many of one function before it gives up."""
+    import torch
 
-    Sparsifiers that were dropped leave hooks of all modules until they are collected, and the compiler warns of those.
-    """
-    gc.collect()
     torch.compiler.reset()
     yield
     torch.compiler.reset()

@@ -18,7 +18,7 @@ from unrolled.penalties import Blocks, Each, Filters, Grouped, InputChannels, Pe
 from unrolled.sparsify import AttentionHeads, Sparsifier
 from unrolled.sparsify.groups import penalty_of
 from unrolled.sparsify.selection import select_weights
-from unrolled.training.random_numbers import seed_generators
+from unrolled.system.devices import seed_generators
 
 STEPS = 10
 
@@ -83,7 +83,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "SGD": lambda parameters: SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-3, nesterov=True),
     "Adam": lambda parameters: Adam(parameters, lr=0.02, amsgrad=True),
     "AdamW": lambda parameters: AdamW(parameters, lr=0.02, fused=True),
-    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.003),
+    "RMSprop": lambda parameters: RMSprop(parameters, lr=0.005),
 }
 
 NO_ZEROS = frozenset(name for name in NAMES if not default(name).exact_zeros)
@@ -102,9 +102,11 @@ class Case:
     takes_penalty, takes_groups : bool
     options : mapping
     strength : str
-        "prox": that which sends two fifths of the numbers or groups to 0 at once, for a step of `scale`;
-        "dropout": that at which two fifths of them are hardly ever kept; or "given": `scale` itself.
+        "prox": that which sends a third of the numbers or groups to 0 at once, for a step of `scale`;
+        "dropout": that at which a third of them is hardly ever kept; or "given": `scale` itself.
     scale : float
+    weaker : mapping
+        by penalty, what this strength is multiplied with, where plain descent would overshoot zero.
     learning_rate : float
         of what is learned besides the weights.
     """
@@ -115,6 +117,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     strength: str = "prox"
     scale: float = 0.02
+    weaker: Mapping[str, float] = field(default_factory=dict)
     learning_rate: float = 1.0
 
 
@@ -134,7 +137,9 @@ CASES: dict[type[Sparsifier], Case] = {
     sparsify.NetworkSlimming: Case(takes_groups=False, strength="given", scale=20.0),
     sparsify.PenaltyLoss: Case(NO_ZEROS | INFINITE_SLOPE),
     sparsify.ProximalStep: Case(),
-    sparsify.ReweightedTikhonov: Case(_NOT_REWEIGHTED, strength="dropout"),
+    sparsify.ReweightedTikhonov: Case(
+        _NOT_REWEIGHTED, strength="dropout", weaker={"HardConcrete": 0.1, "ScaledArctan": 0.3}
+    ),
     sparsify.SparseGroupLasso: Case(scale=100.0, options={"group_strength": 1e-3}),
     sparsify.VariableSplitting: Case(scale=100.0),
     sparsify.VariationalNoise: Case(
@@ -160,7 +165,7 @@ def make(strategy: str, penalty: str, groups: str, of: nn.Module, **changes: Any
         arguments["penalty"] = default(penalty)
     if "target" not in arguments and "strength" not in arguments:
         arguments["strength"] = case.scale if case.strength == "given" else _strength(case.strength, penalty, groups)
-        arguments["strength"] /= case.scale if case.strength == "prox" else 1
+        arguments["strength"] *= case.weaker.get(penalty, 1) / (case.scale if case.strength == "prox" else 1)
     return cls(of, **arguments)
 
 
@@ -176,7 +181,7 @@ def allowed(strategy: str, penalty: str, groups: str, optimizer: str) -> bool:
 
 @cache
 def _strength(kind: str, penalty: str, groups: str) -> float:
-    """The strength that makes two fifths of the numbers or groups zero at once, by the definition of threshold or α."""
+    """The strength that makes a third of the numbers or groups zero at once, by the definition of threshold or α."""
     found = []
     told = dict(GROUPS[groups])
     grouping = told.pop("groups", None)
@@ -187,7 +192,7 @@ def _strength(kind: str, penalty: str, groups: str) -> float:
             magnitudes = rho.grouping.norm(magnitudes)
             factors = torch.as_tensor(rho.grouping.size(weight.parameter.shape)).double().sqrt()
         found.append((_least(kind, penalty, magnitudes) / factors).flatten())
-    return float(torch.cat(found).quantile(0.4))
+    return float(torch.cat(found).quantile(1 / 3))
 
 
 def _least(kind: str, penalty: str, magnitudes: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from unrolled.sparsify import (
     ReweightedTikhonov,
     VariableSplitting,
 )
-from unrolled.training.random_numbers import seed_generators
+from unrolled.system.devices import seed_generators
 
 # Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")

@@ -6,6 +6,7 @@ Pairwise in `make test`, all combinations in `make test-full`.
 import copy
 import io
 import pickle
+import weakref
 from collections import Counter
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.pairs import FULL, pairwise
 from tests.penalties.cases import NAMES, default
 from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Small, allowed, batch, make, model
 from unrolled.sparsify import Sparsifier
-from unrolled.training.random_numbers import seed_generators
+from unrolled.system.devices import seed_generators
 
 # Everything may become zero here: then the largest number or group is kept, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
@@ -185,6 +186,19 @@ def test_a_run_ends_with_exact_zeros_and_nothing_attached(strategy, penalty, gro
         assert not own[name][zero].any(), name
     assert any(not torch.equal(parameter, before[name]) for name, parameter in own.items())
     masks.remove()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_when_it_is_dropped_nothing_stays_attached(strategy, no_collector):
+    torch.optim.SGD([nn.Parameter(torch.ones(1))])  # the first one loads the compiler, which keeps who made it
+    penalty = next(name for name in NAMES if allowed(strategy, name, "elements", "SGD"))
+    hooks = hooks_of_all_modules()
+    run = Run(strategy, penalty, "elements", "SGD")
+    run.train(2)
+    gone = weakref.ref(run.sparsifier)
+    del run
+    assert gone() is None
+    assert hooks_of_all_modules() == hooks
 
 
 @pytest.mark.parametrize(("strategy", "penalty", "groups", "optimizer"), RESUMED)

@@ -1,4 +1,4 @@
-"""Devices by name, and full precision on each."""
+"""Devices by name, and full precision and seeds on each."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -28,3 +28,11 @@ def torch_device(name: str) -> torch.device:
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """A context without autocast on the device of x, for what leaves the range or the precision of 16 bits."""
     return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+
+
+def seed_generators(seed: int) -> None:
+    """`torch.manual_seed`, which takes a hundred times as long where there is no device but the CPU to be seeded."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

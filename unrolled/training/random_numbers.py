@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from unrolled.system.devices import seed_generators
 from unrolled.training import distributed
 
 EVERY_PROCESS = 2**31
@@ -17,14 +18,6 @@ def seed_step(seed: int, step: int, together: bool = False) -> None:
     drawer = EVERY_PROCESS if together else distributed.rank()
     words = np.random.SeedSequence((seed, step, drawer)).generate_state(1, np.uint64)
     seed_generators(int(words[0]))
-
-
-def seed_generators(seed: int) -> None:
-    """`torch.manual_seed`, which takes a hundred times as long where there is no device but the CPU to be seeded."""
-    if torch.accelerator.is_available():
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

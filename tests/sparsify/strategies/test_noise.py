@@ -13,7 +13,7 @@ from unrolled.penalties import (
     VariationalDropout,
 )
 from unrolled.sparsify import AdaProx, AdaptiveDropout, HardConcreteGates, ReweightedTikhonov, VariationalNoise, WarmUp
-from unrolled.training.random_numbers import seed_generators
+from unrolled.system.devices import seed_generators
 
 STRATEGIES = {
     "adaptive": lambda model, **options: AdaptiveDropout(model, LogSum(0.1), **options),

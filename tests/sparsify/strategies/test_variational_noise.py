@@ -119,10 +119,11 @@ def test_noise_on_weights_that_layers_do_not_own_alone(parametrisation):
 
     model = Tied().double()
     w = model.a.weight.detach().clone()
-    VariationalNoise(model, strength=1.0, parametrisation=parametrisation, initial=-1.0)
+    sparsifier = VariationalNoise(model, strength=1.0, parametrisation=parametrisation, initial=-1.0)
     eye = torch.eye(3, dtype=torch.float64)
     with torch.no_grad():
         pairs = [model(eye) for _ in range(2000)]
+    sparsifier.release()
     assert all(torch.equal(a, b) for a, b in pairs)
     variance = torch.full_like(w, math.exp(-2)) if parametrisation == "additive" else math.exp(-1) * w.square()
     assert_moments(torch.stack([a.T for a, _ in pairs]), w, variance)

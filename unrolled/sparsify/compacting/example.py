@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from unrolled.system.devices import seed_generators
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional ones, and those by keyword."""
 
@@ -40,7 +42,7 @@ def example_and_noise(example: Any) -> list[Arguments]:
         floating = isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
         return torch.randn_like(leaf) if floating else leaf
 
-    torch.manual_seed(0)
+    seed_generators(0)
     arguments = arguments_of(example)
     return [arguments, tree_map(noise, arguments)]
 
@@ -54,7 +56,7 @@ def in_float64(leaf: Any) -> Any:
 def outputs_of(model: nn.Module, inputs: Arguments, seed: int = 0) -> list[Tensor]:
     """All tensors that a model returns, without gradient."""
     positional, keywords = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
-    torch.manual_seed(seed)
+    seed_generators(seed)
     output = model(*positional, **keywords)
     return [leaf.clone() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
 

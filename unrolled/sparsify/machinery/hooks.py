@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from types import MethodType
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ class WeightHooks:
     weights : sequence of Weight
         those that are replaced.
     replace : function
-        what is used in place of a weight. Evaluation mode is that of the first module that uses it.
+        what is used in place of a weight. Evaluation mode is that of the first module that uses it. Methods, this one
+        and `disturb`, are held weakly: an object that keeps these hooks and is dropped takes them along at once.
     disturb : function, optional
         what is used in place of an output.
     disturbed : mapping module → Weight
@@ -58,8 +60,8 @@ class WeightHooks:
         disturbed: Mapping[nn.Module, Weight] | None = None,
     ):
         self.enabled = True
-        self._weights, self._replace = list(weights), replace
-        self._disturb, self._disturbed = disturb, dict(disturbed or {})
+        self._weights, self._replace = list(weights), _weak(replace)
+        self._disturb, self._disturbed = disturb and _weak(disturb), dict(disturbed or {})
         users: dict[nn.Module, list[int]] = {}
         for number, weight in enumerate(self._weights):
             for module, _ in weight.owners:
@@ -161,6 +163,19 @@ class WeightHooks:
             for module, attribute in self._weights[number].owners:
                 if module.__dict__.pop(attribute, None) is not None:
                     _tell(module)
+
+
+def _weak(function: Callable[..., Any]) -> Callable[..., Any]:
+    if not isinstance(function, MethodType):
+        return function
+    method = weakref.WeakMethod(function)
+
+    def call(*args: Any) -> Any:
+        bound = method()
+        assert bound is not None, "whose method it is keeps the hooks"
+        return bound(*args)
+
+    return call
 
 
 def _remove(handle: RemovableHandle) -> None:

@@ -22,7 +22,7 @@ STATE: dict[str, tuple[type, ...]] = {
     "steps": (int, type(None)),
     "sparsifier": (dict, type(None)),
 }
-"""What a checkpoint holds, and of which types."""
+"""What a checkpoint holds, and of which types; older ones have no entry of a sparsifier."""
 
 
 @dataclass
@@ -72,8 +72,10 @@ class Progress:
 def check_contents(state: Mapping[str, Any], folder: Path) -> None:
     """Raise ValueError if the checkpoint of a folder lacks something, or holds something of another type."""
     for name, types in STATE.items():
+        if name not in state and name != "sparsifier":
+            raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is missing")
         if not isinstance(state.get(name), types):
-            raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is {state.get(name)!r:.99}")
+            raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is {state[name]!r:.99}")
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], options: TrainingOptions, folder: Path) -> None:

@@ -15,9 +15,10 @@ from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.system.devices import seed_generators
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
-from unrolled.training.random_numbers import own_randomness, seed_generators
+from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.task import Task
 from unrolled.weights.earlier import rename_earlier
 
