@@ -8,6 +8,16 @@ import tempfile
 
 import pytest
 
+from tests.pairs import FULL
+
+
+def pytest_collection_modifyitems(config, items):
+    """Small studies, which are trained for many seconds, are left to `make test-full`."""
+    if not FULL:
+        left = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
 
 def pytest_collection_finish():
     """What is loaded by now stays, and little of the rest is garbage: its collector need not look again and again."""

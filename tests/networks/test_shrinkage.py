@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 
+from tests.pairs import FULL
 from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage, ShrinkageMixture
 from unrolled.networks.shrinkage import shrinkage_of
@@ -224,7 +225,7 @@ def test_it_survives_state_dicts_copies_and_pickles(name, channels):
         assert torch.equal(other(x), layer(x))
 
 
-@pytest.mark.parametrize(("name", "channels"), [(name, 3 if index % 2 else None) for index, name in enumerate(LAYERS)])
+@pytest.mark.parametrize(("name", "channels"), [("learned", 3), *([("L1", None), ("mixture", None)] if FULL else [])])
 @pytest.mark.usefixtures("fresh_compiler")
 def test_it_compiles_to_one_graph_with_the_same_gradients(name, channels):
     layer, x = LAYERS[name](channels=channels), torch.linspace(-5, 5, 60).repeat(2, 3, 1)

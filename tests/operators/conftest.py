@@ -3,8 +3,12 @@
 from tests.operators.laws import OperatorLaws
 from tests.pairs import FULL
 
-COSTLY = {"test_compiles_to_one_graph", "test_gradients_of_solve_equal_finite_differences"}
-"""Laws of two cases of each operator alone, unless all are asked for."""
+COSTLY = {
+    "test_compiles_to_one_graph": 1,
+    "test_gradients_of_solve_equal_finite_differences": 2,
+    "test_makes_and_asks_for_nothing_on_other_devices": 3,
+}
+"""Of how many cases of each operator these laws are, unless all are asked for."""
 
 
 def pytest_generate_tests(metafunc):
@@ -12,6 +16,6 @@ def pytest_generate_tests(metafunc):
     if cls is None or not issubclass(cls, OperatorLaws) or "case" not in metafunc.fixturenames:
         return
     cases = list(cls.cases)
-    if metafunc.function.__name__ in COSTLY and not FULL:
-        cases = list(cls.compiled or cases)[:2]
+    if (law := metafunc.function.__name__) in COSTLY and not FULL:
+        cases = list(cls.compiled or cases)[: COSTLY[law]]
     metafunc.parametrize("case", cases)

@@ -12,18 +12,38 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import unrolled
 from tests.helpers import picture, write_picture
 from unrolled import TrainingOptions
 from unrolled.data import RandomCrops
-from unrolled.networks import EPGN, ISTANetPlus
+from unrolled.networks import EPGN, ISTANetPlus, Phase, UnrolledNetwork, gradient, per_channel
 from unrolled.operators import BlockCompressedSensing
 from unrolled.training import Loop, ReconstructionTask, Task, TrainingError, distributed
 from unrolled.training.runs.checkpoint import load_checkpoint
 
 IMAGES = [picture(60, 70, seed) for seed in range(4)]
 HELD_OUT = [picture(40, 50, 9)]
+
+
+class Descent(Phase):
+    """A step of gradient descent and a small network, of which graphs are made in an instant."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(parts, parts, 3, padding=1), nn.Tanh())
+
+    def forward(self, state, y, operator, condition=None):
+        x = state[0] - gradient(state[0], y, operator)
+        return (x + per_channel(self.layers, x),)
+
+
+class GradientDescent(UnrolledNetwork):
+    """One such step."""
+
+    def __init__(self, complex_images: bool = False):
+        super().__init__([Descent(2 if complex_images else 1)], complex_images=complex_images)
 
 
 def options(**changes):

@@ -8,7 +8,7 @@ import torch
 
 import unrolled
 from tests.helpers import picture
-from tests.training.small_runs import IMAGES, fit, options
+from tests.training.small_runs import IMAGES, GradientDescent, fit, options
 from unrolled.data import RandomCrops, with_fixed_phase
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import EPGN, ISTANetPlus
@@ -76,7 +76,8 @@ def test_images_of_a_step_have_random_phases_and_own_losses_see_them(tmp_path):
 
 @pytest.mark.usefixtures("fresh_compiler")
 def test_the_loss_of_the_task_compiles_to_one_graph():
-    task = ReconstructionTask(complex_network(), coils(), RandomCrops(IMAGES, 22, 0), HELD_OUT, noise=add_noise)
+    network = GradientDescent(complex_images=True)  # for those of the library see the laws of networks
+    task = ReconstructionTask(network, coils(), RandomCrops(IMAGES, 22, 0), HELD_OUT, noise=add_noise)
     batch = task.batch(0, 2)
     compiled = torch.compile(lambda batch: task.loss(task.model, batch, 0), fullgraph=True, backend="aot_eager")
     torch.manual_seed(0)

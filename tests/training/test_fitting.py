@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 import unrolled
 from tests.helpers import picture, write_picture
 from tests.pairs import FULL
-from tests.training.small_runs import HELD_OUT, IMAGES, Line, fit, options
+from tests.training.small_runs import HELD_OUT, IMAGES, GradientDescent, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.cli import main
 from unrolled.data import ImageData
@@ -253,7 +253,7 @@ def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("make", [EPGN, ISTANetPlus] if FULL else [EPGN])
+@pytest.mark.parametrize("make", [GradientDescent, *([EPGN, ISTANetPlus] if FULL else [])])
 def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
     # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
     compile_module = torch.nn.Module.compile
@@ -266,7 +266,8 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
     runs = {}
     for name, compiled in {"eager": False, "compiled": True}.items():
         torch.manual_seed(0)
-        fit(tmp_path / name, network=make(1, 4), training=options(steps=3, validations=1, compile=compiled))
+        network = make() if make is GradientDescent else make(1, 4)
+        fit(tmp_path / name, network=network, training=options(steps=3, validations=1, compile=compiled))
         runs[name] = load_checkpoint(tmp_path / name / "last.pt")["model"]
     assert graphs == [{"fullgraph": True, "dynamic": False}]
     for key, weight in runs["eager"].items():

@@ -7,14 +7,13 @@ import torch
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import binary, study
-from tests.pairs import FULL
 from unrolled.classifiers.lenet import LeNet5
 from unrolled.data import LabelledData
 from unrolled.penalties import TransformedL1
 from unrolled.sparsify import VariableSplitting
 from unrolled.training import ClassificationTask, TrainingOptions, train
 
-STEPS = 50 if FULL else 40
+STEPS = 50
 CONFIG = Path(__file__).parents[3] / "configs" / "papers" / "binary.yaml"
 
 
@@ -23,8 +22,8 @@ def data():
     return LabelledData(source="drawn-digits", hold_out=0.2, shift=1).load(0)
 
 
-# That each has the gradient it is named for is seen in the tests of activations; that such networks learn, with one.
-@pytest.mark.parametrize("estimator", ["identity", "relu", "clipped_relu"] if FULL else ["clipped_relu"])
+@pytest.mark.full
+@pytest.mark.parametrize("estimator", ["identity", "relu", "clipped_relu"])
 def test_binary_networks_learn_and_keep_it_with_a_fifth_of_their_weights(estimator, data, tmp_path):
     torch.manual_seed(0)
     network = LeNet5(activation=f"binary_{estimator}", batch_norm=True)

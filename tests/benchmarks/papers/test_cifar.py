@@ -11,19 +11,18 @@ from PIL import Image
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import cifar, study
 from benchmarks.papers.templates import render
-from tests.pairs import FULL
 from unrolled.classifiers.residual import CifarResNet, WideResNet
 from unrolled.cli.classify import parser
 from unrolled.weights.classifiers import load_classifier
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs" / "papers"
-SPARSE = [f"{name}-90" for name in (cifar.TITLES if FULL else ("magnitude", "groups"))]
+SPARSE = [f"{name}-90" for name in cifar.TITLES]
 SMALL = (
     *(
         "--classifier.depth=8",
         "--training.epochs=null",
-        f"--training.steps={70 if FULL else 50}",
+        "--training.steps=70",
         "--training.warmup=5",
     ),
     *("--training.batch=20", "--training.learning_rate=0.05", "--training.bfloat16=false", "--training.validations=1"),
@@ -49,16 +48,17 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cifar")
     write_stripes(folder / "images" / "train", 80, 0)
     write_stripes(folder / "images" / "test", 50, 1)
-    wanted = ["control", *SPARSE] if FULL else ["dense", *SPARSE]
+    wanted = ["control", *SPARSE]
     argv = [f"--config={CONFIGS / 'cifar.yaml'}", f"--folder={folder / 'runs'}", f"--json={folder / 'cifar.json'}"]
     assert study.main([*argv, f"--data.source={folder / 'images'}", *SMALL, "--only", *wanted]) == 0
     return folder / "runs", json.loads((folder / "cifar.json").read_text())
 
 
+@pytest.mark.full
 def test_zeros_appear_and_accuracy_holds(small):
     folder, figures = small
     runs = cifar.by_name(figures)
-    assert runs["control" if FULL else "dense"]["test"]["accuracy"] > 95
+    assert runs["control"]["test"]["accuracy"] > 95
     for name in SPARSE:
         network = load_classifier(folder / f"{name}-0" / "sparse.safetensors").network
         weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
@@ -69,6 +69,7 @@ def test_zeros_appear_and_accuracy_holds(small):
         assert runs[name]["test"]["accuracy"] > 90, name  # of four classes
 
 
+@pytest.mark.full
 def test_sparse_runs_start_from_the_dense_weights_and_not_from_those_of_chance(small):
     _, figures = small
     runs = cifar.by_name(figures)
@@ -142,6 +143,7 @@ def test_what_test_images_cannot_tell_apart_is_not_told_apart(said):
     assert "The short schedule" not in text
 
 
+@pytest.mark.full
 def test_the_figure_is_drawn(small, tmp_path):
     cifar.draw(small[1], folder=tmp_path)
     assert (tmp_path / "cifar-accuracy.png").exists()

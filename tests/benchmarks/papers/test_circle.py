@@ -53,6 +53,7 @@ def study(tmp_path_factory):
     return folder, circle.by_name(json.loads((folder / "circle.json").read_text()))
 
 
+@pytest.mark.full
 def test_half_of_the_weights_are_zero_and_the_images_are_as_good(study):
     _, rows = study
     gained = circle.psnr_of(rows["dense"]) - rows["dense"]["validation"]["start_psnr"]
@@ -62,6 +63,7 @@ def test_half_of_the_weights_are_zero_and_the_images_are_as_good(study):
     assert circle.psnr_of(rows["l0-50"]) > circle.psnr_of(rows["dense"]) - 0.1 * gained
 
 
+@pytest.mark.full
 def test_half_of_the_filters_are_zero_and_the_compacted_network_is_trained_on(study):
     folder, rows = study
     dense, sparse, small = (rows[name] for name in ("dense", "filters-l0-50", "small-l0-50"))
