@@ -33,7 +33,7 @@ def errors(capsys, path) -> str:
         (TENFOLD + CONFIG, r"aliases (*a) are not allowed"),
         ("data: &x\n  train: *x\n", "aliases (*x) are not allowed"),
         ("data: " + "[" * 20_000, "nested 30 deep"),
-        ("data: " + "{a: " * 300 + "1" + "}" * 300, "nested 30 deep"),
+        ("data: " + "{a: " * 40 + "1" + "}" * 40, "nested 30 deep"),
         ("data: " + "{a: " * 3_000 + "1" + "}" * 3_000, "nest"),
         (CONFIG.replace("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "python/object/apply:os.mkdir"),
         (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "limit"),
