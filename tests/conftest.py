@@ -72,7 +72,6 @@ def quick_seeds():
 @pytest.fixture
 def no_collector():
     """What is dropped ends at once, or stays."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

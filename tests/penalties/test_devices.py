@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import OnMeta
+from tests.pairs import FULL, in_turn
 from tests.penalties import laws
 from tests.penalties.cases import CLASSES
 from tests.penalties.groups import GROUPINGS
@@ -44,8 +45,7 @@ def test_weighted_penalties(name):
     assert all(result.is_meta for result in faces(Weighted(CLOSED[name](), [0.5, 1.0, 2.0, 0.0]), meta(3, 4), meta()))
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.bfloat16])
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize(("name", "dtype"), in_turn(list(CLOSED), [torch.complex64, torch.bfloat16], 1, FULL))
 def test_penalties_of_numbers_and_other_types(name, dtype):
     for result in faces(CLOSED[name](), meta(3, 4, dtype=dtype), 0.4, dual=False):
         assert result.is_meta

@@ -8,6 +8,7 @@ import torch
 
 import unrolled
 from tests.helpers import picture
+from tests.pairs import FULL, in_turn
 from tests.training.small_runs import IMAGES, GradientDescent, fit, options
 from unrolled.data import RandomCrops, with_fixed_phase
 from unrolled.metrics import psnr, ssim
@@ -29,8 +30,7 @@ def complex_network(cls=EPGN):
     return cls(1, 4, complex_images=True)
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("cls", [EPGN, ISTANetPlus])
+@pytest.mark.parametrize(("cls", "bfloat16"), in_turn([EPGN, ISTANetPlus], [False, True], 1, FULL))
 def test_training_on_complex_images_learns(cls, bfloat16, tmp_path):
     training = options(steps=40, learning_rate=5e-3, average=0.9, bfloat16=bfloat16)
     network, operator, figures = fit(
