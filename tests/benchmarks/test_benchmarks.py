@@ -139,7 +139,7 @@ def test_every_strategy_is_timed_beside_the_bare_optimiser(monkeypatch, capsys, 
     monkeypatch.setattr(sparsify, "keep_freed_memory", lambda: None)  # which would hold for all tests
     monkeypatch.setattr(sparsify, "SIDE", 8)
     monkeypatch.setattr(sparsify, "OPTIMIZERS", {"SGD": sparsify.OPTIMIZERS["SGD"]})
-    argv = ["sparsify", "--batch", "2", "--steps", "1", "--rounds", "1", "--json", str(tmp_path / "sparsify.json")]
+    argv = ["sparsify", "--batch", "2", "--steps", "1", "--rounds", "2", "--json", str(tmp_path / "sparsify.json")]
     monkeypatch.setattr("sys.argv", argv)
     sparsify.main()
     result = json.loads((tmp_path / "sparsify.json").read_text())

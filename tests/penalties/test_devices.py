@@ -68,7 +68,7 @@ def test_penalties_between_groups(penalty):
         faces(Grouped(penalty, grouping), meta(*shape), step, shape)
 
 
-@pytest.mark.parametrize("penalty", [L1(), MCP()], ids=str)
+@pytest.mark.parametrize("penalty", [L1(), pytest.param(MCP(), marks=pytest.mark.full)], ids=str)
 def test_penalties_inside_and_between_groups(penalty):
     grouping, shape, _ = GROUPINGS["filters"]
     with OnMeta():

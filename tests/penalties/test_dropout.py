@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 import torch
 
+from tests.pairs import FULL, in_turn
 from unrolled.penalties import (
     ARD,
     L1,
@@ -141,8 +142,7 @@ def ard_brute_force(penalty, v, step):
     return (step / 2 * ((v.square() / (eta + step)).sum(-1) + penalty.dual(eta)[:, 0])).min()
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("p", [2, 3])
+@pytest.mark.parametrize(("p", "seed"), in_turn([2, 3], range(4), 2, FULL))
 def test_ard(p, seed):
     generator = torch.Generator().manual_seed(seed)
     X = torch.randn(4, p, generator=generator, dtype=torch.float64)

@@ -71,8 +71,8 @@ def test_law_at_steps_where_the_prox_changes_its_kind(name, law):
     # What is found numerically knows no such bounds, and takes longer.
     close = (1.0,) if isinstance(penalty, NumericPenalty) and not FULL else (1 - 1e-12, 1.0, 1 + 1e-12, 1 + 1e-3)
     for index, step in enumerate((0.25, 0.5, 1.0, 2.0, 2.4184, 2.7, 3.0, 4.0, 4.7)):
-        # Each step itself, and one of those beside it in turn.
-        for factor in close if FULL or len(close) == 1 else (1.0, close[(0, 2, 3)[index % 3]]):
+        # Each step itself or one of those beside it in turn, for every law another.
+        for factor in close if FULL else (close[(index + OF_STEPS.index(law)) % len(close)],):
             law(penalty, step * factor)
 
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.optimize
 import torch
 
+from tests.pairs import FULL
 from tests.penalties.cases import NAMES, default
 from unrolled.penalties import L0, L1, MCP, Along, Blocks, Grouped, IndexSets, L1MinusL2, LogSum, SparseGroup, Weighted
 from unrolled.solvers import adaptive_dropout_descent, irls, proximal_gradient_regression
@@ -192,8 +193,9 @@ def test_penalties_that_are_built_of_others(penalty, targets):
     by_prox = proximal_gradient_regression(X, y, penalty, STRENGTH, tolerance=1e-9)
     by_ridges = irls(X, y, penalty, STRENGTH, tolerance=1e-9)
     torch.testing.assert_close(by_ridges.w, by_prox.w, atol=1e-4, rtol=0)
-    noisy = adaptive_dropout_descent(X, y, penalty, STRENGTH, **short(adaptive_dropout_descent))
-    assert noisy.objective <= 1.01 * by_prox.objective
+    if FULL or not (targets or isinstance(penalty, SparseGroup)):  # whose steps are slow
+        noisy = adaptive_dropout_descent(X, y, penalty, STRENGTH, **short(adaptive_dropout_descent))
+        assert noisy.objective <= 1.01 * by_prox.objective
 
 
 @pytest.mark.parametrize("solver", [irls, proximal_gradient_regression])

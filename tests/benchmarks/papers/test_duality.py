@@ -13,7 +13,6 @@ from torch import nn
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import duality, sizes, study
 from benchmarks.papers.templates import render
-from tests.pairs import FULL
 from unrolled.penalties import LogSum
 from unrolled.sparsify import AdaProx, PenaltyLoss, ReweightedTikhonov, VariationalNoise
 
@@ -196,15 +195,15 @@ def test_a_strategy_takes_the_steps_of_the_run_of_the_paper(name):
     torch.testing.assert_close(learned, [parameter.detach() for parameter in own.learned], rtol=0, atol=1e-6)
 
 
+@pytest.mark.full
 def test_penalty_reweighting_and_dropout_make_weights_zero(tmp_path):
     only = ["--only", "LogSum", "AdaTikhonov", "VarDrop+LR+AR", "--seeds", "0"]
-    short = [f"--training.epochs={12 if FULL else 6}", "--training.learning_rate=5e-3", "--training.validations=2"]
+    short = ["--training.epochs=12", "--training.learning_rate=5e-3", "--training.validations=2"]
     paths = [f"--config={CONFIG}", f"--folder={tmp_path / 'runs'}", f"--json={tmp_path / 'a.json'}"]
     assert study.main([*paths, *only, *short, "--data.source=drawn-digits"]) == 0
     penalty, reweighted, dropout = json.loads((tmp_path / "a.json").read_text())["runs"]
     for row in (penalty, reweighted, dropout):
-        if FULL:  # each of the three makes zeros, as the laws of strategies say; that so many cost nothing takes longer
-            assert row["sparsity"] > 0.4
+        assert row["sparsity"] > 0.4
         assert row["after"]["error"] < 8  # of ten classes, and with its zeros
         assert row["test"]["error"] < 8
     # the same gradient but for weights of almost 0

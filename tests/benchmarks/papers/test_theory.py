@@ -88,6 +88,7 @@ def test_the_fixed_point_of_other_weights_is_not_found():
         assert (one_layer.fixed_point_residual(name, w, v, w, theory_runs.BETA, 20) > 1e-3).all()
 
 
+@pytest.mark.full
 def test_angles_are_in_the_order_of_thresholds_and_grow_with_the_strength():
     found = {label: theory_runs.angles(label, teachers=2, steps=250) for label in theory_runs.PENALTIES}
     for name in GRADIENTS:
@@ -97,6 +98,7 @@ def test_angles_are_in_the_order_of_thresholds_and_grow_with_the_strength():
     assert theory_runs.step_of(theory_runs.PENALTIES["l0"], 0.3) == pytest.approx(0.045)
 
 
+@pytest.mark.full
 def test_descent_holds_below_the_bound_and_fails_beyond():
     penalty = Weighted(L1(), theory_runs.STRENGTH)
     assert theory_runs.descent("l1", penalty, 0.99, teachers=2, steps=60)["first_rise"] is None
@@ -109,6 +111,7 @@ def test_descent_holds_below_the_bound_and_fails_beyond():
         assert row["chord"]["fall"] > 0
 
 
+@pytest.mark.full
 def test_more_samples_bring_the_limit_nearer():
     rows = theory_runs.sampled_runs("l1", teachers=2, steps=80, eta=5.0)
     ends = {(row["gradient"], row["batch"]): row["distance"][-1] for row in rows if not row["falling"]}
