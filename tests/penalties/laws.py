@@ -208,7 +208,7 @@ def gradients_of_prox_are_its_differences(penalty: Penalty, step: float, every: 
     for name, gradient in gradients.items():
         if name == "step" and not penalty.prox_has_step_gradient:
             assert gradient is None or not gradient.any()
-        _compare(prox, inputs, name, gradient)
+        _compare(prox, inputs, name, gradient, z.detach())
 
 
 def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) -> None:
@@ -223,7 +223,7 @@ def gradients_of_threshold_are_its_differences(penalty: Penalty, step: float) ->
     for name, gradient in zip(
         leaves, torch.autograd.grad(t.sum(), list(leaves.values()), allow_unused=True), strict=True
     ):
-        _compare(threshold, inputs, name, gradient)
+        _compare(threshold, inputs, name, gradient, t.detach())
 
 
 def gradients_of_the_other_face_are_its_differences(penalty: Penalty, every: int = 1) -> None:
@@ -242,14 +242,13 @@ def gradients_of_the_other_face_are_its_differences(penalty: Penalty, every: int
         if result.requires_grad:
             gradients = torch.autograd.grad(result.sum(), list(leaves.values()), allow_unused=True)
         for name, gradient in zip(leaves, gradients, strict=True):
-            _compare(face, inputs, name, gradient)
+            _compare(face, inputs, name, gradient, result.detach())
 
 
-def _compare(function, inputs: dict[str, Tensor], name: str, gradient: Tensor | None) -> None:
-    """A gradient of an elementwise function against differences, where these agree from both sides."""
+def _compare(function, inputs: dict[str, Tensor], name: str, gradient: Tensor | None, here: Tensor) -> None:
+    """A gradient of an elementwise function, of value `here`, against differences that agree from both sides."""
     gradient = torch.zeros_like(inputs[name]) if gradient is None else gradient
     h = 1e-5 * inputs[name].abs().clamp(max=1)
-    here = function(**inputs)
     after = (function(**{**inputs, name: inputs[name] + h}) - here) / h
     before = (here - function(**{**inputs, name: inputs[name] - h})) / h
     smooth = (after - before).abs() < 1e-5 + 1e-3 * after.abs()

@@ -378,7 +378,7 @@ def test_l1_minus_l2_gradients_types_nan_and_infinity():
 
 @every_class
 @given(data=st.data(), seed=seeds, step=steps, alpha=st.floats(0.05, 0.95))
-@settings(few, max_examples=2)
+@settings(few, max_examples=2 if FULL else 1)
 def test_sparse_group_prox_is_the_global_minimiser(name, data, seed, step, alpha):
     inner, outer = drawn(name, data), data.draw(st.sampled_from([L1(), L0(), MCP(1.0, 0.5), Exponential(0.5)]))
     v = normal(seed, 2)
