@@ -1,16 +1,52 @@
 """Image quality: one number per image."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unrolled.system.arraylike import as_tensor, is_floating
+from unrolled.system.scales import ROUNDING, WHITES, Range, magnitudes
+
 ROWS = 256
 
+Peak = float | tuple[float, float]
+"""White, where black is 0; or (black, white)."""
 
-def psnr(image: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, peak 1, after clipping the image to [0, 1].
+APART = 4.0
+"""An image whose mean is this many times white is not of the truth's scale."""
+
+
+def psnr(image: Any, truth: Any, peak: Peak | None = None) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10 log₁₀(peak²/mse), after clipping the image to [0, peak].
 
     Of complex images that of their magnitudes.
+
+    Parameters
+    ----------
+    image, truth : Tensor or array, (batch, channel, height, width), real or complex, in the same units
+    peak : float or (black, white), optional
+        what white is; given a pair, the peak is white − black, and the image is clipped to both. By default what the
+        type of the truth states: 1 for floating point, 255 for bytes, 65535 for unsigned 16-bit numbers.
+
+    Returns
+    -------
+    Tensor, (batch,); inf where both are equal, NaN where the image is not finite
+
+    Raises
+    ------
+    ValueError
+        for shapes or scales that differ, a truth that is not finite or lies outside of the peak, or a type whose white
+        is not known.
+    """
+    image, truth = _pair(image, truth)
+    return _psnr(image, truth, _range(image, truth, peak), _shown)
+
+
+def shown_psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """PSNR, peak 1, of what is seen of two images between black, 0, and white, 1: both are clipped, none is refused.
 
     Parameters
     ----------
@@ -18,20 +54,24 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor, (batch,); inf where both are equal
+    Tensor, (batch,)
     """
-    _check(image, truth)
+    image, truth = _pair(image, truth)
+    return _psnr(image, truth, Range(), _clipped)
+
+
+def _psnr(image: Tensor, truth: Tensor, span: Range, see: Callable[[Tensor, Range], Tensor]) -> Tensor:
     # By rows, so that a large image is never in memory in double precision.
     error = sum(
-        (_shown(part).clamp(0, 1) - _shown(true)).square().flatten(1).sum(1)
+        (_clipped(part, span) - see(true, span)).square().flatten(1).sum(1)
         for part, true in zip(image.split(ROWS, dim=-2), truth.split(ROWS, dim=-2), strict=True)
     )
     assert isinstance(error, Tensor)
     return -10 * (error / image[0].numel()).log10()
 
 
-def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
-    """Structural similarity (Wang et al., 2004), data range 1, after clipping the image to [0, 1].
+def ssim(image: Any, truth: Any, window: int = 7, peak: Peak | None = None) -> Tensor:
+    """Structural similarity (Wang et al., 2004), data range `peak`, after clipping the image to it.
 
     Of complex images that of their magnitudes. A uniform window with the sample covariance, averaged over the pixels
     whose window lies inside the image and over channels: what scikit-image's `structural_similarity(…, data_range=1)`
@@ -39,18 +79,28 @@ def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
 
     Parameters
     ----------
-    image, truth : Tensor, (batch, channel, height, width), real or complex, sides at least the window
+    image, truth : Tensor or array, (batch, channel, height, width), real or complex, sides at least the window
     window : int
         side of the window in pixels.
+    peak : float or (black, white), optional
+        as in `psnr`.
 
     Returns
     -------
-    Tensor, (batch,)
+    Tensor, (batch,); NaN where the image is not finite
+
+    Raises
+    ------
+    ValueError
+        as `psnr`, and for images smaller than the window.
     """
-    _check(image, truth)
+    image, truth = _pair(image, truth)
+    if isinstance(window, bool) or not isinstance(window, int) or window < 2:
+        raise ValueError(f"ssim: window must be a whole number >= 2, got {window!r}")
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
-    x, y = _shown(image).clamp(0, 1), _shown(truth)
+    span = _range(image, truth, peak)
+    x, y = _clipped(image, span), _shown(truth, span)
     mean_x, mean_y = F.avg_pool2d(x, window, 1), F.avg_pool2d(y, window, 1)
     unbiased = window**2 / (window**2 - 1)
     var_x = unbiased * (F.avg_pool2d(x * x, window, 1) - mean_x**2)
@@ -61,28 +111,78 @@ def ssim(image: Tensor, truth: Tensor, window: int = 7) -> Tensor:
     return similarity.flatten(1).mean(1)
 
 
-def nmse(image: Tensor, truth: Tensor) -> Tensor:
+def nmse(image: Any, truth: Any) -> Tensor:
     """Normalised mean squared error ‖image − truth‖² / ‖truth‖²; no clipping.
 
     Parameters
     ----------
-    image, truth : Tensor, (batch, channel, height, width), real or complex
+    image, truth : Tensor or array, (batch, channel, height, width), real or complex
 
     Returns
     -------
-    Tensor, (batch,)
+    Tensor, (batch,); where the truth is 0 everywhere, 0 if the image is and otherwise inf
     """
-    _check(image, truth)
-    return (image - truth).abs().square().flatten(1).sum(1) / truth.abs().square().flatten(1).sum(1)
+    image, truth = (_exact(each) for each in _pair(image, truth))
+    error = (image - truth).abs().square().flatten(1).sum(1)
+    energy = truth.abs().square().flatten(1).sum(1)
+    return torch.where((error == 0) & (energy == 0), torch.zeros_like(error), error / energy)
 
 
-def _shown(x: Tensor) -> Tensor:
-    """What is seen of an image, in double precision: of a complex one the magnitude."""
-    return x.to(torch.complex128).abs() if x.is_complex() else x.double()
+def _exact(x: Tensor) -> Tensor:
+    """In floating point, whole numbers in double precision: differences of bytes would wrap around."""
+    return x if is_floating(x) else x.double()
 
 
-def _check(image: Tensor, truth: Tensor) -> None:
-    if image.shape != truth.shape or image.ndim != 4:
+def _shown(x: Tensor, span: Range) -> Tensor:
+    """What is seen of an image, in double precision, with black at 0 and white at 1: of a complex one the magnitude."""
+    return span.to_unit(x.to(torch.complex128).abs() if x.is_complex() else x.double())
+
+
+def _clipped(x: Tensor, span: Range) -> Tensor:
+    x = _shown(x, span)
+    return torch.where(x.isfinite(), x.clamp(0, 1), torch.nan)
+
+
+def _pair(image: Any, truth: Any) -> tuple[Tensor, Tensor]:
+    image, truth = as_tensor("image", image), as_tensor("truth", truth)
+    if image.shape != truth.shape or image.ndim != 4 or not image.numel():
         raise ValueError(
-            f"images must both be (batch, channel, height, width), got {tuple(image.shape)} and {tuple(truth.shape)}"
+            f"images must both be (batch, channel, height, width), none of them 0, got {tuple(image.shape)} and "
+            f"{tuple(truth.shape)}"
         )
+    return image, truth
+
+
+def _range(image: Tensor, truth: Tensor, peak: Any) -> Range:
+    """Black and white, in which the truth lies and whose scale the image has."""
+    if peak is not None:
+        black, white = peak if isinstance(peak, (tuple, list)) and len(peak) == 2 else (0.0, peak)
+        span = Range(*(float(as_tensor("peak", end)) for end in (black, white)), True)
+        if not span.black < span.white < float("inf"):
+            raise ValueError(f"peak: must be a finite number > 0, or (black, white), got {peak!r}")
+    elif is_floating(truth):
+        if not is_floating(image):
+            raise ValueError(f"image: is of {image.dtype} and truth of {truth.dtype}; give both one scale, or the peak")
+        span = Range()
+    elif truth.dtype in WHITES:
+        span = Range(0.0, WHITES[truth.dtype])
+    else:
+        raise ValueError(f"truth: is of {truth.dtype}, whose white is not known; give the peak")
+    seen, shown = magnitudes(truth), magnitudes(image)
+    low, high = float(seen.min()), float(seen.max())
+    margin = ROUNDING * (span.white - span.black)
+    if not (span.black - margin <= low and high <= span.white + margin):
+        raise ValueError(
+            f"truth: must lie in [{span.black:g}, {span.white:g}], got {low:.6g} to {high:.6g}; give the peak, the "
+            "number that is white"
+        )
+    # As a norm the mean needs no copy of a large image.
+    mean, largest = float(torch.linalg.vector_norm(_exact(shown), 1)) / shown.numel(), float(shown.max())
+    bright = mean > APART * max(abs(span.black), abs(span.white))
+    dark = 0 < largest <= 1 + ROUNDING and span.white > 32 and high > span.white / 8
+    if bright or dark:
+        raise ValueError(
+            f"image: has values about {mean:.3g} where truth reaches {high:.6g} of {span.white:g}; bring both to one "
+            "scale"
+        )
+    return span

@@ -236,7 +236,7 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path):
         "text.jpg": "not an image",
         "short.png": "broken",
         "nan.tif": "NaN",
-        "large.tif": r"lie in \[0, 1\]",
+        "large.tif": r"must be in \[0, 1\]",
     }.items():
         with pytest.raises(ValueError, match=rf"(?s){name}.*{message}|{message}.*{name}"):
             read_image(tmp_path / name)

@@ -16,8 +16,8 @@ PACKAGE = Path(unrolled.__file__).parent
 TESTS = Path(__file__).parents[1]
 
 FLOORS = [
-    {"system", "metrics"},
-    {"penalties", "operators", "data", "classifiers"},
+    {"system"},
+    {"metrics", "penalties", "operators", "data", "classifiers"},
     {"solvers", "sparsify", "figures"},
     {"networks"},
     {"weights"},

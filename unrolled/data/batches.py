@@ -4,15 +4,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from unrolled.data.crops import Crop, crop_sides, crop_text
-from unrolled.data.stores import ImageStore, to_float
+from unrolled.data.intake import as_single, to_unit
+from unrolled.data.stores import ImageStore, MemoryImage, check_bright, to_float
+from unrolled.system.scales import OUTSIDE, Scale, check_scale
+
+LOOKED_AT = 16
+"""Items of a data set of one's own that are looked at before training, at most: they may be slow to make."""
 
 
 class Batches(ABC):
@@ -32,7 +38,7 @@ class Batches(ABC):
 
         Returns
         -------
-        Tensor, (len(part), channel, height, width), float32 in [0, 1]
+        Tensor, (len(part), channel, height, width), float32 or complex64 with white at 1
             `batch(step, size)[part]`, whatever the other places are.
 
         Raises
@@ -63,8 +69,8 @@ class RandomCrops(Batches):
 
     Parameters
     ----------
-    images : ImageStore, or list of Tensor, each (channel, height, width) in [0, 1]
-        tensors are kept as bytes where that loses nothing.
+    images : ImageStore, or list of images, each (channel, height, width) or (height, width)
+        see `ImageStore`.
     crop : int or (height, width)
         of the crops, in pixels. A network that is to remove block artefacts needs crops of several blocks.
     seed : int
@@ -82,7 +88,7 @@ class RandomCrops(Batches):
 
     def __init__(
         self,
-        images: ImageStore | Sequence[Tensor],
+        images: ImageStore | Sequence[Any],
         crop: Crop,
         seed: int = 0,
         smallest: float = 1.0,
@@ -113,7 +119,7 @@ class RandomCrops(Batches):
         return torch.stack([to_float(self.sample(step, index)) for index in places(size, part)])
 
     def sample(self, step: int, index: int) -> Tensor:
-        """One crop as it is stored, (channel, height, width), uint8 or float32: a function of (seed, step, index)."""
+        """One crop as it is stored, (channel, height, width): a function of (seed, step, index)."""
         random = np.random.default_rng((self.seed, step, index))
         image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
         scale = 1.0 if self.smallest == 1 else random.uniform(self.smallest, 1)
@@ -122,7 +128,7 @@ class RandomCrops(Batches):
         patch = image.read(slice(top, top + reach[0]), slice(left, left + reach[1]))
         if scale < 1:
             size = [max(1, min(side, round(scale * part))) for side, part in zip(self.crop, reach, strict=True)]
-            patch = F.interpolate(to_float(patch)[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+            patch = shrunk(to_float(patch), size)
         if self.frame:
             patch = self._framed(patch, random)
         square = self.crop[0] == self.crop[1]
@@ -135,6 +141,16 @@ class RandomCrops(Batches):
         down, across = (side - part for side, part in zip(self.crop, patch.shape[-2:], strict=True))
         top, left = int(random.integers(down + 1)), int(random.integers(across + 1))
         return F.pad(patch, (left, across - left, top, down - top))
+
+
+def shrunk(image: Tensor, size: list[int]) -> Tensor:
+    """An image (channel, height, width), real or complex, by bicubic interpolation; real ones do not overshoot."""
+    if image.is_complex():
+        parts = torch.cat([image.real, image.imag])
+        real, imaginary = F.interpolate(parts[None], size, mode="bicubic", antialias=True)[0].chunk(2)
+        return torch.complex(real, imaginary)
+    low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))
+    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(low, high)
 
 
 class Prefetch(Batches):
@@ -167,25 +183,72 @@ class Prefetch(Batches):
 
 
 class DatasetBatches(Batches):
-    """Batches from any map-style data set of image tensors, shuffled anew in every epoch.
+    """Batches from any map-style data set of images, shuffled anew in every epoch.
 
     Parameters
     ----------
-    dataset : Dataset with `__len__`, of tensors (channel, height, width), all of one shape
+    dataset : Dataset with `__len__`
+        of images (channel, height, width) or (height, width) of one size, tensors, arrays or pictures of Pillow; of
+        pairs (image, label) the image is taken.
     seed : int
+    scale : Scale, optional
+        what white is, see `unrolled.data.intake.to_unit`.
+
+    Raises
+    ------
+    ValueError
+        for what has no items by number, is empty, or holds no images; some items are looked at.
     """
 
-    def __init__(self, dataset: Dataset[Tensor], seed: int = 0):
-        self.dataset, self.seed = dataset, seed
+    def __init__(self, dataset: Dataset[Any], seed: int = 0, scale: Scale | None = None):
+        if isinstance(dataset, DataLoader):
+            raise ValueError(
+                "dataset: batches are drawn here, as a function of seed and step, so give the data set of the "
+                "DataLoader (loader.dataset), and the batch size as training.batch"
+            )
+        if isinstance(dataset, IterableDataset) or not (
+            hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        ):
+            raise ValueError(
+                f"dataset: must have items by number (__getitem__ and __len__), so that a run can be resumed at any "
+                f"step, got {type(dataset).__name__}; write what it yields into files, or give a list"
+            )
+        self.dataset, self.seed, self.scale = dataset, seed, scale
         if len(self) == 0:
             raise ValueError("DatasetBatches: the data set is empty")
+        check_scale("dataset", scale)
+        check_bright(
+            [MemoryImage(self._item(index), scale, f"dataset: item {index}") for index in self._some()], "dataset"
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
         positions = [step * size + place for place in places(size, part)]
-        return default_collate([self.dataset[self._order(at // len(self))[at % len(self)]] for at in positions])
+        images = [self._image(int(self._order(at // len(self))[at % len(self)])) for at in positions]
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise ValueError(f"dataset: images must be of one size, got {sorted(shapes)}; crop them, or give a list")
+        return torch.stack(images)
+
+    def _some(self) -> range:
+        return range(0, len(self), -(-len(self) // LOOKED_AT))
+
+    def _item(self, index: int) -> Any:
+        """The image of an item, as the data set has it."""
+        try:
+            item = self.dataset[index]
+        except Exception as error:
+            raise ValueError(f"dataset: item {index} cannot be read: {error or type(error).__name__}") from error
+        if isinstance(item, (tuple, list)) and item and not isinstance(item[0], (int, float, list)):
+            item = item[0]
+        return item
+
+    def _image(self, index: int) -> Tensor:
+        # In the midst of a run an interpolation's overshoot is no reason to stop.
+        image, _ = to_unit(f"dataset: item {index}", self._item(index), self.scale, within=OUTSIDE)
+        return as_single(image)
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:

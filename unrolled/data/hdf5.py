@@ -14,6 +14,8 @@ from torch import Tensor
 
 from unrolled.data.images import array_to_image
 from unrolled.data.stores import ALL, StoredImage
+from unrolled.system.arraylike import as_tensor
+from unrolled.system.scales import HOW, Scale, range_of
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "unrolled images", 1
@@ -117,28 +119,53 @@ class HDF5Image(StoredImage):
         what the other axes of the data set are: "hw", "chw" or "hwc".
     shape : (channel, height, width)
         of the image as it is read: 3 channels give color, 1 channel the luma.
+    kind : dtype, or None
+        see `StoredImage`.
+    scale : Scale, optional
+        what white is; "max" and percentiles are those of the whole image, also where a window is read.
+    is_complex : bool
+        whether the data set is of complex numbers.
     """
 
-    __slots__ = ("axes", "files", "key", "path", "row", "shape")
+    __slots__ = ("_scale", "axes", "files", "is_complex", "key", "kind", "path", "row", "shape")
 
-    def __init__(self, files: OpenFiles, path: Path, key: str, row: int, axes: str, shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        files: OpenFiles,
+        path: Path,
+        key: str,
+        row: int,
+        axes: str,
+        shape: tuple[int, int, int],
+        kind: torch.dtype | None = None,
+        scale: Scale | None = None,
+        is_complex: bool = False,
+    ):
         self.files, self.path, self.key, self.row, self.axes, self.shape = files, path, key, row, axes, shape
+        self.kind, self._scale, self.is_complex = kind, scale, is_complex
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
         parts = {"h": rows, "w": columns, "c": ALL}
-        pixels = self.files.read(self.path, self.key, (self.row, *(parts[axis] for axis in self.axes)))
-        if self.axes == "chw":
-            pixels = np.moveaxis(pixels, 0, -1)
-        if pixels.shape[2:] == (1,):
-            pixels = pixels[..., 0]
-        if pixels.dtype == np.uint8 and pixels.ndim == 2 and self.shape[0] == 1:
-            return torch.from_numpy(pixels).unsqueeze(0)
-        if pixels.dtype == np.uint16:
-            pixels = pixels / 65535
         try:
-            return array_to_image(np.ascontiguousarray(pixels), color=self.shape[0] == 3)
+            pixels = self._pixels(tuple(parts[axis] for axis in self.axes))
+            if pixels.dtype == np.uint8 and pixels.ndim == 2 and self.shape[0] == 1 and self._scale is None:
+                return torch.from_numpy(pixels).unsqueeze(0)
+            if isinstance(self._scale, str) and (rows, columns) != (ALL, ALL):
+                # Found once, for the windows of an image share the white of the whole.
+                whole = range_of("pixels", as_tensor("pixels", self._pixels((ALL,) * len(self.axes))), self._scale)
+                self._scale = whole.white
+            return array_to_image(np.ascontiguousarray(pixels), self.shape[0] == 3, self._scale)
         except ValueError as error:
             raise ValueError(f"HDF5: {self.path}: image {self.row} of {self.key!r}: {error}") from error
+
+    def _pixels(self, window: tuple[slice, ...]) -> np.ndarray:
+        """(height, width) or (height, width, 3)."""
+        pixels = self.files.read(self.path, self.key, (self.row, *window))
+        if pixels.dtype.names is not None:
+            pixels = pixels["real"] + 1j * pixels["imag"]
+        if self.axes == "chw":
+            pixels = np.moveaxis(pixels, 0, -1)
+        return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
 def list_hdf5(folder: Path) -> list[Path]:
@@ -152,19 +179,23 @@ def list_hdf5(folder: Path) -> list[Path]:
     )
 
 
-def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = False) -> list[StoredImage]:
+def hdf5_images(
+    paths: Sequence[Path], key: str | None = None, color: bool = False, scale: Scale | None = None
+) -> list[StoredImage]:
     """All images of HDF5 files.
 
     Parameters
     ----------
     paths : list of Path
         files that `unrolled data prepare` wrote, or files of your own with a data set of images stacked along its first
-        axis: uint8, uint16, or floating point in [0, 1]; (n, height, width), (n, channel, height, width) or
-        (n, height, width, channel), with 1 or 3 channels.
+        axis: uint8, uint16, floating point in [0, 1] or complex with such magnitudes, of other types and values with a
+        scale; (n, height, width), (n, channel, height, width) or (n, height, width, channel), with 1 or 3 channels.
     key : str, optional
         of the data set; not needed if a file holds only one of such a shape.
     color : bool
         red, green and blue; otherwise the luma, as in `read_image`.
+    scale : Scale, optional
+        what white is, likewise.
 
     Raises
     ------
@@ -184,9 +215,15 @@ def hdf5_images(paths: Sequence[Path], key: str | None = None, color: bool = Fal
                 else:
                     keys = [_image_key(file, path, key)]
                 for each in keys:
-                    axes, size = _layout(file[each], path, each)
+                    axes, size = _layout(file[each], path, each, scale)
                     shape = (3 if color else 1, *size)
-                    images += [HDF5Image(files, path, each, row, axes, shape) for row in range(len(file[each]))]
+                    numbers = file[each].dtype
+                    sure = scale is not None or numbers == np.uint8
+                    how = None if sure else torch.uint16 if numbers == np.uint16 else torch.float32, scale
+                    images += [
+                        HDF5Image(files, path, each, row, axes, shape, *how, _is_complex(numbers))
+                        for row in range(len(file[each]))
+                    ]
             except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
                 raise ValueError(f"HDF5: {path} is damaged: {error}") from error
     for (of, count), found in shards.items():
@@ -226,11 +263,19 @@ def _image_key(file: Any, path: Path, key: str | None) -> str:
     return stacks[0]
 
 
-def _layout(data: Any, path: Path, key: str) -> tuple[str, tuple[int, int]]:
+def _is_complex(numbers: np.dtype) -> bool:
+    return numbers.kind == "c" or numbers.names == ("real", "imag")
+
+
+def _layout(data: Any, path: Path, key: str, scale: Scale | None) -> tuple[str, tuple[int, int]]:
     """Which axes a data set has, and (height, width)."""
     shape = tuple(data.shape)
-    if data.dtype != np.uint8 and data.dtype != np.uint16 and data.dtype.kind != "f":
-        raise ValueError(f"HDF5: {path}: {key!r} must be uint8, uint16 or floating point, is {data.dtype}")
+    states = data.dtype in (np.uint8, np.uint16) or data.dtype.kind == "f" or _is_complex(data.dtype)
+    if not states and not (scale is not None and data.dtype.kind in "iu"):
+        how = f", whose white is not known; {HOW}" if data.dtype.kind in "iu" else ""
+        raise ValueError(
+            f"HDF5: {path}: {key!r} must be uint8, uint16, floating point or complex, is {data.dtype}{how}"
+        )
     check_stored(data, path, key)
     axes = "hw" if len(shape) == 3 else "chw" if shape[1:2] in ((1,), (3,)) else "hwc"
     size = dict(zip(axes, shape[1:], strict=False))

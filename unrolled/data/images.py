@@ -1,4 +1,4 @@
-"""Images in: files and folders, as tensors in [0, 1]."""
+"""Images in: files and folders, as tensors with black at 0 and white at 1."""
 
 import os
 import warnings
@@ -11,10 +11,20 @@ from PIL.ExifTags import Base as Exif
 from PIL.Image import Transpose
 from torch import Tensor
 
+from unrolled.data.tiff import is_tiff, read_tiff
+from unrolled.system.arraylike import as_tensor
+from unrolled.system.scales import Scale, check_scale, range_of
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 
 # Only these are decoded, whatever a file is called: some of Pillow's other formats start a program of the system.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+
+MOST_PIXELS = 4000
+"""No format packs more pixels into a byte, but for pages that are blank."""
+
+FREE_PIXELS = 2**22
+"""So many pixels a file of any size may claim."""
 
 TURNED = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -27,11 +37,11 @@ TURNED = {
 }
 
 
-def read_image(path: str | Path, color: bool = False) -> Tensor:
+def read_image(path: str | Path, color: bool = False, scale: Scale | None = None) -> Tensor:
     """Read an image file, turned upright as its camera noted (EXIF), what is transparent on white.
 
-    Sixteen bits and floating point are kept where there is one channel; colors and alpha of 16 bits are read with 8.
-    Color profiles (ICC) are not applied.
+    Sixteen bits and floating point are kept where there is one channel, and in TIFF of floating point; other colors and
+    alpha of 16 bits are read with 8. Color profiles (ICC) are not applied.
 
     Parameters
     ----------
@@ -40,18 +50,23 @@ def read_image(path: str | Path, color: bool = False) -> Tensor:
     color : bool
         red, green and blue as three channels; otherwise one: the luma of ITU-R 601, .299 R + .587 G + .114 B, as
         8-bit software rounds it.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the numbers of the file. By default what its type says: 255 for 8 bits, 65535 for 16, 4095 for
+        TIFF of 12, the MaxSampleValue of TIFF if it has one, and 1 for floating point.
 
     Returns
     -------
-    Tensor, (1 or 3, height, width), float32 in [0, 1]
+    Tensor, (1 or 3, height, width), float32, in [0, 1] unless a scale is given
 
     Raises
     ------
     ValueError
-        if the file is missing, empty, broken, holds several images (an animation, a stack), numbers whose white is
-        not known (32-bit integers), NaN, values of floating point outside of [0, 1], or more pixels than twice
-        `PIL.Image.MAX_IMAGE_PIXELS`: 179 million, unless you change it.
+        if the file is missing, empty, broken, holds several images (an animation, a stack), NaN, without a scale
+        numbers whose white is not known (32-bit integers) or values of floating point outside of [0, 1], or more
+        pixels than a file of its size can hold, or than twice `PIL.Image.MAX_IMAGE_PIXELS`: 179 million, unless you
+        change it.
     """
+    check_scale("image", scale)
     path = Path(path)
     if not os.path.isfile(path):  # a pipe or a device would wait forever
         reason = "is not a regular file" if os.path.lexists(path) else "does not exist"
@@ -61,12 +76,22 @@ def read_image(path: str | Path, color: bool = False) -> Tensor:
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are large but allowed
             # Not by name: Pillow would map the file into memory, which scrambles TIFF that is to be turned, and a file
             # that another program shortens meanwhile would end this one.
-            with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-                _check_kind(file)
-                file.load()
-                upright = TURNED.get(file.getexif().get(Exif.Orientation, 1))
-                image = file if upright is None else file.transpose(upright)
-                return _to_tensor(image, color)
+            with open(path, "rb") as stream:
+                try:
+                    file = Image.open(stream, formats=FORMATS)
+                except UnidentifiedImageError:
+                    if not is_tiff(path):
+                        raise
+                    pixels, turn = read_tiff(path)
+                    return _from_numbers(_turned(pixels, turn), color, scale)
+                with file:
+                    check_claim(file.size, os.path.getsize(path))
+                    _check_kind(file, scale)
+                    white = _stated_white(file)
+                    file.load()
+                    upright = turn_of(file)
+                    image = file if upright is None else file.transpose(upright)
+                    return _to_tensor(image, color, scale, white)
     except _Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
@@ -75,6 +100,19 @@ def read_image(path: str | Path, color: bool = False) -> Tensor:
         raise ValueError(f"image: {path} is too large: {str(error) or 'there is not enough memory'}") from error
     except Exception as error:  # whatever the decoders of seven formats make of what is in the file
         raise ValueError(f"image: {path} is broken and cannot be decoded: {error or type(error).__name__}") from error
+
+
+def check_claim(size: tuple[int, int], length: int) -> None:
+    """Raise ValueError for more pixels than a file of so many bytes can hold."""
+    pixels = size[0] * size[1]
+    if pixels > max(FREE_PIXELS, MOST_PIXELS * length):
+        raise _Refused(f"claims {pixels:,} pixels in {length:,} bytes, more than it can hold")
+
+
+def turn_of(file: Image.Image) -> Transpose | None:
+    """How an image is turned upright; what no camera writes turns nothing."""
+    orientation = file.getexif().get(Exif.Orientation)
+    return TURNED.get(orientation) if isinstance(orientation, int) else None
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -108,54 +146,88 @@ def read_images(folder: str | Path, color: bool = False) -> list[Tensor]:
     return [read_image(path, color) for path in list_images(folder)]
 
 
-def array_to_image(array: np.ndarray, color: bool = False) -> Tensor:
+def array_to_image(array: np.ndarray, color: bool = False, scale: Scale | None = None) -> Tensor:
     """An array of pixels as an image tensor.
 
     Parameters
     ----------
-    array : array, (height, width) or (height, width, 3); uint8, or floating point in [0, 1]
+    array : array, (height, width) or (height, width, 3)
+        uint8 or uint16, whose white is that of the type; floating point in [0, 1], or complex with such magnitudes.
     color : bool
         as in `read_image`.
+    scale : Scale, optional
+        as in `read_image`; with one, of any type of numbers.
 
     Returns
     -------
-    Tensor, (1 or 3, height, width), float32 in [0, 1]
+    Tensor, (1 or 3, height, width), float32, or complex64; in [0, 1] unless a scale is given
     """
     if array.dtype == np.uint8:
-        return _to_tensor(Image.fromarray(array), color)
-    if array.ndim == 3:
-        array = array if color else array @ np.array([0.299, 0.587, 0.114])
-    return _unit_range(array, color)
+        return _to_tensor(Image.fromarray(array), color, scale)
+    return _from_numbers(array, color, scale)
+
+
+def picture_to_image(picture: Image.Image, scale: Scale | None = None) -> Tensor:
+    """An image of Pillow as a tensor, in color if it is.
+
+    Returns
+    -------
+    Tensor, (1 or 3, height, width), float32
+    """
+    try:
+        return _to_tensor(picture, picture.mode[0] not in "1LFI", scale)
+    except _Refused as error:
+        raise ValueError(f"image: {error}") from None
 
 
 class _Refused(ValueError):
     """An image that is whole, but has no single meaning."""
 
 
-def _check_kind(file: Image.Image) -> None:
+def _check_kind(file: Image.Image, scale: Scale | None) -> None:
     # A JPEG of several pictures (MPO) is a photograph that brings a preview or a depth map along.
     if getattr(file, "is_animated", False) and file.format != "MPO":
         raise _Refused("holds several images (an animation or a stack); split it into files of one image")
     if file.format == "JPEG" and file.mode == "CMYK" and "adobe" not in file.info:
         raise _Refused("is CMYK without the mark that tells whether ink is 0 or 255; convert it to RGB")
-    if file.mode == "I" and file.format == "TIFF":
-        raise _Refused("has integers of 32 bits or with a sign, whose white is not known; save it as uint8 or uint16")
+    if file.mode == "I" and file.format == "TIFF" and scale is None:
+        raise _Refused(
+            "has integers of 32 bits or with a sign, whose white is not known; give scale, or save it as uint16"
+        )
     tags = getattr(file, "tag_v2", {})
-    if file.mode.startswith("I;") and tags.get(Exif.BitsPerSample, (16,)) != (16,):
-        raise _Refused("has pixels of 12 bits, which cannot be told from dark ones of 16; save it as uint8 or uint16")
     if file.mode[0] in "IF" and tags.get(Exif.PhotometricInterpretation) == 0:
         raise _Refused("has more than 8 bits with 0 as white; save it with 0 as black")
 
 
-def _to_tensor(image: Image.Image, color: bool) -> Tensor:
+def _stated_white(file: Image.Image) -> float:
+    """What a file states to be white, if it has numbers of 16 bits."""
+    tags = getattr(file, "tag_v2", {})
+    stated = tags.get(MAX_SAMPLE)
+    stated = stated[0] if isinstance(stated, tuple) and stated else stated
+    if isinstance(stated, int) and 0 < stated < 65535:
+        return float(stated)
+    bits = tags.get(Exif.BitsPerSample, (16,))
+    return float(2 ** bits[0] - 1) if bits == (12,) else 65535.0
+
+
+MAX_SAMPLE = 281
+"""TIFF's tag MaxSampleValue."""
+
+
+def _to_tensor(image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535) -> Tensor:
     # Photographs of 100 megapixels come this way: besides the pixels as decoded there is one float32 of each number.
     if image.mode == "F":
-        return _unit_range(np.array(image), color)
+        return _from_numbers(np.array(image), color, scale)
     if image.mode[0] == "I":  # 16 bits: of I;16 in either byte order, and of I where PGM and older Pillow use it
-        pixels = np.asarray(image).astype(np.float32)
+        numbers = np.asarray(image)
         if "transparency" in image.info:
-            pixels[pixels == image.info["transparency"]] = 65535
-        pixels /= 65535
+            numbers = np.where(numbers == image.info["transparency"], white, numbers)
+        if scale is not None:
+            return _from_numbers(numbers, color, scale)
+        if numbers.min() < 0 or numbers.max() > white:
+            raise _Refused(f"has numbers outside of 0 … {white:g}, the range that it states; give scale")
+        pixels = numbers.astype(np.float32)
+        pixels /= white
         return _channels_first(pixels, color)
     if image.has_transparency_data:
         # What is transparent shows the paper behind it.
@@ -164,19 +236,37 @@ def _to_tensor(image: Image.Image, color: bool) -> Tensor:
     if image.mode != "L":
         image = image.convert("RGB")
     levels = np.asarray(image if color else image.convert("L"))
+    if scale is not None:
+        return _from_numbers(levels, color, scale)
     pixels = np.moveaxis(levels, -1, 0).astype(np.float32, order="C") if levels.ndim == 3 else levels.astype(np.float32)
     pixels /= 255
     return _channels_first(pixels, color)
 
 
-def _unit_range(pixels: np.ndarray, color: bool) -> Tensor:
-    low, high = pixels.min(), pixels.max()  # NaN if one pixel is
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise _Refused("pixels must be finite, but some are NaN or inf")
-    if low < 0 or high > 1:
-        raise _Refused(f"pixels must lie in [0, 1], but reach from {low:.4g} to {high:.4g}")
-    pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
-    return _channels_first(np.array(pixels, dtype=np.float32, order="C"), color)
+def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> Tensor:
+    """Pixels (height, width) or (height, width, 3) of any type of numbers, as an image."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] != 3):
+        raise _Refused(f"must be of pixels (height, width), or with 3 channels (height, width, 3), got {array.shape}")
+    if array.ndim == 3 and array.dtype.kind == "c":
+        raise _Refused("has complex numbers in 3 channels; give images of one channel")
+    pixels = as_tensor("pixels", array)
+    try:
+        pixels = range_of("pixels", pixels, scale).to_unit(pixels)
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+    if pixels.ndim == 3 and not color:
+        pixels = pixels.double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
+    return _channels_first((pixels.movedim(-1, 0) if pixels.ndim == 3 else pixels).contiguous().numpy(), color)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An array of pixels turned upright, by the orientation of EXIF."""
+    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (0,), 7: (0, 1), 8: (1,)}
+    pixels = np.flip(pixels, flips.get(orientation, ()))
+    return pixels.swapaxes(0, 1) if 5 <= orientation <= 8 else pixels
 
 
 def _channels_first(pixels: np.ndarray, color: bool) -> Tensor:

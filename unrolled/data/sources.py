@@ -15,7 +15,16 @@ from unrolled.data.embedded import Split, embedded_images
 from unrolled.data.hdf5 import hdf5_images, list_hdf5
 from unrolled.data.images import SUFFIXES, list_images
 from unrolled.data.known import find_known
-from unrolled.data.stores import CACHE_MIB, FileImage, ImageStore, MemoryImage, StoredImage, to_float
+from unrolled.data.stores import (
+    CACHE_MIB,
+    FileImage,
+    ImageStore,
+    MemoryImage,
+    StoredImage,
+    check_bright,
+    to_float,
+)
+from unrolled.system.scales import Scale, check_scale
 
 EMBEDDED = "embedded"
 VALIDATION_SIDE = 264
@@ -48,6 +57,9 @@ class ImageData:
         training images are shrunk at random by factors of `smallest` to 1.
     frame : bool
         put images that are smaller than the crop into black frames, instead of leaving them out.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the numbers of the files, for training and validation; "max" is each image's own largest
+        magnitude. By default what the type says: 255 of bytes, 65535 of 16 bits, 1 of floating point.
     """
 
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
@@ -58,6 +70,7 @@ class ImageData:
     key: str | None = None
     smallest: float = 1.0
     frame: bool = False
+    scale: float | tuple[float, float] | str | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -69,6 +82,7 @@ class ImageData:
             raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
         if not 0 < self.smallest <= 1:
             raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
+        check_scale("data", self.scale)
 
     def load(
         self, multiple: int = 1, seed: int = 0, size: tuple[int, int] | None = None
@@ -86,7 +100,7 @@ class ImageData:
 
         Returns
         -------
-        training, validation : ImageStore and list of Tensor, of images (1, height, width) in [0, 1]
+        training, validation : ImageStore and list of Tensor, of images (1, height, width) with white at 1
 
         Raises
         ------
@@ -98,9 +112,9 @@ class ImageData:
         validation: list[StoredImage] = []
         sources = [source for source in self.train if source != EMBEDDED]
         for source in sources:
-            training += open_images(source, "train", self.key)
+            training += open_images(source, "train", self.key, scale=self.scale)
         if self.validation is not None:
-            validation += open_images(self.validation, "validation", self.key)
+            validation += open_images(self.validation, "validation", self.key, scale=self.scale)
         elif sources:
             if self.hold_out >= len(training):
                 raise ValueError(f"data: hold_out must be below the {len(training)} images found, got {self.hold_out}")
@@ -114,11 +128,16 @@ class ImageData:
         height, width = (math.ceil(side / self.smallest) for side in crop)
         kept = training if self.frame else large_enough(training, (height, width))
         store = ImageStore(kept, self.cache_mib)
+        check_bright(validation, "validation")
         return store, cut((to_float(image.read()) for image in validation), multiple, exactly=size)
 
 
 def open_images(
-    source: str | Path, split: Split = "train", key: str | None = None, color: bool = False
+    source: str | Path,
+    split: Split = "train",
+    key: str | None = None,
+    color: bool = False,
+    scale: Scale | None = None,
 ) -> list[StoredImage]:
     """The images of a source, not yet read.
 
@@ -132,6 +151,8 @@ def open_images(
         of the images in HDF5 files; see `hdf5_images`.
     color : bool
         as in `read_image`.
+    scale : Scale, optional
+        likewise; embedded images have their own.
 
     Returns
     -------
@@ -148,18 +169,18 @@ def open_images(
     known = None if path.exists() else find_known(str(source))
     if known is not None:
         paths, known_key = known.split_files(split)
-        return _open_files(paths, known_key if key is None else key, color)
+        return _open_files(paths, known_key if key is None else key, color, scale)
     if path.is_dir() and (hdf5 := list_hdf5(path)):
         if any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
             raise ValueError(f"images: {path} holds image files and HDF5 files; name the one or the other")
-        return hdf5_images(hdf5, key, color)
-    return _open_files(list_images(path), key, color)
+        return hdf5_images(hdf5, key, color, scale)
+    return _open_files(list_images(path), key, color, scale)
 
 
-def _open_files(paths: Sequence[Path], key: str | None, color: bool) -> list[StoredImage]:
+def _open_files(paths: Sequence[Path], key: str | None, color: bool, scale: Scale | None) -> list[StoredImage]:
     hdf5 = [path for path in paths if list_hdf5(path)]
-    images: list[StoredImage] = [FileImage(path, color) for path in paths if not list_hdf5(path)]
-    return images + hdf5_images(hdf5, key, color)
+    images: list[StoredImage] = [FileImage(path, color, scale) for path in paths if not list_hdf5(path)]
+    return images + hdf5_images(hdf5, key, color, scale)
 
 
 Shaped = TypeVar("Shaped", Tensor, StoredImage)

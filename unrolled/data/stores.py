@@ -3,20 +3,26 @@
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unrolled.data.images import FORMATS, read_image
+from unrolled.data.images import FORMATS, TURNED, check_claim, read_image, turn_of
+from unrolled.data.intake import as_image, as_single, to_unit
+from unrolled.system.scales import Scale, brightness, check_scale, is_dark, refuse_dark, states_white
 
 CACHE_MIB = 1024
+LOOKED_AT = 64
+"""Images of a set that are looked at, at most, to tell whether the set is dark."""
+
 ALL = slice(None)
 
 
@@ -26,9 +32,16 @@ class StoredImage(ABC):
     Attributes
     ----------
     shape : (channel, height, width)
+    kind : dtype, or None
+        of the numbers that are stored, where they alone tell what white is; None where a scale was given, or the type
+        leaves no doubt.
+    is_complex : bool
+        whether the numbers are complex.
     """
 
     shape: tuple[int, int, int]
+    kind: torch.dtype | None = None
+    is_complex: bool = False
 
     @abstractmethod
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
@@ -37,7 +50,8 @@ class StoredImage(ABC):
         Returns
         -------
         Tensor, (channel, rows, columns)
-            as it is stored: uint8, where 255 is white, or float32 in [0, 1]; `to_float` gives the latter of both.
+            as it is stored: uint8, where 255 is white, or float32 or complex64 with white at 1; `to_float` gives
+            floating point of all.
         """
 
 
@@ -46,12 +60,23 @@ class MemoryImage(StoredImage):
 
     Parameters
     ----------
-    pixels : Tensor, (channel, height, width), uint8, or floating point in [0, 1]
+    pixels : Tensor or array, (channel, height, width) or (height, width), or a picture of Pillow
+    scale : Scale, optional
+        what white is, see `unrolled.data.intake.to_unit`.
+    what : str
+        what messages call it.
     """
 
-    def __init__(self, pixels: Tensor):
-        self.pixels = as_stored(pixels)
-        self.shape = _shape(pixels)
+    def __init__(self, pixels: Any, scale: Scale | None = None, what: str = "image"):
+        given = None if isinstance(pixels, Image.Image) else as_image(what, pixels)
+        if given is not None and given.dtype == torch.uint8 and scale is None:
+            self.pixels = given
+        else:
+            image, span = to_unit(what, pixels if given is None else given, scale)
+            self.pixels = as_stored(image)
+            if given is not None and not span.given and not states_white(given.dtype):
+                self.kind = given.dtype
+        self.shape, self.is_complex = _shape(self.pixels), self.pixels.is_complex()
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
         return self.pixels[:, rows, columns]
@@ -65,17 +90,24 @@ class FileImage(StoredImage):
     path : Path
     color : bool
         as in `read_image`.
+    scale : Scale, optional
+        likewise.
     """
 
-    def __init__(self, path: Path, color: bool = False):
-        self.path, self.color = path, color
+    def __init__(self, path: Path, color: bool = False, scale: Scale | None = None):
+        self.path, self.color, self.scale = path, color, scale
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
-        return (3 if self.color else 1, *image_size(self.path))
+        return (3 if self.color else 1, *image_size(self.path, self.scale))
+
+    @cached_property
+    def kind(self) -> torch.dtype | None:  # type: ignore[override]
+        kind = numbers_in(self.path)
+        return None if self.scale is not None or states_white(kind) else kind
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
-        pixels = as_stored(read_image(self.path, self.color))
+        pixels = as_stored(read_image(self.path, self.color, self.scale))
         if _shape(pixels) != self.shape:
             raise ValueError(
                 f"image: {self.path} was of {self.shape} (channel, height, width), is {_shape(pixels)} now"
@@ -84,30 +116,36 @@ class FileImage(StoredImage):
 
 
 class ImageStore(Dataset[Tensor]):
-    """Many images behind one index; a map-style data set of whole images, float32 in [0, 1].
+    """Many images behind one index; a map-style data set of whole images, float32 or complex64 with white at 1.
 
     Images of files are read at once, and kept, as long as they fit into the cache; the others are read again each time
-    they are drawn. 8-bit images are kept as bytes; what 8 bits cannot hold (16-bit and floating-point images) is kept
-    as float32, so that caching never changes a pixel.
+    they are drawn. 8-bit images are kept as bytes; what 8 bits cannot hold (16-bit, floating-point and complex images)
+    is kept as float32 or complex64, so that caching never changes a pixel.
 
     Parameters
     ----------
-    images : sequence of StoredImage, or of Tensor, each (channel, height, width) in [0, 1]
+    images : sequence of StoredImage, or of images (channel, height, width) or (height, width)
+        tensors, arrays or pictures of Pillow; all real or all complex.
     cache_mib : int
         the most memory for pixels that are read from files, in MiB, in every process; 0 reads them anew each time.
+    scale : Scale, optional
+        what white is in images that are not StoredImages, see `unrolled.data.intake.to_unit`.
 
     Raises
     ------
     ValueError
-        if cache_mib is negative, or an image cannot be read.
+        if cache_mib is negative, an image cannot be read or its white is not known, or all are so dark that they are
+        probably in other units.
     """
 
-    def __init__(self, images: Sequence[StoredImage | Tensor], cache_mib: int = CACHE_MIB):
+    def __init__(self, images: Sequence[Any], cache_mib: int = CACHE_MIB, scale: Scale | None = None):
         if cache_mib < 0:
             raise ValueError(f"images: cache_mib must be >= 0, got {cache_mib!r}")
-        self.images = cached(
-            (MemoryImage(image) if isinstance(image, Tensor) else image for image in images), cache_mib
-        )
+        check_scale("images", scale)
+        self.images = cached(stored(images, scale), cache_mib)
+        if len({image.is_complex for image in self.images}) > 1:
+            raise ValueError("images: must all be real, or all complex, but some are real and some complex")
+        check_bright(self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -127,6 +165,28 @@ class ImageStore(Dataset[Tensor]):
         return [self[index] for index in range(0, len(self), max(1, stride))]
 
 
+def stored(images: Iterable[Any], scale: Scale | None = None, what: str = "image") -> Iterator[StoredImage]:
+    """Images as users have them as StoredImages; those that are so already stay."""
+    for index, image in enumerate(images):
+        yield image if isinstance(image, StoredImage) else MemoryImage(image, scale, f"{what} {index}")
+
+
+def check_bright(images: Sequence[StoredImage], what: str = "images") -> None:
+    """Raise ValueError if all images are so dark that their white is probably not what their type makes of it.
+
+    Of a large set images from all over it are looked at, until one is bright.
+    """
+    brightest = 0.0
+    for image in images[:: -(-len(images) // LOOKED_AT) or 1]:
+        if image.kind is None:
+            return
+        brightest = max(brightest, brightness(to_float(image.read())))
+        if not is_dark(brightest, image.kind) and brightest:
+            return
+    if brightest:
+        refuse_dark(what, brightest)
+
+
 def cached(images: Iterable[StoredImage], mib: int) -> list[StoredImage]:
     """The images, those first that fit into so many MiB read into memory."""
     left = mib * 2**20
@@ -134,7 +194,7 @@ def cached(images: Iterable[StoredImage], mib: int) -> list[StoredImage]:
     for image in tqdm(images, desc="reading images", unit="image", delay=3, leave=False, disable=None):
         channel, height, width = image.shape
         if not isinstance(image, MemoryImage) and channel * height * width <= left:
-            read = MemoryImage(image.read())
+            read = _Read(image)
             if read.pixels.nbytes <= left:
                 left -= read.pixels.nbytes
                 image = read
@@ -142,8 +202,16 @@ def cached(images: Iterable[StoredImage], mib: int) -> list[StoredImage]:
     return kept
 
 
+class _Read(MemoryImage):
+    """A stored image that is kept in memory."""
+
+    def __init__(self, image: StoredImage):
+        self.pixels, self.shape = image.read(), image.shape
+        self.kind, self.is_complex = image.kind, image.is_complex
+
+
 def as_stored(pixels: Tensor) -> Tensor:
-    """Pixels as uint8 if that holds them exactly, otherwise as float32.
+    """Pixels as uint8 if that holds them exactly, otherwise as float32 or complex64.
 
     Parameters
     ----------
@@ -151,29 +219,46 @@ def as_stored(pixels: Tensor) -> Tensor:
     """
     if pixels.dtype == torch.uint8:
         return pixels
-    pixels = pixels.float()
+    pixels = as_single(pixels)
+    if pixels.is_complex():
+        return pixels
     coarse = (pixels * 255).round().clamp(0, 255).to(torch.uint8)
     return coarse if torch.equal(to_float(coarse), pixels) else pixels
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Stored pixels as float32 with white at 1."""
+    """Stored pixels in floating point with white at 1."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, scale: Scale | None = None) -> tuple[int, int]:
     """(height, width) of an image file, turned upright, from its header where that is enough."""
     if os.path.isfile(path):  # a pipe would wait forever
         with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
             warnings.simplefilter("error")
             with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-                orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+                check_claim(file.size, os.path.getsize(path))
                 width, height = file.size
-                if orientation == 1:
+                upright = turn_of(file)
+                if upright is None:
                     return height, width
                 if file.format == "JPEG":
-                    return (width, height) if orientation >= 5 else (height, width)
-    return _shape(read_image(path))[1:]
+                    return (width, height) if upright in SWAPPING else (height, width)
+    return _shape(read_image(path, scale=scale))[1:]
+
+
+SWAPPING = [TURNED[orientation] for orientation in (5, 6, 7, 8)]
+
+
+def numbers_in(path: Path) -> torch.dtype:
+    """The type of the numbers in an image file, from its header: of bytes, of 16 bits, or of floating point."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
+            if file.mode[0] not in "IF":
+                return torch.uint8
+            return torch.float32 if file.mode == "F" else torch.uint16
+    return torch.float32  # what Pillow does not read: TIFF of floating point
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

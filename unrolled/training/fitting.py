@@ -1,11 +1,12 @@
 """Train a network from Python: the whole way from images to weights in one call."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -13,15 +14,21 @@ from torch.utils.data import Dataset
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.crops import Crop, crop_sides
 from unrolled.data.sources import cut, large_enough
+from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, power_iteration
+from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import torch_device
+from unrolled.system.scales import OUTSIDE, Scale, check_scale, range_of
 from unrolled.training import distributed
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import may_go_on, train
+
+Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches
+"""What training takes for images."""
 
 NORMS = (0.5, 2.0)
 """Of operators that networks are made for; they learn their steps, so 1 need not be met exactly."""
@@ -30,10 +37,10 @@ NORMS = (0.5, 2.0)
 def fit(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
+    dataset: Images,
     training: TrainingOptions | None = None,
     *,
-    validation: Sequence[Tensor] | None = None,
+    validation: Sequence[Any] | Tensor | np.ndarray | None = None,
     crop: Crop | None = None,
     loss: Loss | None = None,
     folder: str | Path = "runs/fit",
@@ -44,6 +51,7 @@ def fit(
     card: dict[str, Any] | None = None,
     sparsifier: MakeSparsifier | None = None,
     noise: Noise | None = None,
+    scale: Scale | None = None,
 ) -> dict[str, float]:
     """Train a network on images, and leave it with the averaged weights of the end.
 
@@ -56,11 +64,12 @@ def fit(
     operator : LinearOperator
         trained too if it has parameters. A warning says so if its norm is far from 1.
     dataset :
-        an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
-        height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
+        an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
+        width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
+        images of one size (of pairs (image, label) the images are taken), or `Batches`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
-    validation : list of Tensor, each (channel, height, width), optional
+    validation : list of images, each (channel, height, width) or (height, width), optional
         held-out images; needed with a data set of your own, otherwise taken from the dataset.
     crop : int or (height, width), optional
         of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
@@ -84,6 +93,10 @@ def fit(
         `lambda network: ProximalStep(network, L1(), target=0.9)`.
     noise : callable y ↦ noisy y, optional
         added to the measurements of training and validation, drawn with torch's random numbers.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the images, those of validation too; "max" is each image's own largest magnitude. By default
+        what the type says: 255 of bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. `ImageStore` and
+        `Batches` have a scale already.
 
     Returns
     -------
@@ -94,8 +107,8 @@ def fit(
     Raises
     ------
     ValueError
-        for a wrong argument or a folder that is in use; TrainingError if the loss stays NaN or a checkpoint cannot be
-        written.
+        for a wrong argument, images whose white is not known, complex images for an operator on real ones, or a
+        folder that is in use; TrainingError if the loss stays NaN or a checkpoint cannot be written.
     KeyboardInterrupt
         on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written.
 
@@ -108,11 +121,17 @@ def fit(
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
         size = None if operator.image_shape is None else operator.image_shape[1:]
-        images, batches, held_out = _data(dataset, operator.multiple, size, crop, seed)
-        validation = held_out if validation is None else validation
+        images, batches, held_out = _data(dataset, operator.multiple, size, crop, seed, scale)
         if validation is None:
-            raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
-        validation = cut(validation, operator.multiple, exactly=size)
+            if held_out is None:
+                raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
+            shown = held_out
+        else:
+            kept = list(stored(_each("validation", validation), scale, "validation: image"))
+            check_bright(kept, "validation")
+            shown = [to_float(image.read()) for image in kept]
+        validation = cut(shown, operator.multiple, exactly=size)
+        _check_kind(operator, batches.batch(0, 1), validation)
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
@@ -145,28 +164,63 @@ def _check_norm(operator: LinearOperator) -> None:
         )
 
 
+def _check_kind(operator: LinearOperator, batch: Any, validation: Sequence[Tensor]) -> None:
+    """Raise ValueError unless training draws images with white at 1 that the operator measures."""
+    if not isinstance(batch, Tensor) or batch.ndim != 4 or not is_floating(batch):
+        found = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
+        raise ValueError(f"dataset: batches must be floating point (batch, channel, height, width), got {found}")
+    range_of("dataset", batch, within=OUTSIDE)
+    for name, image in (("dataset", batch), *(("validation", image) for image in validation)):
+        if image.is_complex() and not operator.complex_images:
+            raise ValueError(
+                f"{name}: has complex images, and {type(operator).__name__} measures real ones; make it with "
+                "complex_images=True, or give magnitudes"
+            )
+
+
+def _each(what: str, images: Any) -> Sequence[Any]:
+    """The images of a list, or of one array of all."""
+    if isinstance(images, (Tensor, np.ndarray)):
+        if images.ndim != 4:
+            raise ValueError(
+                f"{what}: an array must hold several images, (n, channel, height, width), got {tuple(images.shape)}; "
+                "give a list otherwise"
+            )
+        return list(images)
+    if isinstance(images, (str, bytes, Path)) or not isinstance(images, Iterable):
+        raise ValueError(f"{what}: must be a list of images, got {images!r}")
+    return list(images)
+
+
 def _data(
-    dataset: ImageData | str | Path | list[Tensor] | tuple[Tensor, ...] | ImageStore | Dataset[Tensor] | Batches,
+    dataset: Images,
     multiple: int,
     size: tuple[int, int] | None,
     crop: Crop | None,
     seed: int,
+    scale: Scale | None,
 ) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
     """The training images if they are images, the batches, and held-out images if the data set has any."""
+    check_scale("scale", scale)
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)])
     if isinstance(dataset, Batches):
         return None, dataset, None
+    if isinstance(dataset, (Tensor, np.ndarray)):
+        dataset = list(_each("dataset", dataset))
     if not isinstance(dataset, (ImageData, ImageStore, list, tuple)):
-        return None, DatasetBatches(dataset, seed), None
+        return None, DatasetBatches(dataset, seed, scale), None
     held_out: Sequence[Tensor] | None = None
     smallest, frame = 1.0, False
     if isinstance(dataset, ImageData):
         sides = crop_sides(crop if dataset.crop is None else dataset.crop, multiple, size)
-        images, held_out = replace(dataset, crop=sides).load(multiple, seed, size)
+        own = dataset.scale if scale is None else scale
+        images, held_out = replace(dataset, crop=sides, scale=own).load(multiple, seed, size)
         smallest, frame = dataset.smallest, dataset.frame
+    elif isinstance(dataset, ImageStore):
+        sides, images = crop_sides(crop, multiple, size), dataset
     else:
         sides = crop_sides(crop, multiple, size)
-        images = dataset if isinstance(dataset, ImageStore) else ImageStore(large_enough(dataset, sides))
+        images = ImageStore(large_enough(list(stored(dataset, scale, "dataset: image")), sides))
     crops = RandomCrops(images, sides, seed, smallest, frame)
     return images, Prefetch(crops) if images.streams else crops, held_out

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.data import Batches, with_fixed_phase, with_phase
-from unrolled.metrics import psnr
+from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.system.devices import seed_generators
@@ -72,7 +72,7 @@ class ReconstructionTask(Task):
     network, operator
     batches : Batches
         of training images.
-    validation : sequence of Tensor, each (channel, height, width) in [0, 1]
+    validation : sequence of Tensor, each (channel, height, width) with white at 1
         held-out images of sizes that the operator can measure; never those of a test set.
     loss : callable (reconstruction, truth) → scalar, optional
         your own loss, of complex images if the operator's are; by default that of the network, the mean squared error
@@ -141,7 +141,8 @@ class ReconstructionTask(Task):
             index, x = numbered
             seed_generators(NOISE_SEED + index)
             y = model.measure(x)
-            return float(psnr(network(y, operator), x)), float(psnr(network.start(y, operator), x))
+            found, start = network(y, operator), network.start(y, operator)
+            return float(shown_psnr(found, x)), float(shown_psnr(start, x))
 
         with own_randomness(self.device):
             pairs = in_shards(figures, list(enumerate(self.validation)))

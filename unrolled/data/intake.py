@@ -1,0 +1,89 @@
+"""Images as users hand them over - tensors, arrays, pictures of Pillow - as tensors of one layout and one scale."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unrolled.data.images import picture_to_image
+from unrolled.system.arraylike import as_tensor, is_floating
+from unrolled.system.scales import UNIT, Range, Scale, is_dark, magnitudes, range_of, refuse_dark
+
+
+def as_image(what: str, value: Any) -> Tensor:
+    """An image as a tensor of its own type, (channel, height, width).
+
+    Parameters
+    ----------
+    what : str
+        the name of the argument, for messages.
+    value : Tensor or array, (channel, height, width) or (height, width)
+
+    Raises
+    ------
+    ValueError
+        for what is no array of numbers, other axes, empty ones, or channels that seem to be last.
+    """
+    image = as_tensor(what, value)
+    image = image.unsqueeze(0) if image.ndim == 2 else image
+    if image.ndim != 3 or not image.numel():
+        raise ValueError(
+            f"{what}: must be (channel, height, width) or (height, width), none of them 0, got {tuple(image.shape)}"
+        )
+    if image.shape[2] in (3, 4) and image.shape[0] > 4 and image.shape[1] > 4:
+        raise ValueError(
+            f"{what}: must be (channel, height, width), but {tuple(image.shape)} seems to have its channels last; move "
+            "them to the front"
+        )
+    return image
+
+
+def to_unit(what: str, value: Any, scale: Scale | None = None, **limits: Any) -> tuple[Tensor, Range]:
+    """An image with black at 0 and white at 1, and its own range.
+
+    Parameters
+    ----------
+    what : str
+    value : Tensor or array, (channel, height, width) or (height, width), or a picture of Pillow
+        uint8 or uint16, whose white is that of the type; floating point in [0, 1]; or of other types or values, with
+        a scale.
+    scale : Scale, optional
+    **limits
+        of `range_of`.
+
+    Returns
+    -------
+    image, range : Tensor (channel, height, width), float32, complex64 or double, and Range
+
+    Raises
+    ------
+    ValueError
+        as `as_image` and `range_of`.
+    """
+    if isinstance(value, Image.Image):
+        return picture_to_image(value, scale), UNIT
+    image = as_image(what, value)
+    span = range_of(what, image, scale, **limits)
+    return span.to_unit(image), span
+
+
+def single_to_unit(what: str, value: Any, scale: Scale | None = None) -> tuple[Tensor, Range]:
+    """As `to_unit`, for an image that stands for itself: without a scale, one that is too dark for [0, 1] is refused.
+
+    Of many images some may be dark; see `unrolled.data.stores.check_bright`.
+    """
+    image, span = to_unit(what, value, scale)
+    if not span.given and not isinstance(value, Image.Image):
+        kind = as_tensor(what, value).dtype
+        brightest = float(magnitudes(image).max())
+        if is_dark(brightest, kind):
+            refuse_dark(what, brightest)
+    return image, span
+
+
+def as_single(image: Tensor) -> Tensor:
+    """In single precision, real or complex; whole numbers too."""
+    if not is_floating(image):
+        return image.float()
+    return image.to(torch.complex64 if image.is_complex() else torch.float32)

@@ -1,0 +1,44 @@
+"""TIFF of numbers that Pillow does not read: floating point of 16 and 64 bits, colors of floating point."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF and BigTIFF begin, in either order of bytes."""
+
+EXPANSION = 1100
+"""No compression that is read here makes numbers smaller than this: deflate reaches 1032."""
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as TIFF does."""
+    with open(path, "rb") as stream:
+        return stream.read(4) in MARKS
+
+
+def read_tiff(path: Path) -> tuple[np.ndarray, int]:
+    """The numbers of a TIFF of one image, (height, width) or (height, width, channel), and its orientation.
+
+    Raises
+    ------
+    ValueError
+        for several images, other axes, and more numbers than the file can hold.
+    """
+    from tifffile import TiffFile
+
+    with TiffFile(path) as file:
+        if len(file.pages) != 1:
+            raise ValueError(f"it holds {len(file.pages)} images; split it into files of one image")
+        page = file.pages.first
+        claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype else 1)
+        if claimed > EXPANSION * os.path.getsize(path):
+            raise ValueError(f"it claims {claimed:,} bytes of pixels, more than it can hold")
+        if page.axes not in ("YX", "YXS", "SYX"):
+            raise ValueError(f"its axes must be height, width and colors, are {page.axes}")
+        pixels = page.asarray()
+        orientation = page.tags.valueof("Orientation", default=1)
+    pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels
+    return pixels, orientation if isinstance(orientation, int) else 1
