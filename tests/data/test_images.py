@@ -115,9 +115,9 @@ def as_mode(mode: str, color: tuple[int, int, int]) -> Image.Image:
 @pytest.mark.parametrize("mode", ["P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])
 def test_every_mode_in_color_gives_the_color_it_stands_for(mode):
     rounding = {"YCbCr": 2, "HSV": 2, "LAB": 6}.get(mode, 0.01)  # LAB: 8 bits, and another white
-    found = _to_tensor(as_mode(mode, (200, 90, 40)), color=True)[:, 0, 0].numpy() * 255
+    found = _to_tensor(as_mode(mode, (200, 90, 40)), color=True)[0][:, 0, 0].numpy() * 255
     assert np.abs(found - (200, 90, 40)).max() <= rounding
-    luma = _to_tensor(as_mode(mode, (200, 90, 40)), color=False)[0, 0, 0].item() * 255
+    luma = _to_tensor(as_mode(mode, (200, 90, 40)), color=False)[0][0, 0, 0].item() * 255
     assert luma == pytest.approx(found @ [0.299, 0.587, 0.114], abs=0.51)
 
 
@@ -125,8 +125,8 @@ def test_every_mode_in_color_gives_the_color_it_stands_for(mode):
 def test_every_mode_in_grey_gives_its_grey(mode):
     for grey in (0, 255) if mode == "1" else (0, 77, 255):
         image = as_mode(mode, (grey,) * 3)
-        assert _to_tensor(image, color=False)[0, 0, 0].item() * 255 == pytest.approx(grey)
-        assert (_to_tensor(image, color=True) * 255 - grey).abs().max() < 0.01
+        assert _to_tensor(image, color=False)[0][0, 0, 0].item() * 255 == pytest.approx(grey)
+        assert (_to_tensor(image, color=True)[0] * 255 - grey).abs().max() < 0.01
 
 
 def test_cmyk_jpegs_are_not_inverted(tmp_path):

@@ -3,6 +3,7 @@
 from unrolled.cli import command_line
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.system.files import check_writable, write_json
+from unrolled.system.scales import Scale
 from unrolled.weights.card import record as record_in_card
 from unrolled.weights.networks import load
 
@@ -18,6 +19,8 @@ def evaluate_weights(
     data: str,
     json: str | None = None,
     record: str | None = None,
+    scale: Scale | None = None,
+    key: str | None = None,
     device: str = "auto",
     bfloat16: bool = False,
 ) -> None:
@@ -28,11 +31,16 @@ def evaluate_weights(
     weights : str
         a name that `unrolled zoo` lists, or a file.
     data : str
-        a folder of images, or one image.
+        a folder or file of images or HDF5.
     json : str, optional
         write the figures to this file.
     record : str, optional
         keep the means in the card of the weights, under this name.
+    scale : optional
+        what white is in the files, and with it PSNR's peak: a number, [BLACK,WHITE], max (each image's own largest
+        magnitude) or a percentile such as 99.5%; by default what the type says, 255, 65535 or 1.
+    key : str, optional
+        of the images in HDF5 files, where several data sets can be images.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     bfloat16 : bool
@@ -41,7 +49,7 @@ def evaluate_weights(
     network, operator = load(weights, device)
     if json is not None:
         check_writable(json)
-    result = evaluate(network, data, operator, bfloat16=bfloat16, progress=True)
+    result = evaluate(network, data, operator, bfloat16=bfloat16, progress=True, scale=scale, key=key)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

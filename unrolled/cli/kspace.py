@@ -41,6 +41,7 @@ def reconstruct_file(
     slice: int | None = None,
     key: str = "kspace",
     centered: bool | None = None,
+    axes: str | None = None,
     mask: SamplingMask | str | None = None,
     maps: str | None = None,
     center: int | None = None,
@@ -68,7 +69,9 @@ def reconstruct_file(
     key : str
         the name of the data set in HDF5.
     centered : bool, optional
-        whether the frequency 0 is in the middle; by default it is in HDF5, and is not in .npy.
+        whether the frequency 0 is in the middle, or at [0, 0]; by default it is where most of the energy lies.
+    axes : str, optional
+        what the axes are, such as coil,height,width or slice,height,width; needed for .npy of three axes.
     mask : SamplingMask or str, optional
         a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
     maps : str, optional
@@ -91,7 +94,7 @@ def reconstruct_file(
         raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     check_format(out)
     check_writable(out)
-    kspace = read_kspace(file, slice, key, centered)
+    kspace = read_kspace(file, slice, key, centered, axes)
     truth = kspace.truth
     if mask is not None:
         truth = coil_magnitude(kspace).float() if truth is None else truth

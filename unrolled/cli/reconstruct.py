@@ -7,14 +7,16 @@ from torch import Tensor
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import write_panels
-from unrolled.data.images import read_image
+from unrolled.data.intake import single_to_unit
 from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
-from unrolled.metrics import psnr
+from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, SampledFourier
+from unrolled.reconstruction.evaluation import peak_text
 from unrolled.reconstruction.pipeline import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
 from unrolled.system.arrays import read_array
 from unrolled.system.files import check_writable
+from unrolled.system.scales import Scale
 from unrolled.weights.networks import load
 
 STRIP = 4
@@ -39,6 +41,7 @@ def reconstruct_image(
     tile: int | None = None,
     bfloat16: bool = False,
     device: str = "auto",
+    scale: Scale | None = None,
     kspace: str | None = None,
 ) -> None:
     """Measure an image and reconstruct it from the measurements, or reconstruct from measurements.
@@ -67,6 +70,10 @@ def reconstruct_image(
         compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
+    scale : optional
+        what white is in the image: a number, [BLACK,WHITE], max (its largest magnitude) or a percentile such as 99.5%;
+        by default what the type says, 255, 65535 or 1. Of the image that measurements are of: a number or max; by
+        default 1.
     kspace : str, optional
         has become a command of its own: unrolled kspace FILE.
     """
@@ -80,18 +87,26 @@ def reconstruct_image(
     network, operator = load(weights, device)
     if image is None:
         y = read_array(str(measurements))
-        found = from_measurements(y, network, operator, size, tile=tile, bfloat16=bfloat16, progress=True)
-        save_picture(target, found)
+        how = {"tile": tile, "bfloat16": bfloat16, "progress": True, "scale": scale}
+        found = from_measurements(y, network, operator, size, **how)  # type: ignore[arg-type]
+        save_picture(target, found if scale is None else _to_white(found, scale))
         print(f"wrote {target}")
         return
-    truth = read_image(image, color)
-    found = reconstruct(truth, network, operator, tile=tile, bfloat16=bfloat16, progress=True)
+    truth, span = single_to_unit("image", image, scale, color)
+    given = 1.0 if span.given else None
+    found = reconstruct(truth, network, operator, tile=tile, bfloat16=bfloat16, progress=True, scale=given)
     save_picture(target, found)
-    print(f"PSNR {_db(found, truth)}\nwrote {target}")
+    print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:
         print(f"no comparison: {target} has more than {WHOLE:,} pixels")
         return
     _compare(target, truth, found, network, operator, iterates)
+
+
+def _to_white(image: Tensor, scale: Scale) -> Tensor:
+    """An image with its white, or its largest value, at 1."""
+    white = scale if isinstance(scale, float) else float(image.max())
+    return image / (white or 1.0)
 
 
 def _compare(
@@ -119,7 +134,7 @@ def _compare(
 
 
 def _db(image: Tensor, truth: Tensor) -> str:
-    return f"{float(psnr(image.unsqueeze(0), truth.unsqueeze(0))):.2f} dB"
+    return f"{float(shown_psnr(image.unsqueeze(0), truth.unsqueeze(0))):.2f} dB"
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.cli import command_line
-from unrolled.data.images import list_images, read_image
+from unrolled.data.images import list_images
 from unrolled.reconstruction.perturbations import robustness
 from unrolled.system.files import check_writable, write_json
 from unrolled.weights.networks import load
@@ -64,7 +64,7 @@ def measure_robustness(
     paths = list_images(data)
     count = min(images, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
-    pictures = {path.name: read_image(path) for path in chosen}
+    pictures = {path.name: path for path in chosen}
     result = robustness(network, operator, pictures, progress=True, **study)
     print(f"mean PSNR in dB over {', '.join(pictures)}")
     for test, rows in result.items():

@@ -144,6 +144,10 @@ class HDF5Image(StoredImage):
         self.files, self.path, self.key, self.row, self.axes, self.shape = files, path, key, row, axes, shape
         self.kind, self._scale, self.is_complex = kind, scale, is_complex
 
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"{self.path.name} {self.key} {self.row}"
+
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
         parts = {"h": rows, "w": columns, "c": ALL}
         try:

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unrolled.data.tiff import is_tiff, read_tiff
 from unrolled.system.arraylike import as_tensor
-from unrolled.system.scales import Scale, check_scale, range_of
+from unrolled.system.scales import UNIT, Range, Scale, check_scale, range_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 
@@ -66,6 +67,11 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
         pixels than a file of its size can hold, or than twice `PIL.Image.MAX_IMAGE_PIXELS`: 179 million, unless you
         change it.
     """
+    return read_with_range(path, color, scale)[0]
+
+
+def read_with_range(path: str | Path, color: bool = False, scale: Scale | None = None) -> tuple[Tensor, Range]:
+    """As `read_image`, with what black and white are in the file's numbers if a scale is given; else [0, 1]."""
     check_scale("image", scale)
     path = Path(path)
     if not os.path.isfile(path):  # a pipe or a device would wait forever
@@ -113,6 +119,17 @@ def turn_of(file: Image.Image) -> Transpose | None:
     """How an image is turned upright; what no camera writes turns nothing."""
     orientation = file.getexif().get(Exif.Orientation)
     return TURNED.get(orientation) if isinstance(orientation, int) else None
+
+
+def numbers_in(path: Path) -> torch.dtype:
+    """The type of the numbers in an image file, from its header: of bytes, of 16 bits, or of floating point."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
+            if file.mode[0] not in "IF":
+                return torch.uint8
+            return torch.float32 if file.mode == "F" else torch.uint16
+    return torch.float32  # what Pillow does not read: TIFF of floating point
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -163,16 +180,16 @@ def array_to_image(array: np.ndarray, color: bool = False, scale: Scale | None =
     Tensor, (1 or 3, height, width), float32, or complex64; in [0, 1] unless a scale is given
     """
     if array.dtype == np.uint8:
-        return _to_tensor(Image.fromarray(array), color, scale)
-    return _from_numbers(array, color, scale)
+        return _to_tensor(Image.fromarray(array), color, scale)[0]
+    return _from_numbers(array, color, scale)[0]
 
 
-def picture_to_image(picture: Image.Image, scale: Scale | None = None) -> Tensor:
-    """An image of Pillow as a tensor, in color if it is.
+def picture_to_image(picture: Image.Image, scale: Scale | None = None) -> tuple[Tensor, Range]:
+    """An image of Pillow as a tensor, in color if it is, with its range as `read_with_range` has it.
 
     Returns
     -------
-    Tensor, (1 or 3, height, width), float32
+    Tensor, (1 or 3, height, width), float32, and Range
     """
     try:
         return _to_tensor(picture, picture.mode[0] not in "1LFI", scale)
@@ -214,7 +231,9 @@ MAX_SAMPLE = 281
 """TIFF's tag MaxSampleValue."""
 
 
-def _to_tensor(image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535) -> Tensor:
+def _to_tensor(
+    image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535
+) -> tuple[Tensor, Range]:
     # Photographs of 100 megapixels come this way: besides the pixels as decoded there is one float32 of each number.
     if image.mode == "F":
         return _from_numbers(np.array(image), color, scale)
@@ -228,7 +247,7 @@ def _to_tensor(image: Image.Image, color: bool, scale: Scale | None = None, whit
             raise _Refused(f"has numbers outside of 0 … {white:g}, the range that it states; give scale")
         pixels = numbers.astype(np.float32)
         pixels /= white
-        return _channels_first(pixels, color)
+        return _channels_first(pixels, color), UNIT
     if image.has_transparency_data:
         # What is transparent shows the paper behind it.
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
@@ -240,10 +259,10 @@ def _to_tensor(image: Image.Image, color: bool, scale: Scale | None = None, whit
         return _from_numbers(levels, color, scale)
     pixels = np.moveaxis(levels, -1, 0).astype(np.float32, order="C") if levels.ndim == 3 else levels.astype(np.float32)
     pixels /= 255
-    return _channels_first(pixels, color)
+    return _channels_first(pixels, color), UNIT
 
 
-def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> Tensor:
+def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> tuple[Tensor, Range]:
     """Pixels (height, width) or (height, width, 3) of any type of numbers, as an image."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
@@ -253,13 +272,15 @@ def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> Tensor
         raise _Refused("has complex numbers in 3 channels; give images of one channel")
     pixels = as_tensor("pixels", array)
     try:
-        pixels = range_of("pixels", pixels, scale).to_unit(pixels)
+        span = range_of("pixels", pixels, scale)
     except ValueError as error:
         raise _Refused(str(error)) from None
+    pixels = span.to_unit(pixels)
     if pixels.ndim == 3 and not color:
         pixels = pixels.double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
-    return _channels_first((pixels.movedim(-1, 0) if pixels.ndim == 3 else pixels).contiguous().numpy(), color)
+    pixels = (pixels.movedim(-1, 0) if pixels.ndim == 3 else pixels).contiguous()
+    return _channels_first(pixels.numpy(), color), span if span.given else UNIT
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Images as users hand them over - tensors, arrays, pictures of Pillow - as tensors of one layout and one scale."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from unrolled.data.images import picture_to_image
+from unrolled.data.images import numbers_in, picture_to_image, read_with_range
 from unrolled.system.arraylike import as_tensor, is_floating
-from unrolled.system.scales import UNIT, Range, Scale, is_dark, magnitudes, range_of, refuse_dark
+from unrolled.system.scales import Range, Scale, brightness, is_dark, range_of, refuse_dark
 
 
 def as_image(what: str, value: Any) -> Tensor:
@@ -62,23 +63,31 @@ def to_unit(what: str, value: Any, scale: Scale | None = None, **limits: Any) ->
         as `as_image` and `range_of`.
     """
     if isinstance(value, Image.Image):
-        return picture_to_image(value, scale), UNIT
+        return picture_to_image(value, scale)
     image = as_image(what, value)
     span = range_of(what, image, scale, **limits)
     return span.to_unit(image), span
 
 
-def single_to_unit(what: str, value: Any, scale: Scale | None = None) -> tuple[Tensor, Range]:
-    """As `to_unit`, for an image that stands for itself: without a scale, one that is too dark for [0, 1] is refused.
+def single_to_unit(what: str, value: Any, scale: Scale | None = None, color: bool = False) -> tuple[Tensor, Range]:
+    """As `to_unit`, for an image that stands for itself, which may be a file.
 
-    Of many images some may be dark; see `unrolled.data.stores.check_bright`.
+    Without a scale, an image that is too dark for [0, 1] is refused; of many images some may be dark, see
+    `unrolled.data.stores.check_bright`.
+
+    Parameters
+    ----------
+    color : bool
+        of a file, as in `read_image`.
     """
-    image, span = to_unit(what, value, scale)
-    if not span.given and not isinstance(value, Image.Image):
-        kind = as_tensor(what, value).dtype
-        brightest = float(magnitudes(image).max())
-        if is_dark(brightest, kind):
-            refuse_dark(what, brightest)
+    if isinstance(value, (str, Path)):
+        (image, span), kind = read_with_range(value, color, scale), numbers_in(Path(value))
+    else:
+        image, span = to_unit(what, value, scale)
+        kind = torch.uint8 if isinstance(value, Image.Image) else as_tensor(what, value).dtype
+    brightest = brightness(image)
+    if not span.given and is_dark(brightest, kind):
+        refuse_dark(what, brightest)
     return image, span
 
 

@@ -1,6 +1,7 @@
 """Measured k-space of magnetic resonance, from files."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +12,22 @@ import torch
 from torch import Tensor
 
 from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
+from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout
+from unrolled.data.stores import ALL
+from unrolled.system.arraylike import as_tensor
 
-TRUTHS = ("reconstruction_rss", "reconstruction_esc")
-"""What fastMRI calls the images of fully sampled k-space: of several coils, and of one."""
+RSS, ESC = "reconstruction_rss", "reconstruction_esc"
+"""What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
+were, and that of the one coil of a single-coil file."""
+
+SAME = 0.02
+"""Relative difference up to which the image of a file is that of its k-space."""
 
 AXES = {
     "HDF5": ("slice, height, width", "slice, coil, height, width"),
-    "npy": ("height, width", "coil, height, width", "slice, coil, height, width"),
+    "npy": ("height, width", "slice, coil, height, width"),
 }
-"""The axes that k-space may have in a file."""
+"""The axes of k-space in a file that states none, by their number."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,23 @@ class KSpace:
     centered: bool
     truth: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        for name, axes in (("y", "coil, height, width"), ("mask", "height, width"), ("truth", "height, width")):
+            value = getattr(self, name)
+            if value is None and name == "truth":
+                continue
+            tensor = as_tensor(f"k-space: {name}", value)
+            if tensor.ndim != axes.count(",") + 1 or not tensor.numel():
+                raise ValueError(f"k-space: {name} must be ({axes}), none of them 0, got {tuple(tensor.shape)}")
+            kind = torch.complex64 if name == "y" else torch.float32
+            object.__setattr__(self, name, tensor.abs().to(kind) if name == "truth" else tensor.to(kind))
+        if self.mask.shape != self.y.shape[1:]:
+            raise ValueError(f"k-space: mask must be {tuple(self.y.shape[1:])} like y, got {tuple(self.mask.shape)}")
+        if not bool(((self.mask == 0) | (self.mask == 1)).all()):
+            raise ValueError("k-space: mask must be of 0 and 1")
+        if not bool(torch.isfinite(torch.view_as_real(self.y)).all()):
+            raise ValueError("k-space: y must be finite, but holds NaN or inf")
+
     @property
     def ratio(self) -> float:
         """The part of the frequencies that was sampled."""
@@ -53,7 +78,7 @@ class KSpace:
 
         Parameters
         ----------
-        mask : Tensor, (height, width), of 0 and 1
+        mask : Tensor or array, (height, width), of 0 and 1
             with the zero frequency where `centered` says.
 
         Raises
@@ -61,6 +86,7 @@ class KSpace:
         ValueError
             if it has another size, or leaves nothing.
         """
+        mask = as_tensor("mask", mask)
         if mask.shape != self.mask.shape:
             raise ValueError(f"mask: must be {tuple(self.mask.shape)} like k-space, got {tuple(mask.shape)}")
         both = self.mask * mask.to(self.mask.dtype)
@@ -70,14 +96,19 @@ class KSpace:
 
 
 def read_kspace(
-    path: str | Path, slice: int | None = None, key: str = "kspace", centered: bool | None = None
+    path: str | Path,
+    slice: int | None = None,
+    key: str = "kspace",
+    centered: bool | None = None,
+    axes: str | None = None,
 ) -> KSpace:
     """Read one slice of k-space from an `.npy` or HDF5 file; of a volume no more than that slice is read.
 
     HDF5 is taken to be in the layout of fastMRI (Zbontar and others, arXiv:1811.08839): a complex data set
     (slice, height, width) of one coil or (slice, coil, height, width) of several; `mask` (width,) or (height, width) if
-    it is there; `reconstruction_rss` or `reconstruction_esc` (slice, height, width) as the true image, if there.
-    NumPy files hold (height, width), (coil, height, width) or (slice, coil, height, width).
+    it is there; as the true image `reconstruction_esc` of one coil and `reconstruction_rss` of several, each
+    (slice, height, width), if there. NumPy files hold (height, width) or (slice, coil, height, width); three axes may
+    be of coils or of slices, so they must be named.
 
     Sampled is where k-space is not 0 in every coil. If the file has a mask of columns: those columns of it that are not
     0 altogether, for fastMRI pads k-space with columns of 0.
@@ -91,31 +122,35 @@ def read_kspace(
     key : str
         the name of the data set in HDF5.
     centered : bool, optional
-        whether the zero frequency lies in the middle and not at [0, 0]. By default it does in HDF5, and not in `.npy`.
+        whether the zero frequency lies in the middle and not at [0, 0]. By default it lies where most of the energy
+        is; where that is not clear, files in the layout of fastMRI have it in the middle, and others must be told.
+    axes : str, optional
+        what the axes are, such as "coil, height, width", "slice, height, width" or "coil, slice, height, width".
 
     Raises
     ------
     ValueError
         if there is no such file, data set or slice; if k-space is not complex, not finite, 0 everywhere, or has other
-        axes; if it lies in another file or was not written to the size that is claimed; if mask or true image do not
-        fit it.
+        axes or axes that are not clear; if it lies in another file or was not written to the size that is claimed; if
+        mask or true image do not fit it.
     """
     path = Path(path)
     if path.suffix.lower() not in (".npy", *SUFFIXES):
         raise ValueError(f"k-space: {path} must end in one of .npy, {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):
         raise ValueError(f"k-space: there is no file {path}")
+    names = None if axes is None else axis_names(axes)
     if path.suffix.lower() == ".npy":
-        y = _read_npy(path, slice)
-        return KSpace(y, _nonzero(y), bool(centered))
+        y, centered = in_one_layout(_read_npy(path, slice, names), centered, path, False)
+        return KSpace(y, _nonzero(y), centered)
     with open_file(path) as file:
         try:
-            return _read_hdf5(file, path, slice, key, True if centered is None else centered)
+            return _read_hdf5(file, path, slice, key, centered, names)
         except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"k-space: {path} is damaged: {error}") from error
 
 
-def _read_npy(path: Path, index: int | None) -> Tensor:
+def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> Tensor:
     try:
         # Mapped, so that a header cannot claim more than there is.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -123,24 +158,80 @@ def _read_npy(path: Path, index: int | None) -> Tensor:
         raise ValueError(f"k-space: {path} cannot be read as .npy: {error or type(error).__name__}") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"k-space: {path} is an archive of several arrays (.npz); save one array with numpy.save")
-    _check_axes(array, path, "npy")
-    if array.ndim < 4 and index is not None:
+    if array.ndim == 3 and names is None and array.dtype.kind == "c":
+        if len(array) != 1:
+            raise ValueError(
+                f"k-space: {path}: is {array.shape}, which may be coils or slices; give axes: 'coil, height, width' or "
+                "'slice, height, width'"
+            )
+        names = ("coil", "height", "width")
+    names = _axes(array, path, "npy", names)
+    if "slice" not in names and index is not None:
         raise ValueError(f"k-space: {path} holds one slice, {array.shape}; slice must be left out, got {index!r}")
-    numbers = array[_which(index, len(array), path)] if array.ndim == 4 else array
-    return _checked(numbers if numbers.ndim == 3 else numbers[None], path)
+    return _checked(_slice(array, names, index, path)[0], path)
 
 
-def _read_hdf5(file: Any, path: Path, index: int | None, key: str, centered: bool) -> KSpace:
+def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> tuple[np.ndarray, int]:
+    """A slice (coil, height, width) of a data set, and its number."""
+    number = 0
+    places: list[Any] = [ALL] * len(names)
+    if "slice" in names:
+        axis = names.index("slice")
+        number = _which(index, data.shape[axis], path)
+        places[axis] = number
+    left = [name for name in names if name != "slice"]
+    numbers = np.asarray(data[tuple(places)])
+    numbers = numbers.transpose([left.index(name) for name in NAMES if name in left])
+    return numbers if "coil" in left else numbers[None], number
+
+
+def _read_hdf5(
+    file: Any, path: Path, index: int | None, key: str, centered: bool | None, names: tuple[str, ...] | None
+) -> KSpace:
     data = _own(file, path, key)
     if data is None:
         raise ValueError(f"k-space: {path} has no data set {key!r}; it holds {', '.join(_names(file)) or 'nothing'}")
-    _check_axes(data, path, "HDF5")
-    number = _which(index, len(data), path)
-    numbers = np.asarray(data[number])
-    y = _checked(numbers if numbers.ndim == 3 else numbers[None], path)
+    names = _axes(data, path, "HDF5", names)
+    numbers, number = _slice(data, names, index, path)
+    y = _checked(numbers, path)
     mask = _read_mask(_own(file, path, "mask"), path, y)
-    found = next((each for name in TRUTHS if (each := _own(file, path, name)) is not None), None)
-    return KSpace(y * mask, mask, centered, None if found is None else _read_truth(found, path, number, len(data), y))
+    count = data.shape[names.index("slice")] if "slice" in names else 1
+    both, centered = in_one_layout(torch.cat([y * mask, mask[None]]), centered, path, True)
+    kspace = KSpace(both[:-1], both[-1].real, centered)
+    return replace(kspace, truth=_find_truth(file, path, number, count, kspace))
+
+
+def _find_truth(file: Any, path: Path, number: int, count: int, kspace: KSpace) -> Tensor | None:
+    """The true image of a slice: of one coil that of this coil, of several that of all."""
+    single = len(kspace.y) == 1
+    right, other = (ESC, RSS) if single else (RSS, ESC)
+    found = _own(file, path, right)
+    if found is not None:
+        return _read_truth(found, path, number, count)
+    found = _own(file, path, other)
+    if found is None:
+        return None
+    truth = _read_truth(found, path, number, count)
+    own = _magnitude(kspace)
+    rows, columns = truth.shape
+    if bool(kspace.mask.all()) and rows <= own.shape[0] and columns <= own.shape[1]:
+        top, left = (own.shape[0] - rows) // 2, (own.shape[1] - columns) // 2
+        part = own[top : top + rows, left : left + columns]
+        if float((part - truth).norm()) <= SAME * float(truth.norm()):
+            return truth
+    warnings.warn(
+        f"k-space: {path}: holds k-space of {'one coil' if single else 'several coils'} and {other!r}, the image of "
+        f"{'all coils that there were' if single else 'one coil'}; only {right!r} is taken for the true image",
+        stacklevel=4,
+    )
+    return None
+
+
+def _magnitude(kspace: KSpace) -> Tensor:
+    """The root of the sum of squares of the coils' images."""
+    y = kspace.y if not kspace.centered else torch.fft.ifftshift(kspace.y, (-2, -1))
+    images = torch.fft.ifft2(y, norm="ortho").abs().square().sum(0).sqrt()
+    return torch.fft.fftshift(images) if kspace.centered else images
 
 
 def _own(file: Any, path: Path, key: str) -> Any:
@@ -160,13 +251,16 @@ def _names(file: Any) -> Iterable[str]:
     return [str(name) for name in file]
 
 
-def _check_axes(data: Any, path: Path, layout: str) -> None:
-    allowed = {axes.count(",") + 1 for axes in AXES[layout]}
+def _axes(data: Any, path: Path, layout: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of the axes of a complex data set, as given or by their number."""
     if data.dtype.kind != "c":
         raise ValueError(f"k-space: {path}: must be complex, is {data.dtype}")
-    if data.ndim not in allowed or 0 in data.shape:
-        wanted = " or ".join(f"({axes})" for axes in AXES[layout])
+    allowed = [axis_names(axes) for axes in AXES[layout]] if names is None else [names]
+    fitting = [each for each in allowed if len(each) == data.ndim]
+    if not fitting or 0 in data.shape:
+        wanted = " or ".join(f"({', '.join(each)})" for each in allowed)
         raise ValueError(f"k-space: {path}: must be {wanted}, none of them 0, is {data.shape}")
+    return fitting[0]
 
 
 def _which(index: int | None, count: int, path: Path) -> int:
@@ -214,7 +308,7 @@ def _read_mask(data: Any, path: Path, y: Tensor) -> Tensor:
     return mask
 
 
-def _read_truth(data: Any, path: Path, number: int, count: int, y: Tensor) -> Tensor:
+def _read_truth(data: Any, path: Path, number: int, count: int) -> Tensor:
     if data.ndim != 3 or data.dtype.kind != "f" or len(data) != count or 0 in data.shape:
         raise ValueError(
             f"k-space: {path}: {data.name[1:]!r} must be floating point ({count}, height, width), "

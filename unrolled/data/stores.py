@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unrolled.data.images import FORMATS, TURNED, check_claim, read_image, turn_of
+from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
 from unrolled.data.intake import as_image, as_single, to_unit
 from unrolled.system.scales import Scale, brightness, check_scale, is_dark, refuse_dark, states_white
 
@@ -37,11 +37,14 @@ class StoredImage(ABC):
         leaves no doubt.
     is_complex : bool
         whether the numbers are complex.
+    name : str
+        that tables call it, of a file.
     """
 
     shape: tuple[int, int, int]
     kind: torch.dtype | None = None
     is_complex: bool = False
+    name: str = ""
 
     @abstractmethod
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
@@ -95,7 +98,7 @@ class FileImage(StoredImage):
     """
 
     def __init__(self, path: Path, color: bool = False, scale: Scale | None = None):
-        self.path, self.color, self.scale = path, color, scale
+        self.path, self.color, self.scale, self.name = path, color, scale, path.name
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -248,17 +251,6 @@ def image_size(path: Path, scale: Scale | None = None) -> tuple[int, int]:
 
 
 SWAPPING = [TURNED[orientation] for orientation in (5, 6, 7, 8)]
-
-
-def numbers_in(path: Path) -> torch.dtype:
-    """The type of the numbers in an image file, from its header: of bytes, of 16 bits, or of floating point."""
-    with suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-            if file.mode[0] not in "IF":
-                return torch.uint8
-            return torch.float32 if file.mode == "F" else torch.uint16
-    return torch.float32  # what Pillow does not read: TIFF of floating point
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

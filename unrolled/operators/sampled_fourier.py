@@ -15,6 +15,10 @@ from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
 
 
+UNIT_MAPS = 1e-5
+"""Up to which the sum of squares of maps may differ from 1 by rounding."""
+
+
 class SampledFourier(LinearOperator):
     """What sampled Fourier transforms share: a mask of frequencies, and images that are real or complex."""
 
@@ -208,6 +212,17 @@ class MultiCoilFourier(SampledFourier):
         _check_shape(self, "measurements", y, ("batch", "channel", *self.maps.shape))
         with full_precision(y):
             return self._as_images((self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2))
+
+    def with_unit_maps(self) -> "tuple[MultiCoilFourier, float]":
+        """The operator with maps whose root of the sum of squares is at most 1, and the number they were divided by.
+
+        Maps have no natural units; solvers and networks are made for these.
+        """
+        size = float(self.maps.abs().square().sum(0).max().sqrt())
+        if abs(size - 1) < UNIT_MAPS:
+            return self, 1.0
+        kind = {"complex_images": self.complex_images, "centered": self.centered}
+        return MultiCoilFourier(self.maps / size, self.mask, **kind).to(self.mask.device), size
 
     def extra_repr(self) -> str:
         coils, height, width = self.maps.shape

@@ -1,92 +1,131 @@
 """How good weights are: PSNR and SSIM per image, and their means."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.data.complex_phase import with_fixed_phase
-from unrolled.data.images import list_images, read_image
+from unrolled.data.sources import open_images
+from unrolled.data.stores import StoredImage, check_bright, stored, to_float
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.pipeline import from_measurements, linear_start, measure, resolve
+from unrolled.reconstruction.pipeline import after_measuring, linear_start, measure, picture, resolve
+from unrolled.system.scales import Scale, check_scale
 
 
 def evaluate(
     network: UnrolledNetwork | str | Path,
-    images: str | Path | dict[str, Tensor],
+    images: str | Path | dict[str, Any] | Sequence[Any],
     operator: LinearOperator | None = None,
     *,
     bfloat16: bool = False,
     progress: bool = False,
+    scale: Scale | None = None,
+    key: str | None = None,
 ) -> dict[str, Any]:
     """Measure, reconstruct and compare every image, by the protocol of the literature on Set11.
 
     Luma of 8-bit images / 255; padded with zeros to whole blocks, cropped back, clipped; PSNR with peak 1 and SSIM per
     image, then the mean over images. No rounding.
 
-    For an operator on complex images the images are magnitudes that get a smooth phase, the one which validation gives
-    to the image of the same number (`unrolled.data.with_fixed_phase`), and figures are those of magnitudes.
+    For an operator on complex images, real images are magnitudes that get a smooth phase, the one which validation
+    gives to the image of the same number (`unrolled.data.with_fixed_phase`), and figures are those of magnitudes.
 
     Parameters
     ----------
     network : UnrolledNetwork, or the name or file of weights
-    images : a folder, an image file, or a dict of names and images (channel, height, width) in [0, 1]
+    images : a folder or file of images or HDF5, a dict of names and images, or a list of images
+        (channel, height, width) or (height, width): tensors, arrays, pictures of Pillow.
     operator : LinearOperator
         needed with a network; weights bring their own.
     bfloat16 : bool
         run the learned part in bfloat16.
     progress : bool
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the images, which is the peak of PSNR and the data range of SSIM: truth and reconstruction are
+        both clipped to black and white. By default what the type says: 255 of bytes, 65535 of unsigned 16-bit numbers,
+        1 of floating point.
+    key : str, optional
+        of the images in HDF5 files, see `unrolled.data.ImageData`.
 
     Returns
     -------
     dict
-        "psnr", "ssim", "start_psnr" (of the linear start) and "images", a list of the same per image with "name" and
-        "seconds" (of measuring and reconstructing)
+        "psnr", "ssim", "start_psnr" (of the linear start), "peak", a sentence that says what PSNR's peak is, and
+        "images", a list of the same per image with "name" and "seconds" (of measuring and reconstructing)
 
     Raises
     ------
     ValueError
-        if there are no images, one cannot be read, or the weights cannot be loaded.
+        if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
+    check_scale("images", scale)
     network, operator = resolve(network, operator)
     rows = []
-    pairs = list(_named(images))
-    for index, (name, read) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
-        truth = read()
-        x = with_fixed_phase(truth, index) if operator.complex_images and truth.ndim == 3 else truth
-        size = (x.shape[-2], x.shape[-1])
-        began = time.perf_counter()
+    pairs = _named(images, scale, key)
+    if not pairs:
+        raise ValueError("images: must be one at least, got none")
+    check_bright([image for _, image in pairs])
+    for index, (name, stored_image) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
         try:
+            truth = to_float(stored_image.read())
+            x = with_fixed_phase(truth, index) if operator.complex_images else truth
+            size = (x.shape[-2], x.shape[-1])
+            began = time.perf_counter()
             y = measure(x, network, operator)
-            image = from_measurements(y, network, operator, size, bfloat16=bfloat16)
+            image = after_measuring(y, network, operator, size, bfloat16=bfloat16)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began
         start = linear_start(y, network, operator, size)
-        truth = truth.unsqueeze(0)
+        seen = picture(truth.unsqueeze(0), size).unsqueeze(0) if scale is not None else truth.unsqueeze(0)
         rows.append(
             {
                 "name": name,
-                "psnr": float(psnr(image.cpu().unsqueeze(0), truth)),
-                "ssim": float(ssim(image.cpu().unsqueeze(0), truth)),
-                "start_psnr": float(psnr(start.cpu().unsqueeze(0), truth)),
+                "psnr": float(psnr(image.cpu().unsqueeze(0), seen)),
+                "ssim": float(ssim(image.cpu().unsqueeze(0), seen)),
+                "start_psnr": float(psnr(start.cpu().unsqueeze(0), seen)),
                 "seconds": round(seconds, 4),
             }
         )
     means = {key: float(torch.tensor([row[key] for row in rows]).mean()) for key in ("psnr", "ssim", "start_psnr")}
-    return {**means, "images": rows}
+    return {**means, "peak": peak_text(scale), "images": rows}
 
 
-def _named(images: str | Path | dict[str, Tensor]) -> Iterable[tuple[str, Any]]:
+def peak_text(scale: Scale | None) -> str:
+    """What PSNR's peak is, in words."""
+    if scale is None:
+        return "white, which is 255 of bytes, 65535 of 16 bits and 1 of floating point"
+    if isinstance(scale, str):
+        return (
+            f"white, which is {'the largest magnitude' if scale == 'max' else f'the {scale} percentile'} of each image"
+        )
+    if isinstance(scale, (tuple, list)):
+        return f"white − black = {scale[1] - scale[0]:g}, from {scale[0]:g} to {scale[1]:g}"
+    return f"white = {scale:g}"
+
+
+def _named(images: Any, scale: Scale | None, key: str | None) -> list[tuple[str, StoredImage]]:
+    """Images with their names, not yet read where they are files."""
+    if isinstance(images, (str, Path)):
+        stored_images = open_images(images, "test", key, scale=scale)
+        return [(image.name or f"image {index}", image) for index, image in enumerate(stored_images)]
+    if key is not None:
+        raise ValueError(f"key: is for HDF5 files, got {key!r} with images of another kind")
     if isinstance(images, dict):
-        return [(name, lambda image=image: image) for name, image in images.items()]
-    return [(path.name, lambda path=path: read_image(path)) for path in list_images(images)]
+        return [(str(name), *stored([image], scale, name)) for name, image in images.items()]
+    each = list(images) if isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4 else None
+    if each is None:
+        raise ValueError(
+            "images: must be a folder, a file, a dict of names and images or a list of images, got "
+            f"{type(images).__name__}"
+        )
+    return [(f"image {index}", image) for index, image in enumerate(stored(each, scale))]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -97,4 +136,5 @@ def table(result: dict[str, Any]) -> str:
         figures = f"{row['psnr']:7.2f}   {row['ssim']:.4f}   {row['start_psnr']:7.2f}   {row['seconds']:7.2f}"
         lines.append(f"{row['name']:<{width}}   {figures}")
     lines.append(f"{'mean':<{width}}   {result['psnr']:7.2f}   {result['ssim']:.4f}   {result['start_psnr']:7.2f}")
+    lines.append(f"PSNR's peak is {result['peak']}.")
     return "\n".join(lines)

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators.image_scale import image_scale
 from unrolled.operators.sampled_fourier import inverse_fourier
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
+from unrolled.system.arraylike import as_tensor
 
 LARGEST_CENTER = 33
 """Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
@@ -122,8 +124,8 @@ def kspace_operator(
     kspace : KSpace
     complex_images : bool
         whether the images are to be complex: what a network was trained for.
-    maps : Tensor (coil, height, width), optional
-        sensitivities of the coils; otherwise those of several coils are estimated, see `estimate_maps`.
+    maps : Tensor or array (coil, height, width), optional
+        sensitivities of the coils, in any units; otherwise those of several coils are estimated, see `estimate_maps`.
     center : int, optional
         as in `estimate_maps`.
 
@@ -132,8 +134,11 @@ def kspace_operator(
     ValueError
         if maps do not fit or cannot be estimated, or for images that cannot be taken as real.
     """
-    if maps is not None and len(maps) != len(kspace.y):
-        raise ValueError(f"maps: must be of {len(kspace.y)} coils like k-space, got {len(maps)}")
+    maps = None if maps is None else as_tensor("maps", maps)
+    if maps is not None and (maps.ndim != 3 or len(maps) != len(kspace.y)):
+        raise ValueError(
+            f"maps: must be (coil, height, width) of {len(kspace.y)} coils like k-space, got {tuple(maps.shape)}"
+        )
     how = {"complex_images": complex_images, "centered": kspace.centered}
     if maps is None and len(kspace.y) == 1:
         single = MaskedFourier(kspace.mask, **how)
@@ -183,9 +188,9 @@ def reconstruct_kspace(
 ) -> Tensor:
     """Reconstruct one slice.
 
-    Networks are trained on images in [0, 1], and the units of k-space are arbitrary: it is divided by the largest
-    magnitude of its zero-filled image (of several coils the root of the sum of squares), and the result is multiplied
-    by it again.
+    Networks are trained on images in [0, 1], and the units of k-space and of coils are arbitrary: k-space is divided by
+    the largest magnitude of the image that the operator makes of it (`image_scale`), and the result is multiplied by it
+    again.
 
     Parameters
     ----------
@@ -201,19 +206,23 @@ def reconstruct_kspace(
     Returns
     -------
     Tensor, (height, width), float32
-        the magnitude, in the units of the file
+        the magnitude, in the units of k-space over those of the maps
 
     Raises
     ------
     ValueError
         if the numbers of k-space are too large or too small, or size is larger than the image.
     """
-    scale = float(coil_magnitude(kspace).max())
+    units = 1.0
+    if isinstance(operator, MultiCoilFourier):
+        operator, units = operator.with_unit_maps()
     device = next(operator.buffers()).device
-    y = (measurements(kspace, operator) / scale).to(device)
+    y = measurements(kspace, operator).to(device)
+    scale = float(image_scale(y, operator))
+    y = y / scale
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         x = method(y, operator)
-    image = scale * x[0, 0].abs().float().cpu()
+    image = scale / units * x[0, 0].abs().float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
     return middle(image, size or (image.shape[0], image.shape[1]))

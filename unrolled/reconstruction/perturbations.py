@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.metrics import psnr
+from unrolled.data.intake import as_single, single_to_unit
+from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.pipeline import check_image, device_of, pad
 from unrolled.solvers.methods import METHODS, classical
+from unrolled.system.scales import Scale
 
 Reconstruct = Callable[[Tensor, LinearOperator], Tensor]
 NOISE = (0.0, 0.01, 0.02, 0.05, 0.1)
@@ -23,7 +25,7 @@ PERTURBATIONS = (0.0, 0.005, 0.01, 0.02, 0.05)
 def robustness(
     network: UnrolledNetwork,
     operator: LinearOperator,
-    images: dict[str, Tensor],
+    images: dict[str, Any],
     *,
     methods: Sequence[str] = ("wavelet-l1", "tv"),
     noise: Sequence[float] = NOISE,
@@ -31,6 +33,7 @@ def robustness(
     perturbations: Sequence[float] = PERTURBATIONS,
     steps: int = 8,
     seed: int = 0,
+    scale: Scale | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """PSNR of a network and of classical methods when the measurements change.
@@ -47,7 +50,7 @@ def robustness(
     network, operator
         as trained; only noise and perturbations are tested if the operator knows no others of its kind (`alternatives`
         and `at_ratio`, as `MaskedFourier` and `BlockCompressedSensing` do).
-    images : dict of names and images (channel, height, width) in [0, 1]
+    images : dict of names and images (channel, height, width) or (height, width), or image files
     methods : sequence of str
         classical methods to compare with, of `unrolled.solvers.methods.METHODS`.
     noise : sequence of float >= 0
@@ -60,6 +63,8 @@ def robustness(
         how many steps the ascent to a worst case takes.
     seed : int
         decides the noise, the other operators, and where the ascent starts.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the images, as in `unrolled.evaluate`; it is PSNR's peak.
     progress : bool
 
     Returns
@@ -85,9 +90,10 @@ def robustness(
     if steps < 1:
         raise ValueError(f"steps: must be >= 1, got {steps!r}")
     batch = []
-    for image in images.values():
-        check_image(image)
-        batch.append(pad(image.unsqueeze(0).to(device_of(network)), operator.multiple))
+    for name, image in images.items():
+        unit = as_single(single_to_unit(f"images: {name}", image, scale)[0])
+        check_image(unit)
+        batch.append(pad(unit.unsqueeze(0).to(device_of(network)), operator.multiple))
     others = _others(operator, ratios, seed)
     tests: dict[str, list[Any]] = {"noise": list(noise), **{name: list(made) for name, made in others.items()}}
     tests["perturbation"] = list(perturbations)
@@ -111,7 +117,7 @@ def robustness(
                             noisy = y + worst(run, measured_by, y, x, value * float(y.norm()), steps, generator)
                         with torch.no_grad():
                             found = run(noisy, measured_by)
-                        scores[name].append(float(psnr(_magnitude(found).cpu(), _magnitude(x).cpu())))
+                        scores[name].append(float(shown_psnr(_magnitude(found).cpu(), _magnitude(x).cpu())))
                     bar.update()
                 for name, each in scores.items():
                     rows[name].append(sum(each) / len(each))

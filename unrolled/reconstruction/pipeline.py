@@ -2,29 +2,33 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.data.images import read_image
+from unrolled.data.intake import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.operators.image_scale import image_scale
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
+from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
+from unrolled.system.scales import OUTSIDE, Scale, check_scale, range_of
 from unrolled.weights.networks import load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
 
-ROUNDING = 1e-5
-"""Values may lie so far outside of [0, 1]: the magnitudes of complex images are rounded."""
+SEEMS_UNIT = (1 / 16, 4.0)
+"""Between these lies the brightest pixel of what measurements of images in [0, 1] give as first estimate."""
 
 WHOLE = 2**20
 """Images of more pixels are reconstructed in tiles: as one they would need about 600 bytes a pixel."""
 
 
 def reconstruct(
-    image: Tensor | str | Path,
+    image: Any,
     network: UnrolledNetwork | str | Path = "epgn-cs25",
     operator: LinearOperator | None = None,
     *,
@@ -32,14 +36,17 @@ def reconstruct(
     tile: int | None = None,
     bfloat16: bool = False,
     progress: bool = False,
+    scale: Scale | None = None,
 ) -> Tensor:
     """Measure an image of any size and reconstruct it from the measurements.
 
-    Large images are reconstructed tile by tile, with the same result: 100 megapixels take less than 2 GiB.
+    Networks work on images with black at 0 and white at 1, so the image is brought to that scale, and the
+    reconstruction back to that of the image. Large images are reconstructed tile by tile, with the same result: 100
+    megapixels take less than 2 GiB.
 
     Parameters
     ----------
-    image : Tensor, (channel, height, width) in [0, 1], or an image file
+    image : Tensor or array, (channel, height, width) or (height, width), or an image file, or a picture of Pillow
     network : UnrolledNetwork, or the name or file of weights
     operator : LinearOperator
         needed with a network; weights bring their own.
@@ -52,16 +59,23 @@ def reconstruct(
         run the learned part in bfloat16: faster on processors that have it, and within .02 dB.
     progress : bool
         show a progress bar over the tiles.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
+        bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
 
     Returns
     -------
-    Tensor, (channel, height, width), in [0, 1]
+    Tensor, of the image's shape, floating point, in the units of the image
+        of files and pictures without a scale in [0, 1]. Without a scale it is clipped to black and white; of complex
+        images it is complex.
 
     Raises
     ------
     ValueError
-        for a broken or too small image, values outside of [0, 1], weights that cannot be read, sides that the operator
-        cannot measure, or a `tile` where the operator or the network allows no tiles.
+        for a broken or too small image; without a scale for types whose white is not known, and values outside of
+        [0, 1] or all so small that they are probably in other units; for weights that cannot be read, sides that the
+        operator cannot measure, a complex image for an operator on real ones, or a `tile` where the operator or the
+        network allows no tiles.
 
     Examples
     --------
@@ -71,12 +85,13 @@ def reconstruct(
     torch.Size([1, 512, 512])
     """
     network, operator = resolve(network, operator)
-    x = image if isinstance(image, Tensor) else read_image(image, color)
+    x, span = single_to_unit("image", image, scale, color)
     y = measure(x, network, operator)
-    found = from_measurements(
-        y, network, operator, (x.shape[-2], x.shape[-1]), tile=tile, bfloat16=bfloat16, progress=progress
-    )
-    return found.to(x.device)
+    how = {"clip": not span.given, "magnitude": not x.is_complex()}
+    size = (x.shape[-2], x.shape[-1])
+    found = after_measuring(y, network, operator, size, tile=tile, bfloat16=bfloat16, progress=progress, **how)
+    found = span.from_unit(found).to(x.device)
+    return found[0] if getattr(image, "ndim", 3) == 2 else found
 
 
 def iterates(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> list[Tensor]:
@@ -101,13 +116,78 @@ def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, 
 
 
 def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
-    """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device."""
+    """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
+
+    Parameters
+    ----------
+    image : Tensor, with black at 0 and white at 1, see `unrolled.data.intake`
+    """
     check_image(image)
+    if image.is_complex() and not operator.complex_images:
+        raise ValueError(
+            f"image: is complex, and {type(operator).__name__} measures real images; make it with complex_images=True, "
+            "or give the magnitude"
+        )
+    kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
-        return operator(pad(image.unsqueeze(0).to(device_of(network)), operator.multiple))
+        return operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
 
 
 def from_measurements(
+    y: Any,
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    size: tuple[int, int] | None = None,
+    *,
+    tile: int | None = None,
+    bfloat16: bool = False,
+    progress: bool = False,
+    scale: float | str | None = None,
+) -> Tensor:
+    """Reconstruct from measurements that were taken elsewhere.
+
+    Parameters
+    ----------
+    y : Tensor or array, in the operator's shape, a batch of one
+        for block compressive sensing (1, channel, m, rows, columns).
+    network, operator
+    size : (height, width), optional
+        of the image, if it was padded to be measured.
+    tile, bfloat16, progress
+        as in `reconstruct`.
+    scale : float or "max", optional
+        what white is in the image that was measured; "max" is the largest magnitude of the operator's estimate, see
+        `image_scale`. By default white is 1, and measurements of another scale are refused.
+
+    Returns
+    -------
+    Tensor, (channel, height, width), of complex images the magnitude
+        clipped to [0, 1] without a scale; with one in the units of the image.
+
+    Raises
+    ------
+    ValueError
+        if the measurements are not finite, do not have the operator's shape, or without a scale are of an image that
+        is far from [0, 1].
+    """
+    y = as_tensor("measurements", y)
+    if y.ndim == 0 or not is_floating(y):
+        raise ValueError(f"measurements: must be real or complex numbers of floating point, got {y.dtype}")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
+    if len(y) != 1:
+        raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
+    if y.is_complex() and not operator.complex_measurements:
+        raise ValueError(f"measurements: must be real for {type(operator).__name__}, got {y.dtype}")
+    white = _white_of(y.to(device_of(network)), operator, scale)
+    y = as_numbers("measurements", y / white, torch.float32).to(device_of(network))
+    found = after_measuring(
+        y, network, operator, size, tile=tile, bfloat16=bfloat16, progress=progress, clip=scale is None
+    )
+    return found if scale is None else white * found
+
+
+def after_measuring(
     y: Tensor,
     network: UnrolledNetwork,
     operator: LinearOperator,
@@ -116,35 +196,20 @@ def from_measurements(
     tile: int | None = None,
     bfloat16: bool = False,
     progress: bool = False,
+    clip: bool = True,
+    magnitude: bool = True,
 ) -> Tensor:
-    """Reconstruct from measurements that were taken elsewhere.
+    """The reconstruction from measurements of one image of about unit scale, (channel, height, width).
 
     Parameters
     ----------
-    y : Tensor, in the operator's shape, a batch of one
-        for block compressive sensing (1, channel, m, rows, columns).
-    network, operator
-    size : (height, width), optional
-        of the image, if it was padded to be measured.
-    tile, bfloat16, progress
-        as in `reconstruct`.
+    clip : bool
+        to [0, 1]; of real images.
+    magnitude : bool
+        of complex images their magnitude.
 
-    Returns
-    -------
-    Tensor, (channel, height, width), in [0, 1]
-
-    Raises
-    ------
-    ValueError
-        if the measurements are not finite or do not have the operator's shape.
+    Others as in `from_measurements`.
     """
-    if y.ndim == 0 or not (y.is_floating_point() or y.is_complex()):
-        raise ValueError(f"measurements: must be real or complex numbers of floating point, got {y.dtype}")
-    if not bool(torch.isfinite(y).all()):
-        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
-    if len(y) != 1:
-        raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
-    y = y.to(device_of(network), torch.complex64 if y.is_complex() else torch.float32)
     large = math.prod(operator.image_size(y)) > WHOLE if operator.local else False
     tiled = tile is not None or (large and why_no_tiles(network, operator) is None)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
@@ -154,7 +219,31 @@ def from_measurements(
     height, width = x.shape[-2:] if size is None else size
     if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
         raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
-    return picture(x, (height, width))
+    x = x[0, :, :height, :width]
+    if x.is_complex() and not magnitude:
+        return x
+    x = x.abs() if x.is_complex() else x
+    return x.clamp(0, 1) if clip else x
+
+
+def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:
+    """What white is in the image that measurements are of."""
+    if scale is not None and not isinstance(scale, str):
+        check_scale("measurements", scale)
+        if isinstance(scale, (tuple, list)):
+            raise ValueError(f"measurements: scale must be one number, or 'max', got {scale!r}")
+        return float(scale)
+    if isinstance(scale, str) and scale != "max":
+        raise ValueError(f"measurements: scale must be a number or 'max', got {scale!r}")
+    brightest = float(image_scale(y, operator))
+    if scale == "max":
+        return brightest
+    if bool(y.any()) and not SEEMS_UNIT[0] <= brightest <= SEEMS_UNIT[1]:
+        raise ValueError(
+            f"measurements: seem to be of an image whose brightest pixel is about {brightest:.3g}, where white is 1; "
+            "give scale: the number that is white, or 'max'"
+        )
+    return 1.0
 
 
 def resolve(
@@ -180,17 +269,12 @@ def pad(x: Tensor, multiple: int) -> Tensor:
 
 
 def check_image(image: Tensor) -> None:
-    """Raise ValueError unless this is an image (channel, height, width) in [0, 1] that is not too small."""
+    """Raise ValueError unless this is an image (channel, height, width) that is not too small, of about unit scale."""
     if image.ndim != 3 or min(image.shape[-2:]) < SMALLEST:
         raise ValueError(
             f"image: must be (channel, height, width), sides at least {SMALLEST} pixels, got {tuple(image.shape)}"
         )
-    if not bool(torch.isfinite(image).all()):
-        raise ValueError("image: must be finite, but holds NaN or inf")
-    size = image.abs() if image.is_complex() else image
-    low, high = float(size.min()), float(size.max())
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise ValueError(f"image: values must be in [0, 1], got {low:.6g} to {high:.6g}; bring the image to that scale")
+    range_of("image", image, within=OUTSIDE)
 
 
 def device_of(network: UnrolledNetwork) -> torch.device:

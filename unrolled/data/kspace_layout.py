@@ -1,0 +1,107 @@
+"""The layout of k-space in files: what its axes are, and where the zero frequency and the origin of images lie."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+NAMES = ("slice", "coil", "height", "width")
+
+CLEAR = 10.0
+"""How many times more energy lies around the zero frequency than elsewhere, where it is clear where that is."""
+
+QUARTERED = 4.0
+"""How many times more energy lies at the borders of a picture than in its middle, where its origin is at [0, 0]."""
+
+
+def axis_names(axes: str) -> tuple[str, ...]:
+    """The names of axes that are separated by commas.
+
+    Raises
+    ------
+    ValueError
+        unless they are height, width, and any of slice and coil, in any order.
+    """
+    names = tuple(name.strip() for name in axes.split(",")) if isinstance(axes, str) else ()
+    if len({*names}) != len(names) or not {"height", "width"} <= {*names} <= {*NAMES}:
+        raise ValueError(f"axes: must be height, width and any of slice and coil, in their order, got {axes!r}")
+    return names
+
+
+def in_one_layout(y: Tensor, centered: bool | None, path: Path, usual: bool) -> tuple[Tensor, bool]:
+    """k-space as one of both layouts has it: zero frequency and origin in the middle, or both at [0, 0].
+
+    Parameters
+    ----------
+    y : Tensor, (coil, height, width)
+    centered : bool or None
+        what somebody said; None: decided by where the energy lies.
+    path : Path
+        for messages.
+    usual : bool
+        whether the file's layout has the zero frequency in the middle, where its energy does not tell.
+
+    Returns
+    -------
+    y, centered : Tensor and bool
+        y is shifted where it had the zero frequency in the middle and the origin of images at [0, 0], as
+        fftshift ∘ fft2 has it, or the other way round: then the picture would be cut in quarters.
+
+    Raises
+    ------
+    ValueError
+        if it is not clear where the zero frequency lies.
+    """
+    found = zero_frequency_in_the_middle(y)
+    if centered is not None:
+        if found is not None and found != centered:
+            there = ("at [0, 0]", "in the middle")
+            warnings.warn(
+                f"k-space: {path}: with centered={centered} the zero frequency is {there[centered]}, but nearly all "
+                f"energy lies {there[found]}",
+                stacklevel=4,
+            )
+        return y, bool(centered)
+    if found is None and not usual:
+        raise ValueError(
+            f"k-space: {path}: it is not clear from its energy whether the zero frequency is in the middle or at "
+            "[0, 0]; give centered"
+        )
+    middle = usual if found is None else found
+    if not _quartered(y, middle):
+        return y, middle
+    warnings.warn(
+        f"k-space: {path}: the zero frequency is {'in the middle' if middle else 'at [0, 0]'}, but the picture would "
+        "be cut in quarters, so the origin of images is taken to lie elsewhere; give centered to prevent it",
+        stacklevel=4,
+    )
+    return (torch.fft.ifftshift if middle else torch.fft.fftshift)(y, (-2, -1)), not middle
+
+
+def zero_frequency_in_the_middle(y: Tensor) -> bool | None:
+    """Whether nearly all energy of k-space (coil, height, width) lies in the middle, or at [0, 0]; None: not clear.
+
+    Images have most of their energy at low frequencies. The energies within a sixteenth of the sides around both places
+    are compared.
+    """
+    corner, middle = _energies(y, 1 / 16)
+    if max(corner, middle) < CLEAR * min(corner, middle) or max(corner, middle) == 0:
+        return None
+    return middle > corner
+
+
+def _quartered(y: Tensor, middle: bool) -> bool:
+    """Whether most of the picture lies at its borders, and would lie in the middle with the other origin."""
+    images = torch.fft.ifft2(torch.fft.ifftshift(y, (-2, -1)) if middle else y)
+    images = torch.fft.fftshift(images, (-2, -1)) if middle else images
+    borders, inside = _energies(images, 1 / 4)
+    return borders > QUARTERED * inside
+
+
+def _energies(y: Tensor, reach: float) -> tuple[float, float]:
+    """The energies around [0, 0] and around the middle, within a part of the sides."""
+    power = y.to(torch.complex128).abs().square().sum(0)
+    window = [torch.fft.fftfreq(side, dtype=torch.float64).abs() <= reach for side in power.shape]
+    near = window[0][:, None] & window[1]
+    return float(power[near].sum()), float(power[torch.fft.fftshift(near)].sum())
