@@ -157,7 +157,7 @@ def _range(image: Tensor, truth: Tensor, peak: Any) -> Range:
     """Black and white, in which the truth lies and whose scale the image has."""
     if peak is not None:
         black, white = peak if isinstance(peak, (tuple, list)) and len(peak) == 2 else (0.0, peak)
-        span = Range(*(float(as_tensor("peak", end)) for end in (black, white)), True)
+        span = Range(float(as_tensor("peak", black)), float(as_tensor("peak", white)), True)
         if not span.black < span.white < float("inf"):
             raise ValueError(f"peak: must be a finite number > 0, or (black, white), got {peak!r}")
     elif is_floating(truth):

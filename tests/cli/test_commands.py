@@ -203,11 +203,12 @@ def test_evaluate_writes_what_it_prints(weights, tmp_path, capsys):
     argv = ["evaluate", "--weights", weights, "--data", str(tmp_path / "data"), "--json", str(tmp_path / "r.json")]
     assert main([*argv, "--record", "mine"]) == 0
     result = json.loads((tmp_path / "r.json").read_text())
-    assert {"psnr", "ssim", "start_psnr", "images"} == set(result)
+    assert {"psnr", "ssim", "start_psnr", "peak", "images"} == set(result)
     assert [row["name"] for row in result["images"]] == ["a.png", "odd.jpg"]
     assert {"name", "psnr", "ssim", "seconds"} <= set(result["images"][0])
     out = capsys.readouterr().out
-    assert f"{result['psnr']:.2f}" in out.splitlines()[-1]
+    assert f"{result['psnr']:.2f}" in out.splitlines()[-2]
+    assert out.splitlines()[-1] == f"PSNR's peak is {result['peak']}."
     assert main(["zoo", weights]) == 0
     assert json.loads(capsys.readouterr().out)["evaluation"]["mine"]["psnr"] == pytest.approx(result["psnr"], abs=1e-4)
 

@@ -15,6 +15,7 @@ from tests.helpers import write_picture
 from unrolled.data import embedded_images, list_images, read_image, read_images, to_uint8
 from unrolled.data.embedded import SPLITS
 from unrolled.data.images import _to_tensor, array_to_image
+from unrolled.data.stores import image_size
 
 GRADIENT = (np.arange(40)[:, None] * 3 + np.arange(50)[None] * 2).astype(np.uint8)
 COLOR = np.stack([GRADIENT, GRADIENT[::-1], 255 - GRADIENT], axis=-1)
@@ -323,11 +324,11 @@ def test_arrays_of_floating_point_are_taken_as_they_are():
     assert array_to_image(COLOR / 255.0).shape == (1, 40, 50)
 
 
-def test_twelve_bits_are_refused_for_they_look_dark(tmp_path):
+def test_twelve_bits_are_read_with_their_own_white(tmp_path):
     tags = {256: 2, 257: 2, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 2, 279: 6}  # width, height, bits, …
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
-    (tmp_path / "twelve.tif").write_bytes(head + bytes(6))
+    (tmp_path / "twelve.tif").write_bytes(head + bytes.fromhex("fff000 7ff001"))
     assert len(head) == tags[273]
-    with pytest.raises(ValueError, match=r"twelve\.tif: has pixels of 12 bits"):
-        read_image(tmp_path / "twelve.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "twelve.tif")[0] * 4095, [[4095, 0], [2047, 1]], atol=1e-3)
+    assert image_size(tmp_path / "twelve.tif") == (2, 2)

@@ -36,7 +36,8 @@ def test_one_coil_in_the_layout_of_fastmri(tmp_path):
         np.testing.assert_array_equal(kspace.mask.numpy(), np.tile([0, 0, 1, 1, 1, 1, 1, 0], (10, 1)))
         assert kspace.centered
         assert kspace.ratio == pytest.approx(5 / 8)
-    assert not read_kspace(path, centered=False).centered
+    with pytest.warns(UserWarning, match="nearly all energy lies in the middle"):
+        assert not read_kspace(path, centered=False).centered
 
 
 def test_several_coils_with_a_mask(tmp_path):
@@ -63,20 +64,25 @@ def test_sampled_is_what_any_coil_measured(tmp_path):
     y[:, 1] = 0
     y[0, 2] = 0
     np.save(tmp_path / "y.npy", y)
-    kspace = read_kspace(tmp_path / "y.npy")
+    kspace = read_kspace(tmp_path / "y.npy", centered=False, axes="coil, height, width")
     np.testing.assert_array_equal(kspace.mask.numpy()[:, 0], [1, 0, 1, 1])
-    assert not kspace.centered
 
 
+@pytest.mark.filterwarnings("ignore:k-space.*nearly all energy")  # so few numbers have an energy by chance
 def test_numpy_files(tmp_path):
-    for name, y, index, expected in [
-        ("plain", random(4, 5), None, random(4, 5)[None]),
-        ("coils", random(3, 4, 5).astype(np.complex128), None, random(3, 4, 5)),
-        ("stack", random(7, 3, 4, 5), None, random(7, 3, 4, 5)[3]),
-        ("stack", random(7, 3, 4, 5), 6, random(7, 3, 4, 5)[6]),
+    for name, y, index, axes, expected in [
+        ("plain", random(4, 5), None, None, random(4, 5)[None]),
+        ("turned", random(4, 5), None, "width,height", random(4, 5).T[None]),
+        ("coils", random(3, 4, 5).astype(np.complex128), None, "coil, height, width", random(3, 4, 5)),
+        ("one", random(1, 4, 5), None, None, random(1, 4, 5)),
+        ("slices", random(3, 4, 5), 2, "slice, height, width", random(3, 4, 5)[2:]),
+        ("stack", random(7, 3, 4, 5), None, None, random(7, 3, 4, 5)[3]),
+        ("stack", random(7, 3, 4, 5), 6, None, random(7, 3, 4, 5)[6]),
+        ("last", random(4, 5, 3), None, "height, width, coil", random(4, 5, 3).transpose(2, 0, 1)),
+        ("bart", random(3, 7, 4, 5), 6, "coil, slice, height, width", random(3, 7, 4, 5)[:, 6]),
     ]:
         np.save(tmp_path / f"{name}.npy", y)
-        found = read_kspace(tmp_path / f"{name}.npy", index).y
+        found = read_kspace(tmp_path / f"{name}.npy", index, centered=True, axes=axes).y
         assert found.dtype == torch.complex64
         np.testing.assert_array_equal(found.numpy(), expected)
 
@@ -200,3 +206,96 @@ def test_an_archive_and_a_group_are_named_for_what_they_are(tmp_path):
         file.create_group("kspace")
     with pytest.raises(ValueError, match=r"group\.h5 has no data set 'kspace'"):
         read_kspace(tmp_path / "group.h5")
+
+
+def disc(height: int = 48, width: int = 40) -> np.ndarray:
+    """A picture with dark around it, that no shift leaves as it is."""
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    inside = np.hypot(rows, columns) < 0.7
+    return inside * (1 + 0.5 * np.sin(5 * rows) * (columns > 0.1)) * np.exp(1j * columns)
+
+
+LAYOUTS = {
+    "fastMRI": (centered_fourier, True),
+    "fft2": (np.fft.fft2, False),
+    "fftshift of fft2": (lambda x: np.fft.fftshift(np.fft.fft2(x)), False),
+    "fft2 of ifftshift": (lambda x: np.fft.fft2(np.fft.ifftshift(x)), True),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("sampled", [1, 3])
+@pytest.mark.parametrize("size", [(48, 40), (47, 41)])
+@pytest.mark.filterwarnings("ignore:k-space.*cut in quarters")
+def test_every_layout_of_the_fourier_transform_gives_the_picture(tmp_path, layout, sampled, size):
+    transform, centered = LAYOUTS[layout]
+    image = disc(*size)
+    mask = np.zeros(size[1])
+    mask[::sampled] = 1
+    mask[size[1] // 2 - 4 : size[1] // 2 + 4] = 1
+    mask = mask if layout in ("fastMRI", "fftshift of fft2") else np.fft.ifftshift(mask)
+    np.save(tmp_path / "y.npy", transform(image) * mask)
+    kspace = read_kspace(tmp_path / "y.npy")
+    assert kspace.centered == centered
+    y = kspace.y[0].numpy()
+    back = np.fft.ifft2(np.fft.ifftshift(y) if centered else y)
+    back = np.abs(np.fft.fftshift(back) if centered else back)
+    back *= np.abs(image).sum() / back.sum()
+    error, quartered = (np.abs(shown - np.abs(image)).sum() for shown in (back, np.fft.fftshift(back)))
+    assert error < (0.5 if sampled > 1 else 1e-5) * quartered
+    np.testing.assert_array_equal(kspace.mask.numpy(), np.broadcast_to((y != 0).any(0), size))
+
+
+def test_where_the_zero_frequency_lies_is_asked_if_it_is_not_clear(tmp_path):
+    np.save(tmp_path / "noise.npy", random(24, 20))
+    with pytest.raises(ValueError, match=r"noise\.npy: it is not clear .* give centered"):
+        read_kspace(tmp_path / "noise.npy")
+    assert not read_kspace(tmp_path / "noise.npy", centered=False).centered
+    assert read_kspace(write(tmp_path / "volume.h5", kspace=random(2, 24, 20))).centered  # as fastMRI has it
+    corner = np.fft.fft2(np.fft.ifftshift(disc()))[None].astype(np.complex64)
+    with pytest.warns(UserWarning, match="cut in quarters"):
+        assert read_kspace(write(tmp_path / "corner.h5", kspace=corner)).centered
+
+
+def test_three_axes_are_asked_for(tmp_path):
+    np.save(tmp_path / "three.npy", random(3, 24, 20))
+    with pytest.raises(ValueError, match=r"three\.npy: is \(3, 24, 20\), which may be coils or slices; give axes"):
+        read_kspace(tmp_path / "three.npy")
+    for axes in ("coil, height", "coil, coil, height, width", "x, height, width", ""):
+        with pytest.raises(ValueError, match="axes: must be height, width"):
+            read_kspace(tmp_path / "three.npy", axes=axes)
+    with pytest.raises(ValueError, match=r"must be \(height, width\), none of them 0, is \(3, 24, 20\)"):
+        read_kspace(tmp_path / "three.npy", axes="height, width")
+
+
+def test_the_truth_of_one_coil_is_not_that_of_all(tmp_path):
+    x = np.stack([np.abs(disc()), np.abs(disc())[::-1]])
+    one = centered_fourier(x).astype(np.complex64)
+    other = (1.7 * x + 0.2).astype(np.float32)
+    both = write(tmp_path / "both.h5", kspace=one, reconstruction_rss=other, reconstruction_esc=x.astype(np.float32))
+    np.testing.assert_allclose(read_kspace(both, 0).truth.numpy(), x[0], atol=1e-6)
+    with pytest.warns(UserWarning, match="'reconstruction_rss', the image of all coils"):
+        assert read_kspace(write(tmp_path / "all.h5", kspace=one, reconstruction_rss=other)).truth is None
+    # Of this one coil, which full sampling tells, also the middle alone.
+    own = write(tmp_path / "own.h5", kspace=one, reconstruction_rss=x[:, 4:-4, 5:-5].astype(np.float32))
+    np.testing.assert_allclose(read_kspace(own, 1).truth.numpy(), x[1, 4:-4, 5:-5], atol=1e-6)
+    several = np.stack([one, 0.5 * one], 1)
+    path = write(tmp_path / "esc.h5", kspace=several, reconstruction_esc=other)
+    with pytest.warns(UserWarning, match="'reconstruction_esc', the image of one coil"):
+        assert read_kspace(path).truth is None
+
+
+def test_k_space_of_arrays_is_checked():
+    y, mask = random(2, 4, 5), np.ones((4, 5), bool)
+    kspace = KSpace(y.astype(np.complex128)[:, ::-1], mask, True, -np.ones((3, 3)))
+    assert (kspace.y.dtype, kspace.mask.dtype, float(kspace.truth.min())) == (torch.complex64, torch.float32, 1)
+    np.testing.assert_array_equal(kspace.y.numpy(), y[:, ::-1])
+    for wrong, message in (
+        ({"y": y[0]}, r"y must be \(coil, height, width\)"),
+        ({"y": y * np.nan}, "y must be finite"),
+        ({"mask": mask.T}, r"mask must be \(4, 5\) like y"),
+        ({"mask": 0.5 * mask}, "mask must be of 0 and 1"),
+        ({"truth": np.ones(3)}, r"truth must be \(height, width\)"),
+    ):
+        with pytest.raises(ValueError, match=f"k-space: {message}"):
+            KSpace(**{"y": y, "mask": mask, "centered": True, **wrong})

@@ -200,7 +200,7 @@ class DatasetBatches(Batches):
         for what has no items by number, is empty, or holds no images; some items are looked at.
     """
 
-    def __init__(self, dataset: Dataset[Any], seed: int = 0, scale: Scale | None = None):
+    def __init__(self, dataset: Any, seed: int = 0, scale: Scale | None = None):
         if isinstance(dataset, DataLoader):
             raise ValueError(
                 "dataset: batches are drawn here, as a function of seed and step, so give the data set of the "
@@ -222,7 +222,7 @@ class DatasetBatches(Batches):
         )
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
         positions = [step * size + place for place in places(size, part)]

@@ -171,7 +171,14 @@ class ImageStore(Dataset[Tensor]):
 def stored(images: Iterable[Any], scale: Scale | None = None, what: str = "image") -> Iterator[StoredImage]:
     """Images as users have them as StoredImages; those that are so already stay."""
     for index, image in enumerate(images):
-        yield image if isinstance(image, StoredImage) else MemoryImage(image, scale, f"{what} {index}")
+        yield as_stored_image(image, scale, f"{what} {index}")
+
+
+def as_stored_image(image: Any, scale: Scale | None = None, what: str = "image") -> StoredImage:
+    """An image as a user has it, which may be a file, as a StoredImage; one that is so already stays."""
+    if isinstance(image, (str, Path)):
+        return FileImage(Path(image), scale=scale)
+    return image if isinstance(image, StoredImage) else MemoryImage(image, scale, what)
 
 
 def check_bright(images: Sequence[StoredImage], what: str = "images") -> None:

@@ -76,7 +76,11 @@ def _figures(line: bytes, needed: tuple[str, ...]) -> dict[str, float] | None:
     """The numbers in a line of metrics; None if it is damaged."""
     try:
         entries = json.loads(line)
-        numbers = {name: float(value) for name, value in entries.items() if isinstance(value, (int, float))}
+        numbers = {
+            name: math.nan if value is None else float(value)
+            for name, value in entries.items()
+            if isinstance(value, (int, float, type(None)))
+        }
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return None
     return numbers if all(name in numbers for name in needed) else None

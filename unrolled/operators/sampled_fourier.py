@@ -14,7 +14,6 @@ from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
 
-
 UNIT_MAPS = 1e-5
 """Up to which the sum of squares of maps may differ from 1 by rounding."""
 

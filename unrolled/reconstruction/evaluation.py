@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from unrolled.data.complex_phase import with_fixed_phase
 from unrolled.data.sources import open_images
-from unrolled.data.stores import StoredImage, check_bright, stored, to_float
+from unrolled.data.stores import StoredImage, as_stored_image, check_bright, stored, to_float
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -118,7 +118,7 @@ def _named(images: Any, scale: Scale | None, key: str | None) -> list[tuple[str,
     if key is not None:
         raise ValueError(f"key: is for HDF5 files, got {key!r} with images of another kind")
     if isinstance(images, dict):
-        return [(str(name), *stored([image], scale, name)) for name, image in images.items()]
+        return [(str(name), as_stored_image(image, scale, str(name))) for name, image in images.items()]
     each = list(images) if isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4 else None
     if each is None:
         raise ValueError(

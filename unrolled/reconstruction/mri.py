@@ -10,8 +10,8 @@ from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
-from unrolled.operators.image_scale import image_scale
 from unrolled.operators.sampled_fourier import inverse_fourier
+from unrolled.operators.units import image_scale
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor

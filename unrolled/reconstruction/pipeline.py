@@ -11,7 +11,7 @@ from torch import Tensor
 from unrolled.data.intake import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.image_scale import image_scale
+from unrolled.operators.units import image_scale
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 from unrolled.system.scales import OUTSIDE, Scale, check_scale, range_of

@@ -1,6 +1,7 @@
 """Files that are never half-written."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, facts: Any, indent: int = 2) -> None:
-    """Write facts of plain values as JSON.
+    """Write facts of plain values as JSON; numbers that are not finite, which JSON has not, become null.
 
     Raises
     ------
@@ -56,7 +57,16 @@ def write_json(path: str | Path, facts: Any, indent: int = 2) -> None:
         if the file cannot be written.
     """
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=indent) + "\n")
+        temporary.write_text(json.dumps(finite(facts), indent=indent, allow_nan=False) + "\n")
+
+
+def finite(facts: Any) -> Any:
+    """Plain values with None for every number that is not finite: the PSNR of equal images, a loss that is NaN."""
+    if isinstance(facts, float):
+        return facts if math.isfinite(facts) else None
+    if isinstance(facts, dict):
+        return {name: finite(fact) for name, fact in facts.items()}
+    return [finite(fact) for fact in facts] if isinstance(facts, (list, tuple)) else facts
 
 
 def reach_the_disk(path: Path) -> None:
@@ -89,7 +99,8 @@ def check_writable(path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        with tempfile.NamedTemporaryFile(dir=path.parent):
+        # Where the system has files without a name, a kill leaves nothing behind.
+        with tempfile.TemporaryFile(dir=path.parent, prefix=TEMPORARY):
             pass
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}") from error

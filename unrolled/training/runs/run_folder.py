@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from unrolled.system.files import check_writable, remove_temporary, replacing, write_json
+from unrolled.system.files import check_writable, finite, remove_temporary, replacing, write_json
 from unrolled.training import distributed
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.tasks.task import Task
@@ -105,7 +105,7 @@ class RunFolder:
 
     def save_weights(self, name: str, model: nn.Module, step: int, figures: dict[str, float]) -> None:
         """Write the weights of a model, with the figures of its validation."""
-        self.task.save(model, self.path / name, {**self.card, "step": step, "validation": figures})
+        self.task.save(model, self.path / name, {**self.card, "step": step, "validation": finite(figures)})
 
     def save_facts(self, name: str, facts: dict[str, Any]) -> None:
         """Write a JSON file."""
@@ -114,7 +114,7 @@ class RunFolder:
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append a line of metrics, and wait until it is on the disk."""
         with open(self.path / METRICS, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(finite(line), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
