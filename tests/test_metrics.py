@@ -3,7 +3,7 @@ import pytest
 import skimage.metrics
 import torch
 
-from unrolled.metrics import nmse, psnr, ssim
+from unrolled.metrics import nmse, psnr, shown_psnr, ssim
 
 
 def pair(channels=1, noise=0.1):
@@ -62,3 +62,54 @@ def test_quality_of_complex_images_is_that_of_their_magnitudes():
     for metric in (psnr, ssim):
         found = metric(torch.polar(image.abs(), angles[0]), torch.polar(truth, angles[1]))
         torch.testing.assert_close(found, metric(image.abs(), truth), atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_figures_do_not_depend_on_units(metric):
+    image, truth = pair()
+    image = image.clamp(0, 1)
+    expected = metric(image, truth)
+    levels = [(255 * each).round() for each in (image, truth)]
+    for a, b, peak, want in [
+        (255 * image, 255 * truth, 255, expected),
+        (4095 * image - 1024, 4095 * truth - 1024, (-1024, 3071), expected),
+        (image.numpy(), truth.numpy(), None, expected),
+        (image.double(), truth.double(), None, expected),
+        (*(each.to(torch.uint8) for each in levels), None, metric(levels[0] / 255, levels[1] / 255)),
+        (*(257 * each.to(torch.int32) for each in levels), 65535, metric(levels[0] / 255, levels[1] / 255)),
+        (levels[0], levels[1].to(torch.uint8), None, metric(levels[0] / 255, levels[1] / 255)),
+    ]:
+        torch.testing.assert_close(metric(a, b, peak=peak), want, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_another_scale_is_refused_not_clipped(metric):
+    image, truth = pair()
+    for a, b, peak, said in [
+        (255 * image, 255 * truth, None, r"truth: must lie in \[0, 1\], got .*; give the peak"),
+        (255 * image, truth, None, "image: has values about .* bring both to one scale"),
+        (image, 255 * truth, 255, "image: has values about .* bring both to one scale"),
+        ((255 * truth).to(torch.uint8), truth, None, "image: is of torch.uint8 and truth of torch.float32"),
+        (image, (255 * truth).to(torch.int16), None, "truth: is of torch.int16, whose white is not known"),
+        (image, truth - 1, None, r"truth: must lie in \[0, 1\]"),
+        (image, truth * torch.nan, None, r"truth: must lie in \[0, 1\], got nan"),
+        (image, truth, 0, "peak: must be a finite number > 0"),
+        (image, truth, torch.inf, "peak: must be a finite number > 0"),
+        (image, truth, "white", "peak: must be an array of numbers"),
+        (image[:0], truth[:0], None, "none of them 0"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            metric(a, b, peak=peak)
+    assert metric(image * torch.inf, truth).isnan().all()
+
+
+def test_differences_of_bytes_do_not_wrap_around():
+    image, truth = (torch.full((1, 1, 8, 8), value, dtype=torch.uint8) for value in (90, 100))
+    torch.testing.assert_close(nmse(image, truth), torch.tensor([0.01], dtype=torch.float64))
+    assert nmse(image * 0, image * 0).tolist() == [0]
+    assert nmse(image, image * 0).tolist() == [np.inf]
+
+
+def test_what_is_shown_is_clipped_on_both_sides():
+    image, truth = torch.full((1, 1, 8, 8), 1.5), torch.full((1, 1, 8, 8), -0.2)
+    torch.testing.assert_close(shown_psnr(image, truth), torch.zeros(1, dtype=torch.float64))

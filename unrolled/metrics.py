@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.system.arraylike import as_tensor, is_floating
-from unrolled.system.scales import ROUNDING, WHITES, Range, magnitudes
+from unrolled.system.scales import OUTSIDE, ROUNDING, WHITES, Range, magnitudes
 
 ROWS = 256
 
@@ -178,8 +178,8 @@ def _range(image: Tensor, truth: Tensor, peak: Any) -> Range:
         )
     # As a norm the mean needs no copy of a large image.
     mean, largest = float(torch.linalg.vector_norm(_exact(shown), 1)) / shown.numel(), float(shown.max())
-    bright = mean > APART * max(abs(span.black), abs(span.white))
-    dark = 0 < largest <= 1 + ROUNDING and span.white > 32 and high > span.white / 8
+    bright = APART * max(abs(span.black), abs(span.white)) < mean < float("inf")
+    dark = 0 < largest <= OUTSIDE[1] and span.white > 32 and high > span.white / 8
     if bright or dark:
         raise ValueError(
             f"image: has values about {mean:.3g} where truth reaches {high:.6g} of {span.white:g}; bring both to one "

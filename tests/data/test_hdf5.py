@@ -258,3 +258,40 @@ def test_a_damaged_part_of_a_file_is_named_when_it_is_read(tmp_path):
     np.testing.assert_array_equal(first.read()[0].numpy(), pixels[0])
     with pytest.raises(ValueError, match=r"a\.h5: 'images' cannot be read at 1"):
         second.read()
+
+
+def test_other_types_of_numbers_are_read_with_a_scale(tmp_path):
+    hounsfield = (GREY.astype(np.int16) - 100) * 8
+    path = write(tmp_path / "ct.h5", hu=hounsfield)
+    with pytest.raises(ValueError, match=r"'hu' must be .* is int16, whose white is not known; give scale"):
+        open_images(path)
+    for scale, expected in [
+        ((-1024, 1240), (hounsfield + 1024.0) / 2264),
+        ("max", hounsfield / np.abs(hounsfield).max((1, 2), keepdims=True)),
+    ]:
+        images = open_images(path, scale=scale)
+        np.testing.assert_allclose(torch.stack([image.read()[0] for image in images]), expected, atol=1e-6)
+        # A window has the scale of its image, read before or after it.
+        windows = [image.read(slice(3, 9), slice(0, 5))[0] for image in open_images(path, scale=scale)]
+        np.testing.assert_allclose(torch.stack(windows), expected[:, 3:9, :5], atol=1e-6)
+
+
+def test_complex_numbers_keep_their_phase(tmp_path):
+    wave = (GREY / 255 * np.exp(1j * GREY / 50)).astype(np.complex64)
+    pairs = np.rec.fromarrays([wave.real, wave.imag], names="real, imag")
+    for name, numbers in {"complex": wave, "pairs": pairs, "double": wave.astype(np.complex128)}.items():
+        (image, *_) = images = open_images(write(tmp_path / f"{name}.h5", images=numbers))
+        assert image.is_complex
+        np.testing.assert_allclose(torch.stack([each.read()[0] for each in images]), wave, atol=1e-6)
+    large = open_images(write(tmp_path / "large.h5", images=190 * wave), scale=190)
+    np.testing.assert_allclose(large[2].read()[0], wave[2], atol=1e-6)
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got .*; give scale"):
+        open_images(tmp_path / "large.h5")[2].read()
+
+
+def test_the_units_of_scanners_are_not_taken_for_black_images(tmp_path):
+    path = write(tmp_path / "volume.h5", reconstruction_rss=(3e-4 * GREY / 255).astype(np.float32))
+    with pytest.raises(ValueError, match=r"images: nothing in it is brighter than 0\.0003 of white.*give scale"):
+        ImageData([str(path)], crop=20, hold_out=2).load(10)
+    training, validation = ImageData([str(path)], crop=20, hold_out=2, scale="max").load(10)
+    assert max(float(image.max()) for image in (*training, *validation)) == pytest.approx(1)

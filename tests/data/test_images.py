@@ -332,3 +332,65 @@ def test_twelve_bits_are_read_with_their_own_white(tmp_path):
     assert len(head) == tags[273]
     np.testing.assert_allclose(read_image(tmp_path / "twelve.tif")[0] * 4095, [[4095, 0], [2047, 1]], atol=1e-3)
     assert image_size(tmp_path / "twelve.tif") == (2, 2)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_tiff_of_floating_point(tmp_path, kind, color, orientation):
+    pixels = (COLOR if color else COLOR[..., 0]).astype(kind) / kind(255)
+    kinds = {"photometric": "rgb" if color else "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, "H", 1, orientation, True)], **kinds)
+    turned = {1: pixels, 3: pixels[::-1, ::-1], 6: np.rot90(pixels, -1)}[orientation]
+    found = read_image(tmp_path / "a.tif", color)
+    np.testing.assert_allclose(found.numpy().squeeze(), np.moveaxis(turned, -1, 0) if color else turned, atol=1e-3)
+    if color:
+        luma = turned.astype(float) @ [0.299, 0.587, 0.114]
+        np.testing.assert_allclose(read_image(tmp_path / "a.tif")[0], luma, atol=1e-3)
+    assert image_size(tmp_path / "a.tif") == turned.shape[:2]
+
+
+def test_a_scale_says_what_white_is(tmp_path):
+    numbers = np.arange(12, dtype=np.int32).reshape(3, 4) * 100
+    tifffile.imwrite(tmp_path / "int.tif", numbers)
+    tifffile.imwrite(tmp_path / "float.tif", numbers.astype(np.float32))
+    Image.fromarray(numbers.astype(np.uint16)).save(tmp_path / "deep.png")
+    for name in ("int.tif", "float.tif", "deep.png"):
+        np.testing.assert_allclose(read_image(tmp_path / name, scale=1000)[0], numbers / 1000, atol=1e-6)
+        np.testing.assert_allclose(read_image(tmp_path / name, scale="max")[0], numbers / 1100, atol=1e-6)
+    np.testing.assert_allclose(
+        read_image(tmp_path / "int.tif", scale=(100, 1100))[0], (numbers - 100) / 1000, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"int\.tif: has integers of 32 bits .* give scale"):
+        read_image(tmp_path / "int.tif")
+    write_picture(tmp_path / "a.png")
+    np.testing.assert_allclose(read_image(tmp_path / "a.png", scale=510), read_image(tmp_path / "a.png") / 2, atol=1e-6)
+    with pytest.raises(ValueError, match="image: scale must be"):
+        read_image(tmp_path / "a.png", scale="bright")
+
+
+def test_tiff_may_state_what_white_is(tmp_path):
+    numbers = (np.arange(12, dtype=np.uint16) * 372).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "a.tif", numbers, extratags=[(281, "H", 1, 4095, True)])
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[0], numbers / 4095, atol=1e-6)
+    tifffile.imwrite(tmp_path / "b.tif", numbers, extratags=[(281, "H", 1, 255, True)])
+    with pytest.raises(ValueError, match=r"b\.tif: has numbers outside of 0 … 255"):
+        read_image(tmp_path / "b.tif")
+
+
+def test_a_file_cannot_hold_more_pixels_than_its_bytes_allow(tmp_path):
+    for name, size in {"a.gif": (13000, 13000), "a.png": (20000, 8000)}.items():
+        picture = Image.new("L", (4, 4))
+        picture.save(tmp_path / name)
+        data = bytearray((tmp_path / name).read_bytes())
+        if name == "a.gif":
+            data[6:10] = struct.pack("<HH", *size)
+        else:
+            data[16:24] = struct.pack(">II", *size)
+            data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+        (tmp_path / name).write_bytes(data)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"claims [\d,]+ pixels in \d+ bytes, more than it can hold"):
+            read_image(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()

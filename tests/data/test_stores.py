@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.helpers import picture, write_picture
 from unrolled.data import ImageStore, RandomCrops, read_image
+from unrolled.data.batches import shrunk
 from unrolled.data.stores import FileImage, MemoryImage, as_stored, to_float
 
 KIB_40 = 200  # a side whose bytes are about 40 KiB
@@ -113,3 +114,54 @@ def test_a_spread_of_images_reaches_over_the_store():
     shown = [round(float(image[0, 0, 0] * 255)) for image in store.spread(pixels=1000)]
     assert len(shown) == 10
     assert shown == list(range(0, 100, 10))
+
+
+def test_complex_images_keep_their_phase():
+    image = torch.polar(picture(20, 24), 3 * picture(20, 24, 1))
+    store = ImageStore([image, image.to(torch.complex128).numpy()])
+    for kept in store:
+        assert kept.dtype == torch.complex64
+        torch.testing.assert_close(kept, image)
+    crop = RandomCrops(store, 10, smallest=0.5).batch(0, 3)
+    assert crop.dtype == torch.complex64
+    assert crop.imag.abs().max() > 0.1
+    with pytest.raises(ValueError, match="must all be real, or all complex"):
+        ImageStore([image, picture(20, 24)])
+
+
+def test_shrinking_a_complex_image_shrinks_both_parts():
+    real, imaginary = picture(20, 24, 0) - 0.5, picture(20, 24, 1) - 0.5
+    small = shrunk(torch.complex(real, imaginary), [10, 12])
+    for part, whole in ((small.real, real), (small.imag, imaginary)):
+        resized = torch.nn.functional.interpolate(whole[None], (10, 12), mode="bicubic", antialias=True)[0]
+        torch.testing.assert_close(part, resized)
+
+
+def test_a_set_may_have_dark_images_but_not_be_dark():
+    dark = [3e-4 * picture(20, 24, seed) for seed in range(3)]
+    with pytest.raises(ValueError, match=r"images: nothing in it is brighter than .*give scale"):
+        ImageStore(dark)
+    ImageStore([*dark, picture(20, 24)])
+    ImageStore([torch.zeros(1, 20, 24)])
+    store = ImageStore(dark, scale="max")
+    for image, original in zip(store, dark, strict=True):
+        torch.testing.assert_close(image, original / original.max())
+
+
+def test_bytes_and_floats_of_one_image_are_one():
+    levels = (picture(20, 24) * 255).round()
+    kept = ImageStore([levels.to(torch.uint8), levels / 255, levels[0].numpy().astype(np.uint8), levels / 255])
+    assert all(torch.equal(image, kept[0]) for image in kept)
+    assert all(image.pixels.dtype == torch.uint8 for image in kept.images)
+    with pytest.raises(ValueError, match=r"image 1: values must be in \[0, 1\], got .* to 2"):
+        ImageStore([levels / 255, levels])
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 6, 8, 9, 255, 1000])
+def test_a_picture_is_turned_alike_when_it_is_measured_and_when_it_is_read(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    expected = (1, 30, 20) if orientation in (6, 8) else (1, 20, 30)
+    image = FileImage(tmp_path / "a.jpg")
+    assert image.shape == image.read().shape == expected

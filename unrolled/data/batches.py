@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.intake import as_single, to_unit
