@@ -3,7 +3,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from tests.helpers import picture, write_picture
 from unrolled.data import Batches, DatasetBatches, ImageData, Prefetch, RandomCrops
@@ -270,3 +271,89 @@ def test_validation_images_have_the_size_that_an_operator_measures():
     assert torch.equal(cut_image, picture(20, 30)[:, 4:16, 7:23])
     with pytest.raises(ValueError, match=r"a validation image of \(1, 20, 30\) is smaller than \(21, 16\)"):
         cut([picture(20, 30)], 1, exactly=(21, 16))
+
+
+class Items(Dataset):
+    """A data set of what it is given."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+LEVELS = [(picture(9, 8, seed) * 255).round().to(torch.uint8) for seed in range(5)]
+
+ITEMS = {
+    "floats": [image / 255 for image in LEVELS],
+    "bytes": LEVELS,
+    "(image, label)": [(image, 3) for image in LEVELS],
+    "[image, label]": [[image.numpy(), np.int64(3)] for image in LEVELS],
+    "(height, width)": [image[0] for image in LEVELS],
+    "arrays": [image.numpy() for image in LEVELS],
+    "doubles": [image.double().numpy() / 255 for image in LEVELS],
+    "16 bits": [image.numpy().astype(np.uint16) * 257 for image in LEVELS],
+    "pictures with labels": [(Image.fromarray(image[0].numpy()), "class") for image in LEVELS],
+}
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+def test_items_of_every_kind_are_the_same_images(kind):
+    batch = DatasetBatches(Items(ITEMS[kind])).batch(1, 3)
+    assert batch.dtype == torch.float32
+    torch.testing.assert_close(batch, DatasetBatches(Items(ITEMS["floats"])).batch(1, 3), atol=1e-6, rtol=0)
+    scaled = DatasetBatches(Items([1000 * image.float() for image in LEVELS]), scale=255_000).batch(1, 3)
+    torch.testing.assert_close(scaled, batch, atol=1e-6, rtol=1e-6)
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(ITEMS["floats"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (DataLoader(Items(ITEMS["floats"]), 2), r"give the data set of the DataLoader \(loader.dataset\)"),
+        (Endless(), "must have items by number .* got Endless"),
+        (iter([1]), "must have items by number"),
+        (Items([]), "is empty"),
+        (Items(["a.png"]), "item 0: must be an array of numbers, got 'a.png'"),
+        (Items([{"image": 1}]), "item 0: must be an array of numbers, got a dict"),
+        (Items([255 * image for image in ITEMS["floats"]]), r"item 0: values must be in \[0, 1\], got .*; give scale"),
+        (Items([3e-4 * image for image in ITEMS["floats"]]), "nothing in it is brighter"),
+        (Items([torch.zeros(2, 1, 9, 8)]), r"must be \(channel, height, width\)"),
+        (Items([torch.full((1, 9, 8), torch.nan)]), "item 0: must be finite"),
+        (Items([torch.zeros(1, 9, 8, dtype=torch.int16)]), "item 0: is of int16, whose white is not known"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_data_set_of_images_is_said_before_training(dataset, said):
+    with pytest.raises(ValueError, match=f"(?i)data ?set.*{said}"):
+        DatasetBatches(dataset)
+
+
+def test_images_of_several_sizes_and_items_that_fail_are_named():
+    with pytest.raises(ValueError, match="dataset: images must be of one size, got"):
+        DatasetBatches(Items([torch.zeros(1, 9, 8), torch.ones(1, 9, 9)])).batch(0, 2)
+
+    class Failing(Items):
+        def __getitem__(self, index):
+            raise KeyError("lost")
+
+    with pytest.raises(ValueError, match="dataset: item 0 cannot be read: 'lost'"):
+        DatasetBatches(Failing([1]))
+
+
+def test_in_the_midst_of_a_run_an_overshoot_is_no_reason_to_stop():
+    images = [torch.rand(1, 9, 8) for _ in range(40)]
+    batches = DatasetBatches(Items(images))
+    images[:] = [1.02 * image for image in images]
+    assert batches.batch(0, 40).max() > 1
+    images[:] = [255 * image for image in images]
+    with pytest.raises(ValueError, match=r"values must be in \[0, 1\]"):
+        batches.batch(0, 40)

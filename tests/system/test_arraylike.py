@@ -69,7 +69,7 @@ def test_nothing_is_copied_that_need_not_be():
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested"),
         (lambda: 0, "of the type object"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_what_is_no_array_of_numbers_is_refused_by_name(value, said):

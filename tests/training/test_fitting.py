@@ -1,6 +1,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -11,7 +12,7 @@ from tests.pairs import FULL
 from tests.training.small_runs import HELD_OUT, IMAGES, GradientDescent, Line, fit, options
 from unrolled import TrainingOptions
 from unrolled.cli import main
-from unrolled.data import ImageData
+from unrolled.data import Batches, ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Identity, MaskedFourier, RadialMask
@@ -293,3 +294,81 @@ def test_without_matplotlib_a_run_has_no_curve_and_says_so(tmp_path, monkeypatch
     with pytest.warns(UserWarning, match=r"curve.png needs matplotlib: pip install 'unrolled\[plots\]'"):
         fit(tmp_path / "run", training=options(steps=1, validations=1))
     assert not (tmp_path / "run" / "curve.png").exists()
+
+
+LEVELS = [(image * 255).round().to(torch.uint8) for image in IMAGES]
+HELD_LEVELS = [(image * 255).round().to(torch.uint8) for image in HELD_OUT]
+
+FORMS = {
+    "bytes": (LEVELS, HELD_LEVELS, {}),
+    "floats": ([image / 255 for image in LEVELS], [image / 255 for image in HELD_LEVELS], {}),
+    "arrays (height, width)": ([image[0].numpy() for image in LEVELS], [image[0].numpy() for image in HELD_LEVELS], {}),
+    "one array": (np.stack([image.numpy() for image in LEVELS]), torch.stack(HELD_LEVELS), {}),
+    "0 … 4095": (
+        [image * (4095 / 255) for image in LEVELS],
+        [image * (4095 / 255) for image in HELD_LEVELS],
+        {"scale": 4095},
+    ),
+    "mixed": ([image / 255 for image in LEVELS], HELD_LEVELS, {}),
+}
+
+
+def test_images_of_every_type_give_the_same_run(tmp_path):
+    scores = [
+        fit(tmp_path / str(number), images, validation=held_out, **how)[2]["psnr"]
+        for number, (images, held_out, how) in enumerate(FORMS.values())
+    ]
+    assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "said"),
+    [
+        ([255 * image for image in IMAGES], {}, r"dataset: image 0: values must be in \[0, 1\].* give scale"),
+        ([3e-4 * image for image in IMAGES], {}, "nothing in it is brighter than"),
+        (IMAGES, {"validation": [255 * HELD_OUT[0]]}, r"validation: image 0: values must be in \[0, 1\]"),
+        (IMAGES, {"validation": [3e-4 * HELD_OUT[0]]}, "validation: nothing in it is brighter than"),
+        (IMAGES, {"validation": HELD_OUT[0]}, "validation: an array must hold several images"),
+        (IMAGES, {"validation": "folder"}, "validation: must be a list of images"),
+        (IMAGES[0], {}, "dataset: an array must hold several images"),
+        ([torch.polar(image, image) for image in IMAGES], {}, "dataset: has complex images, and Block.* real ones"),
+        (IMAGES, {"scale": "bright"}, "scale: scale must be"),
+        (TensorDataset(torch.stack(IMAGES[:1])), {"scale": 0}, "scale: scale must be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_images_of_another_scale_are_refused_before_training(images, options, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        fit(tmp_path / "run", images, **options)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_complex_images_are_trained_on_with_the_phase_they_have(tmp_path):
+    operator = MaskedFourier(RadialMask(0.4), 24, 16, complex_images=True)
+    images = [torch.polar(picture(24, 16, seed), 4 * picture(24, 16, seed + 9)) for seed in range(3)]
+    seen = []
+
+    def loss(image, truth):
+        seen.append(truth)
+        return (image - truth).abs().square().mean()
+
+    how = {"loss": loss, "validation": images[:1], "crop": None, "scale": None}
+    network = EPGN(1, 4, complex_images=True)
+    fit(tmp_path / "run", images, network, operator, options(steps=2, validations=1), **how)
+    turns = [torch.rot90(image, turn, (-2, -1)) for image in images for turn in (0, 2)]
+    expected = [turned for image in turns for turned in (image, image.flip(-1))]
+    for truth in seen[0]:
+        assert min(float((truth - image).abs().max()) for image in expected) < 1e-6
+
+
+@pytest.mark.parametrize("broken", [torch.zeros(2, 1, 33, 33, dtype=torch.uint8), 200 * torch.ones(2, 1, 33, 33), None])
+def test_batches_of_ones_own_are_looked_at(broken, tmp_path):
+    class Mine(Batches):
+        def __len__(self):
+            return 2
+
+        def batch(self, step, size, part=None):
+            return broken
+
+    with pytest.raises(ValueError, match="dataset: "):
+        fit(tmp_path / "run", Mine())
