@@ -265,10 +265,12 @@ def test_other_types_of_numbers_are_read_with_a_scale(tmp_path):
     path = write(tmp_path / "ct.h5", hu=hounsfield)
     with pytest.raises(ValueError, match=r"'hu' must be .* is int16, whose white is not known; give scale"):
         open_images(path)
-    for scale, expected in [
-        ((-1024, 1240), (hounsfield + 1024.0) / 2264),
-        ("max", hounsfield / np.abs(hounsfield).max((1, 2), keepdims=True)),
+    above = hounsfield + 1024
+    for numbers, scale, expected in [
+        (hounsfield, (-1024, 1240), above / 2264),
+        (above, "max", above / above.max((1, 2), keepdims=True)),
     ]:
+        path = write(tmp_path / "ct.h5", hu=numbers)
         images = open_images(path, scale=scale)
         np.testing.assert_allclose(torch.stack([image.read()[0] for image in images]), expected, atol=1e-6)
         # A window has the scale of its image, read before or after it.

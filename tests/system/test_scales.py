@@ -85,6 +85,8 @@ def test_images_that_do_not_fit_are_refused():
         (IMAGE[:0], None, "must not be empty"),
         (IMAGE * 4095, 255, "far outside of the scale from 0 to 255"),
         (IMAGE * 1j, (-1, 1), "black must be 0 for complex images"),
+        (4095 * IMAGE - 1024, "max", r"reaches down to -1024, .* give scale: \(black, white\)"),
+        (4095 * IMAGE - 1024, 3071, r"reaches down to -1024, .* give scale: \(black, white\)"),
     ]:
         with pytest.raises(ValueError, match=f"image: .*{said}"):
             range_of("image", image, scale)

@@ -27,6 +27,9 @@ OUTSIDE = (-1.0, 2.0)
 """Between these lie images whose scale was given, with black at 0 and white at 1: padding of CT is below black, metal
 above white."""
 
+NEGATIVE = -0.1
+"""So far below 0, in parts of white, are images whose black is taken for 0."""
+
 DARK = {torch.uint16: 1 / 4}
 DARK_FLOAT = 1 / 16
 """Images at most so bright, in parts of white, are probably in other units: 10, 12 or 14 bits in 16, those of
@@ -108,6 +111,10 @@ def range_of(
     if black and image.is_complex():
         raise ValueError(f"{what}: black must be 0 for complex images, got scale={scale!r}")
     lowest, highest = ((value - black) / (white - black) for value in (low, high))
+    if not black and lowest < NEGATIVE:
+        raise ValueError(
+            f"{what}: reaches down to {low:.6g}, so it must be told what black is; give scale: (black, white)"
+        )
     if lowest < OUTSIDE[0] or highest > OUTSIDE[1]:
         raise ValueError(
             f"{what}: reaches from {low:.6g} to {high:.6g}, far outside of the scale from {black:.6g} to {white:.6g}; "
