@@ -19,6 +19,15 @@ from PIL import Image
 import unrolled
 from tests.fuzz import Kind, command
 from tests.helpers import picture
+from tests.lying_headers import (
+    exif_orientation,
+    first_numbers,
+    hdf5_sets,
+    jpeg_frame,
+    mat_numbers,
+    png_header,
+    tiff_tag,
+)
 from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
 from unrolled.data import open_images, prepare_images, read_image
 from unrolled.data.kspace_files import read_kspace
@@ -76,6 +85,45 @@ def open_image(path: Path) -> None:
         assert 0 <= image.min() <= image.max() <= 1
 
 
+def write_tiff_of_numbers(folder: Path) -> None:
+    for kind in (np.float16, np.float64, np.int32):
+        tifffile.imwrite(folder / f"{np.dtype(kind)}.tif", GREY.astype(kind))
+    tifffile.imwrite(folder / "zip.tif", GREY.astype(np.float64), compression="deflate")
+    for name, kind in {"color": np.float32, "planes": np.float64}.items():
+        how = {"planarconfig": "separate"} if name == "planes" else {}
+        pixels = np.moveaxis(COLOR, -1, 0) if name == "planes" else COLOR
+        tifffile.imwrite(folder / f"{name}.tif", pixels.astype(kind), photometric="rgb", **how)
+
+
+def open_numbers(path: Path) -> None:
+    """Read with a scale, so that all but the layout is taken."""
+    for color in (False, True):
+        image = read_image(path, color, scale="max")
+        assert image.dtype == torch.float32
+        assert image.shape[0] == (3 if color else 1)
+        assert bool(torch.isfinite(image).all())
+        assert FileImage(path, color, "max").shape == image.shape
+
+
+def write_scaled_h5(folder: Path) -> None:
+    wave = GREY[None] * np.exp(1j * GREY / 50)
+    for name, numbers in {
+        "ct": 8 * GREY[None].astype(np.int16),
+        "wave": wave.astype(np.complex64),
+        "pairs": np.rec.fromarrays([wave.real, wave.imag], names="real, imag"),
+    }.items():
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["images"] = numbers
+
+
+def open_scaled_h5(path: Path) -> None:
+    for image in open_images(path, key="images", scale="max")[:3]:
+        window = to_float(image.read(slice(2, 9), slice(3, 8)))
+        assert window.shape[0] == 1
+        assert bool(torch.isfinite(torch.view_as_real(window) if window.is_complex() else window).all())
+        assert float(window.abs().max()) <= 1 + 1e-6
+
+
 def write_image_h5(folder: Path) -> None:
     originals = folder.parent / "originals"
     originals.mkdir()
@@ -110,7 +158,8 @@ def open_image_h5(path: Path) -> None:
             top, left = height // 2, width // 3
             crop = to_float(image.read(slice(top, top + 8), slice(left, left + 8)))
             assert crop.shape == (channel, min(8, height - top), min(8, width - left))
-            assert 0 <= crop.min() <= crop.max() <= 1
+            shown = crop.abs() if crop.is_complex() else crop
+            assert 0 <= shown.min() <= shown.max() <= 1 + 1e-5
             if height * width < 10**5:  # not the same pixels: damaged lzf may end early, the rest is then arbitrary
                 assert image.read().shape == image.shape
 
@@ -313,21 +362,23 @@ def print_config(path: Path) -> None:
 
 
 KINDS = {
-    "png": Kind(write_images("png"), open_image, (png_checksums,)),
-    "jpeg": Kind(write_images("jpg"), open_image),
-    "tiff": Kind(write_images("tif"), open_image),
-    "webp": Kind(write_images("webp"), open_image),
-    "gif": Kind(write_images("gif"), open_image),
-    "bmp": Kind(write_images("bmp"), open_image),
-    "pgm": Kind(write_images("pgm"), open_image),
-    "image-h5": Kind(write_image_h5, open_image_h5),
+    "png": Kind(write_images("png"), open_image, (png_checksums, png_header)),
+    "jpeg": Kind(write_images("jpg"), open_image, (jpeg_frame, exif_orientation)),
+    "tiff": Kind(write_images("tif"), open_image, (tiff_tag, tiff_tag, exif_orientation)),
+    "tiff-numbers": Kind(write_tiff_of_numbers, open_numbers, (tiff_tag,)),
+    "webp": Kind(write_images("webp"), open_image, (first_numbers,)),
+    "gif": Kind(write_images("gif"), open_image, (first_numbers,)),
+    "bmp": Kind(write_images("bmp"), open_image, (first_numbers,)),
+    "pgm": Kind(write_images("pgm"), open_image, (first_numbers,)),
+    "image-h5": Kind(write_image_h5, open_image_h5, (hdf5_sets,)),
+    "scaled-h5": Kind(write_scaled_h5, open_scaled_h5, (hdf5_sets,)),
     "npy": Kind(write_npy, open_matrix, (npy_header,)),
-    "mat": Kind(write_mat, open_matrix),
-    "mat73": Kind(write_h5("mat"), open_matrix),
-    "h5": Kind(write_h5("h5"), open_matrix),
+    "mat": Kind(write_mat, open_matrix, (mat_numbers,)),
+    "mat73": Kind(write_h5("mat"), open_matrix, (hdf5_sets,)),
+    "h5": Kind(write_h5("h5"), open_matrix, (hdf5_sets,)),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
     "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
-    "kspace-h5": Kind(write_kspace_h5, open_kspace),
+    "kspace-h5": Kind(write_kspace_h5, open_kspace, (hdf5_sets,)),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),

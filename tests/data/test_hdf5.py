@@ -270,7 +270,7 @@ def test_other_types_of_numbers_are_read_with_a_scale(tmp_path):
         (hounsfield, (-1024, 1240), above / 2264),
         (above, "max", above / above.max((1, 2), keepdims=True)),
     ]:
-        path = write(tmp_path / "ct.h5", hu=numbers)
+        path = write(tmp_path / f"{scale}.h5", hu=numbers)
         images = open_images(path, scale=scale)
         np.testing.assert_allclose(torch.stack([image.read()[0] for image in images]), expected, atol=1e-6)
         # A window has the scale of its image, read before or after it.

@@ -91,7 +91,7 @@ def test_all_broken_images_are_named_and_nothing_is_left(folder, tmp_path):
 
 
 def test_interrupted_it_leaves_nothing(folder, tmp_path, monkeypatch):
-    def interrupt(path, color):
+    def interrupt(path, color, scale):
         if path.name == "3.png":
             raise KeyboardInterrupt
         return read_image(path, color)

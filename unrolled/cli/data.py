@@ -6,6 +6,7 @@ from pathlib import Path
 from unrolled.cli.command_line import Flag, Parser, call, parser_for
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.prepare import prepare_images
+from unrolled.system.scales import Scale
 
 
 def run(argv: list[str]) -> int:
@@ -80,6 +81,7 @@ def prepare(
     licence: str = "",
     force: Flag = False,
     skip_broken: Flag = False,
+    scale: Scale | None = None,
 ) -> None:
     """Turn folders of images into HDF5, of which training reads crops.
 
@@ -99,9 +101,11 @@ def prepare(
         replace what is there.
     skip_broken : bool
         leave out images that cannot be read.
+    scale : optional
+        what white is in the numbers of the files: a number, [BLACK,WHITE], max or a percentile such as 99.5%.
     """
     files, skipped = prepare_images(
-        folders, out, color=color, shards=shards, licence=licence, force=force, skip_broken=skip_broken
+        folders, out, color=color, shards=shards, licence=licence, force=force, skip_broken=skip_broken, scale=scale
     )
     for reason in skipped:
         print(f"left out: {reason}")

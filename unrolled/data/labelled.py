@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.data.batches import places
+from unrolled.system.arraylike import as_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +19,8 @@ class LabelledImages:
 
     Parameters
     ----------
-    images : Tensor, (n, channel, height, width), uint8
-    labels : Tensor, (n,), integers in [0, number of classes)
+    images : Tensor or array, (n, channel, height, width), uint8
+    labels : Tensor, array or list, (n,), integers in [0, number of classes)
     classes : sequence of str
         their names.
 
@@ -34,7 +35,7 @@ class LabelledImages:
     classes: Sequence[str]
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
+        images, labels = as_tensor("labelled images", self.images), as_tensor("labels", self.labels)
         if images.ndim != 4 or images.dtype != torch.uint8 or not len(images):
             raise ValueError(
                 "labelled images: images must be (n, channel, height, width) of uint8, at least one, got "
@@ -52,6 +53,7 @@ class LabelledImages:
                 f"labelled images: labels must be in [0, {len(self.classes)}), the number of classes, got "
                 f"{int(labels[index])} at image {index}"
             )
+        object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", labels.long())
         object.__setattr__(self, "classes", tuple(self.classes))
 

@@ -20,6 +20,8 @@ from unrolled.data.digits import drawn_digits
 from unrolled.data.images import array_to_image, list_images, read_image
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.labelled import LabelledImages, LabelledSplits
+from unrolled.data.stores import FileImage, check_bright
+from unrolled.system.scales import Scale, check_scale
 from unrolled.system.vision import import_torchvision
 
 DRAWN, JPEG = "drawn-digits", "CIFAR-10-JPEG"
@@ -48,6 +50,8 @@ class LabelledData:
         training images are moved by up to so many pixels, at random.
     flip : bool
         training images are mirrored left to right, at random.
+    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+        what white is in pictures of folders, see `read_image`; all are kept as bytes.
     """
 
     source: str = "drawn-digits"
@@ -57,6 +61,7 @@ class LabelledData:
     hold_out: float = 0.1
     shift: int = 0
     flip: bool = False
+    scale: float | tuple[float, float] | str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.hold_out < 1:
@@ -65,6 +70,7 @@ class LabelledData:
             raise ValueError(f"data: shift must be >= 0, got {self.shift!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"data: size must be >= 1, got {self.size!r}")
+        check_scale("data", self.scale)
 
     def load(self, seed: int = 0) -> LabelledSplits:
         """Read all images into memory.
@@ -80,7 +86,7 @@ class LabelledData:
             if there is no such data set, it is not where it should be or not whole, or images are of several sizes.
         """
         folder = None if self.folder is None else Path(self.folder)
-        name, train, test = read_labelled(self.source, folder, self.color, self.size)
+        name, train, test = read_labelled(self.source, folder, self.color, self.size, self.scale)
         held = round(self.hold_out * len(train))
         if not 0 < held < len(train):
             raise ValueError(
@@ -91,7 +97,11 @@ class LabelledData:
 
 
 def read_labelled(
-    source: str, folder: Path | None = None, color: bool | None = None, size: int | None = None
+    source: str,
+    folder: Path | None = None,
+    color: bool | None = None,
+    size: int | None = None,
+    scale: Scale | None = None,
 ) -> tuple[str, LabelledImages, LabelledImages | None]:
     """The name, the training images and the test images of a source; see `LabelledData`.
 
@@ -104,7 +114,9 @@ def read_labelled(
         return source, _colored(drawn_digits("train"), color), _colored(drawn_digits("test"), color)
     known = find_known("CIFAR-10" if source == JPEG else source)
     if os.sep in source or (known is None and Path(source).is_dir()):
-        return Path(source).name, *_read_folder(Path(source), color, size)
+        return Path(source).name, *_read_folder(Path(source), color, size, scale)
+    if scale is not None:
+        raise ValueError(f"data: scale is for folders of pictures; those of {source} have theirs, got {scale!r}")
     if size is not None:
         raise ValueError(f"data: size is for folders of pictures; those of {source} keep theirs, got {size!r}")
     if known is not None and known.task != "classification":
@@ -177,7 +189,9 @@ def _arrays(data: Any) -> tuple[Tensor, Tensor]:
     return stack, torch.tensor([int(label) for _, label in samples])
 
 
-def _read_folder(folder: Path, color: bool | None, size: int | None) -> tuple[LabelledImages, LabelledImages | None]:
+def _read_folder(
+    folder: Path, color: bool | None, size: int | None, scale: Scale | None
+) -> tuple[LabelledImages, LabelledImages | None]:
     if not folder.is_dir():
         raise ValueError(f"data: there is no folder {folder}")
     classes = sorted(path.name for path in folder.glob("train/*") if path.is_dir() and not path.name.startswith("."))
@@ -194,7 +208,8 @@ def _read_folder(folder: Path, color: bool | None, size: int | None) -> tuple[La
             if split == "train" or (folder / split / name).is_dir()
             for path in list_images(folder / split / name)
         ]
-        pictures = ((_scaled(read_image(path, color is not False), size), str(path)) for path, _ in files)
+        check_bright([FileImage(path, scale=scale) for path, _ in files], f"data: {folder / split}")
+        pictures = ((_scaled(read_image(path, color is not False, scale), size), str(path)) for path, _ in files)
         return LabelledImages(_stacked(pictures), torch.tensor([label for _, label in files]), classes)
 
     return read("train"), read("test") if (folder / "test").is_dir() else None

@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
-from unrolled.data.images import list_images, read_image
+from unrolled.data.images import list_images, numbers_in, read_image
 from unrolled.data.stores import as_stored
 from unrolled.system.files import check_writable, replacing
+from unrolled.system.scales import Scale, brightness, is_dark, refuse_dark
 
 CHUNK = 256
 """Chunks have at most this many pixels a side, so that a crop reads little more than itself."""
@@ -26,6 +27,7 @@ def prepare_images(
     licence: str = "",
     force: bool = False,
     skip_broken: bool = False,
+    scale: Scale | None = None,
     progress: bool = True,
 ) -> tuple[list[Path], list[str]]:
     """Write the images of folders into one HDF5 file or several; they appear when they are complete.
@@ -51,6 +53,8 @@ def prepare_images(
         replace files of the same name, and all shards of it, once the new ones are complete.
     skip_broken : bool
         leave out images that cannot be read.
+    scale : Scale, optional
+        what white is in the numbers of the files, see `read_image`.
     progress : bool
         whether to show a progress bar.
 
@@ -83,12 +87,14 @@ def prepare_images(
             file.attrs.update(format_version=VERSION, color=color, shard=number, shards=shards)
             for key, text in {"format": FORMAT, "licence": licence or "not stated"}.items():
                 file.attrs.create(key, text.encode(), dtype=_fixed_length(text))
-        broken = _write(sources, files, color, progress)
+        broken, dark = _write(sources, files, color, scale, progress)
         if broken and not skip_broken:
             raise ValueError(
                 f"prepare: {len(broken)} of {len(sources)} images cannot be read (--skip-broken leaves them out):\n"
                 + "\n".join(broken)
             )
+        if dark is not None and scale is None:
+            refuse_dark("prepare", dark)
         if any("images" not in file for file in files):
             raise ValueError(f"prepare: {len(sources) - len(broken)} readable images do not fill {shards} shards")
     for path in existing:
@@ -114,20 +120,26 @@ def _fixed_length(text: str) -> Any:
     return h5py.string_dtype("utf-8", len(text.encode()))
 
 
-def _write(sources: list[tuple[Path, Path]], files: list[Any], color: bool, progress: bool) -> list[str]:
-    """Deal the images to the files; what is wrong with those that cannot be read."""
+def _write(
+    sources: list[tuple[Path, Path]], files: list[Any], color: bool, scale: Scale | None, progress: bool
+) -> tuple[list[str], float | None]:
+    """Deal the images to the files; what is wrong with those that cannot be read, and how bright the others are if
+    all are dark."""
     broken: list[str] = []
-    written = 0
+    written, brightest, all_dark = 0, 0.0, True
     for folder, path in tqdm(sources, desc="preparing", unit="image", disable=not progress, dynamic_ncols=True):
         try:
-            pixels = as_stored(read_image(path, color)).numpy()
+            image = read_image(path, color, scale)
+            pixels = as_stored(image).numpy()
+            brightest = max(brightest, brightness(image))
+            all_dark = all_dark and is_dark(brightest, numbers_in(path))
         except ValueError as error:
             broken.append(str(error))
             continue
         name = path.name if path == folder else str(Path(folder.resolve().name) / path.relative_to(folder))
         _append(files[written % len(files)], pixels, name)
         written += 1
-    return broken
+    return broken, brightest if all_dark and written else None
 
 
 def _append(file: Any, pixels: np.ndarray, name: str) -> None:

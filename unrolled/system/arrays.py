@@ -68,12 +68,15 @@ class _Entry:
     shape: tuple[int, ...]
     kind: str
     load: Any  # () → array; None for what is not an array of numbers
+    written: int | None = None
+    """Bytes that the file holds of it, if it says so: what was never written would read as 0."""
 
     def __str__(self) -> str:
         return f"{self.name[:100]} ({self.kind[:100]}, {' × '.join(map(str, self.shape)) or 'a single number'})"
 
     def read(self, size: int) -> np.ndarray:
         """The numbers, in double precision; the size of the file, in bytes, bounds what can be in it."""
+        size = size if self.written is None else min(size, self.written)
         if math.prod(self.shape) > EXPANSION * size:
             raise _Refused(f"claims more than it can hold: {self}, in {size:,} bytes")
         array = np.asarray(self.load())
@@ -151,5 +154,6 @@ def _open_h5(path: Path) -> Iterator[list[_Entry]]:
             numbers = item.dtype.kind in "buifc" or item.dtype.names == ("real", "imag")
             readable = numbers and not elsewhere and item.shape is not None
             kind = "in another file" if elsewhere else str(item.dtype)
-            entries.append(_Entry(name, item.shape or (), kind, (lambda item=item: item[()]) if readable else None))
+            load = (lambda item=item: item[()]) if readable else None
+            entries.append(_Entry(name, item.shape or (), kind, load, item.id.get_storage_size()))
         yield entries

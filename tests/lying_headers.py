@@ -1,0 +1,119 @@
+"""Files whose headers lie: what they say of sizes, types and layout is changed, and all else is left whole."""
+
+import io
+import random
+import struct
+import zlib
+
+SIZES = [0, 1, 2, 3, 7, 19, 21, 255, 256, 1000, 13_000, 30_000, 65_535]
+LARGE = [2**16, 10**6, 2**28, 2**31 - 1, 2**31, 2**32 - 1]
+
+
+def png_header(data: bytes, draw: random.Random) -> bytes:
+    """Another width, height, depth, type of color or interlacing, under a checksum that fits."""
+    fields = list(struct.unpack(">IIBBBBB", data[16:29]))
+    at = draw.randrange(7)
+    fields[at] = draw.choice(SIZES + LARGE) if at < 2 else draw.choice([0, 1, 2, 3, 4, 6, 8, 12, 16, 255])
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", *fields)
+    return data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+
+
+def jpeg_frame(data: bytes, draw: random.Random) -> bytes:
+    """Another size, precision, number of components or sampling in the frame's header."""
+    at = next((at for kind in (0xC0, 0xC1, 0xC2) if (at := data.find(bytes([0xFF, kind]))) >= 0), -1)
+    if at < 0:
+        return data
+    out = bytearray(data)
+    which = draw.randrange(4)
+    if which < 2:
+        out[at + 5 + 2 * which : at + 7 + 2 * which] = struct.pack(">H", draw.choice(SIZES))
+    else:
+        out[at + (4, 9, 11)[draw.randrange(3)]] = draw.choice([0, 1, 2, 3, 4, 8, 12, 16, 0x11, 0x22, 0x44, 255])
+    return bytes(out)
+
+
+def exif_orientation(data: bytes, draw: random.Random) -> bytes:
+    """Another orientation, of any type."""
+    for mark, order in ((b"\x12\x01\x03\x00", "<"), (b"\x01\x12\x00\x03", ">")):
+        at = data.find(mark)
+        if at >= 0:
+            head = struct.pack(f"{order}HHI", 0x0112, draw.choice([1, 2, 3, 4, 5, 7, 12, 0]), draw.choice([0, 1, 2, 9]))
+            value = struct.pack(f"{order}HH", draw.choice([0, 1, 5, 6, 8, 9, 255, 65535]), 0)
+            return data[:at] + head + value + data[at + 12 :]
+    return data
+
+
+def tiff_tag(data: bytes, draw: random.Random) -> bytes:
+    """Another type, count or value of a tag of the first image."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 14:
+        return data
+    first = struct.unpack(f"{order}I", data[4:8])[0]
+    count = struct.unpack(f"{order}H", data[first : first + 2])[0] if first + 2 <= len(data) else 0
+    if not count or first + 2 + 12 * count > len(data):
+        return data
+    at = first + 2 + 12 * draw.randrange(count)
+    tag, kind, number, value = struct.unpack(f"{order}HHII", data[at : at + 12])
+    which = draw.randrange(4)
+    if which == 0:
+        kind = draw.choice([0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 16])
+    elif which == 1:
+        number = draw.choice([0, 1, 2, 3, 1000, *LARGE]) & 0xFFFFFFFF
+    elif which == 2:
+        value = draw.choice(SIZES + LARGE)
+    else:  # of the types of pixels: bits, compression, black, orientation, channels, planes, predictor, format
+        tag, number = draw.choice([258, 259, 262, 274, 277, 284, 317, 339, 281]), 1
+        value = draw.choice([0, 1, 2, 3, 5, 8, 12, 16, 32, 64, 32773])
+    return data[:at] + struct.pack(f"{order}HHII", tag, kind, number, value & 0xFFFFFFFF) + data[at + 12 :]
+
+
+def first_numbers(data: bytes, draw: random.Random) -> bytes:
+    """Another number of two or four bytes near the head, as sizes are in GIF, BMP and WebP; of text in PGM."""
+    if data[:1] == b"P":
+        parts = data.split(maxsplit=4)
+        at = draw.randrange(1, max(2, min(4, len(parts))))
+        if at < len(parts):
+            parts[at] = str(draw.choice([*SIZES, *LARGE, -1])).encode()
+        return b"\n".join(parts)
+    at, size = draw.randrange(4, 40), draw.choice([2, 4])
+    return data[:at] + (draw.choice(SIZES + LARGE) % 256**size).to_bytes(size, "little") + data[at + size :]
+
+
+def mat_numbers(data: bytes, draw: random.Random) -> bytes:
+    """Another number among the types, flags and dimensions at the head of the first variable."""
+    at = 4 * draw.randrange(0 if data[:4].count(0) else 32, 48)
+    return data[:at] + struct.pack("<I", draw.choice(SIZES + LARGE) & 0xFFFFFFFF) + data[at + 4 :]
+
+
+def hdf5_sets(data: bytes, draw: random.Random) -> bytes:
+    """Another shape, type, chunking or content of one data set; some claim what was never written."""
+    import h5py  # not for the process that only watches
+    import numpy as np
+
+    out = io.BytesIO(data)
+    with h5py.File(out, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        if not names:
+            return data
+        name = draw.choice(names)
+        old = file[name]
+        shape, kind = old.shape or (), old.dtype
+        values = old[()] if old.dtype.kind in "buifc" else None
+        del file[name]
+        which = draw.randrange(6)
+        if which == 0:  # a shape that nothing was written of
+            shape = tuple(draw.choice([1, 2, 3, 1000, 10**5, 10**8]) for _ in shape or (1,))
+            file.create_dataset(name, shape, kind, chunks=tuple(min(side, 64) for side in shape))
+        elif which == 1:
+            wanted = draw.choice(["i2", "u2", "i8", "f2", "f8", "c8", "c16", "S4", "?", ">i4"])
+            file[name] = np.zeros(shape, wanted)
+        elif which == 2 and values is not None:
+            file[name] = np.asarray(values)[draw.choice([None, ..., 0, slice(0, 0)])]
+        elif which == 3 and values is not None and np.asarray(values).dtype.kind in "fc":
+            file[name] = np.asarray(values) * draw.choice([np.nan, np.inf, 1e30, 1e-30, -1, 255])
+        elif which == 4:
+            file[name] = h5py.SoftLink(draw.choice([f"/{name}", "/nowhere", "/"]))
+        else:
+            file[name] = draw.choice(["text", 3, [1, 2, 3], np.zeros((2, 0, 3)), np.zeros((0,) * 32)])
+    return out.getvalue()
