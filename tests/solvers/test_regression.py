@@ -245,6 +245,25 @@ def test_single_precision(solver):
     torch.testing.assert_close(found.w.double(), exact.w, atol=0.03 if noisy else 1e-4, rtol=0)
 
 
+@every_solver
+def test_takes_arrays_as_users_have_them(solver):
+    X, y = problem()
+    X, y, start = (4 * X).round(), (4 * y).round(), torch.ones(12, dtype=torch.float64)
+
+    def solved(*given, strength=STRENGTH):
+        generator = torch.Generator().manual_seed(0)
+        options = {"generator": generator} if solver is adaptive_dropout_descent else {}
+        return solver(given[0], given[1], L1(), strength, given[2], np.int64(40), np.float32(1e-3), **options).w
+
+    expected, single = solved(X, y, start), solved(X.float(), y.float(), start.float())
+    torch.testing.assert_close(solved(X.numpy(), y.numpy(), start.numpy(), strength=np.float64(STRENGTH)), expected)
+    torch.testing.assert_close(solved(X, y.float(), start.tolist()), expected)
+    torch.testing.assert_close(solved(X.long(), y, start.int()), expected)  # in the precision of y
+    for of in (torch.Tensor.half, torch.Tensor.long, torch.Tensor.tolist):
+        torch.testing.assert_close(solved(of(X), of(y), of(start)), single)
+    torch.testing.assert_close(solved(X.T.contiguous().T, y, start), expected)
+
+
 def test_unpenalised_features_that_nothing_determines_do_no_harm():
     # Far beyond the flat part of MCP there is no penalty: two equal columns leave their weights' difference free.
     X, y = torch.eye(3, dtype=torch.float64)[:, [0, 0, 1]], torch.tensor([40.0, 20.0, 0.0], dtype=torch.float64)
@@ -286,6 +305,9 @@ def test_bad_arguments_are_refused_by_name(solver):
         r"start must be finite": {"start": nan[:12]},
         r"strength must be a finite number > 0, got 0": {"strength": 0},
         r"strength must be a finite number > 0, got nan": {"strength": float("nan")},
+        r"strength must be a finite number > 0, got True": {"strength": True},
+        r"X: must be an array of numbers": {"X": "X"},
+        r"y: must be an array of numbers": {"y": None},
         r"iterations must be a whole number >= 1, got 0": {"iterations": 0},
         r"tolerance must be a finite number >= 0, got -1": {"tolerance": -1},
     }.items():

@@ -63,7 +63,7 @@ def least_squares(task: Task) -> Solution:
 
 def estimate(task: Task) -> Tensor:
     """The operator's linear estimate: zero-filling, filtered back-projection …"""
-    return task.operator.estimate(task.y)
+    return task.start
 
 
 EPSILON = 0.05
@@ -80,7 +80,7 @@ STRENGTHS = {"wavelet-l1": 2e-3, "tv": 5e-3, "reweighted": 1e-3}
 """For images whose white is 1, measured without noise by an operator with ‖A‖ = 1."""
 
 FAR = 4
-"""An amplitude that is off by more than this is none to start with."""
+"""Where an estimate's amplitude is off by more than this factor, that multiple of it is taken that explains y best."""
 
 
 def classical(
@@ -131,6 +131,13 @@ def classical(
         raise ValueError(f"strength: must be > 0 for {method}, got {strength!r}; least-squares needs no prior")
     iterations = whole_number("iterations:", iterations)
     y = measured(y, operator)
+    # By a power of two, so that nothing is rounded: squares of squares of the norm are to be numbers.
+    norm = float(operator.norm())
+    if not (math.isfinite(norm) and norm > 0):
+        raise ValueError(f"operator: must have a finite norm > 0, got {norm!r}")
+    exponent = math.frexp(norm)[1] - 1
+    if exponent not in (0, -1):
+        norm, operator, y = norm * 2.0**-exponent, 2.0**-exponent * operator, y * 2.0**-exponent
     # In two steps, so that numbers of any size have a square.
     size = _ones_for_zeros(_largest(y))
     if scale is None:
@@ -145,10 +152,10 @@ def classical(
     start, amplitude = _amplitude(problem)
     far = (amplitude > FAR) | (amplitude < 1 / FAR)
     start = start * torch.where(far, amplitude, 1).view(-1, 1, 1, 1)
-    norm = _norm(operator, start)
+    norm = _norm(operator, norm, start)
     found = METHODS[method](Task(y, operator, start, strength * norm**2, iterations))
     image = found if isinstance(found, Tensor) else found.image
-    return image * _over(white, image)
+    return image * white.view(-1, 1, 1, 1)
 
 
 def _amplitude(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -163,16 +170,13 @@ def _amplitude(problem: Problem) -> tuple[Tensor, Tensor]:
         return x, torch.where((agreement > 0) & amplitude.isfinite() & (amplitude > 0), amplitude, 1)
 
 
-def _norm(operator: LinearOperator, images: Tensor) -> float:
-    """‖A‖ on images of this shape, for strengths: as the operator says, unless that is only a bound."""
-    stated = float(operator.norm())
-    if not (math.isfinite(stated) and stated > 0):
-        raise ValueError(f"operator: must have a finite norm > 0, got {stated!r}")
+def _norm(operator: LinearOperator, stated: float, images: Tensor) -> float:
+    """‖A‖ on images of this shape, for strengths: as the operator states it, unless that is only a bound."""
     reached = float(power_iteration(operator, tuple(images.shape[1:]), iterations=100, tolerance=1e-3))
     if reached > 1.01 * stated:
         raise ValueError(
-            f"operator: {type(operator).__name__} states the norm {stated:.4g}, but amplifies an image by "
-            f"{reached:.4g}; methods by name need one that is not too small"
+            f"operator: {type(operator).__name__} amplifies an image by {reached / stated:.4g} times the norm that it "
+            "states; methods by name need a norm that is not too small"
         )
     return stated if stated <= 1.1 * reached else reached
 

@@ -71,7 +71,7 @@ def reweighted_l1(
             yield x
 
     def unsolved() -> str | None:
-        if rises[0] <= ROUNDING:
+        if tolerance == 0 or rises[0] <= ROUNDING:  # without a tolerance nobody asks whether it has converged
             return None
         return (
             f"inner={inner} iterations of the last weighted problem ended {rises[0]:.1e} of the objective above where "
