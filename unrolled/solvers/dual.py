@@ -109,8 +109,9 @@ def certain_prox(prior: Norm, v: Tensor, step: float, iterations: int, tolerance
 def gap_message(gap: float, iterations: int, tolerance: float) -> str:
     """How near the proximal map is, and what helps."""
     return (
-        f"after {iterations} iterations the proximal map's objective may be {gap:.1e} of it above its minimum, more "
-        f"than the tolerance {tolerance:.1e}; give the prior more iterations, or primal_dual, which needs none of them"
+        f"after {iterations} iterations the objective of the proximal map may exceed its minimum by {gap:.1e} of its "
+        f"value, more than the tolerance {tolerance:.1e}; give the prior more iterations, or use primal_dual, which "
+        "needs no such map"
     )
 
 
