@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.solvers.arguments import real_number
+from unrolled.solvers.given import real_number
 from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import Problem, Solution, solve
 

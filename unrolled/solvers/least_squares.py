@@ -4,7 +4,7 @@ from torch import Tensor
 
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradient_iterates
-from unrolled.solvers.arguments import real_number
+from unrolled.solvers.given import real_number
 from unrolled.solvers.solution import Problem, Solution, solve
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unrolled.penalties import L1, Penalty, SeparablePenalty, Weighted
-from unrolled.solvers.arguments import as_image, real_number, whole_number
 from unrolled.solvers.dual import Proximal, certain_prox, dual_prox
+from unrolled.solvers.given import as_image, real_number, whole_number
 from unrolled.solvers.transforms import CycleSpinning, FiniteDifferences, OrthonormalTransform, Transform
 
 FEW = 50

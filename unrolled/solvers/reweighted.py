@@ -8,7 +8,7 @@ from torch import Tensor
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradients
 from unrolled.penalties import L1, SeparablePenalty, Weighted
-from unrolled.solvers.arguments import real_number, whole_number
+from unrolled.solvers.given import real_number, whole_number
 from unrolled.solvers.gradient_methods import fista
 from unrolled.solvers.priors import SparsePrior
 from unrolled.solvers.solution import Problem, Solution, solve

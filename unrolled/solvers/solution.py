@@ -11,9 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.operators import LinearOperator
-from unrolled.solvers.arguments import image_like, measured, real_number, whole_number
 from unrolled.solvers.dual import gap_message
+from unrolled.solvers.given import image_like, measured, real_number, whole_number
 from unrolled.solvers.priors import FEW, Prior
+
+ENOUGH = 1e-3
+"""Of the last inner problem of a run: the duality gap, relative to its objective, or the residual, relative to the
+right side, up to which it counts as solved."""
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Solution:
         inner iterations was solved; a warning tells if it was not.
     history : list of dict
         for every iteration, means over the batch: "objective" ½‖Ax − y‖² + g(x) (if there is a prior), "residual"
-        ‖Ax − y‖, "change" ‖x − x⁻‖/‖x‖, and "psnr" in dB if the truth is known.
+        ‖Ax − y‖, "change" ‖x − x⁻‖/‖x‖, and "psnr" in dB, of a peak of 1, if the truth is known.
     """
 
     image: Tensor
@@ -115,8 +119,8 @@ class Problem:
 
     def shortfall(self) -> str | None:
         """Why what was found is not to be trusted: an inner problem of the last iteration was not solved."""
-        if self.prior is not None and self._gap > self.prior.tolerance:
-            return gap_message(self._gap, min(self.prior.iterations, FEW), self.prior.tolerance)
+        if self.prior is not None and self._gap > max(self.prior.tolerance, ENOUGH):
+            return gap_message(self._gap, min(self.prior.iterations, FEW), max(self.prior.tolerance, ENOUGH))
         return None if self.unsolved is None else self.unsolved()
 
     def figures(self, x: Tensor, truth: Tensor | None) -> dict[str, float]:

@@ -6,15 +6,12 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.solvers.arguments import real_number, whole_number
+from unrolled.solvers.given import real_number, whole_number
 from unrolled.solvers.priors import Prior
-from unrolled.solvers.solution import Problem, Solution, solve
+from unrolled.solvers.solution import ENOUGH, Problem, Solution, solve
 
 INNER_TOLERANCE = 1e-10
 """Of the least squares problem in every step of `admm`, relative to its right side."""
-
-ENOUGH = 1e-3
-"""A residual of the last such problem, relative to its right side, above which `admm` has not solved it."""
 
 
 def admm(

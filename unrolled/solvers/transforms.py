@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.solvers.arguments import as_image, whole_number
+from unrolled.solvers.given import as_image, whole_number
 
 
 class Transform(ABC):
