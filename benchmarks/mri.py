@@ -40,7 +40,7 @@ def classical_rows(test: Path, masks: list[Path], every: int, iterations: int) -
             scores = []
             for path in tqdm(chosen, desc=f"{title}, {mask.stem}", leave=False):
                 x = read_image(path)[None]
-                found = classical(method, operator(x), operator, iterations=iterations)
+                found = classical(method, operator(x), operator, iterations=iterations, scale=1.0)
                 scores.append((float(psnr(found, x)), float(ssim(found, x))))
             rows.append(_row(title, operator, scores))
             print(_line(rows[-1]), flush=True)

@@ -10,7 +10,7 @@ import scipy.sparse.linalg
 import torch
 
 from tests.pairs import FULL, in_turn
-from unrolled.operators import BlockCompressedSensing, Dense, MaskedFourier, UniformMask
+from unrolled.operators import BlockCompressedSensing, Dense, Identity, MaskedFourier, UniformMask
 from unrolled.penalties import L1, MCP, Filters, Grouped, LogSum, Lp
 from unrolled.solvers import (
     admm,
@@ -23,7 +23,7 @@ from unrolled.solvers import (
     reweighted_l1,
 )
 from unrolled.solvers.priors import SparsePrior, TotalVariation
-from unrolled.solvers.transforms import DCT, Wavelet
+from unrolled.solvers.transforms import DCT, FiniteDifferences, Wavelet
 
 SOLVERS = {
     "proximal_gradient": (proximal_gradient, {"iterations": 6000}),
@@ -212,6 +212,72 @@ def test_history_and_stopping():
     assert fista(y, operator, prior, iterations=3, record=False).history == []
 
 
+def test_inner_problems_that_are_not_solved_are_told_once():
+    torch.manual_seed(0)
+    # A product, of which no solver knows a closed form.
+    operator = Dense(matrix(40, 64) * torch.linspace(0, 1, 64, dtype=torch.float64), 8, 8) @ Identity()
+    y = operator(torch.rand(1, 1, 8, 8, dtype=torch.float64))
+    for solver, prior, options, message in [
+        (fista, TotalVariation(100.0, iterations=1), {}, "fista: after 1 iterations the objective of the prox"),
+        (admm, SparsePrior(L1(), 0.1, DCT()), {"inner": 1, "weight": 1e-3}, "admm: after inner=1 steps of conjugate"),
+        (image_irls, SparsePrior(L1(), 0.1, DCT()), {"inner": 1}, "image_irls: after inner=1 steps of conjugate"),
+    ]:
+        with pytest.warns(UserWarning, match=message) as caught:
+            found = solver(y, operator, prior, iterations=6, tolerance=1e9, **options)
+        assert len(caught) == 1
+        assert not found.converged
+
+
+def test_reweighting_that_gains_nothing_has_not_converged():
+    operator, _, y = problem("dense, total variation")
+    frame = SparsePrior(LogSum(0.1), 0.3, FiniteDifferences())
+    near = reweighted_l1(y, operator, frame, iterations=5, inner=100).image
+    # From near the limit, where a dual of 0 leads away at first.
+    with pytest.warns(UserWarning, match="reweighted_l1: inner=1 iterations of the last weighted problem ended"):
+        found = reweighted_l1(y, operator, frame, near, 5, 1e-6, inner=1)
+    assert not found.converged
+
+
+def test_inner_iterations_go_on_where_they_ended():
+    # Ten for each proximal map, and yet the minimum.
+    operator, _, y = problem("dense, total variation")
+    exact = minimum("dense, total variation")
+    found = proximal_gradient(y, operator, TotalVariation(1.0, iterations=10), iterations=60, record=False).image
+    torch.testing.assert_close(found, exact, atol=1e-7, rtol=0)
+
+
+def test_change_is_that_of_images_of_any_size():
+    operator, _, y = problem("dense, l1 in DCT")
+    operator = operator.float()
+    for scale in (1e-30, 1.0, 1e25):
+        prior = SparsePrior(L1(), 0.5 * scale, DCT())
+        found = fista(scale * y.float(), operator, prior, iterations=4, tolerance=1e-3, record=False)
+        assert not found.converged  # it has hardly begun
+
+
+def test_image_irls_has_no_units():
+    operator, prior, y = problem("dense, l1 in DCT")
+    found = image_irls(y, operator, prior, iterations=20).image
+    small = SparsePrior(L1(), prior.strength * 1e-6, DCT())
+    torch.testing.assert_close(
+        image_irls(1e-6 * y, operator, small, iterations=20).image * 1e6, found, atol=1e-6, rtol=0
+    )
+
+
+@every_solver
+def test_takes_arrays_as_users_have_them(name):
+    solver, _ = SOLVERS[name]
+    operator, prior, y = problem("blocks, l1 in wavelets")
+    y, image = (10 * y).round(), torch.ones(2, 1, 8, 8, dtype=torch.float64)
+    expected = solver(y, operator, prior, image, 3, truth=image)
+    for of in (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.float, torch.Tensor.half, torch.Tensor.long):
+        found = solver(of(y), operator, prior, of(image), np.int64(3), np.float32(0), truth=of(image))
+        torch.testing.assert_close(found.image, expected.image)
+        assert found.history[-1]["psnr"] == pytest.approx(expected.history[-1]["psnr"])
+    single = BlockCompressedSensing(ratio=0.7, block=4)
+    assert solver(y.numpy(), single, prior, iterations=1).image.dtype == torch.float32
+
+
 def test_a_bar_is_shown_on_request(capsys):
     operator, prior, y = problem("dense, l1 in DCT")
     fista(y, operator, prior, iterations=3)
@@ -234,8 +300,20 @@ def test_bad_arguments_are_refused_by_name():
             solver(y, operator, prior, tolerance=-1.0)
         with pytest.raises(ValueError, match="y: must be finite"):
             solver(y.clone().fill_(torch.nan), operator, prior)
-        with pytest.raises(ValueError, match="y: must be real or complex numbers"):
-            solver(y.long(), operator, prior)
+        with pytest.raises(ValueError, match="y: must be real, for Dense measures real numbers"):
+            solver(y + 0j, operator, prior)
+        for bad, message in (([[["a"]]], "an array of numbers"), (y[:0], "of at least one image"), (None, "an array")):
+            with pytest.raises(ValueError, match=f"y: must be .*{message}"):
+                solver(bad, operator, prior)
+        for bad in (True, "3", 2.5):
+            with pytest.raises(ValueError, match=f"{name}: iterations must be a whole number >= 1"):
+                solver(y, operator, prior, iterations=bad)
+        with pytest.raises(ValueError, match=f"{name}: tolerance must be a finite number >= 0, got True"):
+            solver(y, operator, prior, tolerance=True)
+        with pytest.raises(ValueError, match="start: must be real as the operator's images, got"):
+            solver(y, operator, prior, torch.zeros(1, 1, 3, 4, dtype=torch.complex128))
+        with pytest.raises(ValueError, match="truth must be finite"):
+            solver(y, operator, prior, truth=torch.full((1, 1, 3, 4), torch.nan))
         with pytest.raises(ValueError, match="Dense: measurements must be"):
             solver(y[..., :7], operator, prior)
         with pytest.raises(ValueError, match=r"start: must be \(1, 1, 3, 4\)"):
@@ -257,9 +335,9 @@ def test_bad_arguments_are_refused_by_name():
         admm(y, operator, prior, weight=0.0)
     with pytest.raises(ValueError, match="primal_dual: sigma must be"):
         primal_dual(y, operator, prior, sigma=-1.0)
-    with pytest.raises(ValueError, match="ridge must be >= 0"):
+    with pytest.raises(ValueError, match="ridge must be a finite number >= 0, got -1"):
         conjugate_gradient(y, operator, -1.0)
-    with pytest.raises(ValueError, match="smallest must be > 0"):
+    with pytest.raises(ValueError, match="smallest must be a finite number > 0, got 0"):
         image_irls(y, operator, prior, smallest=0.0)
     with pytest.raises(ValueError, match=r"the slope of Lp.* must be finite at 0"):
         reweighted_l1(y, operator, SparsePrior(Lp(0.5), 0.1, DCT()), torch.zeros(1, 1, 3, 4, dtype=torch.float64))

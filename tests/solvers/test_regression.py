@@ -245,6 +245,25 @@ def test_single_precision(solver):
     torch.testing.assert_close(found.w.double(), exact.w, atol=0.03 if noisy else 1e-4, rtol=0)
 
 
+@every_solver
+def test_takes_arrays_as_users_have_them(solver):
+    X, y = problem()
+    X, y, start = (4 * X).round(), (4 * y).round(), torch.ones(12, dtype=torch.float64)
+
+    def solved(*given, strength=STRENGTH):
+        generator = torch.Generator().manual_seed(0)
+        options = {"generator": generator} if solver is adaptive_dropout_descent else {}
+        return solver(given[0], given[1], L1(), strength, given[2], np.int64(40), np.float32(1e-3), **options).w
+
+    expected, single = solved(X, y, start), solved(X.float(), y.float(), start.float())
+    torch.testing.assert_close(solved(X.numpy(), y.numpy(), start.numpy(), strength=np.float64(STRENGTH)), expected)
+    torch.testing.assert_close(solved(X, y.float(), start.tolist()), expected)
+    torch.testing.assert_close(solved(X.long(), y, start.int()), expected)  # in the precision of y
+    for of in (torch.Tensor.half, torch.Tensor.long, torch.Tensor.tolist):
+        torch.testing.assert_close(solved(of(X), of(y), of(start)), single)
+    torch.testing.assert_close(solved(X.T.contiguous().T, y, start), expected)
+
+
 def test_unpenalised_features_that_nothing_determines_do_no_harm():
     # Far beyond the flat part of MCP there is no penalty: two equal columns leave their weights' difference free.
     X, y = torch.eye(3, dtype=torch.float64)[:, [0, 0, 1]], torch.tensor([40.0, 20.0, 0.0], dtype=torch.float64)
@@ -276,18 +295,20 @@ def test_bad_arguments_are_refused_by_name(solver):
     nan[3] = torch.nan
     for message, change in {
         r"X must be \(samples, features\)": {"X": y},
-        r"X must be .*float16": {"X": X.half()},
-        r"X must be .*int64": {"X": X.long()},
         r"X must be finite": {"X": X * torch.inf},
         r"y must be \(30,\) or \(30, targets\).*got \(29,\)": {"y": y[1:]},
         r"y must be .*got \(30, 1, 1\)": {"y": y[:, None, None]},
-        r"y must be torch.float64 on cpu as X, got torch.float32": {"y": y.float()},
+        r"y must be real as X, got torch.complex128": {"y": y + 0j},
+        r"start must be real as X, got torch.complex128": {"start": nan[:12] + 0j},
         r"y must be finite": {"y": nan},
         r"start must be of shape \(12,\), got \(1,\)": {"start": y[:1]},
         r"start must be finite": {"start": nan[:12]},
         r"strength must be a finite number > 0, got 0": {"strength": 0},
         r"strength must be a finite number > 0, got nan": {"strength": float("nan")},
-        r"iterations must be >= 1, got 0": {"iterations": 0},
+        r"strength must be a finite number > 0, got True": {"strength": True},
+        r"X: must be an array of numbers": {"X": "X"},
+        r"y: must be an array of numbers": {"y": None},
+        r"iterations must be a whole number >= 1, got 0": {"iterations": 0},
         r"tolerance must be a finite number >= 0, got -1": {"tolerance": -1},
     }.items():
         with pytest.raises(ValueError, match=f"{solver.__name__}: {message}"):

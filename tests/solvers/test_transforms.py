@@ -22,6 +22,9 @@ CASES = {
     "db4": (Wavelet(4, 1), (6, 4)),  # filters longer than the sides
     "db8": (Wavelet(8, 3), (32, 16)),
     "wavelets at three shifts": (CycleSpinning(Wavelet(1, 2), 3), (8, 12)),
+    "db4, odd sides": (Wavelet(4, 3), (13, 7)),
+    "db2, down to one pixel": (Wavelet(2, 5), (1, 11)),
+    "wavelets at eight shifts, odd sides": (CycleSpinning(Wavelet(2, 2)), (7, 9)),
     "differences": (FiniteDifferences(), (4, 7)),
 }
 every_transform = pytest.mark.parametrize("name", CASES)
@@ -89,9 +92,82 @@ def test_wavelets_have_their_vanishing_moments(moments):
     # Details of polynomials below the order vanish where the filter does not wrap around.
     side = 64
     ramp = (torch.arange(side, dtype=torch.float64) / side) ** (moments - 1)
-    details = Wavelet(moments, 1).matrix(side)[side // 2 :] @ ramp
+    details = Wavelet(moments, 1).matrices(side)[0][side // 2 :] @ ramp
     assert details[: side // 2 - moments].abs().max() < 1e-10
-    assert (Wavelet(moments, 1).matrix(side)[side // 2 :] @ (ramp * torch.arange(side))).abs().max() > 1e-4
+    assert (Wavelet(moments, 1).matrices(side)[0][side // 2 :] @ (ramp * torch.arange(side))).abs().max() > 1e-4
+
+
+def pyramid(transform, side):
+    """An axis of so many pixels as an explicit matrix, a column for each pixel."""
+    return transform(torch.eye(side, dtype=torch.float64)[:, :, None])[..., 0].T
+
+
+@pytest.mark.parametrize("moments", range(1, 9))
+@pytest.mark.parametrize("levels", [1, 2, 4, 6])
+def test_wavelets_of_any_side_are_orthonormal_and_keep_constants_coarse(moments, levels):
+    transform = Wavelet(moments, levels)
+    for side in range(1, 41):
+        w = pyramid(transform, side)
+        torch.testing.assert_close(w @ w.T, torch.eye(side, dtype=torch.float64), atol=1e-12, rtol=0)
+        coarse = transform.coarsest(side, 1)[0]
+        assert coarse == -(-side // 2**levels)  # halved and rounded up, level by level
+        assert w.sum(1)[coarse:].abs().max() < 1e-12 if coarse < side else levels == 0 or side == 1
+
+
+@pytest.mark.parametrize("side", [16, 32, 48, 80])
+@pytest.mark.parametrize("moments", [1, 4, 8])
+def test_wavelets_of_even_sides_are_a_periodic_filter_bank(moments, side):
+    # Each level filters the circular signal and keeps every other sample.
+    low = scaling_filter(moments)
+    high = [(-1) ** k * tap for k, tap in enumerate(low[::-1])]
+    rest = np.random.default_rng(0).normal(size=side)
+    found = Wavelet(moments, 3)(torch.from_numpy(rest)[:, None])[:, 0].numpy()
+    details = []
+    for _ in range(3):
+        parts = [
+            [sum(tap * rest[(2 * n + k) % len(rest)] for k, tap in enumerate(taps)) for n in range(len(rest) // 2)]
+            for taps in (low, high)
+        ]
+        rest, details = parts[0], parts[1] + details
+    np.testing.assert_allclose(found, rest + details, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [61, 62, 63])
+@pytest.mark.parametrize("moments", [2, 4, 8])
+def test_polynomials_have_no_details_inside_of_odd_sides(moments, side):
+    # Nor after levels with an odd side: only where a filter meets the edge.
+    x = (torch.arange(side, dtype=torch.float64) / side) ** (moments - 1)
+    for levels in (1, 2):
+        transform = Wavelet(moments, levels)
+        last, first = (transform.coarsest(side, 1)[0], -(-side // 2 ** (levels - 1)))
+        details = transform(x[:, None])[last:first, 0]
+        inside = (first - levels * 2 * moments) // 2
+        assert inside > 0 or moments == 8
+        assert details[: max(0, inside)].abs().sum() < 1e-9
+        assert details.abs().max() > 1e-4
+
+
+def test_differences_that_the_adjoint_maps_to_an_image():
+    for size in [(5, 8), (1, 6), (1, 1)]:
+        x = torch.randn(2, 1, *size, dtype=torch.float64)
+        d = FiniteDifferences()
+        p = d.preimage(x)
+        torch.testing.assert_close(d.adjoint(p), x - x.mean((-2, -1), keepdim=True), atol=1e-12, rtol=0)
+        least = np.linalg.lstsq(matrix_of(d, size).numpy().T, (x - x.mean((-2, -1), keepdim=True)).reshape(2, -1).T)[0]
+        np.testing.assert_allclose(p.reshape(2, -1).T, least, atol=1e-12)
+
+
+@every_transform
+def test_takes_images_as_users_have_them(name):
+    transform, size = CASES[name]
+    x = (100 * torch.rand(*size)).round()
+    expected = transform(x)
+    for given in (x.numpy(), x.tolist(), x.long(), x.half(), x.numpy().astype(np.uint8), x.T.contiguous().T):
+        assert transform(given).equal(expected)
+    assert transform(x.numpy().astype(np.float64)).dtype == torch.float64
+    with pytest.raises(ValueError, match="x: must be an array of numbers, got 'image'"):
+        transform("image")
+    torch.testing.assert_close(transform.adjoint(expected.numpy()), transform.adjoint(expected))
 
 
 def test_cycle_spinning_is_the_transform_of_shifted_images():
@@ -116,8 +192,8 @@ def test_bad_arguments_are_refused_by_name():
         Wavelet(9)
     with pytest.raises(ValueError, match=r"shifts must be in 1 … 8, got 9"):
         CycleSpinning(DCT(), 9)
-    with pytest.raises(ValueError, match="levels must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="levels must be a whole number >= 1, got 0"):
         Wavelet(levels=0)
-    for shape in [(12, 16), (16, 12), (0, 16)]:
-        with pytest.raises(ValueError, match=r"multiples of 2\^levels = 8"):
+    for shape in [(0, 16), (16, 0), (4,)]:
+        with pytest.raises(ValueError, match=r"x: must be \(…, height, width\) of at least one pixel"):
             Wavelet(levels=3)(torch.zeros(shape))

@@ -161,9 +161,9 @@ def _reconstruction(name: str, network: UnrolledNetwork, level: float) -> Recons
     if name == "network":
         return network
     if not level:
-        return lambda y, operator: classical(name, y, operator, iterations=60)
+        return lambda y, operator: classical(name, y, operator, iterations=60, scale=1.0)
     # About the threshold that removes white noise from an orthonormal transform of this size, halved.
-    return lambda y, operator: classical(name, y, operator, strength=2e-3 + level, iterations=60)
+    return lambda y, operator: classical(name, y, operator, strength=2e-3 + level, iterations=60, scale=1.0)
 
 
 def _others(operator: LinearOperator, ratios: Sequence[float], seed: int) -> dict[str, dict[Any, LinearOperator]]:

@@ -1,12 +1,12 @@
 """Proximal gradient methods: the algorithms that the networks unroll."""
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
+from unrolled.solvers.given import real_number
 from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import Problem, Solution, solve
 
@@ -30,7 +30,8 @@ def proximal_gradient(
 
     Parameters
     ----------
-    y : Tensor, measurements of a batch of images, in the operator's shape
+    y : Tensor or array of any type, measurements of a batch of images, in the operator's shape
+        real or complex as the operator measures; calculated with in the operator's precision.
     operator : LinearOperator
         A.
     prior : Prior
@@ -150,7 +151,10 @@ def extra_proximal_gradient(
     """
     if variant not in ("plain", "accelerated"):
         raise ValueError(f"extra_proximal_gradient: variant must be 'plain' or 'accelerated', got {variant!r}")
-    if momentum is not None and not 0 <= momentum < 1:
+    if (
+        momentum is not None
+        and not 0 <= (momentum := real_number("extra_proximal_gradient: momentum", momentum, -1e9)) < 1
+    ):
         raise ValueError(f"extra_proximal_gradient: momentum must be in [0, 1), got {momentum!r}")
     if momentum is not None and variant == "plain":
         raise ValueError(f"extra_proximal_gradient: momentum belongs to the accelerated variant, got {momentum!r}")
@@ -186,9 +190,7 @@ def extra_proximal_gradient(
 def _step(solver: str, name: str, given: float | None, problem: Problem, shrink: float = 1.0) -> float:
     if given is None:
         return shrink * problem.step()
-    if not (math.isfinite(given) and given > 0):
-        raise ValueError(f"{solver}: {name} must be a finite number > 0, got {given!r}")
-    return given
+    return real_number(f"{solver}: {name}", given, above=True)
 
 
 def _uphill(point: Tensor, x: Tensor, previous: Tensor) -> bool:

@@ -1,10 +1,10 @@
 """Least squares by conjugate gradients."""
 
-import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradient_iterates
+from unrolled.solvers.given import real_number
 from unrolled.solvers.solution import Problem, Solution, solve
 
 
@@ -32,9 +32,8 @@ def conjugate_gradient(
 
     Others as in `proximal_gradient`. The history has no objective.
     """
-    if not ridge >= 0:
-        raise ValueError(f"conjugate_gradient: ridge must be >= 0, got {ridge!r}")
-    right = operator.adjoint(y)
-    problem = Problem(y, operator, None, torch.zeros_like(right) if start is None else start)
+    ridge = real_number("conjugate_gradient: ridge", ridge)
+    problem = Problem(y, operator, None, start, from_zero=True)
+    right = operator.adjoint(problem.y)
     found = conjugate_gradient_iterates(lambda x: operator.gram(x) + ridge * x, right, problem.first)
     return solve("conjugate_gradient", found, problem, iterations, tolerance, truth, record, progress)

@@ -2,47 +2,73 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
+from unrolled.operators.linear_map import power_iteration
 from unrolled.penalties import L1, LogSum
 from unrolled.solvers import Solution, conjugate_gradient, primal_dual, reweighted_l1
+from unrolled.solvers.given import as_image, measured, real_number, whole_number
 from unrolled.solvers.priors import SparsePrior, TotalVariation
-from unrolled.solvers.transforms import DCT, CycleSpinning, OrthonormalTransform, Wavelet
+from unrolled.solvers.solution import Problem
+from unrolled.solvers.transforms import CycleSpinning, Wavelet
 
-Method = Callable[[Tensor, LinearOperator, float, int], Solution | Tensor]
+
+class Task(NamedTuple):
+    """What a method is to solve: measurements of images whose white is 1.
+
+    y, operator : as in `classical`
+    start : Tensor, (batch, channel, height, width)
+    strength : float
+        of the prior, for this ‖A‖.
+    iterations : int
+    """
+
+    y: Tensor
+    operator: LinearOperator
+    start: Tensor
+    strength: float
+    iterations: int
 
 
-def wavelet_l1(y: Tensor, operator: LinearOperator, strength: float, iterations: int) -> Solution:
+Method = Callable[[Task], Solution | Tensor]
+
+
+def wavelet_l1(task: Task) -> Solution:
     """Primal-dual on ½‖Ax − y‖² + strength·‖Wx‖₁, W wavelets at eight shifts."""
-    return primal_dual(y, operator, _sparse(L1(), y, operator, strength), iterations=iterations, record=False)
+    prior = _sparse(L1(), task.start, task.strength)
+    return primal_dual(task.y, task.operator, prior, task.start, task.iterations, record=False)
 
 
-def reweighted(y: Tensor, operator: LinearOperator, strength: float, iterations: int) -> Solution:
+def reweighted(task: Task) -> Solution:
     """Reweighted l1 on ½‖Ax − y‖² + strength·Σ ε log(1 + |Wx|/ε), whose slope at 0 is that of wavelet-l1, ε = .05."""
-    first = wavelet_l1(y, operator, strength, iterations).image
-    prior = _sparse(LogSum(EPSILON), y, operator, EPSILON * strength)
-    return reweighted_l1(y, operator, prior, first, 4, inner=max(1, iterations // 4), record=False)
+    first, inner = wavelet_l1(task).image, max(1, task.iterations // 4)
+    prior = _sparse(LogSum(EPSILON), task.start, EPSILON * task.strength)
+    return reweighted_l1(task.y, task.operator, prior, first, 4, inner=inner, record=False)
 
 
-def total_variation(y: Tensor, operator: LinearOperator, strength: float, iterations: int) -> Solution:
+def total_variation(task: Task) -> Solution:
     """Primal-dual on ½‖Ax − y‖² + strength·TV(x), isotropic."""
-    prior = TotalVariation(strength)
-    return primal_dual(y, operator, prior, iterations=2 * iterations, record=False)
+    prior = TotalVariation(task.strength)
+    return primal_dual(task.y, task.operator, prior, task.start, 2 * task.iterations, record=False)
 
 
-def least_squares(y: Tensor, operator: LinearOperator, strength: float, iterations: int) -> Solution:
+def least_squares(task: Task) -> Solution:
     """Conjugate gradients on ½‖Ax − y‖² + strength/2·‖x‖²."""
-    return conjugate_gradient(y, operator, strength, iterations=iterations, record=False)
+    return conjugate_gradient(task.y, task.operator, task.strength, iterations=task.iterations, record=False)
 
 
-def estimate(y: Tensor, operator: LinearOperator, strength: float, iterations: int) -> Tensor:
+def estimate(task: Task) -> Tensor:
     """The operator's linear estimate: zero-filling, filtered back-projection …"""
-    return operator.estimate(y)
+    return task.start
 
 
 EPSILON = 0.05
+"""Of `reweighted`, in parts of white."""
+
 METHODS: dict[str, Method] = {
     "estimate": estimate,
     "least-squares": least_squares,
@@ -51,25 +77,43 @@ METHODS: dict[str, Method] = {
     "reweighted": reweighted,
 }
 STRENGTHS = {"wavelet-l1": 2e-3, "tv": 5e-3, "reweighted": 1e-3}
-"""For images in [0, 1], measured without noise by an operator with ‖A‖ = 1."""
+"""For images whose white is 1, measured without noise by an operator with ‖A‖ = 1."""
+
+FAR = 4
+"""Where an estimate's amplitude is off by more than this factor, that multiple of it is taken that explains y best."""
 
 
 def classical(
-    method: str, y: Tensor, operator: LinearOperator, strength: float | None = None, iterations: int = 100
+    method: str,
+    y: Any,
+    operator: LinearOperator,
+    strength: float | None = None,
+    iterations: int = 100,
+    scale: Any = None,
 ) -> Tensor:
     """Reconstruct by a classical method.
+
+    Strengths are for images whose white is 1 and for ‖A‖ = 1: the measurements are divided by `scale`, and the image is
+    multiplied by it. So the result has the units of the measurements over those of the operator, whatever they are:
+    it is c times as large for c·y, and 1/c times for c·A.
 
     Parameters
     ----------
     method : str
         one of `METHODS`.
-    y : Tensor, measurements of a batch of images in [0, 1]
+    y : Tensor or array of any type, measurements of a batch of images
+        calculated with in the operator's precision.
     operator : LinearOperator
-        its norm is taken care of.
-    strength : float > 0, optional
+        its norm is taken care of: where `norm()` is only a bound, and more than a tenth too large for these images, the
+        strength goes by a power iteration.
+    strength : float >= 0, optional
         of the prior, for ‖A‖ = 1; by default one that suits measurements without noise.
     iterations : int
         of its iteration; each is of a similar price in all methods.
+    scale : float > 0, or Tensor or array of one for each image, optional
+        what white is, the largest value of the image. By default, for each image of the batch, the largest magnitude of
+        that multiple of the operator's estimate that explains the measurements best, or 1 where this is 0.
+        Derivatives take it as given.
 
     Returns
     -------
@@ -78,26 +122,92 @@ def classical(
     Raises
     ------
     ValueError
-        for an unknown method or a wrong argument.
+        for an unknown method or a wrong argument, or an operator that amplifies images by more than its norm.
     """
     if method not in METHODS:
         raise ValueError(f"method: must be one of {', '.join(METHODS)}, got {method!r}")
-    strength = STRENGTHS.get(method, 0.0) if strength is None else strength
-    if not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"strength: must be a finite number >= 0, got {strength!r}")
+    strength = STRENGTHS.get(method, 0.0) if strength is None else real_number("strength:", strength)
+    if strength == 0 and method in STRENGTHS:
+        raise ValueError(f"strength: must be > 0 for {method}, got {strength!r}; least-squares needs no prior")
+    iterations = whole_number("iterations:", iterations)
+    y = measured(y, operator)
+    # By a power of two, so that nothing is rounded: squares of squares of the norm are to be numbers.
     norm = float(operator.norm())
-    found = METHODS[method](y, operator, strength * norm**2, iterations)
-    return found if isinstance(found, Tensor) else found.image
+    if not (math.isfinite(norm) and norm > 0):
+        raise ValueError(f"operator: must have a finite norm > 0, got {norm!r}")
+    exponent = math.frexp(norm)[1] - 1
+    if exponent not in (0, -1):
+        norm, operator, y = norm * 2.0**-exponent, 2.0**-exponent * operator, y * 2.0**-exponent
+    # In two steps, so that numbers of any size have a square.
+    size = _ones_for_zeros(_largest(y))
+    if scale is None:
+        first, amplitude = _amplitude(Problem(y / _over(size, y), operator, None, None))
+        white = size * _ones_for_zeros(amplitude * _largest(first))
+    else:
+        white = _white_of(scale, y)
+    if not bool((white.isfinite() & (white > 0)).all()):
+        raise ValueError(f"y: its images would reach {float(white.max()):.3g}, which {white.dtype} cannot hold")
+    y = y / _over(white, y)
+    problem = Problem(y, operator, None, None)
+    start, amplitude = _amplitude(problem)
+    far = (amplitude > FAR) | (amplitude < 1 / FAR)
+    start = start * torch.where(far, amplitude, 1).view(-1, 1, 1, 1)
+    norm = _norm(operator, norm, start)
+    found = METHODS[method](Task(y, operator, start, strength * norm**2, iterations))
+    image = found if isinstance(found, Tensor) else found.image
+    return image * white.view(-1, 1, 1, 1)
 
 
-def _sparse(penalty: L1 | LogSum, y: Tensor, operator: LinearOperator, strength: float) -> SparsePrior:
-    """A prior in wavelets of as many levels as the sides allow, at most four; in the DCT if they are odd."""
-    height, width = operator.adjoint(y).shape[-2:]
-    levels = min(4, _twos(height), _twos(width))
-    transform: OrthonormalTransform = Wavelet(4, levels) if levels else DCT()
-    return SparsePrior(penalty, strength, CycleSpinning(transform), spare_coarsest=True)
+def _amplitude(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The operator's estimate x, and for every image the c that makes ‖c·Ax − y‖ least, 1 if x explains nothing."""
+    x = problem.first
+    with torch.no_grad():
+        unit = _ones_for_zeros(_largest(x))
+        y, explained = problem.y.flatten(1), problem.operator(x / _over(unit, x)).flatten(1)
+        agreement = (explained.conj() * y).real.sum(1)
+        energy = explained.abs().square().sum(1)
+        amplitude = agreement / energy / unit
+        return x, torch.where((agreement > 0) & amplitude.isfinite() & (amplitude > 0), amplitude, 1)
 
 
-def _twos(number: int) -> int:
-    """How often 2 divides a number."""
-    return (number & -number).bit_length() - 1
+def _norm(operator: LinearOperator, stated: float, images: Tensor) -> float:
+    """‖A‖ on images of this shape, for strengths: as the operator states it, unless that is only a bound."""
+    reached = float(power_iteration(operator, tuple(images.shape[1:]), iterations=100, tolerance=1e-3))
+    if reached > 1.01 * stated:
+        raise ValueError(
+            f"operator: {type(operator).__name__} amplifies an image by {reached / stated:.4g} times the norm that it "
+            "states; methods by name need a norm that is not too small"
+        )
+    return stated if stated <= 1.1 * reached else reached
+
+
+def _white_of(scale: Any, y: Tensor) -> Tensor:
+    """The user's scale, one number an image."""
+    numbers = as_image("scale", scale)
+    if (
+        numbers.is_complex()
+        or numbers.numel() not in (1, len(y))
+        or not bool((numbers.isfinite() & (numbers > 0)).all())
+    ):
+        raise ValueError(f"scale: must be a finite number > 0, or one for each of the {len(y)} images, got {scale!r}")
+    return numbers.detach().to(y.device, y.real.dtype).reshape(-1).expand(len(y))
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    """The largest magnitude of every entry of the batch."""
+    return tensor.detach().abs().flatten(1).amax(1)
+
+
+def _ones_for_zeros(numbers: Tensor) -> Tensor:
+    return torch.where(numbers > 0, numbers, 1)
+
+
+def _over(numbers: Tensor, batch: Tensor) -> Tensor:
+    """One number an entry of the batch, with as many axes."""
+    return numbers.view(-1, *[1] * (batch.ndim - 1))
+
+
+def _sparse(penalty: L1 | LogSum, image: Tensor, strength: float) -> SparsePrior:
+    """A prior in wavelets of four levels, fewer of images that would come to one pixel before."""
+    levels = max(1, min(4, max(image.shape[-2:]).bit_length() - 1))
+    return SparsePrior(penalty, strength, CycleSpinning(Wavelet(4, levels)), spare_coarsest=True)

@@ -9,14 +9,16 @@ stationary point for another.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unrolled.penalties import Grouped, Penalty
+from unrolled.solvers.given import check_finite, real_number, whole_number
 from unrolled.solvers.gradient_methods import next_momentum
+from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 
-_TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _FIRST_STAGE = 100
 
 
@@ -73,8 +75,9 @@ def irls(
 
     Parameters
     ----------
-    X : Tensor, (samples, features), real or complex
-    y : Tensor, (samples,) or (samples, targets), of the type and on the device of X
+    X : Tensor or array of any type, (samples, features), real or complex
+        half precision is calculated with in single precision, whole numbers in that of y or in PyTorch's default.
+    y : Tensor or array, (samples,) or (samples, targets), on the device of X, real if X is
     penalty : Penalty
         ρ, of tensors of the shape of w.
     strength : float > 0
@@ -96,10 +99,12 @@ def irls(
     Raises
     ------
     ValueError
-        if shapes, types or devices do not fit, X, y or the start are not finite, or a number is out of its range.
+        if shapes or devices do not fit, y is complex and X is not, X, y or the start are not finite, or a number is out
+        of its range.
     """
     problem = _Problem.of("irls", X, y, penalty, strength, start, iterations, tolerance)
-    _check_not_negative("irls", "smoothing", smoothing)
+    X, y, penalty, strength, iterations, tolerance = problem.given
+    smoothing = real_number("irls: smoothing", smoothing)
 
     def iterates() -> Iterator[Tensor]:
         gram, correlation, w = X.mH @ X, X.mH @ y, problem.start
@@ -145,6 +150,7 @@ def proximal_gradient_regression(
         as in `irls`.
     """
     problem = _Problem.of("proximal_gradient_regression", X, y, penalty, strength, start, iterations, tolerance)
+    _, _, _, strength, iterations, tolerance = problem.given
     step = 1 / problem.curvature
 
     def stepped(point: Tensor) -> Tensor:
@@ -211,7 +217,8 @@ def adaptive_dropout_descent(
     """
     name = "adaptive_dropout_descent"
     problem = _Problem.of(name, X, y, penalty, strength, start, iterations, tolerance)
-    _check_not_negative(name, "smoothing", smoothing)
+    X, y, penalty, strength, iterations, tolerance = problem.given
+    smoothing = real_number(f"{name}: smoothing", smoothing)
     norms = X.abs().square().sum(0).view(-1, *[1] * (y.ndim - 1))
     w = torch.where(norms == 0, 0, problem.start)  # features without data are only penalised
     strengths = strength / torch.where(norms == 0, 1, norms)
@@ -248,6 +255,8 @@ class _Problem:
     penalty: Penalty
     strength: float
     start: Tensor
+    iterations: int
+    tolerance: float
 
     @staticmethod
     def of(
@@ -261,31 +270,32 @@ class _Problem:
         tolerance: float,
     ) -> "_Problem":
         """The problem, if what the user gave makes one."""
-        if X.ndim != 2 or 0 in X.shape or X.dtype not in _TYPES:
-            allowed = "(samples, features) in single or double precision"
-            raise ValueError(f"{name}: X must be {allowed}, got {tuple(X.shape)} of {X.dtype}")
+        X, y = as_tensor(f"{name}: X", X), as_tensor(f"{name}: y", y)
+        kind = _precision(X, y)
+        X, y = _numbers(f"{name}: X", X, X, kind), _numbers(f"{name}: y", y, X, kind)
+        if X.ndim != 2 or 0 in X.shape:
+            raise ValueError(f"{name}: X must be (samples, features), at least one of each, got {tuple(X.shape)}")
         if y.ndim not in (1, 2) or len(y) != len(X) or y.numel() == 0:
             raise ValueError(
                 f"{name}: y must be ({len(X)},) or ({len(X)}, targets) for X of {tuple(X.shape)}, got {tuple(y.shape)}"
             )
         shape = (X.shape[1], *y.shape[1:])
+        start = None if start is None else _numbers(f"{name}: start", start, X, kind)
         if start is not None and start.shape != shape:
             raise ValueError(f"{name}: start must be of shape {shape}, got {tuple(start.shape)}")
         for label, tensor in (("X", X), ("y", y), ("start", start)):
-            if tensor is None:
-                continue
-            if (tensor.dtype, tensor.device) != (X.dtype, X.device):
-                raise ValueError(
-                    f"{name}: {label} must be {X.dtype} on {X.device} as X, got {tensor.dtype} on {tensor.device}"
-                )
-            if not tensor.isfinite().all():
-                raise ValueError(f"{name}: {label} must be finite, but contains NaN or infinity")
-        if not (math.isfinite(strength) and strength > 0):
-            raise ValueError(f"{name}: strength must be a finite number > 0, got {strength!r}")
-        if iterations < 1:
-            raise ValueError(f"{name}: iterations must be >= 1, got {iterations!r}")
-        _check_not_negative(name, "tolerance", tolerance)
-        return _Problem(X, y, penalty, strength, _ridge_solution(X, y, strength) if start is None else start)
+            if tensor is not None:
+                check_finite(f"{name}: {label}", tensor)
+        strength = real_number(f"{name}: strength", strength, above=True)
+        iterations = whole_number(f"{name}: iterations", iterations)
+        tolerance = real_number(f"{name}: tolerance", tolerance)
+        start = _ridge_solution(X, y, strength) if start is None else start
+        return _Problem(X, y, penalty, strength, start, iterations, tolerance)
+
+    @property
+    def given(self) -> tuple[Tensor, Tensor, Penalty, float, int, float]:
+        """X, y, the penalty, its strength, the iterations and the tolerance, as they are calculated with."""
+        return self.X, self.y, self.penalty, self.strength, self.iterations, self.tolerance
 
     @property
     def curvature(self) -> float:
@@ -368,6 +378,18 @@ def _settled(new: Tensor, old: Tensor, tolerance: float) -> bool:
     return bool((new - old).abs().max() <= tolerance * new.abs().max())
 
 
-def _check_not_negative(name: str, argument: str, number: float) -> None:
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{name}: {argument} must be a finite number >= 0, got {number!r}")
+def _precision(X: Tensor, y: Tensor) -> torch.dtype:
+    """That of X, or of y if X holds whole numbers, at least single."""
+    like = next((tensor for tensor in (X, y) if is_floating(tensor)), torch.empty(0))
+    return torch.promote_types(like.real.dtype, torch.float32)
+
+
+def _numbers(name: str, value: Any, X: Tensor, kind: torch.dtype) -> Tensor:
+    """An array in the precision of the problem, complex if X is."""
+    tensor = as_tensor(name, value)
+    if tensor.device != X.device:
+        raise ValueError(f"{name} must be on {X.device} as X, got {tensor.device}")
+    if tensor.is_complex() and not X.is_complex():
+        raise ValueError(f"{name} must be real as X, got {tensor.dtype}")
+    tensor = as_numbers(name, tensor, kind)
+    return tensor.to(kind.to_complex()) if X.is_complex() else tensor

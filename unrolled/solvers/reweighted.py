@@ -1,6 +1,6 @@
 """Reweighting: a concave penalty is followed by a sequence of convex problems, each tangent to it from above."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -8,11 +8,15 @@ from torch import Tensor
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradients
 from unrolled.penalties import L1, SeparablePenalty, Weighted
+from unrolled.solvers.given import real_number, whole_number
 from unrolled.solvers.gradient_methods import fista
 from unrolled.solvers.priors import SparsePrior
 from unrolled.solvers.solution import Problem, Solution, solve
-from unrolled.solvers.splitting import primal_dual
+from unrolled.solvers.splitting import left_over, primal_dual
 from unrolled.solvers.transforms import OrthonormalTransform
+
+ROUNDING = 1e-5
+"""Of the objective: a rise that is not larger says nothing."""
 
 
 def reweighted_l1(
@@ -47,6 +51,8 @@ def reweighted_l1(
     """
     problem = Problem(y, operator, prior, start)
     _need_separable("reweighted_l1", prior)
+    inner = whole_number("reweighted_l1: inner", inner)
+    rises: list[float] = []
 
     def iterates() -> Iterator[Tensor]:
         x = problem.first
@@ -56,12 +62,23 @@ def reweighted_l1(
                 raise ValueError(f"reweighted_l1: the slope of {prior.penalty!r} must be finite at 0; LogSum's is")
             tangent = SparsePrior(Weighted(L1(), weights), 1.0, prior.transform)
             solver = fista if isinstance(prior.transform, OrthonormalTransform) else primal_dual
-            following = solver(y, operator, tangent, x, inner, record=False).image
+            following = solver(problem.y, operator, tangent, x, inner, record=False).image
             # Momentum may end above where it began; then nothing is gained, and nothing lost.
-            better = _objective(problem, following) <= _objective(problem, x)
+            reached, before = _objective(problem, following), _objective(problem, x)
+            better = reached <= before
+            rises[:] = [float(((reached - before) / before.clamp(min=1e-30)).max())]
             x = torch.where(better.view(-1, 1, 1, 1), following, x)
             yield x
 
+    def unsolved() -> str | None:
+        if tolerance == 0 or rises[0] <= ROUNDING:  # without a tolerance nobody asks whether it has converged
+            return None
+        return (
+            f"inner={inner} iterations of the last weighted problem ended {rises[0]:.1e} of the objective above where "
+            "they began, so that nothing was gained; give more inner iterations"
+        )
+
+    problem.unsolved = unsolved
     return solve("reweighted_l1", iterates(), problem, iterations, tolerance, truth, record, progress)
 
 
@@ -73,7 +90,7 @@ def image_irls(
     iterations: int = 30,
     tolerance: float = 0.0,
     *,
-    smallest: float = 1e-4,
+    smallest: float | None = None,
     inner: int = 30,
     truth: Tensor | None = None,
     record: bool = True,
@@ -88,33 +105,51 @@ def image_irls(
     ----------
     prior : SparsePrior
         whose penalty is concave in w².
-    smallest : float > 0
+    smallest : float > 0, optional
         η is not made smaller than η̂(smallest), which keeps the problems solvable: coefficients end near 0, not at it.
+        In the units of the image; by default 1e-4 of the largest magnitude of the start, image by image.
     inner : int
         conjugate gradient steps.
 
     Others as in `proximal_gradient`.
     """
-    if not smallest > 0:
-        raise ValueError(f"image_irls: smallest must be > 0, got {smallest!r}")
+    if smallest is not None:
+        smallest = real_number("image_irls: smallest", smallest, above=True)
+    inner = whole_number("image_irls: inner", inner)
     problem = Problem(y, operator, prior, start)
     _need_separable("image_irls", prior)
-    transform, right = prior.transform, operator.adjoint(y)
+    transform, right = prior.transform, operator.adjoint(problem.y)
+    last: list[tuple[Callable[[Tensor], Tensor], Tensor]] = []
 
     def iterates() -> Iterator[Tensor]:
         x = problem.first
+        least = _least(x, right) if smallest is None else x.real.new_full((), smallest)
         while True:
             c = transform(x)
-            at = c.abs().clamp(min=smallest)
+            at = torch.maximum(c.abs(), least.view(-1, *[1] * (c.ndim - 1)))
             weights = prior.slopes_at(at) / at  # strength·ρ'/|w| = strength/η̂
 
             def matrix(v: Tensor, weights: Tensor = weights) -> Tensor:
                 return operator.gram(v) + transform.adjoint(weights * transform(v))
 
             x = conjugate_gradients(matrix, right, x, inner)
+            last[:] = [(matrix, x)]
             yield x
 
+    def unsolved() -> str | None:
+        matrix, x = last[0]
+        return left_over(right - matrix(x), right, inner)
+
+    problem.unsolved = unsolved
+
     return solve("image_irls", iterates(), problem, iterations, tolerance, truth, record, progress)
+
+
+def _least(x: Tensor, right: Tensor) -> Tensor:
+    """1e-4 of the largest magnitude of every image; of one that is 0 that of Aᴴy."""
+    largest, other = (image.detach().abs().flatten(1).amax(1) for image in (x, right))
+    largest = torch.where(largest > 0, largest, other)
+    return 1e-4 * torch.where(largest > 0, largest, 1)
 
 
 def _objective(problem: Problem, x: Tensor) -> Tensor:

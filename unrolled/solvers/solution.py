@@ -1,7 +1,8 @@
 """How every solver of images runs: one loop that records, stops and shows progress around an algorithm's iterates."""
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.operators import LinearOperator
-from unrolled.solvers.priors import Prior
+from unrolled.solvers.dual import gap_message
+from unrolled.solvers.given import image_like, measured, real_number, whole_number
+from unrolled.solvers.priors import FEW, Prior
+
+ENOUGH = 1e-3
+"""Of the last inner problem of a run: the duality gap, relative to its objective, or the residual, relative to the
+right side, up to which it counts as solved."""
 
 
 @dataclass
@@ -22,10 +29,11 @@ class Solution:
     image : Tensor, (batch, channel, height, width)
     iterations : int
     converged : bool
-        whether the image stopped changing, by the tolerance, before the iterations ran out.
+        whether the image stopped changing, by the tolerance, before the iterations ran out, and what was solved by
+        inner iterations was solved; a warning tells if it was not.
     history : list of dict
         for every iteration, means over the batch: "objective" ½‖Ax − y‖² + g(x) (if there is a prior), "residual"
-        ‖Ax − y‖, "change" ‖x − x⁻‖/‖x‖, and "psnr" in dB if the truth is known.
+        ‖Ax − y‖, "change" ‖x − x⁻‖/‖x‖, and "psnr" in dB, of a peak of 1, if the truth is known.
     """
 
     image: Tensor
@@ -40,35 +48,49 @@ class Problem:
 
     Parameters
     ----------
-    y : Tensor, measurements of a batch of images
+    y : Tensor or array, measurements of a batch of images
+        taken in the operator's precision.
     operator : LinearOperator
         A.
     prior : Prior or None
         g; None: 0.
-    start : Tensor, (batch, channel, height, width), or None
+    start : Tensor or array, (batch, channel, height, width), or None
         where to start; None: at `operator.estimate(y)`.
+    from_zero : bool
+        without a start, begin at 0 instead.
+
+    Attributes
+    ----------
+    unsolved : callable or None
+        () ↦ why the inner problem of the last iteration counts as not solved, and what helps, or None; set by
+        algorithms that have inner iterations.
     """
 
     y: Tensor
     operator: LinearOperator
     prior: Prior | None
     start: Tensor | None
+    from_zero: bool = False
+    unsolved: Callable[[], str | None] | None = None
+    _dual: Tensor | None = None
+    _gap: float = 0.0
 
     def __post_init__(self) -> None:
-        y = self.y
-        if y.ndim == 0 or not (y.is_floating_point() or y.is_complex()):
-            raise ValueError(f"y: must be real or complex numbers of floating point, got {y.dtype}")
-        if not bool(torch.isfinite(y).all()):
-            raise ValueError("y: must be finite, but holds NaN or inf")
-        image = self.operator.adjoint(y)  # refuses measurements of a wrong shape
-        if self.start is None:
-            self.start = self.operator.estimate(y)
-        if self.start.shape != image.shape:
-            raise ValueError(
-                f"start: must be {tuple(image.shape)} for these measurements, got {tuple(self.start.shape)}"
-            )
-        if not bool(torch.isfinite(self.start).all()):
-            raise ValueError("start: must be finite, but holds NaN or inf")
+        self.y = measured(self.y, self.operator)
+        try:
+            image = self.operator.adjoint(self.y)  # refuses measurements of a wrong shape
+            shape = self.operator.measurement_shape(image.shape[1:])
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, TypeError) as error:
+            name = type(self.operator).__name__
+            raise ValueError(f"y: {name} measures nothing of the shape {tuple(self.y.shape)}: {error}") from error
+        if tuple(self.y.shape[1:]) != tuple(shape):
+            raise ValueError(f"y: must be (batch, {', '.join(map(str, shape))}), got {tuple(self.y.shape)}")
+        if self.start is not None:
+            self.start = image_like("start:", self.start, image)
+        else:
+            self.start = torch.zeros_like(image) if self.from_zero else self.operator.estimate(self.y)
 
     @property
     def first(self) -> Tensor:
@@ -89,7 +111,17 @@ class Problem:
 
     def prox(self, v: Tensor, step: float) -> Tensor:
         """argmin_z ½‖z − v‖² + step·g(z)."""
-        return v if self.prior is None else self.prior.prox(v, step)
+        if self.prior is None:
+            return v
+        found = self.prior.approximate_prox(v, step, self._dual)
+        self._dual, self._gap = found.dual, found.gap
+        return found.image
+
+    def shortfall(self) -> str | None:
+        """Why what was found is not to be trusted: an inner problem of the last iteration was not solved."""
+        if self.prior is not None and self._gap > max(self.prior.tolerance, ENOUGH):
+            return gap_message(self._gap, min(self.prior.iterations, FEW), max(self.prior.tolerance, ENOUGH))
+        return None if self.unsolved is None else self.unsolved()
 
     def figures(self, x: Tensor, truth: Tensor | None) -> dict[str, float]:
         """Objective, residual and PSNR of an image, means over the batch."""
@@ -138,18 +170,16 @@ def solve(
     ValueError
         for a wrong argument, or if the iteration diverges.
     """
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"{name}: iterations must be a whole number >= 1, got {iterations!r}")
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ValueError(f"{name}: tolerance must be a finite number >= 0, got {tolerance!r}")
-    if truth is not None and truth.shape != problem.first.shape:
-        raise ValueError(f"{name}: truth must be {tuple(problem.first.shape)}, got {tuple(truth.shape)}")
+    iterations, tolerance = (
+        whole_number(f"{name}: iterations", iterations),
+        real_number(f"{name}: tolerance", tolerance),
+    )
+    truth = None if truth is None else image_like(f"{name}: truth", truth, problem.first)
     solution, still = Solution(problem.first), False
     with tqdm(total=iterations, disable=not progress, desc=name, leave=False) as bar:
         for x in iterates:
-            size = x.flatten(1).norm(dim=1)
-            change = (x - solution.image).flatten(1).norm(dim=1) / size.clamp(min=1e-30)
-            if not bool(torch.isfinite(size).all()):
+            change = _change(x, solution.image)
+            if not bool(torch.isfinite(x).all()):
                 raise ValueError(f"{name}: diverged in iteration {solution.iterations + 1}; smaller steps may help")
             solution.image, solution.iterations = x, solution.iterations + 1
             if record:
@@ -162,4 +192,17 @@ def solve(
             solution.converged = before and still
             if solution.converged or solution.iterations == iterations:
                 break
+    shortfall = problem.shortfall()
+    if shortfall is not None:
+        solution.converged = False
+        warnings.warn(f"{name}: {shortfall}", stacklevel=3)
     return solution
+
+
+def _change(x: Tensor, before: Tensor) -> Tensor:
+    """‖x − x⁻‖/‖x‖ of every image, also of images whose squares are no numbers."""
+    ones = (-1, *[1] * (x.ndim - 1))
+    largest = torch.maximum(x.detach().abs(), before.detach().abs()).flatten(1).amax(1)
+    unit = torch.where(largest > 0, largest, 1).view(ones)
+    moved, size = (x / unit - before / unit).flatten(1).norm(dim=1), (x / unit).flatten(1).norm(dim=1)
+    return moved / size.clamp(min=1e-30)

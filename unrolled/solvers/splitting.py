@@ -1,14 +1,14 @@
 """Splitting methods: the data and the prior are treated in turn, each by what is easy for it."""
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
+from unrolled.solvers.given import real_number, whole_number
 from unrolled.solvers.priors import Prior
-from unrolled.solvers.solution import Problem, Solution, solve
+from unrolled.solvers.solution import ENOUGH, Problem, Solution, solve
 
 INNER_TOLERANCE = 1e-10
 """Of the least squares problem in every step of `admm`, relative to its right side."""
@@ -43,18 +43,27 @@ def admm(
     Others as in `proximal_gradient`.
     """
     problem = Problem(y, operator, prior, start)
-    rho = 0.1 / problem.step() if weight is None else _positive("admm", "weight", weight)
-    right = operator.adjoint(y)
+    rho = 0.1 / problem.step() if weight is None else real_number("admm: weight", weight, above=True)
+    inner = whole_number("admm: inner", inner)
+    right = operator.adjoint(problem.y)
+    last: list[Tensor] = []
 
     def iterates() -> Iterator[Tensor]:
         x = z = problem.first
         u = torch.zeros_like(x)
         while True:
-            x = operator.solve(right + rho * (z - u), rho, start=x, tolerance=INNER_TOLERANCE, iterations=inner)
+            b = right + rho * (z - u)
+            x = operator.solve(b, rho, start=x, tolerance=INNER_TOLERANCE, iterations=inner)
+            last[:] = b, x
             z = problem.prox(x + u, 1 / rho)
             u = u + x - z
             yield z
 
+    def unsolved() -> str | None:
+        b, x = last
+        return left_over(b - operator.gram(x) - rho * x, b, inner)
+
+    problem.unsolved = unsolved
     return solve("admm", iterates(), problem, iterations, tolerance, truth, record, progress)
 
 
@@ -85,7 +94,7 @@ def primal_dual(
     """
     problem = Problem(y, operator, prior, start)
     lipschitz, transform = 1 / problem.step(), prior.transform
-    size = lipschitz / transform.norm**2 if sigma is None else _positive("primal_dual", "sigma", sigma)
+    size = lipschitz / transform.norm**2 if sigma is None else real_number("primal_dual: sigma", sigma, above=True)
     tau = 1 / (lipschitz / 2 + size * transform.norm**2)
 
     def iterates() -> Iterator[Tensor]:
@@ -100,7 +109,13 @@ def primal_dual(
     return solve("primal_dual", iterates(), problem, iterations, tolerance, truth, record, progress)
 
 
-def _positive(solver: str, name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{solver}: {name} must be a finite number > 0, got {value!r}")
-    return value
+def left_over(residual: Tensor, right: Tensor, inner: int) -> str | None:
+    """Why a system of equations counts as not solved, and what helps; None if it is."""
+    size = right.flatten(1).norm(dim=1)
+    part = float((residual.flatten(1).norm(dim=1) / torch.where(size > 0, size, 1)).max())
+    if part <= ENOUGH:
+        return None
+    return (
+        f"after inner={inner} steps of conjugate gradients the last system of equations still has a residual of "
+        f"{part:.1e} of its right side, more than {ENOUGH:.0e}; give more steps, or more iterations"
+    )

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.solvers.given import as_image, whole_number
+
 
 class Transform(ABC):
     """A linear map W of the last two axes, (…, height, width), real or complex, of any floating point type."""
@@ -23,117 +25,153 @@ class Transform(ABC):
     def adjoint(self, coefficients: Tensor) -> Tensor:
         """Wᴴ, which for an orthonormal transform is also its inverse."""
 
+    def preimage(self, x: Tensor) -> Tensor:
+        """Coefficients c with Wᴴc = x, or as nearly as there are any; by default Wx, which is right if WᴴW = 1."""
+        return self(x)
+
 
 class OrthonormalTransform(Transform):
     """A transform with WᴴW = WWᴴ = 1, on both axes by matrices that are made once per side, in float64."""
 
     def __init__(self) -> None:
-        self._matrices: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self._matrices: dict[tuple[int, torch.dtype, torch.device], list[Tensor]] = {}
 
     @abstractmethod
-    def matrix(self, side: int) -> Tensor:
-        """One level of the transform along an axis of so many pixels, (side, side), float64, orthogonal."""
+    def matrices(self, side: int) -> list[Tensor]:
+        """The levels of the transform along an axis of so many pixels, each (side, side), float64, orthogonal.
+
+        The first acts on the pixels, and each further one on the first coefficients of the one before, as many as its
+        own side.
+        """
 
     @abstractmethod
     def coarsest(self, height: int, width: int) -> tuple[int, int]:
         """The coefficients [: rows, : columns] are those of the mean, or of the coarsest scale."""
 
-    def _matrix(self, side: int, like: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
+        x = self._checked("x", x)
+        return _analyse(x, self._levels(x.shape[-2], x), self._levels(x.shape[-1], x))
+
+    def adjoint(self, coefficients: Tensor) -> Tensor:
+        c = self._checked("coefficients", coefficients)
+        return _synthesise(c, self._levels(c.shape[-2], c), self._levels(c.shape[-1], c))
+
+    def _checked(self, name: str, image: Tensor) -> Tensor:
+        x = as_image(name, image)
+        if x.ndim < 2 or 0 in x.shape:
+            raise ValueError(
+                f"{name}: must be (…, height, width) of at least one pixel, got the shape {tuple(x.shape)}"
+            )
+        return x
+
+    def _levels(self, side: int, like: Tensor) -> list[Tensor]:
         key = (side, like.dtype, like.device)
         if key not in self._matrices:
-            self._matrices[key] = self.matrix(side).to(like.device, like.dtype)
+            self._matrices[key] = [matrix.to(like.device, like.dtype) for matrix in self.matrices(side)]
         return self._matrices[key]
 
-    def _level(self, x: Tensor) -> Tensor:
-        return self._matrix(x.shape[-2], x) @ x @ self._matrix(x.shape[-1], x).T
 
-    def _level_back(self, c: Tensor) -> Tensor:
-        return self._matrix(c.shape[-2], c).T @ c @ self._matrix(c.shape[-1], c)
+def _analyse(x: Tensor, rows: list[Tensor], columns: list[Tensor]) -> Tensor:
+    c = rows[0] @ x @ columns[0].T
+    if len(rows) == 1:
+        return c
+    corner = c[..., : len(rows[1]), : len(columns[1])]
+    return _with_corner(c, _analyse(corner, rows[1:], columns[1:]))
+
+
+def _synthesise(c: Tensor, rows: list[Tensor], columns: list[Tensor]) -> Tensor:
+    if len(rows) > 1:
+        corner = c[..., : len(rows[1]), : len(columns[1])]
+        c = _with_corner(c, _synthesise(corner, rows[1:], columns[1:]))
+    return rows[0].T @ c @ columns[0]
 
 
 class DCT(OrthonormalTransform):
     """The orthonormal discrete cosine transform (type II). Works on images of any size."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._level(x)
-
-    def adjoint(self, coefficients: Tensor) -> Tensor:
-        return self._level_back(coefficients)
-
     def coarsest(self, height: int, width: int) -> tuple[int, int]:
         return 1, 1
 
-    def matrix(self, side: int) -> Tensor:
+    def matrices(self, side: int) -> list[Tensor]:
         frequency = torch.arange(side, dtype=torch.float64)[:, None]
         matrix = torch.cos(math.pi / side * (torch.arange(side, dtype=torch.float64) + 0.5) * frequency)
         matrix *= math.sqrt(2 / side)
         matrix[0] /= math.sqrt(2)
-        return matrix
+        return [matrix]
 
 
 class Wavelet(OrthonormalTransform):
     """Daubechies' orthonormal wavelets, periodic, in a pyramid (Daubechies, 1988; Mallat, 1989).
 
     The coefficients have the shape of the image: the coarse image of the last level in the corner [0, 0], and around
-    it the details, from coarse to fine.
+    it the details, from coarse to fine. Images may have any sides: of an odd number of pixels the last one goes into
+    the coarse image, which then has (side + 1)/2, and the others are transformed as ever. Such an image is darker at
+    its edge, which further levels know: for any sides, the details of a constant image are 0.
 
     Parameters
     ----------
     moments : int in 1 … 8
         vanishing moments: 1 is Haar's wavelet, 4 (filters of 8 taps, "db4") is usual for images.
     levels : int >= 1
-        the sides of images must be multiples of 2^levels.
+        each halves the sides of the coarse image, until they are 1.
     """
 
     def __init__(self, moments: int = 4, levels: int = 4):
         super().__init__()
+        moments = whole_number("Wavelet: moments", moments)
         if moments not in range(1, 9):
             raise ValueError(f"Wavelet: moments must be in 1 … 8, got {moments!r}")
-        if levels < 1:
-            raise ValueError(f"Wavelet: levels must be >= 1, got {levels!r}")
-        self.moments, self.levels = moments, levels
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self._check(x)
-        return self._analyse(x, self.levels)
-
-    def adjoint(self, coefficients: Tensor) -> Tensor:
-        self._check(coefficients)
-        return self._synthesise(coefficients, self.levels)
+        self.moments, self.levels = moments, whole_number("Wavelet: levels", levels)
 
     def coarsest(self, height: int, width: int) -> tuple[int, int]:
-        return height >> self.levels, width >> self.levels
+        # Halved and rounded up as often as there are levels.
+        return -(-height >> self.levels), -(-width >> self.levels)
 
-    def matrix(self, side: int) -> Tensor:
-        low = scaling_filter(self.moments)
-        high = low[::-1] * (-1.0) ** np.arange(len(low))
-        matrix = np.zeros((side, side))
-        for row in range(side // 2):
-            places = (2 * row + np.arange(len(low))) % side  # filters longer than the side wrap around, more than once
-            np.add.at(matrix[row], places, low)
-            np.add.at(matrix[side // 2 + row], places, high)
-        return torch.from_numpy(matrix)
+    def matrices(self, side: int) -> list[Tensor]:
+        found, constant = [], np.ones(side)
+        for _ in range(self.levels):
+            matrix = _wavelet_level(self.moments, constant)
+            found.append(torch.from_numpy(matrix))
+            constant = (matrix @ constant)[: (len(constant) + 1) // 2]
+        return found
 
-    def _analyse(self, x: Tensor, levels: int) -> Tensor:
-        c = self._level(x)
-        if levels == 1:
-            return c
-        rows, columns = c.shape[-2] // 2, c.shape[-1] // 2
-        return _with_corner(c, self._analyse(c[..., :rows, :columns], levels - 1))
 
-    def _synthesise(self, c: Tensor, levels: int) -> Tensor:
-        if levels > 1:
-            rows, columns = c.shape[-2] // 2, c.shape[-1] // 2
-            c = _with_corner(c, self._synthesise(c[..., :rows, :columns], levels - 1))
-        return self._level_back(c)
+def _wavelet_level(moments: int, constant: np.ndarray) -> np.ndarray:
+    """One level along an axis on which a constant image has these coefficients: first the coarse half, then details."""
+    side = len(constant)
+    even, half = side // 2 * 2, (side + 1) // 2
+    low = scaling_filter(moments)
+    high = low[::-1] * (-1.0) ** np.arange(len(low))
+    matrix = np.zeros((side, side))
+    for row in range(side // 2):
+        places = (2 * row + np.arange(len(low))) % even  # filters longer than the side wrap around, more than once
+        np.add.at(matrix[row], places, low)
+        np.add.at(matrix[half + row], places, high)
+    if side % 2:
+        matrix[half - 1, -1] = 1
+    if not np.allclose(constant, constant[0], rtol=1e-9, atol=0):
+        _move_to_the_coarse_half(matrix, constant)
+    return matrix
 
-    def _check(self, x: Tensor) -> None:
-        multiple = 2**self.levels
-        if x.ndim < 2 or x.shape[-2] % multiple or x.shape[-1] % multiple or 0 in x.shape:
-            raise ValueError(
-                f"Wavelet: sides must be multiples of 2^levels = {multiple}, got shape {tuple(x.shape)}; fewer levels "
-                "need less"
-            )
+
+def _move_to_the_coarse_half(matrix: np.ndarray, constant: np.ndarray) -> None:
+    """Rotate the coefficients that see the edge, where constant images are uneven, until these have no details.
+
+    The rotation is in the plane of the coarse coefficients there and of the details: it leaves all else as it is.
+    """
+    half = (len(matrix) + 1) // 2
+    uneven = np.abs(constant / constant[0] - 1) > 1e-9
+    seeing = np.abs(matrix[:, uneven]).sum(1) > 0
+    edge, rest = np.flatnonzero(seeing[:half]), half + np.flatnonzero(seeing[half:])
+    coarse, details = matrix[edge] @ constant, matrix[rest] @ constant
+    a, b = float(np.linalg.norm(coarse)), float(np.linalg.norm(details))
+    if b <= 1e-12 * a:
+        return
+    cosine, sine = a / math.hypot(a, b), b / math.hypot(a, b)
+    along, across = coarse / a, details / b
+    u, v = along @ matrix[edge], across @ matrix[rest]
+    matrix[edge] += np.outer(along, (cosine - 1) * u + sine * v)
+    matrix[rest] += np.outer(across, (cosine - 1) * v - sine * u)
 
 
 def _with_corner(whole: Tensor, corner: Tensor) -> Tensor:
@@ -176,15 +214,18 @@ class CycleSpinning(Transform):
     """Down and across, cyclic: within 8×8, no two in a row or a column."""
 
     def __init__(self, transform: OrthonormalTransform, shifts: int = 8):
-        if not 1 <= shifts <= len(self.SHIFTS):
+        shifts = whole_number("CycleSpinning: shifts", shifts)
+        if shifts > len(self.SHIFTS):
             raise ValueError(f"CycleSpinning: shifts must be in 1 … {len(self.SHIFTS)}, got {shifts!r}")
         self.transform, self.shifts = transform, self.SHIFTS[:shifts]
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = as_image("x", x)
         shifted = torch.stack([x.roll(shift, (-2, -1)) for shift in self.shifts], -3)
         return self.transform(shifted) / math.sqrt(len(self.shifts))
 
     def adjoint(self, coefficients: Tensor) -> Tensor:
+        coefficients = as_image("coefficients", coefficients)
         images = self.transform.adjoint(coefficients).unbind(-3)
         back = [
             image.roll((-down, -across), (-2, -1)) for image, (down, across) in zip(images, self.shifts, strict=True)
@@ -204,17 +245,34 @@ class FiniteDifferences(Transform):
 
     norm = math.sqrt(8)
 
+    def __init__(self) -> None:
+        self._cosines = DCT()
+
     def __call__(self, x: Tensor) -> Tensor:
+        x = as_image("x", x)
         down = torch.cat([x[..., 1:, :] - x[..., :-1, :], torch.zeros_like(x[..., :1, :])], -2)
         across = torch.cat([x[..., :, 1:] - x[..., :, :-1], torch.zeros_like(x[..., :, :1])], -1)
         return torch.stack([down, across], -3)
 
     def adjoint(self, coefficients: Tensor) -> Tensor:
+        coefficients = as_image("coefficients", coefficients)
         down, across = coefficients[..., 0, :-1, :], coefficients[..., 1, :, :-1]
         rows, columns = torch.zeros_like(coefficients[..., 0, :1, :]), torch.zeros_like(coefficients[..., 1, :, :1])
         return (
             torch.cat([rows, down], -2)
             - torch.cat([down, rows], -2)
             + torch.cat([columns, across], -1)
-            - (torch.cat([across, columns], -1))
+            - torch.cat([across, columns], -1)
         )
+
+    def preimage(self, x: Tensor) -> Tensor:
+        """The differences p of least norm with Dᴴp = x − mean(x): D(DᴴD)⁻¹ of that, in the DCT, its eigenbasis."""
+        height, width = x.shape[-2:]
+        eigenvalues = _squared_differences(height)[:, None] + _squared_differences(width)
+        eigenvalues[0, 0] = math.inf  # the mean, of which there are no differences
+        return self(self._cosines.adjoint(self._cosines(x) / eigenvalues.to(x.device, x.real.dtype)))
+
+
+def _squared_differences(side: int) -> Tensor:
+    """The eigenvalues of DᴴD along an axis, in the order of the cosines."""
+    return 4 * (torch.arange(side, dtype=torch.float64) * (math.pi / (2 * side))).sin().square()
