@@ -8,10 +8,9 @@ from unrolled.operators.linear_map import LinearMap
 
 @torch.no_grad()
 def image_scale(y: Tensor, operator: LinearMap) -> Tensor:
-    """The largest magnitude of the operator's estimate, of each image of a batch.
+    """The largest magnitude of that multiple of the operator's estimate which explains the measurements best.
 
-    The estimate x is first multiplied by the number c that explains the measurements best, argmin ‖cAx − y‖, so that
-    the scale follows the units of y and those of A, whatever the operator takes for an estimate.
+    So the scale follows the units of y and those of A, whatever the operator takes for an estimate.
 
     Parameters
     ----------
@@ -22,11 +21,38 @@ def image_scale(y: Tensor, operator: LinearMap) -> Tensor:
     -------
     Tensor, (batch,), real; 1 where the measurements show nothing
     """
-    size = y.abs().flatten(1).amax(1)
-    size = torch.where(size > 0, size, 1)
-    y = y / size.reshape(-1, *(1,) * (y.ndim - 1))  # squares of small numbers would be 0
+    size = ones_for_zeros(largest(y))  # squares of small numbers would be 0
+    y = y / over(size, y)
     x = operator.estimate(y)
-    ax, flat = operator(x).flatten(1), y.flatten(1)
-    factor = (ax.conj() * flat).real.sum(1) / ax.abs().square().sum(1)
-    scale = factor.abs() * x.abs().flatten(1).amax(1) * size
-    return torch.where(scale.isfinite() & (scale > 0), scale, 1)
+    scale = size * ones_for_zeros(amplitude(x, y, operator) * largest(x))
+    return torch.where(scale.isfinite(), scale, 1)
+
+
+@torch.no_grad()
+def amplitude(x: Tensor, y: Tensor, operator: LinearMap) -> Tensor:
+    """For every image x of a batch the number c > 0 that makes ‖c·Ax − y‖ least.
+
+    Returns
+    -------
+    Tensor, (batch,), real; 1 where no multiple of the image explains anything
+    """
+    unit = ones_for_zeros(largest(x))
+    explained, measured = operator(x / over(unit, x)).flatten(1), y.flatten(1)
+    agreement = (explained.conj() * measured).real.sum(1)
+    found = agreement / explained.abs().square().sum(1) / unit
+    return torch.where((agreement > 0) & found.isfinite() & (found > 0), found, 1)
+
+
+def largest(tensor: Tensor) -> Tensor:
+    """The largest magnitude of every entry of a batch, without derivatives."""
+    return tensor.detach().abs().flatten(1).amax(1)
+
+
+def ones_for_zeros(numbers: Tensor) -> Tensor:
+    """Numbers to divide by."""
+    return torch.where(numbers > 0, numbers, 1)
+
+
+def over(numbers: Tensor, batch: Tensor) -> Tensor:
+    """One number for each entry of a batch, with as many axes."""
+    return numbers.view(-1, *[1] * (batch.ndim - 1))

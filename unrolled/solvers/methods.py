@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.operators import LinearOperator
 from unrolled.operators.linear_map import power_iteration
+from unrolled.operators.units import amplitude, image_scale, over
 from unrolled.penalties import L1, LogSum
 from unrolled.solvers import Solution, conjugate_gradient, primal_dual, reweighted_l1
 from unrolled.solvers.given import as_image, measured, real_number, whole_number
@@ -138,36 +139,19 @@ def classical(
     exponent = math.frexp(norm)[1] - 1
     if exponent not in (0, -1):
         norm, operator, y = norm * 2.0**-exponent, 2.0**-exponent * operator, y * 2.0**-exponent
-    # In two steps, so that numbers of any size have a square.
-    size = _ones_for_zeros(_largest(y))
-    if scale is None:
-        first, amplitude = _amplitude(Problem(y / _over(size, y), operator, None, None))
-        white = size * _ones_for_zeros(amplitude * _largest(first))
-    else:
-        white = _white_of(scale, y)
+    Problem(y, operator, None, None)  # it refuses measurements of a wrong shape
+    white = image_scale(y, operator) if scale is None else _white_of(scale, y)
     if not bool((white.isfinite() & (white > 0)).all()):
         raise ValueError(f"y: its images would reach {float(white.max()):.3g}, which {white.dtype} cannot hold")
-    y = y / _over(white, y)
-    problem = Problem(y, operator, None, None)
-    start, amplitude = _amplitude(problem)
-    far = (amplitude > FAR) | (amplitude < 1 / FAR)
-    start = start * torch.where(far, amplitude, 1).view(-1, 1, 1, 1)
+    y = y / over(white, y)
+    start = Problem(y, operator, None, None).first
+    factor = amplitude(start, y, operator)
+    far = (factor > FAR) | (factor < 1 / FAR)
+    start = start * over(torch.where(far, factor, 1), start)
     norm = _norm(operator, norm, start)
     found = METHODS[method](Task(y, operator, start, strength * norm**2, iterations))
     image = found if isinstance(found, Tensor) else found.image
-    return image * white.view(-1, 1, 1, 1)
-
-
-def _amplitude(problem: Problem) -> tuple[Tensor, Tensor]:
-    """The operator's estimate x, and for every image the c that makes ‖c·Ax − y‖ least, 1 if x explains nothing."""
-    x = problem.first
-    with torch.no_grad():
-        unit = _ones_for_zeros(_largest(x))
-        y, explained = problem.y.flatten(1), problem.operator(x / _over(unit, x)).flatten(1)
-        agreement = (explained.conj() * y).real.sum(1)
-        energy = explained.abs().square().sum(1)
-        amplitude = agreement / energy / unit
-        return x, torch.where((agreement > 0) & amplitude.isfinite() & (amplitude > 0), amplitude, 1)
+    return image * over(white, image)
 
 
 def _norm(operator: LinearOperator, stated: float, images: Tensor) -> float:
@@ -191,20 +175,6 @@ def _white_of(scale: Any, y: Tensor) -> Tensor:
     ):
         raise ValueError(f"scale: must be a finite number > 0, or one for each of the {len(y)} images, got {scale!r}")
     return numbers.detach().to(y.device, y.real.dtype).reshape(-1).expand(len(y))
-
-
-def _largest(tensor: Tensor) -> Tensor:
-    """The largest magnitude of every entry of the batch."""
-    return tensor.detach().abs().flatten(1).amax(1)
-
-
-def _ones_for_zeros(numbers: Tensor) -> Tensor:
-    return torch.where(numbers > 0, numbers, 1)
-
-
-def _over(numbers: Tensor, batch: Tensor) -> Tensor:
-    """One number an entry of the batch, with as many axes."""
-    return numbers.view(-1, *[1] * (batch.ndim - 1))
 
 
 def _sparse(penalty: L1 | LogSum, image: Tensor, strength: float) -> SparsePrior:
