@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from torch import Tensor
 
+from unrolled.system.scalars import plain_arguments
+
 PACKAGE = __name__.partition(".")[0]
 
 PROGRAM = "made by your program"
@@ -42,6 +44,10 @@ class Described:
 
         @functools.wraps(init)
         def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            if cls.__module__.partition(".")[0] == PACKAGE:  # what annotations of others mean is theirs to say
+                named = plain_arguments(cls.__name__, init, signature.bind(self, *args, **kwargs).arguments)
+                bound = inspect.BoundArguments(signature, named)
+                args, kwargs = bound.args[1:], bound.kwargs
             outermost = type(self).__init__ is remember
             if outermost or type(self)._hands_on:
                 bound = signature.bind(self, *args, **kwargs)
