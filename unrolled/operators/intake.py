@@ -80,14 +80,9 @@ def taken(operator: Any, what: str, x: Any) -> Tensor:
         x = x if own is None and is_floating(x) else as_numbers(name, x, None if own is None else own.real.dtype)
     elif own is not None and x.dtype is not kind_like(x, own.real.dtype):
         x = _converted(name, x, own.real.dtype)
-    return checked(operator, what, x)
-
-
-def checked(operator: Any, what: str, x: Tensor) -> Tensor:
-    """The tensor itself, unless `taken` refuses it for its kind or its shape."""
     if operator.checks_itself:
         return x
-    name, images = f"{type(operator).__name__}: {what}", what is IMAGES
+    images = what is IMAGES
     shape = operator.image_shape if images else None
     if x.is_complex() and not (operator.complex_images if images else operator.complex_measurements):
         raise ValueError(f"{name} must be real{_sizes(shape, ', ')}, got {x.dtype} {tuple(x.shape)}")

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from unrolled.operators.intake import IMAGES, TAKEN, checked, numbers_of, taken, with_intake
+from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
 from unrolled.operators.normal_equations import Accuracy, solve_normal_equations
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import full_precision
@@ -176,7 +176,8 @@ class LinearMap(Described, nn.Module, ABC):
             )
         # Floating-point tensors keep their precision here, where that of the operator is less.
         usual = isinstance(b, Tensor) and is_floating(b) and b.layout is torch.strided
-        b = checked(self, IMAGES, b) if usual else taken(self, IMAGES, b)
+        b = b if usual else taken(self, IMAGES, b)
+        _check_solved(self, b)
         start = None if start is None else taken(self, IMAGES, start)
         if start is not None and start.shape != b.shape:
             raise ValueError(f"{name}: start must be like b, {tuple(b.shape)}, got {tuple(start.shape)}")
@@ -333,6 +334,17 @@ def check_images(operator: LinearMap, image_shape: Sequence[int]) -> tuple[int, 
             f"{type(operator).__name__}: images must be (channel, height, width){allowed}{channels}, got {shape}"
         )
     return shape[0], shape[1], shape[2]
+
+
+def _check_solved(operator: LinearMap, b: Tensor) -> None:
+    name = type(operator).__name__
+    if 0 in b.shape or b.ndim < 2 or (b.is_complex() and not operator.complex_images):
+        real = "" if operator.complex_images else "real, "
+        raise ValueError(f"{name}: images must be {real}(batch, …), not empty, got {b.dtype} {tuple(b.shape)}")
+    if operator.checks_itself or operator.image_shape is not None:
+        if b.ndim != 4:
+            raise ValueError(f"{name}: images must be (batch, channel, height, width), got {tuple(b.shape)}")
+        check_images(operator, b.shape[1:])
 
 
 def _ridge_of(name: str, ridge: float | Tensor, b: Tensor) -> Tensor:
