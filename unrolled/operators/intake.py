@@ -28,12 +28,13 @@ TAKEN = {
 def numbers_of(operator: nn.Module) -> tuple[torch.dtype, torch.device]:
     """The type (that of their real parts, if complex) and the device of the numbers in an operator; of new tensors if
     it has none."""
-    like = _number_in(operator)
+    like = number_in(operator)
     like = torch.empty(0) if like is None else like
     return like.real.dtype, like.device
 
 
-def _number_in(operator: nn.Module) -> Tensor | None:
+def number_in(operator: nn.Module) -> Tensor | None:
+    """The first floating-point tensor of a module, its parameters before its buffers; None if it has none."""
     found = _first(operator, "_parameters")
     return _first(operator, "_buffers") if found is None else found
 
@@ -70,16 +71,7 @@ def taken(operator: Any, what: str, x: Any) -> Tensor:
         the operator has real ones; for images of another size than the operator's, if it has one.
     """
     name = f"{type(operator).__name__}: {what}"
-    own = _number_in(operator)
-    if not isinstance(x, Tensor):
-        x = as_tensor(name, x)
-        kind = own.real.dtype if own is not None else x.real.dtype if is_floating(x) else None
-        x = as_numbers(name, x, kind).to(own.device if own is not None else None)
-    elif _unusual(x):
-        x = as_tensor(name, x)
-        x = x if own is None and is_floating(x) else as_numbers(name, x, None if own is None else own.real.dtype)
-    elif own is not None and x.dtype is not kind_like(x, own.real.dtype):
-        x = _converted(name, x, own.real.dtype)
+    x = in_precision_of(number_in(operator), name, x)
     if operator.checks_itself:
         return x
     images = what is IMAGES
@@ -90,6 +82,29 @@ def taken(operator: Any, what: str, x: Any) -> Tensor:
         raise ValueError(f"{name} must be {_sizes(shape)}, got {x.dtype} {tuple(x.shape)}")
     if 0 in x.shape or x.ndim == 0:
         raise ValueError(f"{name} must hold numbers, of a batch at least one, got shape {tuple(x.shape)}")
+    return x
+
+
+def in_precision_of(own: Tensor | None, name: str, x: Any) -> Tensor:
+    """Numbers in the precision of a tensor of floating point; what was no tensor also on its device.
+
+    Parameters
+    ----------
+    own : Tensor, optional
+        without one, floating-point numbers stay as they are, and others come in the default type.
+    name : str
+        of x, for messages.
+    x : Tensor, array, or nested lists of numbers
+    """
+    if not isinstance(x, Tensor):
+        x = as_tensor(name, x)
+        kind = own.real.dtype if own is not None else x.real.dtype if is_floating(x) else None
+        return as_numbers(name, x, kind).to(own.device if own is not None else None)
+    if _unusual(x):
+        x = as_tensor(name, x)
+        return x if own is None and is_floating(x) else as_numbers(name, x, None if own is None else own.real.dtype)
+    if own is not None and x.dtype is not kind_like(x, own.real.dtype):
+        return _converted(name, x, own.real.dtype)
     return x
 
 
