@@ -22,6 +22,7 @@ from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import may_go_on, train
+from unrolled.weights.networks import only_by_programs
 
 NORMS = (0.5, 2.0)
 """Of operators that networks are made for; they learn their steps, so 1 need not be met exactly."""
@@ -54,7 +55,8 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters. A warning says so if its norm is far from 1.
+        trained too if it has parameters. A warning says so if its norm is far from 1, or if weights will not say how
+        to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", a list of images (channel,
         height, width) in [0, 1], an `ImageStore`, a data set of image tensors of one size, or `Batches`.
@@ -104,6 +106,7 @@ def fit(
     Started by torchrun, several processes train together: each draws an equal part of every batch.
     """
     training = TrainingOptions(minutes=5) if training is None else training
+    _check_recipes(network=network, operator=operator)
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
@@ -127,6 +130,16 @@ def fit(
             progress=progress,
             card=card,
             sparsifier=sparsifier,
+        )
+
+
+def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:
+    """Warn if weights will not say how to make what is trained."""
+    for name, reason in only_by_programs(**things).items():
+        warnings.warn(
+            f"{name}: no file can hold {reason}; only your program can make it again, and hands it over in "
+            f"unrolled.load(file, {name}=…)",
+            stacklevel=3,  # who called fit
         )
 
 
