@@ -26,7 +26,8 @@ def plain_number(what: str, value: Any, stated: Any) -> Any:
     value
         a number of Python or NumPy, an array or tensor of no axes, or anything else that the annotation states.
     stated : type
-        the annotation. Where it states both numbers and tensors, tensors stay, and arrays and lists become tensors.
+        the annotation. Where it states both numbers and tensors, tensors stay, and arrays and lists become tensors;
+        where it states tuples, arrays of one axis become those.
 
     Raises
     ------
@@ -34,6 +35,8 @@ def plain_number(what: str, value: Any, stated: Any) -> Any:
         for text, fractions, truth values, complex numbers and lists where the annotation does not state them.
     """
     kinds = _kinds(stated)
+    if tuple in kinds and Tensor not in kinds and isinstance(value, (np.ndarray, Tensor)) and value.ndim == 1:
+        return tuple(value.tolist())
     if not kinds & NUMBERS:
         return str(value) if isinstance(value, np.str_) else value
     learned = Tensor in kinds and float in kinds

@@ -137,8 +137,8 @@ def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:
     """Warn if weights will not say how to make what is trained."""
     for name, reason in only_by_programs(**things).items():
         warnings.warn(
-            f"{name}: no file can hold {reason}; only your program can make it again, and hands it over in "
-            f"unrolled.load(file, {name}=…)",
+            f"{name}: weights will not say how to make it, because of {reason}; your program makes it again and hands "
+            f"it over: unrolled.load(file, {name}=…)",
             stacklevel=3,  # who called fit
         )
 
