@@ -1,6 +1,7 @@
 """Every law of an unrolled network, as a test case to inherit."""
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -111,6 +112,41 @@ class NetworkLaws:
             for use in (network, network.iterates, lambda y, operator, network=network: network.loss(x, y, operator)):
                 with pytest.raises(ValueError, match=f"{name}: {message}"):
                     use(y, operator)
+
+    def test_measurements_of_any_type_are_taken_in_its_own_precision(self, case, kind):
+        network, operator, x = self.make(case, kind, phases=1)
+        y = operator((8 * x.abs()).round())
+        y = torch.view_as_complex(torch.view_as_real(y).round()) if y.is_complex() else y.round()
+        expected = network(y, operator).detach()
+        given = [
+            y.numpy().astype(complex if y.is_complex() else float),
+            y.to(torch.promote_types(y.dtype, torch.float64)),
+        ]
+        given += [y.tolist()] if y.is_complex() else [y.short(), y.numpy()[..., ::-1].copy()[..., ::-1]]
+        for numbers in given:
+            for found in (network(numbers, operator), network.iterates(numbers, operator)[-1]):
+                assert found.dtype == x.dtype
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+    def test_measurements_that_it_cannot_mean_are_refused_before_any_convolution(self, case):
+        network, operator, x = self.make(case, phases=1)
+        y, name = operator(x), self.network_class.__name__
+        identity = as_operator((torch.clone, torch.clone), shape=(1, *x.shape[2:]))
+        for numbers, measures, message in (
+            (None, operator, f"{name}: measurements: must be an array of numbers, got None"),
+            ("y", operator, f"{name}: measurements: must be an array of numbers, got 'y'"),
+            (y[0], operator, "measurements must be"),
+            (y[:0], operator, "measurements must be"),
+            (x[..., :1, :], identity, r"measurements must be \(batch, 1,"),
+            (
+                y.double(),
+                operator.double(),
+                f"{name}: calculates in torch.float32, and BlockCompressed.* in torch.float64",
+            ),
+        ):
+            for use in (network, network.iterates, functools.partial(network.loss, x)):
+                with pytest.raises(ValueError, match=message):
+                    use(numbers, measures)
 
     def test_a_noise_level_that_it_does_not_take_is_refused(self, case):
         network, operator, x = self.make(case)

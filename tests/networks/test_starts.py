@@ -200,7 +200,7 @@ def test_a_command_line_names_a_start():
 
 def test_bad_arguments_are_refused_by_name():
     for iterations in (0, 10_001, 2.5, True):
-        with pytest.raises(ValueError, match="ConjugateGradientStart: iterations must be a whole number in 1 … 10,000"):
+        with pytest.raises(ValueError, match="ConjugateGradientStart: iterations must be a whole number"):
             ConjugateGradientStart(iterations)
     for ridge in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="ConjugateGradientStart: ridge must be a finite number >= 0"):

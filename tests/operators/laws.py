@@ -3,8 +3,9 @@
 import functools
 import pickle
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -143,6 +144,47 @@ class OperatorLaws:
         assert found.dtype == x.dtype
         assert found.isfinite().all()
 
+    def test_takes_whatever_holds_numbers_in_its_own_precision(self, case):
+        operator, x, y = self.make(case)
+        operator, place = operator.to(torch.float32), list(self.cases).index(case)
+        methods = {
+            "forward": (operator, x),
+            "adjoint": (operator.adjoint, y),
+            "gram": (operator.gram, x),
+            "estimate": (operator.estimate, y),
+            "solve": (lambda b: operator.solve(b, np.float32(100)), x),
+        }
+        for name, (method, numbers) in methods.items():
+            numbers = whole(numbers)
+            expected = method(numbers).detach()
+            every = list(kinds(numbers).items())
+            step = 2 if name == "forward" else 6  # in turn, over the cases
+            for kind, given in every[place % step :: step]:
+                found, like = method(given), expected
+                # What has no numbers of its own leaves floating-point ones in their precision; so does `solve`.
+                if kind in OWN_PRECISION and (not holds_numbers(operator) or (name == "solve" and "NumPy" not in kind)):
+                    like = expected.to(torch.promote_types(expected.dtype, torch.float64))
+                assert found.dtype == like.dtype, (name, kind)
+                torch.testing.assert_close(found, like, rtol=1e-3, atol=1e-4 * float(like.abs().max()))
+
+    def test_refuses_what_it_cannot_mean_by_name(self, case):
+        operator, x, y = self.make(case)
+        operator = operator.to(torch.float32)
+        x, y = x.to(half(x)), y.to(half(y))
+        for what, numbers, is_complex, methods in (
+            ("images", x, operator.complex_images, (operator, operator.gram, lambda b: operator.solve(b, 1.0))),
+            ("measurements", y, operator.complex_measurements, (operator.adjoint, operator.estimate)),
+        ):
+            bad = [None, "image", [[1, 2], [3]], np.array([object()]), {"image": numbers}, numbers[:0], numbers.sum()]
+            bad += [] if is_complex else [numbers + 0j]
+            bad += [numbers.numpy().astype(complex if is_complex else float) * 1e300] if holds_numbers(operator) else []
+            sized = operator.checks_itself or (what == "images" and operator.image_shape is not None)
+            bad += [numbers[0], numbers[..., :0], numbers.unsqueeze(0)] if sized else []
+            for method in methods:
+                for one in bad:
+                    with pytest.raises(ValueError, match=f"{what}|sinograms"):
+                        method(one)
+
     def test_in_single_precision(self, case):
         operator, x, y = self.make(case)
         ax, back = operator(x).detach(), operator.adjoint(y).detach()
@@ -215,6 +257,48 @@ class OperatorLaws:
         operator, x, _ = self.make(case)
         compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), operator(x))
+
+
+OWN_PRECISION = ("float64", "NumPy float64")
+"""Kinds of numbers that are of floating point in another precision."""
+
+
+def holds_numbers(operator: LinearOperator) -> bool:
+    return any(part.is_floating_point() or part.is_complex() for part in [*operator.parameters(), *operator.buffers()])
+
+
+def whole(x: Tensor) -> Tensor:
+    """Small whole numbers, which all types hold exactly, in single precision."""
+    return (
+        torch.view_as_complex(whole(torch.view_as_real(x.resolve_conj())))
+        if x.is_complex()
+        else (3 * x).round().float()
+    )
+
+
+def kinds(x: Tensor) -> dict[str, Any]:
+    """The same numbers as users may have them, by names."""
+    array = x.numpy()
+    found = {
+        "float64": x.to(torch.promote_types(x.dtype, torch.float64)),
+        "NumPy": array,
+        "NumPy float64": array.astype(array.dtype.char.replace("f", "d").replace("F", "D")),
+        "other byte order": array.astype(array.dtype.newbyteorder()),
+        "negative strides": array[:, ::-1].copy()[:, ::-1],
+        "Fortran order": np.asfortranarray(array),
+        "not contiguous": x.mT.contiguous().mT,
+        "lists": array.tolist(),
+        "list of tensors": list(x),
+    }
+    array.flags.writeable = False
+    if not x.is_complex():
+        found |= {
+            "int8": x.to(torch.int8),
+            "int64": x.long(),
+            "NumPy int16": array.astype(np.int16),
+            "sparse": x.to_sparse(),
+        }
+    return found
 
 
 class Solved(nn.Module):

@@ -18,7 +18,7 @@ SCIPY = {"circular": "wrap", "zero": "constant", "reflect": "mirror", "replicate
 
 
 def random_kernel(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2)).double()
 
 
 def blur(kernel, *arguments, **options):
@@ -66,7 +66,7 @@ def truth(x: np.ndarray, kernel: np.ndarray, boundary: str) -> np.ndarray:
 def test_is_the_convolution_of_scipy(boundary, method, shape):
     kernel = random_kernel(*shape)
     x = torch.randn(2, 2, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    y = Blur(kernel, boundary, method)(x)
+    y = Blur(kernel, boundary, method).double()(x)
     for b in range(2):
         for c in range(2):
             np.testing.assert_allclose(y[b, c], truth(x[b, c].numpy(), kernel.numpy(), boundary), atol=1e-11)
@@ -77,12 +77,12 @@ def test_a_bright_pixel_becomes_the_kernel_around_its_centre():
     x = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
     x[0, 0, 4, 4] = 1
     for method in ("fft", "direct"):
-        torch.testing.assert_close(Blur(kernel, "zero", method)(x)[0, 0, 3:6, 2:6], kernel)
+        torch.testing.assert_close(Blur(kernel, "zero", method).double()(x)[0, 0, 3:6, 2:6], kernel)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_adjoint_is_the_transposed_matrix(boundary):
-    operator = Blur(random_kernel(4, 3), boundary)
+    operator = Blur(random_kernel(4, 3), boundary).double()
     pixels = torch.eye(30, dtype=torch.float64).reshape(30, 1, 5, 6)
     matrix = operator(pixels).flatten(1)  # (pixel, measurement)
     y = random_kernel(*operator(pixels[:1]).shape)
@@ -94,11 +94,11 @@ def test_adjoint_is_the_transposed_matrix(boundary):
 def test_the_norm_without_a_size_bounds_that_of_every_size(boundary, size):
     for kernel in (random_kernel(5, 4), random_kernel(5, 4).abs(), GaussianKernel(3.0, 4).draw()):
         pixels = torch.eye(size[0] * size[1], dtype=torch.float64).reshape(-1, 1, *size)
-        matrix = Blur(kernel, boundary)(pixels).flatten(1)
+        matrix = Blur(kernel, boundary).double()(pixels).flatten(1)
         exact = torch.linalg.matrix_norm(matrix, ord=2)
-        assert Blur(kernel, boundary).norm() >= exact * (1 - 1e-12)
+        assert Blur(kernel, boundary).double().norm() >= exact * (1 - 1e-12)
         torch.testing.assert_close(
-            Blur(kernel, boundary, height=size[0], width=size[1]).norm(), exact, rtol=1e-4, atol=0
+            Blur(kernel, boundary, height=size[0], width=size[1]).double().norm(), exact, rtol=1e-4, atol=0
         )
 
 

@@ -1,6 +1,8 @@
 import copy
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import Tensor, nn
 
@@ -95,7 +97,8 @@ class TestFromFunctions(OperatorLaws):
 
 def test_the_adjoint_of_a_forward_alone_is_that_of_its_matrix():
     matrix, x, y = numbers(7, 20), numbers(3, 1, 4, 5), numbers(3, 1, 7)
-    dense = Dense(matrix, 4, 5)
+    dense = Dense(matrix, 4, 5).double()
+    matrix = dense.matrix
     lone = as_operator(lambda x: x.flatten(2) @ matrix.T.to(x.dtype), (1, 4, 5))
     torch.testing.assert_close(lone(x), dense(x))
     torch.testing.assert_close(lone.adjoint(y), dense.adjoint(y))
@@ -181,11 +184,11 @@ def test_a_wrong_adjoint_shows_both_inner_products():
         (torch.ones(3, 4, 5), {"shape": (1, 4, 5)}, "matrix must be"),
         (torch.ones(3, 21), {"shape": (1, 4, 5)}, "20 columns, got 21"),
         ((lambda x: x[..., 1:], lambda y: y), {"shape": (1, 4, 5)}, "adjoint gives shape"),
-        (
-            (lambda x: x, lambda y: y.double()),
-            {"shape": (1, 4, 5)},
-            "adjoint gives torch.float64 for images of torch.f",
-        ),
+        ((lambda x: x, lambda y: [y]), {"shape": (1, 4, 5)}, "adjoint gives list for images"),
+        (lambda x: np.flip(x.numpy(), -1), {"shape": (1, 4, 5)}, "cannot be differentiated, give a pair"),
+        (lambda x: np.flip(x, -1), {"shape": (1, 4, 5)}, "calculates with NumPy and cannot be differentiated"),
+        (torch.clone, {"shape": (1.0, 4, 5)}, "shape must be"),
+        (torch.clone, {"shape": (True, 4, 5)}, "shape must be"),
         ((lambda x: x * torch.nan, torch.clone), {"shape": (1, 4, 5)}, "forward gives NaN"),
         ((torch.clone, lambda y: y / 0), {"shape": (1, 4, 5)}, "adjoint gives NaN"),
         (lambda x: x * torch.inf, {"shape": (1, 4, 5)}, "forward gives NaN or inf"),
@@ -208,11 +211,12 @@ def test_what_is_no_operator_is_refused(thing, options, message):
 def test_operators_and_matrices():
     operator = BlockCompressedSensing(ratio=0.5, block=2)
     assert as_operator(operator) is operator
-    matrix, x = numbers(7, 20), numbers(2, 3, 4, 5)
-    made = as_operator(matrix, (1, 4, 5))
-    assert type(made) is Dense
-    torch.testing.assert_close(made(x), x.flatten(2) @ matrix.T)
-    assert as_operator(matrix, (1, 4, 5), complex_images=True)(x + 1j * x).is_complex()
+    matrix, x = (10 * numbers(7, 20)).round(), numbers(2, 3, 4, 5)
+    for given in (matrix, matrix.long(), matrix.numpy(), matrix.numpy().astype(">i2")[::-1][::-1], matrix.tolist()):
+        made = as_operator(given, np.array([1, 4, 5])).double()
+        assert type(made) is Dense
+        torch.testing.assert_close(made(x), x.flatten(2) @ matrix.T)
+        assert as_operator(given, (1, 4, 5), complex_images=True)(x + 1j * x).is_complex()
 
 
 def test_a_function_that_calls_an_operator_of_rays_is_differentiated():
@@ -228,3 +232,70 @@ def test_an_error_of_the_adjoint_is_shown_as_it_is():
 
     with pytest.raises(KeyError, match="mine"):
         as_operator((torch.clone, broken), shape=(1, 4, 5))
+
+
+class Cumulative(torch.autograd.Function):
+    """As wrappers of compiled projectors are written."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.cumsum(-1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient.flip(-1).cumsum(-1).flip(-1)
+
+
+MATRIX = numbers(6, 20) / 4
+SMOOTHING = np.array([[1.0, 2, 0], [2, 3, 1], [0, 1, 1]])
+FUNCTIONS = {
+    "only float64": lambda x: x.flatten(1) @ MATRIX.T,
+    "only float64, a pair": (lambda x: x.flatten(1) @ MATRIX.T, lambda y: (y @ MATRIX).reshape(-1, 1, 4, 5)),
+    "float64 of float32": lambda x: x.flatten(1).double() @ MATRIX.T,
+    "adjoint of float64": (lambda x: x, lambda y: y.double()),
+    "ordinary autograd": Cumulative.apply,
+    "NumPy": (lambda x: np.flip(x, -1), lambda y: np.flip(y, -1)),
+    "NumPy to complex numbers": (lambda x: np.fft.fft2(x), lambda y: np.fft.ifft2(y, norm="forward")),
+    "SciPy": (
+        lambda x: scipy.ndimage.convolve(x, SMOOTHING[None, None], mode="constant"),
+        lambda y: scipy.ndimage.correlate(y, SMOOTHING[None, None], mode="constant"),
+    ),
+    "without derivatives": (torch.no_grad()(mirror), torch.no_grad()(mirror)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_any_kind_are_taken_in_the_precision_of_images_and_differentiated(name):
+    operator, x = as_operator(FUNCTIONS[name], (1, 4, 5)), numbers(2, 1, 4, 5)
+    y = operator(x)
+    units = torch.eye(20, dtype=torch.float64).view(20, 1, 4, 5)
+    columns = operator(units).flatten(1).T
+    torch.testing.assert_close(y.flatten(1), x.flatten(1).to(columns.dtype) @ columns.T)
+    for kind in (torch.float32, torch.float64):
+        given = x.to(kind).requires_grad_()
+        found = operator(given)
+        assert found.real.dtype == kind
+        back = operator.adjoint(y.to(found.dtype).requires_grad_())
+        assert back.dtype == kind
+        (vjp,) = torch.autograd.grad(found, given, y.to(found.dtype))
+        torch.testing.assert_close(vjp, back.detach())
+        torch.testing.assert_close(operator.gram(given), operator.adjoint(found))
+    measured = y.clone().requires_grad_()
+    (vjp,) = torch.autograd.grad(operator.adjoint(measured), measured, x)
+    torch.testing.assert_close(vjp, y)
+
+
+def test_functions_of_numpy_transform_as_others_do():
+    operator, x = as_operator(FUNCTIONS["SciPy"], (1, 4, 5)), numbers(2, 1, 4, 5)
+    y = operator(x)
+    torch.testing.assert_close(torch.func.vmap(operator)(torch.stack([x, 2 * x]))[1], 2 * y)
+    torch.testing.assert_close(torch.func.jvp(operator, (x,), (3 * x,)), (y, 3 * y))
+    torch.testing.assert_close(torch.func.vjp(operator, x)[1](y)[0], operator.adjoint(y))
+
+
+def test_measurements_of_another_shape_are_refused():
+    operator = as_operator((lambda x: x.sum(-1), lambda y: y[..., None].expand(-1, -1, -1, 5)), (1, 4, 5))
+    for shape in ((2, 1, 5), (2, 4), (1, 1, 4, 1)):
+        with pytest.raises(ValueError, match=r"measurements must be \(batch, 1, 4\), got"):
+            operator.adjoint(torch.ones(shape))

@@ -18,7 +18,7 @@ SCIPY = {"circular": "wrap", "zero": "constant", "reflect": "mirror", "replicate
 
 
 def random_kernel(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    return torch.rand(shape, generator=torch.Generator().manual_seed(2)).double()
 
 
 def downsampling(shape, *arguments, **options):
@@ -88,7 +88,7 @@ def test_is_the_filter_of_scipy_and_every_factor_th_pixel(boundary, method, fact
     # What SciPy puts at a pixel was read around that pixel, or half a pixel after it if the kernel is even. It belongs
     # to the middle of the square, or half a pixel after that.
     first = [factor // 2 if length % 2 else (factor - 1) // 2 for length in size]
-    found = Downsampling(factor, kernel, boundary, method)(x)[0, 0]
+    found = Downsampling(factor, kernel, boundary, method).double()(x)[0, 0]
     np.testing.assert_allclose(found, filtered[first[0] :: factor, first[1] :: factor], atol=1e-12)
 
 

@@ -48,8 +48,8 @@ class TestBlockCompressedSensing(OperatorLaws):
 class TestDense(OperatorLaws):
     operator_class = Dense
     cases = {
-        "real": lambda: (Dense(matrix(7, 30), 5, 6), (2, 2, 5, 6)),
-        "complex": lambda: (Dense(matrix(7, 30, torch.complex128), 5, 6), (2, 2, 5, 6)),
+        "real": lambda: (Dense(matrix(7, 30), 5, 6).double(), (2, 2, 5, 6)),
+        "complex": lambda: (Dense(matrix(7, 30, torch.complex128), 5, 6).double(), (2, 2, 5, 6)),
     }
 
 
@@ -77,7 +77,7 @@ class TestScaled(OperatorLaws):
     operator_class = Scaled
     cases = {
         "multiple": lambda: (-3 * BlockCompressedSensing(measurements=5, block=3).double(), (2, 3, 6, 3)),
-        "normalized": lambda: (Dense(matrix(7, 30), 5, 6).normalized(), (2, 2, 5, 6)),
+        "normalized": lambda: (Dense(matrix(7, 30), 5, 6).double().normalized(), (2, 2, 5, 6)),
     }
 
 

@@ -157,7 +157,7 @@ def test_bad_arguments_are_refused_by_name():
     for ridge in (torch.ones(3), torch.ones(2), torch.ones((), dtype=torch.complex64)):
         with pytest.raises(ValueError, match="ridge must be real, a scalar or of the shape"):
             operator.solve(b, ridge)
-    with pytest.raises(ValueError, match="is for real images"):
+    with pytest.raises(ValueError, match="images must be real"):
         operator.solve(b.to(torch.complex64), 1.0)
     with pytest.raises(ValueError, match="tolerance > 0"):
         operator.solve(b, 1.0, tolerance=0)

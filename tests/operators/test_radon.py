@@ -201,7 +201,7 @@ def test_angles_that_were_given_travel_in_the_state_dict():
     ("options", "message"),
     [
         ({"angles": 0}, "angles must be >= 1, got 0"),
-        ({"angles": True}, "angles must be >= 1, got True"),
+        ({"angles": True}, "angles must be a whole number, got True"),
         ({"angles": []}, "angles must be a number of angles or a list"),
         ({"angles": torch.zeros(2, 2)}, "angles must be a number of angles or a list"),
         ({"angles": [0.0, math.nan]}, r"angles must be in \[-360, 360\] degrees, got nan"),

@@ -15,7 +15,8 @@ from unrolled.operators import (
 
 
 def matrix(rows: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(rows, 24, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    kind = torch.complex64 if dtype.is_complex else torch.float32
+    return torch.randn(rows, 24, dtype=kind, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def blocks(rows: int = 3) -> BlockCompressedSensing:
@@ -27,7 +28,7 @@ def fourier(seed: int = 0, **options) -> MaskedFourier:
 
 
 def dense(rows: int = 7, seed: int = 1, dtype: torch.dtype = torch.float64) -> Dense:
-    return Dense(matrix(rows, seed, dtype), 4, 6)
+    return Dense(matrix(rows, seed, dtype), 4, 6).double()
 
 
 class TestIdentity(OperatorLaws):
@@ -76,7 +77,8 @@ class TestStack(OperatorLaws):
 
 def test_a_stack_is_the_matrix_of_its_parts_one_above_the_other():
     a, b = matrix(7, 1), matrix(5, 2)
-    stack, both = Stack([Dense(a, 4, 6), Dense(b, 4, 6)], (1, 4, 6)), Dense(torch.cat([a, b]), 4, 6)
+    stack, both = Stack([Dense(a, 4, 6), Dense(b, 4, 6)], (1, 4, 6)), Dense(torch.cat([a, b]), 4, 6).double()
+    stack = stack.double()
     x = torch.rand(2, 1, 4, 6, dtype=torch.float64)
     y = stack(x)
     torch.testing.assert_close(y, both(x).flatten(1))
@@ -86,8 +88,8 @@ def test_a_stack_is_the_matrix_of_its_parts_one_above_the_other():
 
 def test_a_sum_is_the_sum_of_the_matrices():
     a, b = matrix(7, 1), matrix(7, 2)
-    found, x = Dense(a, 4, 6) + Dense(b, 4, 6), torch.rand(2, 1, 4, 6, dtype=torch.float64)
-    torch.testing.assert_close(found(x), Dense(a + b, 4, 6)(x))
+    found, x = (Dense(a, 4, 6) + Dense(b, 4, 6)).double(), torch.rand(2, 1, 4, 6, dtype=torch.float64)
+    torch.testing.assert_close(found(x), x.flatten(2) @ (a + b).T)
     torch.testing.assert_close(found.norm(), torch.linalg.svdvals(a + b)[0], rtol=1e-4, atol=0)
 
 

@@ -1,7 +1,11 @@
+import enum
 import json
+import re
 from abc import ABC
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +19,7 @@ from unrolled.system.recipes import (
     find_class,
     only_a_program_makes,
     subclasses,
+    why_not_built,
     writable,
 )
 
@@ -135,9 +140,114 @@ def test_what_is_of_another_kind_is_refused_in_nested_places_too():
             build({"class_path": "Box", "init_args": {"walls": walls}}, Box, Material, Edge)
 
 
-def test_a_tensor_as_a_parameter_is_refused():
-    with pytest.raises(ValueError, match=r"Steel: carbon is a tensor of shape \(2,\), which a recipe cannot hold"):
-        describe(Box([Steel(torch.ones(2))]))
+def test_a_large_tensor_as_a_parameter_is_refused():
+    with pytest.raises(ValueError, match=r"Steel: carbon is a tensor of shape \(20000,\), which a recipe cannot hold"):
+        describe(Box([Steel(torch.ones(20_000))]))
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Anything(Tool):
+    def __init__(self, thing=None):
+        self.thing = thing
+
+
+VALUES = {
+    "array": np.linspace(0, 180, 7),
+    "single precision": np.float32([[0.1, np.nan, -np.inf]]),
+    "whole numbers": np.array([-(2**62), 3])[::-1],
+    "truth": np.array([True, False]),
+    "empty": np.zeros((0, 3), np.int16),
+    "complex": np.array([1 + 2j, 0.1j], np.complex64),
+    "tensor": torch.linspace(0, 1, 6).reshape(2, 3),
+    "bfloat16": torch.tensor([0.1, 3], dtype=torch.bfloat16),
+    "complex tensor": torch.tensor([[1 - 1j]], dtype=torch.complex128),
+    "no axes": torch.tensor(3),
+    "number": np.float64(0.1),
+    "whole number": np.int64(3),
+    "complex number": np.complex64(1 + 2j),
+    "infinite": float("inf"),
+    "tuple": (3, (0.5, None)),
+    "range": range(2, 9, 3),
+    "set": {3, 1},
+    "frozen set": frozenset({"a"}),
+    "type": torch.float16,
+    "type of NumPy": np.dtype(">f4"),
+    "path": Path("a/b.npy"),
+    "nested": {"a": [np.array([1.5]), {"b": (torch.ones(1),)}]},
+}
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, (np.ndarray, torch.Tensor)):
+        as_array = torch.Tensor.numpy if isinstance(a, torch.Tensor) and a.dtype != torch.bfloat16 else lambda x: x
+        return type(a) is type(b) and a.dtype == b.dtype and str(as_array(a)) == str(as_array(b)) and a.shape == b.shape
+    return a == b and type(getattr(a, "item", lambda: a)()) is type(b)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_without_a_word_in_json_come_back_as_they_were(name):
+    value = VALUES[name]
+    recipe = json.loads(json.dumps(writable(describe(Anything(value))), allow_nan=False))
+    assert why_not_built(recipe, "it", Anything) is None
+    assert same(value, build(recipe, Anything).thing)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (torch.abs, "box.walls, a builtin_function_or_method"),
+        (np.zeros(20_000), "box.walls, a ndarray"),
+        (torch.zeros(3, requires_grad=True), "box.walls, a Tensor"),
+        (torch.nn.Parameter(torch.zeros(3)), "box.walls, a Parameter"),
+        (np.array([object()]), "box.walls, a ndarray"),
+        (Colour.RED, "box.walls, a Colour"),
+        (b"bytes", "box.walls, a bytes"),
+        ([3, {"a": torch.nn.ReLU()}], "box.walls.1.a, a ReLU"),
+        (np.ones(3), "box.walls: Box: walls must be .*, got array"),
+        (Steel(0.1), "box.walls, of the class tests.system.test_recipes.Steel"),
+    ],
+)
+def test_what_is_in_the_way_of_a_recipe_is_named(value, reason):
+    recipe = json.loads(json.dumps(writable(describe(Box(value)))))
+    assert re.fullmatch(f"(?s){reason}.*", why_not_built(recipe, "box", Box))
+    if isinstance(value, Steel):
+        assert why_not_built(recipe, "box", Box, Material) is None
+
+
+def test_constructors_without_names_and_classes_inside_of_functions_are_in_the_way():
+    class Inner(Tool):
+        pass
+
+    class Listed(Tool):
+        def __init__(self, *sizes):
+            self.sizes = sizes
+
+    Listed.__qualname__ = "Listed"
+    assert "made inside of a function" in why_not_built(describe(Inner()), "tool", Tool)
+    assert "not made of named arguments" in why_not_built(describe(Listed(1, 2)), "tool", Tool)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"class_path": "numpy.ndarray", "init_args": {"values": [1], "shape": [2], "dtype": "float32"}},
+        {"class_path": "numpy.ndarray", "init_args": {"values": ["a"], "shape": [1], "dtype": "U100"}},
+        {"class_path": "torch.Tensor", "init_args": {"values": [1], "shape": [1], "dtype": "save"}},
+        {"class_path": "torch.Tensor", "init_args": {"values": [1], "shape": [10**12], "dtype": "int8"}},
+        {"class_path": "range", "init_args": {"start": "a"}},
+        {"class_path": "set", "init_args": {"items": [[]]}},
+    ],
+)
+def test_values_that_cannot_be_made_are_refused(recipe):
+    with pytest.raises(ValueError, match="cannot be made of"):
+        build({"class_path": "Box", "init_args": {"walls": recipe}}, Box)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from unrolled.cli import main
 from unrolled.data import Batches, ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, Identity, MaskedFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, FanBeam, Identity, MaskedFourier, RadialMask, Radon, Stack
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import load_checkpoint
 
@@ -280,8 +280,71 @@ def test_an_operator_of_any_size_that_does_not_know_its_norm_is_trained(tmp_path
         def norm(self):
             raise ValueError("not known")
 
-    fit(tmp_path / "run", operator=Unknown(), training=options(steps=1, validations=1))
+    with pytest.warns(UserWarning, match=r"Unknown, which is made inside of a function; .*load\(file, operator=…\)"):
+        fit(tmp_path / "run", operator=Unknown(), training=options(steps=1, validations=1))
     assert (tmp_path / "run" / "last.pt").exists()
+
+
+class Windowed(EPGN):
+    """A network of a user, with arguments of NumPy and others that JSON has no word for."""
+
+    def __init__(self, window, taps=(), kind=torch.float32, phases=1):
+        super().__init__(phases, 4, threshold=np.float32(0.1))
+        self.window, self.taps, self.kind = window, taps, kind
+
+
+class Weighed(Identity):
+    """An operator of a user, likewise."""
+
+    image_shape = (0, 33, 33)
+
+    def __init__(self, weight):
+        super().__init__()
+        self.register_buffer("weight", torch.as_tensor(weight, dtype=torch.float32))
+
+    def forward(self, x):
+        return self.weight * x
+
+    def adjoint(self, y):
+        return self.weight * y
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Radon(np.linspace(0, 180, 7, endpoint=False), np.int64(33), 33).normalized(),
+        lambda: Radon(torch.linspace(0, 150, 6), 33, 33).normalized(),
+        lambda: Radon(np.int32(6), 33, 33).normalized(),
+        lambda: 0.07 * FanBeam(range(0, 360, 60), 33, 33, source_distance=np.float32(70)),
+        lambda: BlockCompressedSensing(ratio=np.float32(0.25)),
+        lambda: np.float64(2) * BlockCompressedSensing(matrix=np.eye(4, 9), block=3),
+        lambda: Stack([Identity(), Weighed(np.array([0.5]))], np.array([1, 33, 33])),
+        lambda: Weighed(np.float32([[1, 0.5, 0.1]]).repeat(11, 1)),
+    ],
+)
+def test_weights_of_operators_and_networks_with_arguments_of_numpy_load(tmp_path, make):
+    network, operator = Windowed(np.hanning(5)[::-1], taps=(1, {2, 3})), make()
+    fit(tmp_path / "run", network=network, operator=operator, training=options(steps=1, validations=1), crop=33)
+    again, operator2 = unrolled.load(tmp_path / "run" / "best.safetensors")
+    assert type(again.window) is np.ndarray
+    assert np.array_equal(again.window, network.window)
+    assert (again.taps, again.kind) == ((1, {2, 3}), torch.float32)
+    x = HELD_OUT[0][:, :33, :33].unsqueeze(0)
+    assert torch.equal(operator2(x), operator(x))
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        (torch.abs, "network.window, a builtin_function_or_method"),
+        (np.zeros((200, 200)), "network.window, a ndarray"),
+        (torch.nn.ReLU(), "network.window, a ReLU"),
+    ],
+)
+def test_what_weights_cannot_hold_is_told_before_anything_is_done(tmp_path, argument, reason):
+    with pytest.raises(UserWarning, match=rf"network: .* because of {reason}; .* unrolled.load\(file, network=…\)"):
+        fit(tmp_path / "run", network=Windowed(argument))
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_an_image_to_validate_on_nothing_begins(tmp_path):

@@ -91,7 +91,7 @@ MODULES = {
     "a module": (lambda gain: Refined(Gain(gain)), "refine, a Gain"),
     "a function": (lambda gain: Refined(lambda x: 2 * x), "refine, a function"),
     "a list": (lambda gain: Refined([torch.abs, Gain(gain)]), r"refine\.[01], a "),
-    "a tensor": (lambda gain: Refined(torch.abs, torch.ones(2)), "first, a Tensor"),
+    "a large tensor": (lambda gain: Refined([], torch.ones(20_000)), "first, a Tensor"),
     "a table by number": (lambda gain: Refined(torch.abs, {1: 2.0}), "first, a dict"),
 }
 

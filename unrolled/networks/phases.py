@@ -111,7 +111,13 @@ class Phase(nn.Module, ABC):
 
 def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
     """∇f(x) = Aᴴ(Ax − y) of f(x) = ½‖Ax − y‖²."""
-    return operator.adjoint(operator(x) - y)
+    ax = operator(x)
+    if ax.shape != y.shape:
+        raise ValueError(
+            f"{type(operator).__name__}: measurements must be {tuple(ax.shape)}, as those of images {tuple(x.shape)}, "
+            f"got {tuple(y.shape)}"
+        )
+    return operator.adjoint(ax - y)
 
 
 def positive(value: float) -> nn.Parameter:

@@ -13,6 +13,8 @@ from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases import Phase, State, gradient
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
+from unrolled.operators.intake import in_precision_of, number_in
+from unrolled.system.arraylike import as_numbers
 from unrolled.system.recipes import Described
 
 __all__ = ["UnrolledNetwork", "gradient"]
@@ -83,7 +85,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
 
         Parameters
         ----------
-        y : Tensor, measurements of a batch of images, in the shape that the operator states
+        y : Tensor or array, measurements of a batch of images, in the shape that the operator states
+            of any type; they are brought into the precision of the network.
         operator : LinearOperator
         noise : float or Tensor, (batch,), optional
             standard deviation of the noise in the measurements, for networks that take it.
@@ -95,15 +98,18 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         Raises
         ------
         ValueError
-            if the network is made for real images and the operator measures complex ones, or the other way round, or
-            if it is told a noise level that it does not take.
+            if the network is made for real images and the operator measures complex ones, or the other way round;
+            if measurements are no numbers or do not have the operator's shape; if the operator calculates in another
+            precision than the network; or if it is told a noise level that it does not take.
         """
+        y = self.taken(y)
         state = self.begin(y, operator)
         x: Tensor = self.differentiation.run(self.sequence, state, y, operator, self.condition(y, noise))[0]
         return x
 
     def iterates(self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> list[Tensor]:
         """The start and the image after every phase, each (batch, channel, height, width)."""
+        y = self.taken(y)
         state, condition = self.begin(y, operator), self.condition(y, noise)
         images = [state[0]]
         for phase in self.sequence:
@@ -114,7 +120,32 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     def begin(self, y: Tensor, operator: LinearOperator) -> State:
         """The state that the first phase is given."""
         self.check(operator)
-        return self.sequence[0].begin(self.start(y, operator), y, operator)
+        x = self.start(y, operator)
+        self._check_start(x, y, operator)
+        return self.sequence[0].begin(x, y, operator)
+
+    def taken(self, y: Any) -> Tensor:
+        """Measurements of any type, in the precision of the network.
+
+        Raises
+        ------
+        ValueError
+            for what is no array of numbers.
+        """
+        return in_precision_of(number_in(self), f"{type(self).__name__}: measurements", y)
+
+    def _check_start(self, x: Tensor, y: Tensor, operator: LinearOperator) -> None:
+        name, own = type(self).__name__, number_in(self)
+        if x.ndim != 4 or len(x) != len(y):
+            raise ValueError(
+                f"{name}: the start must be images (batch, channel, height, width) of {len(y)} measurements, "
+                f"got {tuple(x.shape)}"
+            )
+        if own is not None and x.real.dtype is not own.real.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(
+                f"{name}: calculates in {own.real.dtype}, and {type(operator).__name__} gives images in "
+                f"{x.real.dtype}; bring the operator into the same precision by operator.to({own.real.dtype})"
+            )
 
     def condition(self, y: Tensor, noise: float | Tensor | None) -> Tensor | None:
         """What the phases are told beside the measurements: the noise level, (batch, 1), or None.
@@ -130,7 +161,15 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             raise ValueError(
                 f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
             )
-        return torch.as_tensor(noise, dtype=y.real.dtype, device=y.device).expand(len(y)).unsqueeze(1)
+        if not isinstance(noise, (int, float, Tensor)):
+            noise = as_numbers(f"{type(self).__name__}: noise", noise, y.real.dtype)
+        level = noise if isinstance(noise, Tensor) else torch.tensor(noise, dtype=y.real.dtype)
+        if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
+            raise ValueError(
+                f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "
+                f"{level.dtype} of the shape {tuple(level.shape)}"
+            )
+        return level.to(y.device, y.real.dtype).expand(len(y)).unsqueeze(1)
 
     def check(self, operator: LinearOperator) -> None:
         """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""

@@ -13,6 +13,7 @@ from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix, solve_with_ridge
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.stationary import LAGS, KeptEstimator, assumed_autocorrelation, autocorrelation
+from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.system.devices import full_precision
 
 # Measurements per block of 33×33 = 1089 pixels for each ratio, as the literature on Set11 counts them: it rounds the
@@ -40,7 +41,7 @@ class BlockCompressedSensing(LinearOperator):
         side of a block, in pixels.
     seed : int
         of the Gaussian matrix, the same on every machine.
-    matrix : Tensor (m, block²), or a file of one (`.npy`, `.mat`, `.h5`), optional
+    matrix : Tensor or array (m, block²), or a file of one (`.npy`, `.mat`, `.h5`), optional
         your own Φ, instead of ratio or measurements.
     learned : bool
         whether Φ is a parameter that is trained with the network. Results with a learned Φ belong in another table
@@ -56,6 +57,7 @@ class BlockCompressedSensing(LinearOperator):
     autocorrelation: Tensor
     tensors = ("matrix",)
     local = True
+    checks_itself = True
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class BlockCompressedSensing(LinearOperator):
         measurements: int | None = None,
         block: int = 33,
         seed: int = 0,
-        matrix: Tensor | str | Path | None = None,
+        matrix: ArrayLike | str | Path | None = None,
         learned: bool = False,
     ):
         super().__init__()
@@ -80,17 +82,17 @@ class BlockCompressedSensing(LinearOperator):
             if not 1 <= m <= block**2:
                 raise ValueError(f"BlockCompressedSensing: measurements must be in 1 … {block**2}, got {m!r}")
             matrix = orthonormal_gaussian(m, block**2, seed)
-        elif not isinstance(matrix, Tensor):
+        elif isinstance(matrix, (str, Path)):
             matrix = read_matrix(matrix)
+        matrix = as_numbers("BlockCompressedSensing: matrix", matrix)
         check_matrix(matrix)
         if matrix.is_complex() or matrix.shape[1] != block**2 or matrix.shape[0] > block**2:
             raise ValueError(
                 f"BlockCompressedSensing: matrix must be real, (at most {block**2}, {block**2}) for blocks of {block}, "
                 f"got {matrix.dtype} {tuple(matrix.shape)}"
             )
-        matrix = matrix.to(torch.get_default_dtype())
         if learned:
-            self.matrix = nn.Parameter(matrix)
+            self.matrix = nn.Parameter(matrix.detach().clone())
         else:
             # A drawn matrix is made again from its seed, so it need not travel with weights.
             self.register_buffer("matrix", matrix, persistent=not self.drawn)
@@ -107,10 +109,10 @@ class BlockCompressedSensing(LinearOperator):
         return channel, self.measurements, height // self.block, width // self.block
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape:
+        if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape or x.is_complex():
             raise ValueError(
-                f"BlockCompressedSensing: images must be (batch, channel, height, width) with sides that are multiples "
-                f"of {self.block}, got {tuple(x.shape)}"
+                "BlockCompressedSensing: images must be real, (batch, channel, height, width) with sides that are "
+                f"multiples of {self.block}, got {x.dtype} {tuple(x.shape)}"
             )
         with full_precision(x):
             blocks = rearrange(
@@ -159,10 +161,10 @@ class BlockCompressedSensing(LinearOperator):
             return rearrange(blocks, "b c rows cols (p q) -> b c (rows p) (cols q)", p=self.block, q=self.block)
 
     def _check_measurements(self, y: Tensor) -> None:
-        if y.ndim != 5 or y.shape[2] != self.measurements or 0 in y.shape:
+        if y.ndim != 5 or y.shape[2] != self.measurements or 0 in y.shape or y.is_complex():
             raise ValueError(
-                f"BlockCompressedSensing: measurements must be (batch, channel, {self.measurements}, rows, columns), "
-                f"got {tuple(y.shape)}"
+                f"BlockCompressedSensing: measurements must be real, (batch, channel, {self.measurements}, rows, "
+                f"columns), got {y.dtype} {tuple(y.shape)}"
             )
 
     def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.operators.filtering import Filtering, Method
 from unrolled.operators.kernels import Kernel, read_kernel
+from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision
 
 TIKHONOV = 0.1
@@ -27,7 +28,7 @@ class Blur(Filtering):
 
     Parameters
     ----------
-    kernel : Kernel, Tensor (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
+    kernel : Kernel, Tensor or array (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
     boundary : str
         how the image goes on beyond its borders: "circular", "zero", "reflect" (around the outermost pixel, which is
         not repeated), "replicate"; or "valid": only pixels are measured that need none beyond the borders.
@@ -53,7 +54,7 @@ class Blur(Filtering):
 
     def __init__(
         self,
-        kernel: Kernel | Tensor | str | Path,
+        kernel: Kernel | ArrayLike | str | Path,
         boundary: Literal["circular", "zero", "reflect", "replicate", "valid"] = "circular",
         method: Method = "auto",
         height: int | None = None,

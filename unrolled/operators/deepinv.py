@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from unrolled.operators.linear_map import numbers_of
+from unrolled.operators.intake import numbers_of
 from unrolled.operators.operator import LinearOperator
 from unrolled.system.vision import import_torchvision
 

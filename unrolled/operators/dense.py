@@ -9,6 +9,7 @@ from torch import Tensor
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import check_matrix, read_matrix, solve_with_ridge
 from unrolled.operators.operator import LinearOperator
+from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.system.devices import full_precision
 
 
@@ -19,19 +20,21 @@ class Dense(LinearOperator):
 
     Parameters
     ----------
-    matrix : Tensor (rows, height·width), or a file of one (`.npy`, `.mat`, `.h5`)
+    matrix : Tensor or array (rows, height·width), or a file of one (`.npy`, `.mat`, `.h5`)
+        of numbers of any type, kept in the default type.
     height, width : int
         of the images.
     """
 
     matrix: Tensor
     tensors = ("matrix",)
+    checks_itself = True
 
-    def __init__(self, matrix: Tensor | str | Path, height: int, width: int):
+    def __init__(self, matrix: ArrayLike | str | Path, height: int, width: int):
         super().__init__()
         if height < 1 or width < 1:
             raise ValueError(f"Dense: height and width must be >= 1, got {height!r} and {width!r}")
-        matrix = matrix if isinstance(matrix, Tensor) else read_matrix(matrix).to(torch.get_default_dtype())
+        matrix = as_numbers("Dense: matrix", read_matrix(matrix) if isinstance(matrix, (str, Path)) else matrix)
         check_matrix(matrix)
         if matrix.shape[1] != height * width:
             raise ValueError(f"Dense: matrix must have height·width = {height * width} columns, got {matrix.shape[1]}")
@@ -43,19 +46,21 @@ class Dense(LinearOperator):
         return check_images(self, image_shape)[0], self.matrix.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[2:] != (self.height, self.width):
-            raise ValueError(
-                f"Dense: images must be (batch, channel, {self.height}, {self.width}), got {tuple(x.shape)}"
-            )
+        self._check("images", x, ("batch", "channel", self.height, self.width))
         with full_precision(x):
             return x.to(self.matrix.dtype).flatten(2) @ self.matrix.t()
 
     def adjoint(self, y: Tensor) -> Tensor:
-        if y.ndim != 3 or y.shape[2] != self.matrix.shape[0]:
-            expected = f"(batch, channel, {self.matrix.shape[0]})"
-            raise ValueError(f"Dense: measurements must be {expected}, got {tuple(y.shape)}")
+        self._check("measurements", y, ("batch", "channel", self.matrix.shape[0]))
         with full_precision(y):
             return (y.to(self.matrix.dtype) @ self.matrix.conj()).unflatten(2, (self.height, self.width))
+
+    def _check(self, what: str, x: Tensor, sizes: tuple[str | int, ...]) -> None:
+        known = sizes[2:]
+        if x.ndim != len(sizes) or x.shape[2:] != known or 0 in x.shape or (x.is_complex() and not self.complex_images):
+            real = "" if self.complex_images else "real, "
+            wanted = ", ".join(map(str, sizes))
+            raise ValueError(f"Dense: {what} must be {real}({wanted}), got {x.dtype} {tuple(x.shape)}")
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         x = solve_with_ridge(self.matrix.to(b.dtype), b.flatten(2).mT, ridge.flatten(2))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.operators.filtering import Boundary, Filtering, Method
 from unrolled.operators.kernels import ANTIALIASING, LARGEST_SIDE, Kernel, antialiasing, read_kernel
+from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision
 
 
@@ -23,7 +24,7 @@ class Downsampling(Filtering):
     Parameters
     ----------
     factor : int in 1 … 1024
-    kernel : str, Kernel, Tensor (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
+    kernel : str, Kernel, Tensor or array (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
         "bicubic" (Keys' cubic, a = −½), "bilinear", "box" (the mean of the square) or "gaussian" (a standard deviation
         of half a factor), all stretched by the factor; or a kernel of your own, whose sum must not be 0.
     boundary : str
@@ -49,7 +50,7 @@ class Downsampling(Filtering):
     def __init__(
         self,
         factor: int,
-        kernel: Kernel | Tensor | str | Path = "bicubic",
+        kernel: Kernel | ArrayLike | str | Path = "bicubic",
         boundary: Boundary = "replicate",
         method: Method = "auto",
         height: int | None = None,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unrolled.operators.radon import Tomography, Window
 from unrolled.operators.rays import pixels
+from unrolled.system.arraylike import ArrayLike
 
 
 class FanBeam(Tomography):
@@ -25,7 +26,7 @@ class FanBeam(Tomography):
 
     Parameters
     ----------
-    angles : int, or list of float or Tensor (angle,) in [-360, 360]
+    angles : int, or list of float, Tensor or array (angle,) in [-360, 360]
         so many at equal distances over 360°, from 0; or which, in degrees.
     height, width : int
         of the images.
@@ -63,7 +64,7 @@ class FanBeam(Tomography):
 
     def __init__(
         self,
-        angles: int | list[float] | Tensor,
+        angles: int | ArrayLike,
         height: int,
         width: int,
         source_distance: float,

@@ -50,6 +50,7 @@ class Filtering(LinearOperator):
 
     kernel: Tensor
     tensors = ("kernel",)
+    checks_itself = True
 
     def __init__(
         self,

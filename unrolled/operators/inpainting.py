@@ -14,6 +14,7 @@ from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import LARGEST_DRAWN
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampled_fourier import sampling_mask
+from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision
 
 COARSER = 0.01
@@ -27,7 +28,7 @@ class Inpainting(LinearOperator):
 
     Parameters
     ----------
-    mask : Tensor (height, width) of 0 and 1, or a file of one (`.npy`, `.mat`, `.h5`), optional
+    mask : Tensor or array (height, width) of 0 and 1, or a file of one (`.npy`, `.mat`, `.h5`), optional
         where pixels are measured.
     keep : float in (0, 1], optional
         the part of the pixels that is measured, instead of a mask: so many are drawn, every one equally likely.
@@ -51,10 +52,11 @@ class Inpainting(LinearOperator):
     mask: Tensor
     window: Tensor
     tensors = ("mask",)
+    checks_itself = True
 
     def __init__(
         self,
-        mask: Tensor | str | Path | None = None,
+        mask: ArrayLike | str | Path | None = None,
         keep: float | None = None,
         height: int | None = None,
         width: int | None = None,

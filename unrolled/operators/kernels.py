@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import check_matrix, read_matrix
+from unrolled.system.arraylike import ArrayLike, as_numbers
+from unrolled.system.scalars import PlainNumbers
 
 ANTIALIASING = ("bicubic", "bilinear", "box", "gaussian")
 """Names of the kernels that `antialiasing` draws."""
@@ -18,7 +20,7 @@ LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
-class Kernel(ABC):
+class Kernel(PlainNumbers, ABC):
     """A rule that draws a kernel, nonnegative and of sum 1."""
 
     @abstractmethod
@@ -158,35 +160,36 @@ def antialiasing(name: str, factor: int) -> Tensor:
     return GaussianKernel(factor / 2, 2 * math.ceil(1.5 * factor) + odd).draw()
 
 
-def read_kernel(operator: str, kernel: Kernel | Tensor | str | Path) -> Tensor:
+def read_kernel(operator: str, kernel: Kernel | ArrayLike | str | Path) -> Tensor:
     """The kernel as numbers, drawn, read or as given, and checked.
 
     Parameters
     ----------
     operator : str
         whose argument it is, for messages.
-    kernel : Kernel, Tensor (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
+    kernel : Kernel, Tensor or array (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
 
     Returns
     -------
-    Tensor, (height, width), floating point: of the type of a tensor that is given, else of the default type
+    Tensor, (height, width), of the default type
 
     Raises
     ------
     ValueError
         unless it is a real, finite matrix that is not 0 everywhere.
     """
-    given = isinstance(kernel, Tensor)
+    given = kernel
     if isinstance(kernel, Kernel):
         kernel = kernel.draw()
-    elif not isinstance(kernel, Tensor):
+    elif isinstance(kernel, (str, Path)):
         kernel = read_matrix(kernel)
+    kernel = as_numbers(f"{operator}: kernel", kernel)
     if kernel.is_complex():
         raise ValueError(f"{operator}: kernel must be real, got {kernel.dtype}")
     check_matrix(kernel)
     if not bool(kernel.any()):
         raise ValueError(f"{operator}: kernel must not be 0 everywhere")
-    return kernel.detach().clone() if given and kernel.is_floating_point() else kernel.to(torch.get_default_dtype())
+    return kernel.detach().clone() if kernel is given else kernel.detach()
 
 
 def _around_middle(size: int) -> Tensor:

@@ -1,17 +1,20 @@
 """The contract of a linear operator: what each must say of itself, and what follows from that."""
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
 from unrolled.operators.normal_equations import Accuracy, solve_normal_equations
+from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
+from unrolled.system.scalars import plain_number
 
 
 class LinearMap(Described, nn.Module, ABC):
@@ -31,9 +34,19 @@ class LinearMap(Described, nn.Module, ABC):
     """Whether every part of an image whose edges are multiples of `multiple` has measurements of its own. Such an
     operator implements `image_size` and `crop`, and images are then reconstructed in tiles of any size."""
 
+    checks_itself: bool = False
+    """Whether its methods refuse shapes and complex numbers that do not fit, and say what would. Otherwise images are
+    held against `image_shape` and `complex_images` before a method is called."""
+
     tensors: tuple[str, ...] = ()
-    """Arguments of the constructor that, given as a tensor or a file, are kept under their own name in the
+    """Arguments of the constructor that, given as numbers or a file, are kept under their own name in the
     `state_dict`: weights carry them there instead of in the recipe."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, what in TAKEN.items():
+            if inspect.isfunction(method := cls.__dict__.get(name)):
+                setattr(cls, name, with_intake(method, what))
 
     # The map, its adjoint and its range
 
@@ -132,7 +145,7 @@ class LinearMap(Described, nn.Module, ABC):
 
         Parameters
         ----------
-        b : Tensor, (batch, channel, height, width), an image
+        b : Tensor or array, (batch, channel, height, width), an image
             such as Aᴴ y, or Aᴴ y + ridge·z for the image nearest to z that explains y.
         ridge : float > 0, or Tensor > 0 that is a scalar or (batch, 1, 1, 1), real
             the values of a tensor are not looked at.
@@ -153,12 +166,21 @@ class LinearMap(Described, nn.Module, ABC):
             for a ridge or a tolerance that is not positive, or shapes and types that do not fit.
         """
         name = type(self).__name__
+        if not torch.compiler.is_compiling():
+            tolerance = plain_number(f"{name}: tolerance", tolerance, float)
+            iterations = plain_number(f"{name}: iterations", iterations, int)
+            ridge = plain_number(f"{name}: ridge", ridge, float | Tensor)
         if not tolerance > 0 or iterations < 1:
             raise ValueError(
                 f"{name}: solve needs a tolerance > 0 and iterations >= 1, got {tolerance!r} and {iterations!r}"
             )
-        if b.is_complex() and not self.complex_images:
-            raise ValueError(f"{name}: solve is for real images, got {b.dtype}")
+        # Floating-point tensors keep their precision here, where that of the operator is less.
+        usual = isinstance(b, Tensor) and is_floating(b) and b.layout is torch.strided
+        b = b if usual else taken(self, IMAGES, b)
+        _check_solved(self, b)
+        start = None if start is None else taken(self, IMAGES, start)
+        if start is not None and start.shape != b.shape:
+            raise ValueError(f"{name}: start must be like b, {tuple(b.shape)}, got {tuple(start.shape)}")
         with full_precision(b):
             kind = torch.promote_types(b.dtype, numbers_of(self)[0])
             b = b.to(torch.promote_types(kind, torch.complex64) if self.complex_images else kind)
@@ -214,7 +236,7 @@ class LinearMap(Described, nn.Module, ABC):
 
     def description(self) -> dict[str, Any]:
         """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
-        left_out = {name for name in self.tensors if isinstance(self.arguments[name], (Tensor, str, Path))}
+        left_out = self.state_dict().keys() & {*self.tensors}
         return {name: value for name, value in super().description().items() if name not in left_out}
 
 
@@ -253,16 +275,6 @@ def power_iteration(
             if squared == 0 or (squared - previous).abs() <= tolerance * squared:
                 break
     return squared.sqrt()
-
-
-def numbers_of(operator: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """The type (that of their real parts, if complex) and the device of the numbers in an operator; of new tensors if
-    it has none."""
-    like = next(
-        (t for t in (*operator.parameters(), *operator.buffers()) if t.is_floating_point() or t.is_complex()),
-        torch.empty(0),
-    )
-    return like.real.dtype, like.device
 
 
 def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:
@@ -322,6 +334,17 @@ def check_images(operator: LinearMap, image_shape: Sequence[int]) -> tuple[int, 
             f"{type(operator).__name__}: images must be (channel, height, width){allowed}{channels}, got {shape}"
         )
     return shape[0], shape[1], shape[2]
+
+
+def _check_solved(operator: LinearMap, b: Tensor) -> None:
+    name = type(operator).__name__
+    if 0 in b.shape or b.ndim < 2 or (b.is_complex() and not operator.complex_images):
+        real = "" if operator.complex_images else "real, "
+        raise ValueError(f"{name}: images must be {real}(batch, …), not empty, got {b.dtype} {tuple(b.shape)}")
+    if operator.checks_itself or operator.image_shape is not None:
+        if b.ndim != 4:
+            raise ValueError(f"{name}: images must be (batch, channel, height, width), got {tuple(b.shape)}")
+        check_images(operator, b.shape[1:])
 
 
 def _ridge_of(name: str, ridge: float | Tensor, b: Tensor) -> Tensor:

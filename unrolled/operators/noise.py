@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unrolled.system.scalars import PlainNumbers
+
 
 @dataclass(frozen=True)
-class Noise(ABC):
+class Noise(PlainNumbers, ABC):
     """A law of noise: y ↦ y with noise, of the same shape and type."""
 
     @abstractmethod

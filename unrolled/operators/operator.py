@@ -105,6 +105,11 @@ class Composition(LinearOperator):
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator):
         super().__init__()
+        if inner.complex_measurements and not outer.complex_images:
+            raise ValueError(
+                f"Composition: {type(outer).__name__} is for real images, and {type(inner).__name__} measures complex "
+                "numbers"
+            )
         self.outer, self.inner = outer, inner
         self.multiple, self.complex_images, self.image_shape = inner.multiple, inner.complex_images, inner.image_shape
 
@@ -119,7 +124,11 @@ class Composition(LinearOperator):
         return self.outer(self.inner(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self.inner.adjoint(self.outer.adjoint(y))
+        return self.inner.adjoint(self._between(self.outer.adjoint(y)))
+
+    def _between(self, z: Tensor) -> Tensor:
+        """Of what the outer operator makes of measurements, the part in which those of the inner one lie."""
+        return z.real if z.is_complex() and not self.inner.complex_measurements else z
 
     def norm(self) -> Tensor:
         """An upper bound of the operator norm: the product of both norms."""
@@ -127,7 +136,7 @@ class Composition(LinearOperator):
 
     def estimate(self, y: Tensor) -> Tensor:
         """The inner operator's estimate from the outer one's."""
-        return self.inner.estimate(self.outer.estimate(y))
+        return self.inner.estimate(self._between(self.outer.estimate(y)))
 
     @property
     def fitted(self) -> bool:
@@ -232,7 +241,9 @@ class Sum(LinearOperator):
         return a + b
 
     def adjoint(self, y: Tensor) -> Tensor:
-        x = self.first.adjoint(y) + self.second.adjoint(y)
+        parts = (self.first, self.second)
+        a, b = (part.adjoint(y if part.complex_measurements or not y.is_complex() else y.real) for part in parts)
+        x = a + b
         return x.real if x.is_complex() and not self.complex_images else x
 
     def norm(self) -> Tensor:

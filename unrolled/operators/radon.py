@@ -14,6 +14,7 @@ from torch import Tensor
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.rays import angles_at_once, integrate, pixels, spread
+from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.system.devices import full_precision
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
@@ -42,17 +43,18 @@ class Tomography(LinearOperator):
     disc: Tensor | None
     response: Tensor
     tensors = ("angles",)
+    checks_itself = True
     turn: float
     """The angle after which a beam sees the same lines again, in degrees."""
 
-    def __init__(self, angles: int | list[float] | Tensor, height: int, width: int, circle: bool, pixel_size: float):
+    def __init__(self, angles: int | ArrayLike, height: int, width: int, circle: bool, pixel_size: float):
         super().__init__()
         if height < 1 or width < 1:
             raise ValueError(f"{self._name}: height and width must be >= 1, got {height!r} and {width!r}")
         self._check_positive("pixel_size", pixel_size)
         self.height, self.width, self.circle, self.pixel_size = height, width, circle, pixel_size
         self.image_shape = (0, height, width)
-        self.register_buffer("angles", self._degrees(angles), persistent=isinstance(angles, Tensor))
+        self.register_buffer("angles", self._degrees(angles), persistent=not isinstance(angles, (int, list, tuple)))
         disc = None
         if circle:
             right, up = pixels(height, width, self.angles)
@@ -186,15 +188,18 @@ class Tomography(LinearOperator):
         response = response * WINDOWS[window](frequency) / self.spacing
         self.register_buffer("response", response.to(self.angles.dtype), persistent=False)
 
-    def _degrees(self, angles: int | list[float] | Tensor) -> Tensor:
+    def _degrees(self, angles: int | ArrayLike) -> Tensor:
         kind = torch.get_default_dtype()
         if isinstance(angles, int):
-            if isinstance(angles, bool) or angles < 1:
+            if angles < 1:
                 raise ValueError(f"{self._name}: angles must be >= 1, got {angles!r}")
             return (self.turn * torch.arange(angles, dtype=torch.float64) / angles).to(kind)
-        given = torch.as_tensor(angles, dtype=torch.float64).detach()
-        if given.ndim != 1 or not given.numel():
-            raise ValueError(f"{self._name}: angles must be a number of angles or a list, got {angles!r}")
+        given = as_numbers(f"{self._name}: angles", angles, torch.float64).detach()
+        if given.ndim != 1 or not given.numel() or given.is_complex():
+            raise ValueError(
+                f"{self._name}: angles must be a number of angles or a list of real ones, got {given.dtype} of the "
+                f"shape {tuple(given.shape)}"
+            )
         wrong = ~(given.abs() <= 360)
         if bool(wrong.any()):
             raise ValueError(f"{self._name}: angles must be in [-360, 360] degrees, got {float(given[wrong][0])}")
@@ -235,7 +240,7 @@ class Radon(Tomography):
 
     Parameters
     ----------
-    angles : int, or list of float or Tensor (angle,) in [-360, 360]
+    angles : int, or list of float, Tensor or array (angle,) in [-360, 360]
         so many at equal distances over 180°, from 0; or which, in degrees.
     height, width : int
         of the images.
@@ -266,7 +271,7 @@ class Radon(Tomography):
 
     def __init__(
         self,
-        angles: int | list[float] | Tensor,
+        angles: int | ArrayLike,
         height: int,
         width: int,
         detectors: int | None = None,

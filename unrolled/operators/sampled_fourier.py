@@ -11,8 +11,10 @@ from torch import Tensor
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
+from unrolled.system.arraylike import ArrayLike, as_numbers, as_tensor
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
+from unrolled.system.scalars import PlainNumbers
 
 UNIT_MAPS = 1e-5
 """Up to which the sum of squares of maps may differ from 1 by rounding."""
@@ -23,10 +25,11 @@ class SampledFourier(LinearOperator):
 
     mask: Tensor
     complex_measurements = True
+    checks_itself = True
 
     def __init__(
         self,
-        mask: SamplingMask | Tensor | str | Path,
+        mask: SamplingMask | ArrayLike | str | Path,
         height: int | None,
         width: int | None,
         complex_images: bool,
@@ -65,7 +68,7 @@ class MaskedFourier(SampledFourier):
 
     Parameters
     ----------
-    mask : SamplingMask, Tensor (height, width) of 0 and 1, or a file of one (`.npy`, `.mat`, `.h5`)
+    mask : SamplingMask, Tensor or array (height, width) of 0 and 1, or a file of one (`.npy`, `.mat`, `.h5`)
         with the zero frequency (DC) at [0, 0], unless centered.
     height, width : int
         of the images; needed for masks that are drawn.
@@ -93,7 +96,7 @@ class MaskedFourier(SampledFourier):
 
     def __init__(
         self,
-        mask: SamplingMask | Tensor | str | Path,
+        mask: SamplingMask | ArrayLike | str | Path,
         height: int | None = None,
         width: int | None = None,
         complex_images: bool = False,
@@ -159,7 +162,7 @@ class MultiCoilFourier(SampledFourier):
 
     Parameters
     ----------
-    maps : Coils, Tensor (coil, height, width), or a file of one
+    maps : Coils, Tensor or array (coil, height, width), or a file of one
         sensitivities, complex or real.
     mask, height, width, complex_images, centered
         as in `MaskedFourier`.
@@ -175,17 +178,17 @@ class MultiCoilFourier(SampledFourier):
 
     def __init__(
         self,
-        maps: "Coils | Tensor | str | Path",
-        mask: SamplingMask | Tensor | str | Path,
+        maps: "Coils | ArrayLike | str | Path",
+        mask: SamplingMask | ArrayLike | str | Path,
         height: int | None = None,
         width: int | None = None,
         complex_images: bool = True,
         centered: bool = False,
     ):
         drawn = isinstance(maps, Coils)
-        if not isinstance(maps, (Coils, Tensor)):
-            maps = read_array(maps, dimensions=3)
-        if isinstance(maps, Tensor):
+        if not isinstance(maps, Coils):
+            maps = read_array(maps, dimensions=3) if isinstance(maps, (str, Path)) else maps
+            maps = as_numbers("MultiCoilFourier: maps", maps)
             check_maps(maps)
             if isinstance(mask, SamplingMask) and height is None and width is None:
                 height, width = maps.shape[1:]
@@ -229,7 +232,7 @@ class MultiCoilFourier(SampledFourier):
 
 
 @dataclass(frozen=True)
-class Coils:
+class Coils(PlainNumbers):
     """Simulated coils on a circle around the image, facing inward: sensitivities that fall with the distance.
 
     Their phase is the angle at which a pixel is seen from the coil. They are scaled so that Σ|S_c|² = 1 everywhere.
@@ -277,7 +280,7 @@ def inverse_fourier(y: Tensor, centered: bool = False) -> Tensor:
 
 def sampling_mask(
     operator: str,
-    mask: SamplingMask | Tensor | str | Path,
+    mask: SamplingMask | ArrayLike | str | Path,
     height: int | None = None,
     width: int | None = None,
     centered: bool = False,
@@ -302,8 +305,7 @@ def sampling_mask(
             )
         drawn = mask.draw(height, width)
         return (torch.fft.fftshift(drawn) if centered else drawn).to(torch.get_default_dtype())
-    if not isinstance(mask, Tensor):
-        mask = read_array(mask, dimensions=2)
+    mask = read_array(mask, dimensions=2) if isinstance(mask, (str, Path)) else as_tensor(f"{operator}: mask", mask)
     mask = mask.detach().clone()
     if mask.ndim != 2 or 0 in mask.shape:
         raise ValueError(f"{operator}: mask must be (height, width), got shape {tuple(mask.shape)}")

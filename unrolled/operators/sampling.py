@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import LARGEST_DRAWN
+from unrolled.system.scalars import PlainNumbers
 
 
 @dataclass(frozen=True)
-class SamplingMask(ABC):
+class SamplingMask(PlainNumbers, ABC):
     """A rule that draws a mask for an image of any size."""
 
     @abstractmethod

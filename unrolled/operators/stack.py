@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unrolled.operators.intake import as_image_shape
 from unrolled.operators.linear_map import check_images, fits, take_common_images
 from unrolled.operators.operator import LinearOperator
 
@@ -46,10 +47,9 @@ class Stack(LinearOperator):
         super().__init__()
         if not operators or not all(isinstance(operator, LinearOperator) for operator in operators):
             raise ValueError(f"Stack: operators must be LinearOperators, at least one, got {operators!r}")
-        if len(shape) != 3 or min(shape) < 1 or math.prod(shape) > LARGEST_IMAGE:
-            raise ValueError(
-                f"Stack: shape must be (channel, height, width), of at most {LARGEST_IMAGE:,} numbers, got {shape!r}"
-            )
+        shape = as_image_shape("Stack: shape", shape)
+        if math.prod(shape) > LARGEST_IMAGE:
+            raise ValueError(f"Stack: shape must be of at most {LARGEST_IMAGE:,} numbers, got {shape!r}")
         take_common_images(self, operators)
         if self.image_shape is not None and not fits(tuple(shape), self.image_shape):
             raise ValueError(f"Stack: shape must be that of the operators' images, {self.image_shape}, got {shape!r}")

@@ -6,6 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ArrayLike = Tensor | np.ndarray | list[Any]
+"""What public functions say that take numbers by `as_tensor`; it takes more."""
+
+COMPLEX = {
+    torch.bfloat16: torch.complex64,
+    torch.float16: torch.complex32,
+    torch.float32: torch.complex64,
+    torch.float64: torch.complex128,
+}
+"""Of each real type the complex one; a table, which compilers can read."""
+
 EXACT_KINDS = "biufc"
 """NumPy's letters for numbers: bool, whole with and without a sign, floating point, complex."""
 
@@ -87,7 +98,7 @@ def as_numbers(what: str, value: Any, kind: torch.dtype | None = None) -> Tensor
 
 def kind_like(tensor: Tensor, kind: torch.dtype) -> torch.dtype:
     """A real type, or its complex one if the tensor is complex."""
-    return kind.to_complex() if tensor.is_complex() else kind
+    return COMPLEX[kind] if tensor.is_complex() else kind
 
 
 def is_floating(tensor: Tensor) -> bool:

@@ -5,17 +5,22 @@ import inspect
 import reprlib
 import sys
 import types
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from torch import Tensor
 
+from unrolled.system.plain_values import MAKERS, NOTHING, as_written, read_back
+from unrolled.system.scalars import plain_arguments
+
 PACKAGE = __name__.partition(".")[0]
 
 PROGRAM = "made by your program"
-"""Stands in a recipe for what no file can hold: functions, modules, tensors."""
+"""Stands in a recipe for what no file can hold: functions, modules, large arrays."""
 
 
 class Described:
@@ -42,6 +47,10 @@ class Described:
 
         @functools.wraps(init)
         def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            if not _is_foreign(cls):  # what annotations of others mean is theirs to say
+                named = plain_arguments(cls.__name__, init, signature.bind(self, *args, **kwargs).arguments)
+                bound = inspect.BoundArguments(signature, named)
+                args, kwargs = bound.args[1:], bound.kwargs
             outermost = type(self).__init__ is remember
             if outermost or type(self)._hands_on:
                 bound = signature.bind(self, *args, **kwargs)
@@ -62,21 +71,24 @@ class Described:
 
     def description(self) -> dict[str, Any]:
         """The arguments that make this object again, as plain values."""
-        return {name: _plain(value) for name, value in self.arguments.items()}
+        return {name: _plain(value, _is_foreign(type(self))) for name, value in self.arguments.items()}
 
 
 def describe(thing: Any) -> dict[str, Any]:
     """The recipe of an object: `{"class_path": name, "init_args": {…}}`.
 
-    Its values are plain (JSON, YAML), except for what has no recipe: modules, functions, tensors; see `writable`.
+    Its values are plain (JSON, YAML), except for what has no recipe: modules, functions, large arrays; see `writable`.
+    Short arrays, sets and the like have recipes of their own, see `plain_values`. Tuples are lists and paths are text
+    in recipes of this package, which knows what it takes; of other classes they come back as they were.
     """
     if is_dataclass(thing) and not isinstance(thing, type):
-        arguments = {field.name: _plain(getattr(thing, field.name)) for field in fields(thing) if field.init}
+        exact = _is_foreign(type(thing))
+        arguments = {field.name: _plain(getattr(thing, field.name), exact) for field in fields(thing) if field.init}
         for name, value in arguments.items():
             if isinstance(value, Tensor):
                 raise ValueError(
                     f"{type(thing).__name__}: {name} is a tensor of shape {tuple(value.shape)}, which a recipe cannot "
-                    "hold; give numbers"
+                    "hold; give numbers, or fewer of them"
                 )
     else:
         arguments = thing.description()
@@ -133,7 +145,8 @@ def writable(recipe: Any) -> Any:
         return {key: writable(value) for key, value in recipe.items()}
     if isinstance(recipe, list):
         return [writable(value) for value in recipe]
-    return recipe if isinstance(recipe, (str, int, float, type(None))) else {PROGRAM: type(recipe).__name__}
+    plain = isinstance(recipe, (str, int, float, type(None))) and not isinstance(recipe, Enum)
+    return recipe if plain else {PROGRAM: type(recipe).__name__}
 
 
 def only_a_program_makes(recipe: Any, name: str) -> str | None:
@@ -148,6 +161,57 @@ def only_a_program_makes(recipe: Any, name: str) -> str | None:
         elif isinstance(value, list):
             left += [(f"{place}.{index}", part) for index, part in enumerate(value)]
     return None
+
+
+def why_not_built(recipe: Any, name: str, *bases: type) -> str | None:
+    """Why no file can say how to make an object: the argument that is in the way, and what it is; None if nothing is.
+
+    Parameters
+    ----------
+    recipe : dict
+        as `writable` returns it.
+    name : str
+        of the object.
+    *bases : type
+        as of `build`.
+    """
+    if (what := only_a_program_makes(recipe, name)) is not None:
+        return what
+    for place, path, arguments in _objects(recipe, name):
+        if path in MAKERS:
+            continue
+        try:
+            known = [find_class(path, base) for base in (bases[:1] if place == name else bases[1:])]
+        except ValueError as error:
+            return f"{place}: {error}"
+        cls: Any = next((cls for cls in known if cls is not None), None)
+        if cls is None:
+            return f"{place}, of the class {path}"
+        if "<locals>" in path:
+            return f"{place}, of the class {path}, which is made inside of a function"
+        try:
+            inspect.signature(cls).bind_partial(**arguments)
+        except TypeError as error:
+            return f"{place}, of the class {path}, which is not made of named arguments: {error}"
+        for key, value in arguments.items():
+            if any(path not in MAKERS for _, path, _ in _objects(value, "")):  # these are looked at for themselves
+                continue
+            try:
+                _check_types(cls, {key: _build_nested(value, bases[1:])})
+            except ValueError as error:
+                return f"{place}.{key}: {error}"
+    return None
+
+
+def _objects(recipe: Any, place: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every object of a recipe: its place, its class, and its arguments."""
+    parts: Any = enumerate(recipe) if isinstance(recipe, list) else recipe.items() if isinstance(recipe, dict) else ()
+    if isinstance(recipe, dict) and "class_path" in recipe:
+        arguments = recipe.get("init_args") or {}
+        yield place, recipe["class_path"], arguments
+        parts = arguments.items()
+    for key, part in parts:
+        yield from _objects(part, f"{place}.{key}")
 
 
 def build(recipe: Any, *bases: type) -> Any:
@@ -201,8 +265,13 @@ def _advice(path: Any) -> str:
 def _build_nested(value: Any, bases: tuple[type, ...]) -> Any:
     if isinstance(value, list):
         return [_build_nested(item, bases) for item in value]
-    if not (isinstance(value, dict) and "class_path" in value):
+    if isinstance(value, dict) and "class_path" not in value:
+        return {key: _build_nested(item, bases) for key, item in value.items()}
+    if not isinstance(value, dict):
         return value
+    arguments = value.get("init_args")
+    if isinstance(value["class_path"], str) and value["class_path"] in MAKERS and isinstance(arguments, dict):
+        return read_back(value["class_path"], {key: _build_nested(part, bases) for key, part in arguments.items()})
     for base in bases:
         if find_class(value["class_path"], base) is not None:
             return build(value, base, *bases)
@@ -243,15 +312,23 @@ def subclasses(cls: type) -> list[type]:
     return [cls, *(deeper for child in children for deeper in subclasses(child))]
 
 
-def _plain(value: Any) -> Any:
+def _is_foreign(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] != PACKAGE
+
+
+def _plain(value: Any, exact: bool) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if is_dataclass(value) or isinstance(value, Described):
+        return describe(value)
+    if exact or not isinstance(value, (tuple, Path)):
+        written = as_written(value)
+        if written is not NOTHING:
+            return {**written, "init_args": _plain(written["init_args"], exact)}
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, exact) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        return value.item()
-    if is_dataclass(value) or isinstance(value, Described):
-        return describe(value)
+        return {key: _plain(item, exact) for key, item in value.items()}
     return value

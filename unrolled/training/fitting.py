@@ -26,6 +26,7 @@ from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import may_go_on, train
+from unrolled.weights.networks import only_by_programs
 
 Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches
 """What training takes for images."""
@@ -62,7 +63,8 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters. A warning says so if its norm is far from 1.
+        trained too if it has parameters. A warning says so if its norm is far from 1, or if weights will not say how
+        to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
@@ -117,6 +119,7 @@ def fit(
     Started by torchrun, several processes train together: each draws an equal part of every batch.
     """
     training = TrainingOptions(minutes=5) if training is None else training
+    _check_recipes(network=network, operator=operator)
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
@@ -146,6 +149,16 @@ def fit(
             progress=progress,
             card=card,
             sparsifier=sparsifier,
+        )
+
+
+def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:
+    """Warn if weights will not say how to make what is trained."""
+    for name, reason in only_by_programs(**things).items():
+        warnings.warn(
+            f"{name}: weights will not say how to make it, because of {reason}; your program makes it again and hands "
+            f"it over: unrolled.load(file, {name}=…)",
+            stacklevel=3,  # who called fit
         )
 
 

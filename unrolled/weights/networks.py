@@ -7,13 +7,35 @@ from torch import Tensor, nn
 
 from unrolled.networks import Differentiation, Start, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
-from unrolled.penalties import Penalty
+from unrolled.penalties import Grouping, Penalty
 from unrolled.system.devices import torch_device
-from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, writable
+from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, why_not_built, writable
 from unrolled.weights.card import CLASSIFIER, FORMAT, find, read, write
 from unrolled.weights.earlier import rename_earlier
 from unrolled.weights.limits import at_most
 from unrolled.weights.tensors import fill, hash_of, tensors_of
+
+PARTS = {
+    "network": (UnrolledNetwork, Penalty, Differentiation, Start, Grouping),
+    "operator": (LinearOperator, LinearOperator, SamplingMask, Coils, Kernel),
+}
+"""What is built from a card, and what may be among its arguments."""
+
+
+def only_by_programs(**things: UnrolledNetwork | LinearOperator) -> dict[str, str]:
+    """Of a network and an operator those that `load` will not be able to make alone, by name, and why.
+
+    Parameters
+    ----------
+    network, operator
+
+    Raises
+    ------
+    ValueError
+        for what cannot be described at all.
+    """
+    reasons = {name: why_not_built(writable(describe(thing)), name, *PARTS[name]) for name, thing in things.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def save(
@@ -97,10 +119,10 @@ def load(
     try:
         with at_most(tensors):
             if network is None:
-                network = build(card["network"], UnrolledNetwork, Penalty, Differentiation, Start)
+                network = build(card["network"], *PARTS["network"])
             if operator is None:
                 recipe = _with_tensors(card["operator"], tensors)
-                operator = build(recipe, LinearOperator, LinearOperator, SamplingMask, Coils, Kernel)
+                operator = build(recipe, *PARTS["operator"])
         rename_earlier(tensors, operator)
         fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:

@@ -1,0 +1,136 @@
+"""Single numbers as users have them, of NumPy and of tensors: made Python's own, or refused by name."""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from torch import Tensor
+
+from unrolled.system.arraylike import as_numbers
+
+PACKAGE = __name__.partition(".")[0]
+
+NUMBERS = {int, float, bool}
+
+
+def plain_number(what: str, value: Any, stated: Any) -> Any:
+    """A value that may be a number, as Python has it, if its annotation states numbers.
+
+    Parameters
+    ----------
+    what : str
+        the name of the argument, for messages.
+    value
+        a number of Python or NumPy, an array or tensor of no axes, or anything else that the annotation states.
+    stated : type
+        the annotation. Where it states both numbers and tensors, tensors stay, and arrays and lists become tensors;
+        where it states tuples, arrays of one axis become those.
+
+    Raises
+    ------
+    ValueError
+        for text, fractions, truth values, complex numbers and lists where the annotation does not state them.
+    """
+    kinds = _kinds(stated)
+    if tuple in kinds and Tensor not in kinds and isinstance(value, (np.ndarray, Tensor)) and value.ndim == 1:
+        return tuple(value.tolist())
+    if not kinds & NUMBERS:
+        return str(value) if isinstance(value, np.str_) else value
+    learned = Tensor in kinds and float in kinds
+    if learned and isinstance(value, Tensor):
+        return value
+    if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
+        value = value.item()
+        value = float(value) if isinstance(value, np.floating) else value  # of more than 64 bits
+    if learned and isinstance(value, (np.ndarray, list, tuple)):
+        return as_numbers(what, value)
+    if isinstance(value, str) and str in kinds:
+        return value
+    if isinstance(value, bool):
+        fits = bool in kinds
+    elif isinstance(value, int):
+        fits = bool(kinds & {int, float})
+    elif isinstance(value, float):
+        fits = float in kinds  # whether NaN is one, the range of the argument says
+    elif isinstance(value, (complex, str, bytes)):
+        fits = False
+    else:
+        fits = value is None or not kinds <= NUMBERS | {type(None)}
+    if not fits:
+        raise ValueError(f"{what} must be {_wanted(kinds)}, got {_short(value)}")
+    return value
+
+
+def plain_arguments(owner: str, function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a function, those that may be numbers as Python has them; see `plain_number`."""
+    stated = _hints(function)
+    return {
+        name: plain_number(f"{owner}: {name}", value, stated[name]) if name in stated else value
+        for name, value in given.items()
+    }
+
+
+class PlainNumbers:
+    """A base of dataclasses whose numbers are Python's own before `__post_init__` sees them, whatever users give."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__post_init__")
+        if own is None:
+            return
+
+        @functools.wraps(own)
+        def check(self: Any) -> None:
+            _make_plain(self)
+            own(self)
+
+        cls.__post_init__ = check  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        _make_plain(self)
+
+
+def _make_plain(thing: Any) -> None:
+    cls: Any = type(thing)
+    if cls.__module__.partition(".")[0] != PACKAGE:  # what the annotations of others mean is theirs to say
+        return
+    for name, stated in _hints(cls).items():
+        before = thing.__dict__.get(name)
+        after = plain_number(f"{cls.__name__}: {name}", before, stated)
+        if after is not before:
+            object.__setattr__(thing, name, after)
+
+
+@functools.cache
+def _hints(thing: Hashable) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(thing)
+    except NameError:  # of a type that is only imported for type checkers
+        return {}
+    if dataclasses.is_dataclass(thing):
+        return {field.name: hints[field.name] for field in dataclasses.fields(thing)}
+    return hints
+
+
+@functools.cache
+def _kinds(stated: Any) -> set[Any]:
+    if get_origin(stated) in (Union, types.UnionType):
+        return set().union(*map(_kinds, get_args(stated)))
+    if get_origin(stated) is Literal:
+        return {type(choice) for choice in get_args(stated)}
+    return {get_origin(stated) or stated}
+
+
+def _wanted(kinds: set[Any]) -> str:
+    if float in kinds:
+        return "a number"
+    return "a whole number" if int in kinds else "True or False"
+
+
+def _short(value: Any) -> str:
+    return (
+        repr(value)[:60] if isinstance(value, (str, bytes, bool, int, float, complex)) else f"a {type(value).__name__}"
+    )
