@@ -115,7 +115,7 @@ def _compare(
     """Write what lies beside the reconstruction: the comparison, panels of magnetic resonance, and the iterates."""
     name, y = type(network).__name__, measure(truth, network, operator)
     if strip:
-        start, *phases = [x.cpu() for x in iterates(truth, network, operator)]
+        start, *phases = [x.cpu() for x in iterates(truth, network, operator, scale=1.0)]
     else:
         start = linear_start(y, network, operator, (truth.shape[-2], truth.shape[-1])).cpu()
     comparison = _beside(out, "comparison")

@@ -14,7 +14,7 @@ from torch import Tensor
 from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
 from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout
 from unrolled.data.stores import ALL
-from unrolled.system.arraylike import as_tensor
+from unrolled.system.arraylike import as_numbers, as_tensor
 
 RSS, ESC = "reconstruction_rss", "reconstruction_esc"
 """What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
@@ -59,14 +59,18 @@ class KSpace:
             tensor = as_tensor(f"k-space: {name}", value)
             if tensor.ndim != axes.count(",") + 1 or not tensor.numel():
                 raise ValueError(f"k-space: {name} must be ({axes}), none of them 0, got {tuple(tensor.shape)}")
-            kind = torch.complex64 if name == "y" else torch.float32
-            object.__setattr__(self, name, tensor.abs().to(kind) if name == "truth" else tensor.to(kind))
+            tensor = as_numbers(f"k-space: {name}", tensor, torch.float32)
+            own = tensor.to(torch.complex64) if name == "y" else tensor.abs() if name == "truth" else tensor
+            if own.is_complex() and name == "mask":
+                raise ValueError(f"k-space: mask must be of 0 and 1, got {own.dtype}")
+            object.__setattr__(self, name, own)
         if self.mask.shape != self.y.shape[1:]:
             raise ValueError(f"k-space: mask must be {tuple(self.y.shape[1:])} like y, got {tuple(self.mask.shape)}")
         if not bool(((self.mask == 0) | (self.mask == 1)).all()):
             raise ValueError("k-space: mask must be of 0 and 1")
-        if not bool(torch.isfinite(torch.view_as_real(self.y)).all()):
-            raise ValueError("k-space: y must be finite, but holds NaN or inf")
+        for name, value in (("y", torch.view_as_real(self.y)), ("truth", self.truth)):
+            if value is not None and not bool(torch.isfinite(value).all()):
+                raise ValueError(f"k-space: {name} must be finite, but holds NaN or inf")
 
     @property
     def ratio(self) -> float:

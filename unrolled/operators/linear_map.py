@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
-from unrolled.operators.normal_equations import Accuracy, solve_normal_equations
+from unrolled.operators.normal_equations import MANY, Accuracy, solve_normal_equations
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
@@ -135,7 +135,7 @@ class LinearMap(Described, nn.Module, ABC):
         *,
         start: Tensor | None = None,
         tolerance: float = 1e-6,
-        iterations: int = 1000,
+        iterations: int | None = None,
     ) -> Tensor:
         """x = (AᴴA + ridge)⁻¹ b = argmin ½‖Ax‖² − Re⟨x, b⟩ + ridge/2 ‖x‖².
 
@@ -153,8 +153,8 @@ class LinearMap(Described, nn.Module, ABC):
             where conjugate gradients begin; by default at 0.
         tolerance : float > 0
             they end when ‖b − (AᴴA + ridge)x‖ <= tolerance·‖b‖ for every image, or is down at rounding.
-        iterations : int >= 1
-            at most so many steps.
+        iterations : int >= 1, optional
+            at most so many steps. By default as many as are needed; if 1000 are not enough, a warning tells so.
 
         Returns
         -------
@@ -168,9 +168,9 @@ class LinearMap(Described, nn.Module, ABC):
         name = type(self).__name__
         if not torch.compiler.is_compiling():
             tolerance = plain_number(f"{name}: tolerance", tolerance, float)
-            iterations = plain_number(f"{name}: iterations", iterations, int)
+            iterations = plain_number(f"{name}: iterations", iterations, int | None)
             ridge = plain_number(f"{name}: ridge", ridge, float | Tensor)
-        if not tolerance > 0 or iterations < 1:
+        if not tolerance > 0 or (iterations is not None and iterations < 1):
             raise ValueError(
                 f"{name}: solve needs a tolerance > 0 and iterations >= 1, got {tolerance!r} and {iterations!r}"
             )
@@ -188,7 +188,9 @@ class LinearMap(Described, nn.Module, ABC):
             exact = self.solve_exactly(b, ridge)
             if exact is not None:
                 return exact
-            return solve_normal_equations(self, b, ridge, start, Accuracy(tolerance, iterations))
+            steps = MANY if iterations is None else iterations
+            accuracy = Accuracy(tolerance, steps, iterations is None)
+            return solve_normal_equations(self, b, ridge, start, accuracy)
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         """`solve` in closed form, or None if there is none; what an operator overrides that has one.

@@ -1,5 +1,6 @@
 """(AᴴA + ridge) x = b by conjugate gradients, with derivatives that are solutions of such equations themselves."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +15,19 @@ Matrix = Callable[[Tensor, Tensor], Tensor]
 """(x, ridge) ↦ (AᴴA + ridge) x."""
 
 
+MANY = 1000
+"""Steps of conjugate gradients where nobody says how many."""
+
+
 class Accuracy(NamedTuple):
-    """When conjugate gradients end: ‖b − (AᴴA + ridge)x‖ <= tolerance·‖b‖ for every image, or after so many steps."""
+    """When conjugate gradients end: ‖b − (AᴴA + ridge)x‖ <= tolerance·‖b‖ for every image, or after so many steps.
+
+    complain : whether a warning tells if these steps are not enough.
+    """
 
     tolerance: float = 1e-6
-    iterations: int = 1000
+    iterations: int = MANY
+    complain: bool = False
 
 
 def solve_normal_equations(
@@ -180,11 +189,19 @@ def _conjugate_gradients(
     matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None, accuracy: Accuracy
 ) -> Tensor:
     axes = tuple(range(1, right.ndim))
+    factor = None
+    if not (right.is_meta or torch.compiler.is_compiling()):
+        # By a power of two, so that nothing is rounded: energies of small and of large numbers must be numbers too.
+        size = right.abs().amax(axes, keepdim=True)
+        factor = torch.where(size > 0, size / torch.frexp(size).mantissa, 1)
+        right, start = right / factor, None if start is None else start / factor
     enough = accuracy.tolerance**2 * (right.conj() * right).real.sum(axes, keepdim=True)
 
+    def inaccurate(x: Tensor, energy: Tensor, largest: Tensor) -> Tensor:
+        return (energy > torch.maximum(enough, rounding(x, largest, axes))).any()
+
     def unsolved(steps: Any, x: Tensor, residual: Tensor, direction: Tensor, energy: Tensor, largest: Tensor) -> Any:
-        left = energy > torch.maximum(enough, rounding(x, largest, axes))
-        return (steps < accuracy.iterations) & left.any()
+        return (steps < accuracy.iterations) & inaccurate(x, energy, largest)
 
     def step(steps: Any, *state: Tensor) -> tuple[Any, ...]:
         return steps + 1, *advance(matrix, State(*state), axes)
@@ -199,4 +216,12 @@ def _conjugate_gradients(
     while bool(unsolved(*state)):
         state = step(*state)
     x: Tensor = state[1]
-    return x.clone() if x is start else x  # a function must not return what it is given
+    if accuracy.complain and bool(inaccurate(x, *state[4:])):
+        part = float((state[4].sqrt() / (enough.sqrt() / accuracy.tolerance)).max())
+        warnings.warn(
+            f"solve: after {accuracy.iterations} steps of conjugate gradients the residual is {part:.1e} of b, more "
+            f"than the tolerance of {accuracy.tolerance:g}; a larger ridge, or more iterations, help",
+            stacklevel=6,
+        )
+    assert factor is not None
+    return factor * x

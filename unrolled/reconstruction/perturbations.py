@@ -92,7 +92,10 @@ def robustness(
     batch = []
     for name, image in images.items():
         unit = as_single(single_to_unit(f"images: {name}", image, scale)[0])
-        check_image(unit)
+        try:
+            check_image(unit, operator)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         batch.append(pad(unit.unsqueeze(0).to(device_of(network)), operator.multiple))
     others = _others(operator, ratios, seed)
     tests: dict[str, list[Any]] = {"noise": list(noise), **{name: list(made) for name, made in others.items()}}

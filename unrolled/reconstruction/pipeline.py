@@ -94,14 +94,17 @@ def reconstruct(
     return found[0] if getattr(image, "ndim", 3) == 2 else found
 
 
-def iterates(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> list[Tensor]:
+def iterates(
+    image: Any, network: UnrolledNetwork, operator: LinearOperator, *, scale: Scale | None = None
+) -> list[Tensor]:
     """The start and the image after every phase, clipped to [0, 1], each (channel, height, width).
 
     Parameters
     ----------
-    image : Tensor, (channel, height, width) in [0, 1], any size
-    network, operator
+    image, network, operator, scale
+        as in `reconstruct`.
     """
+    image, _ = single_to_unit("image", image, scale)
     height, width = image.shape[-2:]
     with torch.no_grad():
         found = network.iterates(measure(image, network, operator), operator)
@@ -122,12 +125,7 @@ def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -
     ----------
     image : Tensor, with black at 0 and white at 1, see `unrolled.data.intake`
     """
-    check_image(image)
-    if image.is_complex() and not operator.complex_images:
-        raise ValueError(
-            f"image: is complex, and {type(operator).__name__} measures real images; make it with complex_images=True, "
-            "or give the magnitude"
-        )
+    check_image(image, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
         return operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
@@ -268,13 +266,19 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple))
 
 
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless this is an image (channel, height, width) that is not too small, of about unit scale."""
+def check_image(image: Tensor, operator: LinearOperator) -> None:
+    """Raise ValueError unless this is an image (channel, height, width) of about unit scale that is not too small, and
+    real if the operator measures real images."""
     if image.ndim != 3 or min(image.shape[-2:]) < SMALLEST:
         raise ValueError(
             f"image: must be (channel, height, width), sides at least {SMALLEST} pixels, got {tuple(image.shape)}"
         )
     range_of("image", image, within=OUTSIDE)
+    if image.is_complex() and not operator.complex_images:
+        raise ValueError(
+            f"image: is complex, and {type(operator).__name__} measures real images; make it with complex_images=True, "
+            "or give the magnitude"
+        )
 
 
 def device_of(network: UnrolledNetwork) -> torch.device:

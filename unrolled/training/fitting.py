@@ -133,7 +133,10 @@ def fit(
             kept = list(stored(_each("validation", validation), scale, "validation: image"))
             check_bright(kept, "validation")
             shown = [to_float(image.read()) for image in kept]
-        validation = cut(shown, operator.multiple, exactly=size)
+        try:
+            validation = cut(shown, operator.multiple, exactly=size)
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
