@@ -3,6 +3,9 @@
 from unrolled.sparsify.machinery.arguments import is_number, is_whole
 from unrolled.sparsify.schedules import Constant, Cubic, Schedule
 
+TOLERANCE = 0.005
+"""How far from the target the share of zeros may end without a word: half a point."""
+
 
 class Course:
     """What a strategy is told of the run, and where in the run it is.
@@ -14,7 +17,8 @@ class Course:
     target : float in [0, 1) or None
         the share of zeros at the end.
     schedule : Schedule or None
-        a factor on the strength, by default constant; with a target a factor on the target, by default `Cubic(0.7)`.
+        a factor on the strength, by default constant; with a target a factor in [0, 1] on the target, by default
+        `Cubic(0.7)`. Wherever it ends, the last step that acts asks for the whole target.
     fine_tune : float in [0, 1)
         the last part of the run, in which zeros only stay.
     steps : int ≥ 1 or None
@@ -58,10 +62,16 @@ class Course:
 
     @property
     def wanted(self) -> float | None:
-        """The share of zeros that there should be at this step, on the way to the target; None without one."""
+        """The share of zeros that there should be at this step, on the way to the target; None without one.
+
+        At the last step that acts it is the target itself: the schedule is asked how much of the run is over before a
+        step, so that its own end would never be seen. It is at no step more than the target, for zeros stay.
+        """
         if self.target is None:
             return None
-        return self.target * self.schedule.factor(min(1.0, self.progress / (1 - self.fine_tune)))
+        if self.is_last:
+            return self.target
+        return self.target * min(1.0, self.schedule.factor(min(1.0, self.progress / (1 - self.fine_tune))))
 
     @property
     def acting_steps(self) -> int:

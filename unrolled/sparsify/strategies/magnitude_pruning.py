@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from unrolled.penalties import L0
 from unrolled.sparsify.machinery.arguments import is_whole
-from unrolled.sparsify.machinery.capture import Capture, magnitudes
+from unrolled.sparsify.machinery.capture import Capture, largest_unit, magnitudes
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 
@@ -62,6 +62,12 @@ class MagnitudePruning(Sparsifier):
     def strength(self) -> float:
         """0: it has none."""
         return 0.0
+
+    def grain(self) -> float:
+        if self.scope == "global":
+            return super().grain()
+        sizes = [weight.parameter.numel() for weight in self.weights]  # each weight is rounded by itself
+        return sum(largest_unit(weight) for weight in self.weights) / 2 / sum(sizes)
 
     def ranking(self, weight: Weight) -> Tensor:
         return magnitudes(weight)
