@@ -180,7 +180,7 @@ SCHEDULES = [None, WarmUp(end=1.0), Cubic(end=1.0), Constant(), Growth(), Fallin
 
 
 @pytest.mark.filterwarnings("ignore:.*would become all zero")  # of weights that are not trained
-@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+@pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("name", [*variants(), "MagnitudePruning"])
 def test_a_target_is_met_however_short_the_run_and_whatever_the_schedule(name, steps):
     """To the nearest number where the strategy counts; ProximalStep without fine-tuning within half a point."""

@@ -1,5 +1,6 @@
 """Running a model on an example, and on noise in its place."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model; of tensors that it keeps from a run, which have a history, of their values alone.
+
+    Raises
+    ------
+    ValueError
+        if that is not possible.
+    """
+    kept = [leaf for module in model.modules() for leaf in tree_leaves(module.__dict__) if isinstance(leaf, Tensor)]
+    values = {id(leaf): leaf.detach().clone() for leaf in kept if not leaf.is_leaf}
+    try:
+        return copy.deepcopy(model, values)
+    except Exception as error:
+        raise ValueError(f"compact: {type(model).__name__} cannot be copied: {error}") from error
 
 
 def example_and_noise(example: Any) -> list[Arguments]:
