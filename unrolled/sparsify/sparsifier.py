@@ -15,7 +15,7 @@ from unrolled.penalties import Penalty
 from unrolled.sparsify.choices import Choices
 from unrolled.sparsify.course import TOLERANCE, Course
 from unrolled.sparsify.groups import Groups, PricedGroups, penalty_of
-from unrolled.sparsify.machinery.arguments import is_number
+from unrolled.sparsify.machinery.arguments import as_number, number
 from unrolled.sparsify.machinery.capture import Capture
 from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
@@ -92,8 +92,8 @@ class Sparsifier(Described, Choices):
             raise ValueError(f"{name}: penalty must be a Penalty, got {penalty!r}")
         if (strength is None) == (target is None):
             raise ValueError(f"{name}: give either strength or target, got strength={strength!r} and target={target!r}")
-        if strength is not None and not (is_number(strength) and math.isfinite(strength) and strength > 0):
-            raise ValueError(f"{name}: strength must be a finite number > 0, got {strength!r}")
+        if strength is not None:
+            strength = number(name, "strength", strength, "a finite number > 0", lambda s: 0 < s < math.inf)
         self.model, self.penalty = model, penalty
         self.course = Course(name, target, schedule, fine_tune, steps)
         self.base_strength = self.initial_strength() if strength is None else float(strength)
@@ -350,6 +350,9 @@ class Sparsifier(Described, Choices):
 
 
 def _as_text(value: Any) -> Any:
+    number = as_number(value)
+    if number is not None:
+        return number
     try:
         return describe(value)
     except (AttributeError, ValueError):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unrolled.penalties import L0
-from unrolled.sparsify.machinery.arguments import is_whole
+from unrolled.sparsify.machinery.arguments import whole
 from unrolled.sparsify.machinery.capture import Capture, largest_unit, magnitudes
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
@@ -51,9 +51,8 @@ class MagnitudePruning(Sparsifier):
         super().__init__(model, L0(), None, target=target, **options)
         if scope not in ("global", "layer"):
             raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
-        if every is not None and not is_whole(every):
-            raise ValueError(f"MagnitudePruning: every must be an integer >= 1, got {every!r}")
-        self.scope, self.every = scope, every
+        self.scope = scope
+        self.every = None if every is None else whole("MagnitudePruning", "every", every)
 
     def attach(self) -> None:
         self.capture = Capture(self.weights, self.course, self.survivors, self.scope, self.every)
