@@ -47,6 +47,18 @@ def hooked(layer):
     return layer
 
 
+class Scaled(nn.Conv2d):
+    """Its weight is a property: directions times lengths, whose names do not tell it."""
+
+    def __init__(self, inputs, outputs, size):
+        super().__init__(inputs, outputs, size)
+        self.v, self.g = self._parameters.pop("weight"), nn.Parameter(torch.ones(outputs, 1, 1, 1))
+
+    @property
+    def weight(self):
+        return self.g * self.v / self.v.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+
+
 def pruned_direction(layer):
     return prune.ln_structured(older("weight_norm")(layer), "weight_v", 0.5, n=2, dim=1)
 
@@ -62,6 +74,7 @@ KINDS = {
     "two masks": lambda layer: prune.l1_unstructured(prune.random_unstructured(layer, "weight", 0.3), "weight", 0.3),
     "a mask of the direction": pruned_direction,
     "a hook": hooked,
+    "a property": lambda layer: Scaled(layer.in_channels, layer.out_channels, layer.kernel_size),
 }
 every_kind = pytest.mark.parametrize("change", KINDS.values(), ids=KINDS)
 IMAGE = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -185,12 +198,14 @@ def test_slimming_refuses_a_norm_whose_scales_or_shifts_are_computed(name):
     assert [weight.name for weight in NetworkSlimming(model, L1(), 0.1, include="3").weights] == ["3.weight"]
 
 
-def test_a_parametrization_that_comes_later_is_noticed_at_the_next_step():
+def test_a_parametrization_that_comes_later_is_noticed():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    sparsifier = MagnitudePruning(model, 0.5, steps=3)
+    sparsifier = HardConcreteGates(model, strength=1.0)
     parametrizations.weight_norm(model[0])
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="parameters were added or removed after MagnitudePruning was made"):
+    with pytest.raises(ValueError, match=r"model: 0\.weight was replaced after the strategy that acts on it was made"):
+        model(torch.ones(1, 3))
+    optimizer = torch.optim.SGD([*model.parameters(), *sparsifier.parameters()], lr=0.1)
+    with pytest.raises(ValueError, match="parameters were added or removed after HardConcreteGates was made"):
         sparsifier.step(optimizer)
 
 

@@ -128,7 +128,7 @@ class _Compactor:
     def __init__(self, pruning: ModuleType, model: nn.Module, example: Any):
         self.pruning, self.original = pruning, model
         self.model = copied(model).eval()
-        self.inputs = example_and_noise(example)
+        self.inputs = example_and_noise(example, model)
         if any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in tree_leaves(self.inputs)):
             raise ValueError("example: must have numbers, for outputs are compared on it; got an empty tensor")
         try:

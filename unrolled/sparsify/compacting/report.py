@@ -241,7 +241,7 @@ def _alive(used: _Used) -> Tensor:
 
 def _count(model: nn.Module, example: Any, used: dict[str, _Used], computed: list[Computed]) -> "_Counter":
     """Run the model on the example and count; what is computed is then as it was in the run."""
-    positional, keywords = arguments_of(example)
+    positional, keywords = arguments_of(example, model)
     counter = _Counter(used)
     handles = [one.module.register_forward_pre_hook(_Look(counter, one)) for one in computed]
     with as_before(computed), parametrize.cached(), _in_single_products(model), counter:
@@ -266,6 +266,7 @@ class _Look:
         values = getattr(module, self.computed.attribute, None)
         if isinstance(values, Tensor) and is_computed_weight(self.computed, values):
             self.counter.look(_Used(self.computed.name, values.detach(), module))
+            self.counter.computed.add(self.computed.name)
         self.counter.counting = True
 
 
@@ -297,6 +298,7 @@ class _Counter(TorchDispatchMode):
         self.used = used
         self.macs: dict[str, list[int]] = {}
         self.other = 0
+        self.computed: set[str] = set()
         self._masks: dict[str, list[Tensor]] = {}
         for one in list(used.values()):
             self.look(one)
@@ -334,6 +336,13 @@ class _Counter(TorchDispatchMode):
             if operand.dtype == values.dtype and 0 <= offset < values.numel() * values.element_size():
                 where = operand.size(), operand.stride(), offset // values.element_size()
                 return name, [int(mask.as_strided(*where).sum()) for mask in self._masks[name]]
+        for name in self.computed:  # a property makes another tensor each time
+            values = self.used[name].values
+            alike = [
+                view for view in (values, values.mT) if view.shape == operand.shape and view.dtype == operand.dtype
+            ]
+            if any(torch.equal(operand, view) for view in alike):
+                return name, [int(mask.sum()) for mask in self._masks[name]]
         return None
 
 

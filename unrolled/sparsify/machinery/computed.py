@@ -126,7 +126,8 @@ def _computed_in(prefix: str, module: nn.Module) -> list[Computed]:
         note(attribute, _parameters(prefix, module, [attribute + end for end in ends]), how, remedy)
     for attribute in _others(module):
         if attribute not in found:
-            near = [name for name in module._parameters if _is_part(attribute, name)]
+            own = [name for name in module._parameters if name != "bias"]
+            near = [name for name in own if _is_part(attribute, name)] or (own if isinstance(module, Layer) else [])
             remedy = f"taking the hook away and setting {where}.{attribute} to an nn.Parameter"
             note(attribute, _parameters(prefix, module, near), "a hook or by its owner", remedy)
     return [one for one in found.values() if not any(_is_part(other, one.attribute) for other in found)]
