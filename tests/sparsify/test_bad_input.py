@@ -24,8 +24,12 @@ from unrolled.sparsify import (
 )
 from unrolled.system.devices import seed_generators
 
-# Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said.
-pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
+# Many of these are as strong as can be, and one batch is enough to leave a single number of a layer, which is said; and
+# many end long before a target could be met.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*the target of .* is missed, .* steps:UserWarning"),
+]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 KINDS = ["ProximalStep", "PenaltyLoss", "VariableSplitting", "NetworkSlimming", "VariationalNoise"]
 """One for each way to work: after the step, in the loss, beside the weights, on other parameters, by hooks."""
@@ -174,7 +178,11 @@ def test_a_target_that_would_empty_a_layer_keeps_one_and_says_so(strategy):
         optimizer.step()
         optimizer.zero_grad()
         sparsifier.step(optimizer)
-    sparsifier.finalize()
+    reached = "0.75" if strategy == "NetworkSlimming" else "0.9722"  # all but one number of 4, and of 36
+    with pytest.warns(
+        UserWarning, match=rf"{strategy}: the target of 0.999 is missed, {reached} of the weights are zero$"
+    ):
+        sparsifier.finalize()
     assert layers[1 if strategy == "NetworkSlimming" else 0].weight.any()
 
 

@@ -9,20 +9,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers import concrete_subclasses
-from unrolled.penalties import L0, Filters, LogSum
+from unrolled.penalties import L0, L1, Filters, L1MinusL2, LogSum
 from unrolled.sparsify import (
     AdaProx,
     AdaptiveDropout,
+    Constant,
     Cubic,
+    Growth,
     HardConcreteGates,
+    MagnitudePruning,
     NetworkSlimming,
     PenaltyLoss,
     ProximalStep,
     ReweightedTikhonov,
     Sparsifier,
     VariationalNoise,
+    WarmUp,
 )
 from unrolled.sparsify.machinery.control import Control
+from unrolled.sparsify.schedules import Schedule
 
 TARGET = 0.9
 SLOW = (NetworkSlimming, VariationalNoise)
@@ -143,7 +148,8 @@ def test_groups_are_captured_whole_and_a_layer_keeps_one():
         for weight, row in zip(sparsifier.weights, rows, strict=True):
             assert (weight.parameter[row] != 0).all()
         outputs = task.outputs()
-        sparsifier.finalize()
+        with pytest.warns(UserWarning, match=r"the target of 0.99 is missed, 0.9423 of the weights are zero$"):
+            sparsifier.finalize()
         assert torch.equal(task.outputs(), outputs)
 
 
@@ -161,3 +167,65 @@ def test_where_fine_tuning_begins_before_the_strength_is_found_the_rest_is_made_
     zeros = share(sparsifier)
     task.train(sparsifier, 20)
     assert share(sparsifier) == zeros
+
+
+class Falling(Schedule):
+    """Asks for less at the end than before."""
+
+    def factor(self, progress):
+        return 1 - progress / 2
+
+
+SCHEDULES = [None, WarmUp(end=1.0), Cubic(end=1.0), Constant(), Growth(), Falling()]
+
+
+@pytest.mark.filterwarnings("ignore:.*would become all zero")  # of weights that are not trained
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("name", [*variants(), "MagnitudePruning"])
+def test_a_target_is_met_however_short_the_run_and_whatever_the_schedule(name, steps):
+    """To the nearest number where the strategy counts; ProximalStep without fine-tuning within half a point."""
+    cls, told = variants().get(name, (MagnitudePruning, {}))
+    for i, schedule in enumerate(SCHEDULES[steps % 2 :: 2]):
+        fine_tune = (0.0, 0.2, 0.5)[i]
+        task = Clusters(norm=cls is NetworkSlimming)
+        options = {"target": 0.8, "steps": steps, "schedule": schedule, "fine_tune": fine_tune, **told}
+        sparsifier = make(cls, task.model, **options)
+        task.train(sparsifier, steps)
+        sparsifier.finalize()
+        count = sum(weight.parameter.numel() for weight in sparsifier.weights)
+        exact = cls is not ProximalStep or fine_tune
+        assert share(sparsifier) == pytest.approx(0.8, abs=1.01 / count if exact else 0.005), options
+
+
+@pytest.mark.parametrize("penalty", [L1(), L0(), L1MinusL2(), LogSum(0.1)], ids=str)
+@pytest.mark.parametrize("target", [0.2, 0.8])
+def test_a_proximal_step_that_is_too_strong_or_too_weak_is_put_right_at_the_end(penalty, target):
+    task = Clusters()
+    sparsifier = ProximalStep(task.model, penalty, target=target, steps=2)
+    sparsifier.control = Control(proportional=0.0, integral=0.0)
+    task.train(sparsifier, 1)
+    sparsifier.base_strength *= 1e3 if target == 0.2 else 1e-3
+    values = {weight.name: weight.parameter.detach().clone() for weight in sparsifier.weights}
+    task.train(sparsifier, 1)
+    assert share(sparsifier) == pytest.approx(target, abs=0.005)
+    for weight in sparsifier.weights:  # what is left is what was large before the step
+        before = values[weight.name].abs()
+        assert before[weight.parameter != 0].mean() > 1.5 * before[weight.parameter == 0].mean()
+    sparsifier.finalize()
+
+
+def test_a_target_that_is_missed_is_said_and_one_that_is_met_is_not():
+    task = Clusters()
+    sparsifier = MagnitudePruning(task.model, 0.8, steps=20, schedule=WarmUp(end=1.0))
+    task.train(sparsifier, 10)
+    said = r"MagnitudePruning: the target of 0.8 is missed, 0.3596 of the weights are zero, after 10 of 20 steps"
+    with pytest.warns(UserWarning, match=said):  # 9/20 of 0.8, as asked before the tenth step
+        sparsifier.finalize()
+    layers = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 5, bias=False))
+    for options in ({"groups": Filters()}, {"scope": "layer"}, {"groups": Filters(), "scope": "layer"}):
+        sparsifier = MagnitudePruning(layers, 0.5, steps=1, **options)
+        optimizer = torch.optim.SGD(layers.parameters(), lr=0.1)
+        layers(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+        sparsifier.step(optimizer)
+        sparsifier.finalize()  # as close to one half as groups of 3 and 4 of 27 numbers come

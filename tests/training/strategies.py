@@ -39,6 +39,9 @@ class Scaled(ProximalStep):
         for weight in self.weights:
             weight.parameter.mul_(1 - 0.01 * torch.rand_like(weight.parameter))
 
+    def grain(self):
+        return 0.1  # half of the numbers of a weight, rounded up
+
     def sparse(self, weight):
         values = weight.parameter.detach()
         sizes = (self.factors[self.weights.index(weight)].detach() * values).abs()

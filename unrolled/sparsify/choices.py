@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from unrolled.penalties import L1MinusL2, Penalty
 from unrolled.penalties.ard import ARD
 from unrolled.sparsify.course import Course
-from unrolled.sparsify.machinery.capture import Capture
+from unrolled.sparsify.machinery.capture import Capture, largest_unit
 from unrolled.sparsify.machinery.companions import Companions
 from unrolled.sparsify.machinery.control import Control
 from unrolled.sparsify.machinery.ending import masks_of
@@ -82,6 +82,11 @@ class Choices:
     def make_control(self) -> Control | None:
         """What finds the strength that meets a target; None if the strategy counts zeros itself."""
         return None if self.captures else Control()
+
+    def grain(self) -> float:
+        """How closely a target can be met at all: half of the largest number of weights that fall at once, as a share
+        of all."""
+        return max(map(largest_unit, self.weights)) / 2 / sum(weight.parameter.numel() for weight in self.weights)
 
     def make_companions(self) -> Companions:
         """What becomes 0 along with the weights."""

@@ -1,7 +1,10 @@
 """The course of a run: how far it is, and what is wanted at each step."""
 
-from unrolled.sparsify.machinery.arguments import is_number, is_whole
+from unrolled.sparsify.machinery.arguments import number, whole
 from unrolled.sparsify.schedules import Constant, Cubic, Schedule
+
+TOLERANCE = 0.005
+"""How far from the target the share of zeros may end without a word: half a point."""
 
 
 class Course:
@@ -14,7 +17,8 @@ class Course:
     target : float in [0, 1) or None
         the share of zeros at the end.
     schedule : Schedule or None
-        a factor on the strength, by default constant; with a target a factor on the target, by default `Cubic(0.7)`.
+        a factor on the strength, by default constant; with a target a factor in [0, 1] on the target, by default
+        `Cubic(0.7)`. Wherever it ends, the last step that acts asks for the whole target.
     fine_tune : float in [0, 1)
         the last part of the run, in which zeros only stay.
     steps : int ≥ 1 or None
@@ -29,17 +33,23 @@ class Course:
     def __init__(
         self, owner: str, target: float | None, schedule: Schedule | None, fine_tune: float, steps: int | None
     ):
-        if target is not None and not (is_number(target) and 0 <= target < 1):
-            raise ValueError(f"{owner}: target must be in [0, 1), the share of zeros, got {target!r}")
-        if not (is_number(fine_tune) and 0 <= fine_tune < 1):
-            raise ValueError(f"{owner}: fine_tune must be in [0, 1), a part of the run, got {fine_tune!r}")
+        if target is not None:
+            target = number(owner, "target", target, "in [0, 1), the share of zeros", _is_part)
+        fine_tune = number(owner, "fine_tune", fine_tune, "in [0, 1), a part of the run", _is_part)
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ValueError(f"{owner}: schedule must be a Schedule, got {schedule!r}")
-        if steps is not None and not is_whole(steps):
-            raise ValueError(f"{owner}: steps must be a whole number >= 1, got {steps!r}")
-        self.target, self.fine_tune, self.steps = target, fine_tune, steps
+        self.owner, self.target, self.fine_tune, self.steps = owner, target, fine_tune, steps
         self.schedule = schedule or (Constant() if target is None else Cubic(end=0.7))
         self.step_count = 0
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps the run takes, as far as that is known."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int | None) -> None:
+        self._steps = None if steps is None else whole(self.owner, "steps", steps)
 
     @property
     def needs_length(self) -> bool:
@@ -58,10 +68,16 @@ class Course:
 
     @property
     def wanted(self) -> float | None:
-        """The share of zeros that there should be at this step, on the way to the target; None without one."""
+        """The share of zeros that there should be at this step, on the way to the target; None without one.
+
+        At the last step that acts it is the target itself: the schedule is asked how much of the run is over before a
+        step, so that its own end would never be seen. It is at no step more than the target, for zeros stay.
+        """
         if self.target is None:
             return None
-        return self.target * self.schedule.factor(min(1.0, self.progress / (1 - self.fine_tune)))
+        if self.is_last:
+            return self.target
+        return self.target * min(1.0, self.schedule.factor(min(1.0, self.progress / (1 - self.fine_tune))))
 
     @property
     def acting_steps(self) -> int:
@@ -78,3 +94,7 @@ class Course:
     def is_fine_tuning(self) -> bool:
         """Whether the steps that act are over."""
         return bool(self.fine_tune) and self.progress >= 1 - self.fine_tune
+
+
+def _is_part(share: float) -> bool:
+    return 0 <= share < 1

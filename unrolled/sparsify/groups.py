@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty, Weighted
 from unrolled.penalties.grouping import Slices
+from unrolled.sparsify.machinery.arguments import as_number, whole
 from unrolled.sparsify.machinery.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight, grouping_of
 
@@ -52,9 +53,15 @@ class PricedGroups:
     groups: _Chosen | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prices, Mapping):
+            raise ValueError(f"PricedGroups: prices must be a dict, name or pattern → price, got {self.prices!r}")
+        prices = {}
         for name, price in self.prices.items():
-            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 < price < math.inf:
+            found = as_number(price)
+            if found is None or not 0 < found < math.inf:
                 raise ValueError(f"PricedGroups: prices must be finite numbers > 0, got {price!r} for {name!r}")
+            prices[name] = found
+        object.__setattr__(self, "prices", prices)
 
     def __call__(self, name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping | None:
         """The grouping of a weight."""
@@ -111,9 +118,7 @@ class AttentionHeads(Slices):
 
     def __post_init__(self) -> None:
         for name in ("heads", "stacked"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"AttentionHeads: {name} must be a whole number >= 1, got {value!r}")
+            object.__setattr__(self, name, whole("AttentionHeads", name, getattr(self, name)))
         if self.output and self.stacked > 1:
             raise ValueError("AttentionHeads: stacked must be 1 where heads are columns")
 

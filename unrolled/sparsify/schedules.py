@@ -1,7 +1,11 @@
 """How a strength, a coupling or a target changes over a run."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from unrolled.sparsify.machinery.arguments import number
 
 
 @dataclass(frozen=True)
@@ -13,9 +17,11 @@ class Schedule(ABC):
         """The factor, ≥ 0, at a progress in [0, 1], the part of the run that is over."""
 
     def _check_part(self, name: str) -> None:
-        value = getattr(self, name)
-        if not 0 <= value <= 1:
-            raise ValueError(f"{type(self).__name__}: {name} must be in [0, 1], a part of the run, got {value!r}")
+        self._check(name, "in [0, 1], a part of the run", lambda part: 0 <= part <= 1)
+
+    def _check(self, name: str, allowed: str, fits: Callable[[float], bool]) -> None:
+        """Keep a number as Python has it, whatever type it is given in."""
+        object.__setattr__(self, name, number(type(self).__name__, name, getattr(self, name), allowed, fits))
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,7 @@ class Growth(Schedule):
         self._check_part("every")
         if not self.every:
             raise ValueError("Growth: every must be > 0, got 0")
-        if not self.rate > 0:
-            raise ValueError(f"Growth: rate must be > 0, got {self.rate!r}")
+        self._check("rate", "> 0", lambda rate: 0 < rate < math.inf)
 
     def factor(self, progress: float) -> float:
         return float(self.rate ** int(progress / self.every + 1e-9))

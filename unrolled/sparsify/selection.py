@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unrolled.penalties import Grouping, Penalty
+from unrolled.sparsify.machinery.computed import Computed, computed_of
 
 NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -88,7 +89,9 @@ def select_weights(
     Raises
     ------
     ValueError
-        if there are no weights, a pattern matches nothing, or it names a frozen or uninitialised parameter.
+        if there are no weights, a pattern matches nothing, or a parameter is chosen that is frozen, uninitialised, or
+        not what its module uses: that of a parametrization, of weight or spectral norm, or below a mask of
+        `torch.nn.utils.prune`.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -110,12 +113,25 @@ def select_weights(
     for name in sorted(chosen):
         if is_lazy(found[name].parameter):
             raise ValueError(f"model: {name} has no shape yet; run the model once before it is sparsified")
+    for computed in computed_of(model):
+        refuse_computed(computed, {id(found[name].parameter) for name in chosen})
     return [weight for name, weight in found.items() if name in chosen]
 
 
-def all_weights(model: nn.Module) -> list[Weight]:
-    """Every weight of a model, frozen ones too, tied ones once."""
-    weights = [weight for weight in parameters_of(model).values() if _is_weight(weight)]
+def refuse_computed(computed: Computed, chosen: set[int]) -> None:
+    """Raise a ValueError if parameters, by their ids, are among those that the tensor in use is computed from."""
+    if any(id(parameter) in chosen for parameter in computed.sources.values()):
+        raise ValueError(
+            f"model: {computed}, so that a zero there is not one of the weight in use; undo it by {computed.remedy}, "
+            f"or leave it out: exclude={computed.prefix or list(computed.sources)!r}"
+        )
+
+
+def all_weights(model: nn.Module, computed: Sequence[Computed] = ()) -> list[Weight]:
+    """Every weight of a model, frozen ones too, tied ones once; without what others are computed from."""
+    sources = {id(parameter) for one in computed for parameter in one.sources.values()}
+    found = parameters_of(model).values()
+    weights = [weight for weight in found if _is_weight(weight) and id(weight.parameter) not in sources]
     for weight in weights:
         if is_lazy(weight.parameter):
             raise ValueError(f"model: {weight.name} has no shape yet; run the model once before")
@@ -136,15 +152,23 @@ def parameters_of(model: nn.Module) -> dict[str, Weight]:
 
 
 def _is_weight(weight: Weight) -> bool:
-    parameter = weight.parameter
-    if any(isinstance(module, _NO_WEIGHTS) for module, _ in weight.owners):
-        return False
-    return is_lazy(parameter) or (parameter.ndim >= 2 and (parameter.is_floating_point() or parameter.is_complex()))
+    return not any(isinstance(module, _NO_WEIGHTS) for module, _ in weight.owners) and _is_matrix(weight.parameter)
+
+
+def is_computed_weight(computed: Computed, values: Tensor) -> bool:
+    """Whether a tensor that is computed would be a weight if it were a parameter."""
+    return not isinstance(computed.module, _NO_WEIGHTS) and _is_matrix(values)
+
+
+def _is_matrix(values: Tensor) -> bool:
+    return is_lazy(values) or (values.ndim >= 2 and (values.is_floating_point() or values.is_complex()))
 
 
 def matches(argument: str, patterns: str | Sequence[str], found: dict[str, Weight], weights: set[str]) -> set[str]:
     """The names of parameters that patterns match."""
     chosen: set[str] = set()
+    if not isinstance(patterns, str | Iterable):
+        raise ValueError(f"{argument}: must be text or several texts, got {patterns!r}")
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
             raise ValueError(f"{argument}: a pattern must be text, got {pattern!r}")

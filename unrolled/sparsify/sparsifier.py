@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -12,9 +13,9 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import Penalty
 from unrolled.sparsify.choices import Choices
-from unrolled.sparsify.course import Course
+from unrolled.sparsify.course import TOLERANCE, Course
 from unrolled.sparsify.groups import Groups, PricedGroups, penalty_of
-from unrolled.sparsify.machinery.arguments import is_number
+from unrolled.sparsify.machinery.arguments import as_number, number
 from unrolled.sparsify.machinery.capture import Capture
 from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
@@ -91,8 +92,8 @@ class Sparsifier(Described, Choices):
             raise ValueError(f"{name}: penalty must be a Penalty, got {penalty!r}")
         if (strength is None) == (target is None):
             raise ValueError(f"{name}: give either strength or target, got strength={strength!r} and target={target!r}")
-        if strength is not None and not (is_number(strength) and math.isfinite(strength) and strength > 0):
-            raise ValueError(f"{name}: strength must be a finite number > 0, got {strength!r}")
+        if strength is not None:
+            strength = number(name, "strength", strength, "a finite number > 0", lambda s: 0 < s < math.inf)
         self.model, self.penalty = model, penalty
         self.course = Course(name, target, schedule, fine_tune, steps)
         self.base_strength = self.initial_strength() if strength is None else float(strength)
@@ -231,6 +232,11 @@ class Sparsifier(Described, Choices):
             keep the zeros zero in further training, by whatever optimiser, until `remove` of what is returned is
             called.
 
+        Warns
+        -----
+        UserWarning
+            if the share of zeros is not the target: by more than half a point, and than groups of their size allow.
+
         Raises
         ------
         ValueError
@@ -239,9 +245,11 @@ class Sparsifier(Described, Choices):
         """
         self._check_open("finalize")
         self.guard.check_model()
-        for name, values in self.sparse_weights().items():
+        sparse = self.sparse_weights()
+        for name, values in sparse.items():
             if not values.isfinite().all():
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
+        self._check_target(list(sparse.values()))
         self._write(self.model)
         self.release()
         return self.masking() if keep_mask else None
@@ -316,6 +324,16 @@ class Sparsifier(Described, Choices):
 
     # Inside
 
+    def _check_target(self, sparse: Sequence[Tensor]) -> None:
+        """Say it if the target is missed."""
+        share = count_zeros(sparse) / sum(values.numel() for values in sparse)
+        if self.target is None or abs(share - self.target) <= max(TOLERANCE, self.grain()) + 1e-9:
+            return
+        said = f"the target of {self.target:.4g} is missed, {share:.4g} of the weights are zero"
+        if self.progress < 1:
+            said += f", after {self.step_count} of {self.steps or 'an unknown number of'} steps"
+        warnings.warn(f"{type(self).__name__}: {said}", stacklevel=4)
+
     def _needs_length(self) -> bool:
         return self.course.needs_length
 
@@ -332,6 +350,9 @@ class Sparsifier(Described, Choices):
 
 
 def _as_text(value: Any) -> Any:
+    number = as_number(value)
+    if number is not None:
+        return number
     try:
         return describe(value)
     except (AttributeError, ValueError):

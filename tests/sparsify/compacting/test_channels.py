@@ -409,6 +409,13 @@ def test_several_inputs_by_position_and_by_name():
         assert_same(model, small, x, y)
 
 
+def test_an_example_of_numpy_is_taken_in_the_precision_of_the_model():
+    model = randomized(sequential())
+    kill(model, "0", [1])
+    for example in (IMAGE.double().numpy(), (IMAGE.numpy(),), {"input": IMAGE.half().numpy()[::-1]}):
+        assert compaction(model, example).removed == {"0": [1]}
+
+
 def test_modes_types_and_frozen_parameters_stay():
     model = randomized(sequential()).to(torch.bfloat16)
     kill(model, "0", [1])

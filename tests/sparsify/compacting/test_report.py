@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -198,3 +199,7 @@ def test_bad_input():
         sparsity_report(nn.LazyLinear(3))
     with pytest.raises(ValueError, match="example: the model cannot be run on it"):
         sparsity_report(nn.Linear(3, 2), torch.ones(1, 4))
+
+
+def test_an_example_of_numpy_is_run_in_the_precision_of_the_model():
+    assert sparsity_report(nn.Linear(4, 3), np.ones((5, 4))).total.macs == 60

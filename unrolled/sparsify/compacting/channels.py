@@ -1,6 +1,5 @@
 """Dead channels, removed for real."""
 
-import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from unrolled.sparsify.compacting.coupling import dependency_graph
 from unrolled.sparsify.compacting.dead_channels import REMOVABLE, ChannelGroup, ranges_of, tied_modules
-from unrolled.sparsify.compacting.example import agree, example_and_noise, in_float64, outputs_of
+from unrolled.sparsify.compacting.example import agree, copied, example_and_noise, in_float64, outputs_of
+from unrolled.sparsify.machinery.computed import computed_of
 from unrolled.sparsify.machinery.layout import Layer, by_output, is_depthwise, layers_of, width
 
 
@@ -52,10 +53,10 @@ def compact(model: nn.Module, example: Any) -> nn.Module:
     """The model without its dead filters, channels and units: a smaller one with the same outputs.
 
     What is 0 for every input, or read by nobody, is removed from all layers that it runs through: of sequential,
-    residual and concatenating networks, through norms, activations, depthwise and transposed convolutions, and from
-    a convolution to a dense layer. Filters that always emit the same number are removed where that can move into the
-    biases of the layers that read it, which zero padding forbids. A layer keeps at least one channel; inputs and
-    outputs of the model stay as they are. `compaction` tells what was removed, and what was not and why.
+    residual and concatenating networks, through norms, activations, depthwise and transposed convolutions, pixel
+    shuffles, and from a convolution to a dense layer. Filters that always emit the same number are removed where that
+    can move into the biases of the layers that read it, which zero padding forbids. A layer keeps at least one channel;
+    inputs and outputs of the model stay as they are. `compaction` tells what was removed, and what was not and why.
 
     Parameters
     ----------
@@ -72,7 +73,9 @@ def compact(model: nn.Module, example: Any) -> nn.Module:
     Raises
     ------
     ValueError
-        if torch-pruning is not installed, or the model cannot be run on the example or traced.
+        if torch-pruning is not installed, the model cannot be copied, run on the example or traced, or a layer uses
+        what is computed from parameters: by a parametrization, a weight or spectral norm, a mask of
+        `torch.nn.utils.prune`.
 
     Warns
     -----
@@ -94,6 +97,8 @@ def compaction(model: nn.Module, example: Any) -> Compaction:
     pruning = _torch_pruning()
     if not isinstance(model, nn.Module):
         raise ValueError(f"compact: model must be a torch.nn.Module, got {type(model).__name__}")
+    for computed in computed_of(model):
+        raise ValueError(f"compact: {computed}, not a parameter that can be made smaller; undo it by {computed.remedy}")
     with torch.random.fork_rng(), torch.inference_mode(False):
         return _Compactor(pruning, model, example).run()
 
@@ -122,8 +127,10 @@ class _Compactor:
 
     def __init__(self, pruning: ModuleType, model: nn.Module, example: Any):
         self.pruning, self.original = pruning, model
-        self.model = copy.deepcopy(model).eval()
-        self.inputs = example_and_noise(example)
+        self.model = copied(model).eval()
+        self.inputs = example_and_noise(example, model)
+        if any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in tree_leaves(self.inputs)):
+            raise ValueError("example: must have numbers, for outputs are compared on it; got an empty tensor")
         try:
             outputs_of(self.model, self.inputs[0])
         except Exception as error:
@@ -160,32 +167,41 @@ class _Compactor:
                 continue  # those before it decide
             try:
                 group = ChannelGroup(graph, layer)
+                reasons, constants = group.judge(ranges, names, tied)
+                outputs = list(group.outputs())
+                channels = self._removable(group, names[layer], reasons)
             except Exception as error:
                 self.reasons[names[layer]] = [f"the dependency graph fails at it: {error}"] * width(layer)
                 continue
-            reasons, constants = group.judge(ranges, names, tied)
-            channels = []
-            for i, kind in enumerate(reasons):
-                if (names[layer], kind) in self.refused:
-                    reasons[i] = self.refused[names[layer], kind]
-                elif kind in REMOVABLE:
-                    channels.append(i)
-            if channels and len(channels) == len(reasons):
-                reasons[channels.pop()] = "it is the last one"
-            for module, own, mine in group.outputs():
+            for module, own, mine in outputs:
                 known = self.reasons.setdefault(
                     names[module], ["it is coupled with channels that are alive"] * width(module)
                 )
                 for index, channel in zip(own, mine, strict=True):
                     known[index] = reasons[channel]
             # What another removal has changed the numbering of waits for the next round.
-            outputs = {module for module, _, mine in group.outputs() if set(mine) & set(channels)}
-            if channels and not outputs & taken:
-                taken |= outputs
+            changed = {module for module, _, mine in outputs if set(mine) & set(channels)}
+            if channels and not changed & taken:
+                taken |= changed
                 kind = "constant" if any(reasons[i] == "constant" for i in channels) else "zero"
                 chosen = {name: {i: values[i] for i in channels if i in values} for name, values in constants.items()}
                 removals.append(_Removal(names[layer], kind, channels, chosen))
         return removals
+
+    def _removable(self, group: ChannelGroup, name: str, reasons: list[str]) -> list[int]:
+        """The channels that can go; of those that cannot, the reasons are made up for."""
+        channels = []
+        for i, kind in enumerate(reasons):
+            if (name, kind) in self.refused:
+                reasons[i] = self.refused[name, kind]
+            elif kind in REMOVABLE:
+                channels.append(i)
+        if channels and len(channels) == len(reasons):
+            reasons[channels.pop()] = "it is the last one"
+        for i in group.incomplete(channels):
+            channels.remove(i)
+            reasons[i] = "it is coupled with channels that are alive"
+        return channels
 
     def try_out(self, removals: list[_Removal]) -> tuple[nn.Module, dict[str, list[int]]] | None:
         """The model without these, or without part of them if not all can go; None, and a refusal, if none can."""
@@ -205,7 +221,7 @@ class _Compactor:
 
     def _without(self, removals: list[_Removal]) -> tuple[nn.Module, dict[str, list[int]]] | str:
         """The model without these, verified, and its channels; or why that is not possible."""
-        model, channels = copy.deepcopy(self.model), dict(self.channels)
+        model, channels = copied(self.model), dict(self.channels)
         try:
             graph = self.graph(model)
             layers = dict(layers_of(model))
@@ -219,7 +235,7 @@ class _Compactor:
                 for module, gone, _ in group.outputs():
                     before = channels[names[module]]
                     channels[names[module]] = [before[i] for i in range(len(before)) if i not in set(gone)]
-                group.group.prune(record_history=False)
+                group.prune()
             outputs = [outputs_of(model, inputs) for inputs in self.inputs]
         except Exception as error:  # sizes that the model's own code counts on, or what the graph got wrong
             return f"the model would not run without them ({str(error).splitlines()[0] if str(error) else error!r})"
@@ -227,33 +243,14 @@ class _Compactor:
         return (model, channels) if same else "the outputs would change"
 
     def graph(self, model: nn.Module) -> Any:
-        """The dependency graph of Torch-Pruning."""
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)  # it is found by following gradients
-        positional, keywords = self.inputs[0]
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            try:
-                return self.pruning.DependencyGraph().build_dependency(
-                    model,
-                    example_inputs=positional,
-                    forward_fn=lambda network, _: network(*positional, **keywords),
-                    # A step of its own, so that outputs are known as such also where a layer gives them.
-                    output_transform=lambda output: [
-                        leaf * 1
-                        for leaf in tree_leaves(output)
-                        if isinstance(leaf, Tensor) and leaf.grad_fn is not None
-                    ],
-                    verbose=False,
-                )
-            except Exception as error:
-                raise ValueError(f"compact: {type(model).__name__} cannot be traced: {error}") from error
+        """The dependency graph."""
+        return dependency_graph(self.pruning, model, self.inputs[0])
 
     def _widen(self) -> None:
         """Work in float64, if the model can."""
         self.tolerance = 1e-5
         try:
-            wide = copy.deepcopy(self.model).double()
+            wide = copied(self.model).double()
             inputs = [tree_map(in_float64, inputs) for inputs in self.inputs]
             outputs = outputs_of(wide, inputs[0])
         except Exception:
@@ -265,6 +262,7 @@ class _Compactor:
         """Back to the types, modes and frozen parameters of the original."""
         before = {**dict(self.original.named_parameters()), **dict(self.original.named_buffers())}
         modules = dict(self.original.named_modules())
+        self.model = copied(self.model)  # without the history of what it keeps of the last run
         for module_name, module in self.model.named_modules():
             module.training = modules[module_name].training
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):

@@ -13,6 +13,7 @@ from unrolled.sparsify.machinery.layout import (
     by_input,
     by_output,
     channel_axis,
+    inputs_of,
     is_depthwise,
     layers_of,
     width,
@@ -48,7 +49,10 @@ class ChannelGroup:
         for item in self.group:
             inside = self.graph.is_in_channel_pruning_fn(item.dep.handler)
             outside = self.graph.is_out_channel_pruning_fn(item.dep.handler)
-            yield item.dep.target.module, inside, outside, list(item.idxs), list(item.root_idxs)
+            module, own = item.dep.target.module, list(item.idxs)
+            if isinstance(module, Layer) and max(own, default=-1) >= (width(module) if outside else inputs_of(module)):
+                raise ValueError(f"it counts a channel {max(own)} of {module}")
+            yield module, inside, outside, own, list(item.root_idxs)
 
     def judge(
         self, ranges: Mapping[nn.Module, tuple[Tensor, Tensor]], names: Mapping[nn.Module, str], tied: set[nn.Module]
@@ -65,7 +69,7 @@ class ChannelGroup:
         for module, inside, outside, own, channels in self.members():
             if any(channel is None for channel in channels):
                 return ["it is coupled in a way that is not known"] * len(self.channels), {}
-            obstacle = _obstacle(module, names, tied)
+            obstacle = self.graph.rearranging.get(module) or _obstacle(module, names, tied)
             if obstacle:
                 for channel in channels:
                     worsen(channel, obstacle)
@@ -98,7 +102,34 @@ class ChannelGroup:
     def removable(self) -> bool:
         """Whether exactly these channels can go, and every layer keeps some."""
         whole = all(set(gone) == set(self.channels) for module, gone, _ in self.outputs() if module is self.layer)
-        return whole and self.graph.check_pruning_group(self.group)
+        return whole and self.graph.check_pruning_group(self._without_repeats())
+
+    def incomplete(self, channels: Sequence[int]) -> list[int]:
+        """Those of some channels that cannot go without others: before a pixel shuffle, the parts of one behind it."""
+        if not channels:
+            return []
+        group = ChannelGroup(self.graph, self.layer, list(channels))
+        drawn = [gone for module, gone, _ in group.outputs() if module is self.layer]
+        if all(set(gone) <= set(channels) for gone in drawn):
+            return []
+        alone = {channel: ChannelGroup(self.graph, self.layer, [channel]) for channel in channels}
+        return [
+            channel
+            for channel, one in alone.items()
+            if any(not set(gone) <= set(channels) for module, gone, _ in one.outputs() if module is self.layer)
+        ]
+
+    def prune(self) -> None:
+        """Remove the channels from all modules."""
+        self._without_repeats().prune(record_history=False)
+
+    def _without_repeats(self) -> Any:
+        """The group with each channel once, for several may run into one, as before a pixel shuffle."""
+        merged = type(self.group)()
+        merged._DG = self.graph
+        for item in self.group:
+            merged.add_dep(item.dep, list(dict.fromkeys(item.idxs)))
+        return merged
 
     def outputs(self) -> Iterator[tuple[Layer, list[int], list[int]]]:
         """The layers that would lose outputs, which ones, and to which channels they belong."""
@@ -111,13 +142,14 @@ class ChannelGroup:
         """Add to a layer's bias what it gets from channels that are constant."""
         for module, inside, outside, own, channels in self.members():
             if module is reader and inside and not outside:
-                pairs = sorted(zip(own, channels, strict=True))
                 numbers = {channel: iter(values) for channel, values in constants.items()}
-                values = [next(numbers[channel]) for _, channel in pairs]
+                pairs = [(index, next(numbers[channel])) for index, channel in sorted(zip(own, channels, strict=True))]
+                given = dict(pairs)  # once for each input, even if several channels run into it
+                values = list(given.values())
                 if not any(values):
                     return
-                weight = by_input(reader.weight, reader)[[index for index, _ in pairs]]
-                weight = weight.reshape(len(pairs), width(reader), -1)
+                weight = by_input(reader.weight, reader)[list(given)]
+                weight = weight.reshape(len(given), width(reader), -1)
                 moved = torch.einsum("iok,i->o", weight, torch.tensor(values, dtype=weight.dtype, device=weight.device))
                 reader.bias = nn.Parameter(moved if reader.bias is None else reader.bias + moved)
 
@@ -126,7 +158,7 @@ class ChannelGroup:
 def ranges_of(model: nn.Module, inputs: Sequence[Arguments]) -> dict[nn.Module, tuple[Tensor, Tensor]]:
     """Of every layer, the smallest and largest number of each input channel, whatever alive filters emit."""
     noise = _Noise()
-    handles = [module.register_forward_hook(noise) for _, module in layers_of(model)]
+    handles = [module.register_forward_hook(noise, with_kwargs=True) for _, module in layers_of(model)]
     for noise.scale in _SCALES:
         for arguments in inputs:
             outputs_of(model, arguments)
@@ -159,8 +191,10 @@ class _Noise:
         self.ranges: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         self.reads: dict[nn.Module, Tensor] = {}
 
-    def __call__(self, module: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        rows = inputs[0].movedim(channel_axis(module), 0).flatten(1)
+    def __call__(self, module: Layer, inputs: tuple[Tensor, ...], keywords: dict[str, Any], output: Tensor) -> Tensor:
+        given = inputs[0] if inputs else next(iter(keywords.values()))
+        axis = channel_axis(module)
+        rows = given.movedim(axis, 0).reshape(given.shape[axis], -1)
         rows = rows.abs() if rows.is_complex() else rows
         low, high = rows.amin(1), rows.amax(1)
         fed = (low != 0) | (high != 0)

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from unrolled.sparsify.compacting.example import arguments_of, evaluating
+from unrolled.sparsify.machinery.computed import Computed, as_before, computed_of, computed_values
 from unrolled.sparsify.machinery.layout import by_input, by_output
-from unrolled.sparsify.selection import Weight, all_weights
+from unrolled.sparsify.selection import all_weights, is_computed_weight
 from unrolled.system.files import replacing
 
 
@@ -139,7 +141,8 @@ def sparsity_report(model: nn.Module, example: Any = None) -> SparsityReport:
     """Weights, zeros, dead filters, bytes and multiply-adds of a model, layer by layer.
 
     All weights are counted that sparsifiers choose by default, frozen ones too: parameters with two axes or more, but
-    those of norms and embeddings.
+    those of norms and embeddings. Where a layer uses what is computed from parameters (parametrizations, weight and
+    spectral norm, masks of `torch.nn.utils.prune`, hooks), that is counted by its own name, and they are not.
 
     Parameters
     ----------
@@ -152,7 +155,7 @@ def sparsity_report(model: nn.Module, example: Any = None) -> SparsityReport:
     Raises
     ------
     ValueError
-        if the model has no weights, or cannot be run on the example.
+        if the model has no weights, or cannot be run on the example, or a hook has not yet computed a weight.
 
     Examples
     --------
@@ -164,14 +167,22 @@ def sparsity_report(model: nn.Module, example: Any = None) -> SparsityReport:
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    weights = all_weights(model)
-    if not weights:
+    with torch.no_grad(), evaluating(model):
+        computed = computed_of(model)
+        used = {one.name: one for one in _in_use(model, computed)}
+        counter = None
+        if example is not None:
+            counter = _count(model, example, used, computed)
+        for one in computed:
+            if one.name not in used and not isinstance(getattr(one.module, one.attribute, None), Tensor):
+                raise ValueError(f"model: {one}, which has not run yet; run the model once before")
+    if not used:
         raise ValueError(f"model: {type(model).__name__} has no parameter with two axes or more")
-    with torch.no_grad():
-        alive = {weight.name: _alive(weight) for weight in weights}
-        counter = None if example is None else _count(model, example, weights, alive)
-        layers = [_layer(weight, None if counter is None else counter.macs[weight.name]) for weight in weights]
-    mine = {id(weight.parameter) for weight in weights}
+    places = {module: place for place, module in enumerate(model.modules())}
+    ordered = sorted(used.values(), key=lambda one: places[one.module])
+    layers = [_layer(one, None if counter is None else counter.macs[one.name]) for one in ordered]
+    sources = [parameter for one in computed if one.name in used for parameter in one.sources.values()]
+    mine = {id(parameter) for parameter in [*sources, *(weight.parameter for weight in all_weights(model, computed))]}
     others = [parameter for parameter in model.parameters() if id(parameter) not in mine]
     return SparsityReport(
         tuple(layers),
@@ -181,12 +192,30 @@ def sparsity_report(model: nn.Module, example: Any = None) -> SparsityReport:
     )
 
 
-def _layer(weight: Weight, macs: list[int] | None) -> LayerSparsity:
-    values = weight.parameter.detach()
-    filters, inputs = by_output(values, weight.module), by_input(values, weight.module)
+@dataclass(frozen=True, eq=False)
+class _Used:
+    """A weight as its module uses it: a parameter, or what is computed from some."""
+
+    name: str
+    values: Tensor
+    module: nn.Module
+
+
+def _in_use(model: nn.Module, computed: list[Computed]) -> Iterator[_Used]:
+    for weight in all_weights(model, computed):
+        yield _Used(weight.name, weight.parameter.detach(), weight.module)
+    found = computed_values(computed)
+    for one in computed:
+        if one.name in found and is_computed_weight(one, found[one.name]):
+            yield _Used(one.name, found[one.name], one.module)
+
+
+def _layer(used: _Used, macs: list[int] | None) -> LayerSparsity:
+    values = used.values
+    filters, inputs = by_output(values, used.module), by_input(values, used.module)
     nonzeros = int(values.count_nonzero())
     return LayerSparsity(
-        weight.name,
+        used.name,
         tuple(values.shape),
         values.numel(),
         nonzeros,
@@ -200,26 +229,45 @@ def _layer(weight: Weight, macs: list[int] | None) -> LayerSparsity:
     )
 
 
-def _alive(weight: Weight) -> Tensor:
+def _alive(used: _Used) -> Tensor:
     """Which numbers of a weight belong to a filter and to an input channel that are alive."""
-    values = weight.parameter.detach()
+    values = used.values
     numbers = torch.arange(values.numel(), device=values.device).reshape(values.shape)
     alive = torch.ones(values.numel(), dtype=torch.bool, device=values.device)
     for rows in (by_output, by_input):
-        alive[rows(numbers, weight.module)[~rows(values, weight.module).any(1)].flatten()] = False
+        alive[rows(numbers, used.module)[~rows(values, used.module).any(1)].flatten()] = False
     return alive.reshape(values.shape)
 
 
-def _count(model: nn.Module, example: Any, weights: list[Weight], alive: dict[str, Tensor]) -> "_Counter":
-    """Run the model on the example and count."""
-    positional, keywords = arguments_of(example)
-    counter = _Counter(weights, alive)
-    with evaluating(model), _in_single_products(model), counter:
+def _count(model: nn.Module, example: Any, used: dict[str, _Used], computed: list[Computed]) -> "_Counter":
+    """Run the model on the example and count; what is computed is then as it was in the run."""
+    positional, keywords = arguments_of(example, model)
+    counter = _Counter(used)
+    handles = [one.module.register_forward_pre_hook(_Look(counter, one)) for one in computed]
+    with as_before(computed), parametrize.cached(), _in_single_products(model), counter:
         try:
             model(*positional, **keywords)
         except Exception as error:
             raise ValueError(f"example: the model cannot be run on it: {error}") from error
+        finally:
+            for handle in handles:
+                handle.remove()
     return counter
+
+
+class _Look:
+    """A hook that shows a counter what a module is about to use, after all hooks that compute it."""
+
+    def __init__(self, counter: "_Counter", computed: Computed):
+        self.counter, self.computed = counter, computed
+
+    def __call__(self, module: nn.Module, _: Any) -> None:
+        self.counter.counting = False  # what a parametrization multiplies is not done by the weight
+        values = getattr(module, self.computed.attribute, None)
+        if isinstance(values, Tensor) and is_computed_weight(self.computed, values):
+            self.counter.look(_Used(self.computed.name, values.detach(), module))
+            self.counter.computed.add(self.computed.name)
+        self.counter.counting = True
 
 
 @contextmanager
@@ -244,21 +292,29 @@ def _in_single_products(model: nn.Module) -> Iterator[None]:
 class _Counter(TorchDispatchMode):
     """Counts multiplications, by the weight that takes part: all, those by nonzeros, those by what is alive."""
 
-    def __init__(self, weights: list[Weight], alive: dict[str, Tensor]):
+    def __init__(self, used: dict[str, _Used]):
         super().__init__()
-        self.macs = {weight.name: [0, 0, 0] for weight in weights}
+        self.counting = True
+        self.used = used
+        self.macs: dict[str, list[int]] = {}
         self.other = 0
-        self._weights = [(weight.name, weight.parameter.detach()) for weight in weights]
+        self.computed: set[str] = set()
+        self._masks: dict[str, list[Tensor]] = {}
+        for one in list(used.values()):
+            self.look(one)
+
+    def look(self, used: _Used) -> None:
+        """Take this for what its name stands for, from here on."""
+        self.used[used.name] = used
+        self.macs.setdefault(used.name, [0, 0, 0])
         # In the layout that the numbers have in memory, so that whatever view of them is used finds its masks.
-        self._masks = {
-            name: [values != 0, torch.zeros_like(values, dtype=torch.bool).copy_(alive[name])]
-            for name, values in self._weights
-        }
+        values, alive = used.values, _alive(used)
+        self._masks[used.name] = [values != 0, torch.zeros_like(values, dtype=torch.bool).copy_(alive)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
+        if formula is not None and self.counting:
             macs = formula(*args, **(kwargs or {}), out_val=output) // 2  # it counts additions too
             for operand in args:
                 found = self._find(operand) if isinstance(operand, Tensor) else None
@@ -274,11 +330,19 @@ class _Counter(TorchDispatchMode):
 
     def _find(self, operand: Tensor) -> tuple[str, list[int]] | None:
         """The weight that a tensor is a view of, and how many of its numbers are not 0, and alive."""
-        for name, values in self._weights:
+        for name, used in self.used.items():
+            values = used.values
             offset = operand.data_ptr() - values.data_ptr()
             if operand.dtype == values.dtype and 0 <= offset < values.numel() * values.element_size():
                 where = operand.size(), operand.stride(), offset // values.element_size()
                 return name, [int(mask.as_strided(*where).sum()) for mask in self._masks[name]]
+        for name in self.computed:  # a property makes another tensor each time
+            values = self.used[name].values
+            alike = [
+                view for view in (values, values.mT) if view.shape == operand.shape and view.dtype == operand.dtype
+            ]
+            if any(torch.equal(operand, view) for view in alike):
+                return name, [int(mask.sum()) for mask in self._masks[name]]
         return None
 
 

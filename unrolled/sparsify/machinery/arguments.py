@@ -1,26 +1,75 @@
-"""Checks that several constructors share."""
+"""Numbers that constructors are given: those of Python, of NumPy, and of tensors without axes, all taken alike."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
 
-def is_number(value: Any) -> bool:
-    """Whether it is a number, and not True or False."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number ≥ 1, and not True."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+from unrolled.system.arraylike import as_tensor
 
 
-def between(owner: str, name: str, value: float) -> float:
+def as_number(value: Any) -> float | None:
+    """One real number as Python has it, whole ones as int; None for anything else: True, text, complex, several."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    if not isinstance(value, (np.generic, np.ndarray, Tensor)):
+        return None
+    try:
+        tensor = as_tensor("", value)
+    except ValueError:
+        return None
+    if tensor.ndim or tensor.is_complex() or tensor.dtype == torch.bool or tensor.is_meta:
+        return None
+    found: float = tensor.item()
+    return found
+
+
+def number(owner: str, name: str, value: Any, allowed: str, fits: Callable[[float], bool]) -> float:
+    """The value of an argument that must be one real number.
+
+    Parameters
+    ----------
+    owner, name : str
+        whose argument it is, and what it is called.
+    value : Any
+    allowed : str
+        what it must be, in words.
+    fits : function
+        whether a number is allowed; of NaN it is asked too.
+
+    Raises
+    ------
+    ValueError
+        if it is no number or not allowed.
+    """
+    found = as_number(value)
+    if found is None or not fits(found):
+        raise ValueError(f"{owner}: {name} must be {allowed}, got {value!r}")
+    return found
+
+
+def whole(owner: str, name: str, value: Any) -> int:
+    """The value of an argument that must be a whole number ≥ 1.
+
+    Raises
+    ------
+    ValueError
+        if it is not; 3.0 is none.
+    """
+    found = number(owner, name, value, "a whole number >= 1", lambda n: isinstance(n, int) and n >= 1)
+    return int(found)
+
+
+def between(owner: str, name: str, value: Any) -> float:
     """The value of an argument that must lie in (0, 1).
 
     Raises
     ------
     ValueError
-        if it does not, with the name of its owner.
+        if it does not.
     """
-    if not is_number(value) or not 0 < value < 1:
-        raise ValueError(f"{owner}: {name} must be > 0 and < 1, got {value!r}")
-    return value
+    return number(owner, name, value, "> 0 and < 1", lambda n: 0 < n < 1)

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unrolled.penalties import L1MinusL2
 from unrolled.sparsify.course import Course
 from unrolled.sparsify.machinery.survivors import Survivors, answers
 from unrolled.sparsify.selection import Weight
@@ -129,6 +130,12 @@ def magnitudes(weight: Weight) -> Tensor:
     """Of each number or group: of a group the root of the mean of squares, so that groups of other sizes compare."""
     grouping, values = weight.grouping, weight.parameter.detach()
     return values.abs() if grouping is None else grouping.norm(values) / _group_sizes(weight).sqrt()
+
+
+def largest_unit(weight: Weight) -> float:
+    """How many numbers of a weight stand and fall together, at most."""
+    single = weight.grouping is None or isinstance(weight.penalty, L1MinusL2)
+    return 1.0 if single else float(_group_sizes(weight).max())
 
 
 def _group_sizes(weight: Weight) -> Tensor:

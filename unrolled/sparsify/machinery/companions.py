@@ -9,9 +9,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from unrolled.sparsify.machinery.computed import computed_of
 from unrolled.sparsify.machinery.layout import Layer, by_output
 from unrolled.sparsify.selection import Weight
 
+_BIASES = ("bias", "in_proj_bias")
 _Norm = nn.modules.batchnorm._NormBase  # of batches and of instances: each channel by itself
 
 
@@ -39,6 +41,7 @@ class Companions:
         self._made = WeakTensorKeyDictionary()
         self._fed: dict[_Norm, list[nn.Module | None]] = {}
         if self.weights:
+            self._check_biases()
             self._watch()
 
     @torch.no_grad()
@@ -98,6 +101,14 @@ class Companions:
 
     def _names(self, weight: Weight) -> list[str]:
         return self.shifts.get(weight.name, []) + self.scales.get(weight.name, [])
+
+    def _check_biases(self) -> None:
+        owners = {(module, name) for weight in self.weights for module, _ in weight.owners for name in _BIASES}
+        for computed in computed_of(self.model):
+            if (computed.module, computed.attribute) in owners:
+                raise ValueError(
+                    f"model: {computed}, so that it cannot become 0 with a dead filter; undo it by {computed.remedy}"
+                )
 
     def _watch(self) -> None:
         for module in self.model.modules():

@@ -146,8 +146,9 @@ class WeightHooks:
 
     def _put(self, number: int) -> None:
         weight = self._weights[number]
-        values = weight.module._parameters[weight.owners[0][1]]
-        assert values is not None
+        values = weight.module._parameters.get(weight.owners[0][1])
+        if values is None:
+            raise ValueError(f"model: {weight.name} was replaced after the strategy that acts on it was made")
         generator = self._generator(number, values.device) if weight.module.training else None
         # Checkpointing counts what is saved for the backward pass, and did not see this the first time.
         with saved_tensors_hooks(Tensor.detach, Tensor.detach) if self._again else nullcontext():

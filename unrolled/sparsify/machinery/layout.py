@@ -31,6 +31,11 @@ def width(layer: Layer) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
+def inputs_of(layer: Layer) -> int:
+    """How many input channels or units a layer has."""
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
 def channel_axis(layer: Layer) -> int:
     """The axis of channels or units, of what a layer reads and of what it computes."""
     return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)

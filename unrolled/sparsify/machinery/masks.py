@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from unrolled.system.arraylike import as_tensor
+
 
 class Masks:
     """Keeps the zeros of parameters zero, whatever optimiser of torch changes them. Nothing is attached to the model.
@@ -20,17 +22,22 @@ class Masks:
     Parameters
     ----------
     parameters : sequence of Parameter
-    masks : sequence of Tensor, bool, optional
+    masks : sequence of Tensor, array or nested lists, bool, optional
         True where numbers may change; by default where they are not 0.
 
     Raises
     ------
     ValueError
-        if a mask has not the shape of its parameter.
+        if a mask is not bool or has not the shape of its parameter, or there are not as many.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], masks: Sequence[Tensor] | None = None):
-        self.masks = [parameter.detach() != 0 for parameter in parameters] if masks is None else list(masks)
+        if masks is None:
+            self.masks = [parameter.detach() != 0 for parameter in parameters]
+        else:
+            self.masks = [as_tensor("Masks: a mask", mask) for mask in masks]
+            if len(self.masks) != len(parameters):
+                raise ValueError(f"Masks: masks must be {len(parameters)}, one a parameter, got {len(self.masks)}")
         for parameter, mask in zip(parameters, self.masks, strict=True):
             if mask.shape != parameter.shape or mask.dtype != torch.bool:
                 raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from unrolled.penalties import Penalty, TopK
+from unrolled.penalties import L1MinusL2, Penalty, TopK
 from unrolled.sparsify.groups import is_uniform
 from unrolled.sparsify.machinery.metric_prox import deadly, prox_in_metric
 from unrolled.sparsify.machinery.optimizer_metric import step_of
@@ -51,6 +51,21 @@ def proximal_moves(
 def deadly_strengths(weights: Sequence[Weight], optimizer: Optimizer, options: Options) -> list[Tensor]:
     """Of every weight, about the strengths that make its numbers or groups zero at once; see `deadly`."""
     return [deadly(w, step_of(optimizer, w.parameter, options[id(w.parameter)])) for w in weights]
+
+
+def order_of_death(weights: Sequence[Weight], optimizer: Optimizer, options: Options) -> list[Tensor]:
+    """Of every weight, what its numbers or groups become zero by, the lowest first.
+
+    These are the deadly strengths. But l1 − l2, a penalty of a whole weight, makes its numbers zero one by one: of it
+    they are the strengths at which its threshold passes the numbers.
+    """
+    order = deadly_strengths(weights, optimizer, options)
+    for i, weight in enumerate(weights):
+        if isinstance(weight.penalty, L1MinusL2):
+            step = step_of(optimizer, weight.parameter, options[id(weight.parameter)])
+            sizes = weight.parameter.detach().abs()
+            order[i] = torch.where(sizes == 0, 0.0, sizes / step)
+    return order
 
 
 def first_strength(

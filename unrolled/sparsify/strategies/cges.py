@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouping, Penalty
 from unrolled.sparsify.groups import Groups, PricedGroups, dead_share, neurons
-from unrolled.sparsify.machinery.arguments import is_number
+from unrolled.sparsify.machinery.arguments import as_number
 from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
 from unrolled.sparsify.selection import Weight
@@ -56,9 +56,15 @@ class CGES(Sparsifier):
             raise ValueError("CGES: groups cannot have prices, for mu weighs the layers; give the groups alone")
         super().__init__(model, L1(), strength, groups=neurons if groups is None else groups, **options)
         count = len(self.weights)
-        self.mu = [k / count for k in range(1, count + 1)] if mu is None else list(mu)
-        if len(self.mu) != count or not all(is_number(number) and 0 <= number <= 1 for number in self.mu):
-            raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {mu!r}")
+        self.mu = [k / count for k in range(1, count + 1)]
+        if mu is not None:
+            try:
+                given = [as_number(share) for share in mu]
+            except TypeError:  # a single number
+                given = []
+            self.mu = [share for share in given if share is not None and 0 <= share <= 1]
+            if not len(self.mu) == len(given) == count:
+                raise ValueError(f"CGES: mu must be {count} numbers in [0, 1], one for each weight, got {mu!r}")
 
     def check_penalty(self, penalty: Penalty) -> None:
         super().check_penalty(penalty)

@@ -5,8 +5,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unrolled.penalties import L0
-from unrolled.sparsify.machinery.arguments import is_whole
-from unrolled.sparsify.machinery.capture import Capture, magnitudes
+from unrolled.sparsify.machinery.arguments import whole
+from unrolled.sparsify.machinery.capture import Capture, largest_unit, magnitudes
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
 
@@ -51,9 +51,8 @@ class MagnitudePruning(Sparsifier):
         super().__init__(model, L0(), None, target=target, **options)
         if scope not in ("global", "layer"):
             raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
-        if every is not None and not is_whole(every):
-            raise ValueError(f"MagnitudePruning: every must be an integer >= 1, got {every!r}")
-        self.scope, self.every = scope, every
+        self.scope = scope
+        self.every = None if every is None else whole("MagnitudePruning", "every", every)
 
     def attach(self) -> None:
         self.capture = Capture(self.weights, self.course, self.survivors, self.scope, self.every)
@@ -62,6 +61,12 @@ class MagnitudePruning(Sparsifier):
     def strength(self) -> float:
         """0: it has none."""
         return 0.0
+
+    def grain(self) -> float:
+        if self.scope == "global":
+            return super().grain()
+        sizes = [weight.parameter.numel() for weight in self.weights]  # each weight is rounded by itself
+        return sum(largest_unit(weight) for weight in self.weights) / 2 / sum(sizes)
 
     def ranking(self, weight: Weight) -> Tensor:
         return magnitudes(weight)

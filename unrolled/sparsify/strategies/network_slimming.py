@@ -1,5 +1,6 @@
 """Network slimming: the scales of batch norms become zero."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 from unrolled.penalties import Penalty
 from unrolled.sparsify.machinery.capture import magnitudes
 from unrolled.sparsify.machinery.companions import Companions
+from unrolled.sparsify.machinery.computed import Computed, computed_of
 from unrolled.sparsify.machinery.masks import Masks
 from unrolled.sparsify.machinery.proximal_updates import check_top_k, first_strength, proximal_moves
 from unrolled.sparsify.selection import Weight, matches, parameters_of
@@ -57,6 +59,9 @@ class NetworkSlimming(Sparsifier):
     ):
         if not isinstance(model, nn.Module):
             raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        for computed in computed_of(model):
+            if isinstance(computed.module, nn.modules.batchnorm._BatchNorm) and _is_meant(computed, include):
+                raise ValueError(f"model: {computed}, and not learned itself; undo it by {computed.remedy}")
         scales = {name: weight for name, weight in parameters_of(model).items() if _is_scale(weight)}
         if not scales:
             raise ValueError(
@@ -125,6 +130,13 @@ class _Shifts(Companions):
 def _is_scale(weight: Weight) -> bool:
     norms = nn.modules.batchnorm._BatchNorm
     return all(isinstance(module, norms) and attribute == "weight" for module, attribute in weight.owners)
+
+
+def _is_meant(computed: Computed, include: str | Sequence[str] | None) -> bool:
+    """Whether a computed scale or shift is of a batch norm that patterns name, or all are meant."""
+    patterns = [include] if isinstance(include, str) else include
+    names = [computed.name, f"{computed.prefix}.weight", computed.prefix]
+    return patterns is None or any(fnmatch.fnmatchcase(name, str(pattern)) for name in names for pattern in patterns)
 
 
 def _shifts(weight: Weight) -> list[nn.Parameter]:

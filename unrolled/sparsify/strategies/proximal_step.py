@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
+from unrolled.sparsify.course import TOLERANCE
 from unrolled.sparsify.machinery.capture import lowest
-from unrolled.sparsify.machinery.proximal_updates import check_top_k, deadly_strengths, first_strength, proximal_moves
+from unrolled.sparsify.machinery.proximal_updates import check_top_k, first_strength, order_of_death, proximal_moves
+from unrolled.sparsify.selection import count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier
 
 
@@ -35,24 +37,30 @@ class ProximalStep(Sparsifier):
         if not self.strength:
             return
         moves = list(proximal_moves(self.weights, optimizer, options, self.strength))
-        if self.course.wanted is not None and all(isinstance(weight.penalty, Grouped) for weight in self.weights):
-            order = deadly_strengths(self.weights, optimizer, options)
-            self._hold_back([shrunk[0] for _, shrunk in moves], order, self.course.wanted)
-        for weights, shrunk in moves:
-            self.survivors.overwrite(weights, shrunk)
-        if self.control is not None and self.course.fine_tune and self.course.is_last:
-            self._complete(optimizer, options)
+        wanted = self.course.wanted
+        if wanted is not None:
+            shrunk = [values for _, batch in moves for values in batch]
+            grouped = all(isinstance(weight.penalty, Grouped) for weight in self.weights)
+            if grouped or (self.course.is_last and self._zeros(shrunk) > wanted + TOLERANCE):
+                self._hold_back(shrunk, order_of_death(self.weights, optimizer, options), wanted)
+        for weights, batch in moves:
+            self.survivors.overwrite(weights, batch)
+        if wanted is not None and self.course.is_last:
+            missing = wanted - self._zeros([weight.parameter for weight in self.weights])
+            if missing > (0 if self.course.fine_tune else TOLERANCE):
+                self._complete(optimizer, options, wanted)
 
-    def _complete(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]]) -> None:
+    def _zeros(self, values: Sequence[Tensor]) -> float:
+        """The share of zeros."""
+        return count_zeros(values) / sum(weight.parameter.numel() for weight in self.weights)
+
+    def _complete(self, optimizer: Optimizer, options: Mapping[int, dict[str, Any]], wanted: float) -> None:
         """Make zero what is missing to the target: what the smallest strengths would make zero next.
 
-        From here on the strength has no say; and at a target of .99 half a point more or less is half the weights.
+        From here on the strength has no say. Before fine-tuning that is done to the number, for at a target of .99 half
+        a point more or less is half the weights; at the end of a run only if it was too short to find the strength.
         """
-        wanted = self.course.wanted
-        assert wanted is not None
-        if self.sparsity() >= wanted:
-            return
-        order = deadly_strengths(self.weights, optimizer, options)
+        order = order_of_death(self.weights, optimizer, options)
         for weight, ranking, (scores, low) in zip(
             self.weights, order, lowest(self.weights, order, wanted), strict=True
         ):
@@ -63,16 +71,20 @@ class ProximalStep(Sparsifier):
         return self.sparsity() + self._held  # of what was held back the strength should not make even more
 
     def _hold_back(self, shrunk: Sequence[Tensor], strengths: Sequence[Tensor], wanted: float) -> None:
-        """Let no group die before its time: of those that would, the last ones beyond the target stay as they are.
+        """Let nothing die before its time: of what would, the last ones beyond the target stay as they are.
 
         Groups of one size shrink alike, and with a nonconvex penalty many would die at once and not come back. No
-        strength meets a target then; the order in which they die is the penalty's. The order of all groups is found on
-        the CPU: with groups there are few numbers, and how many are held back is needed there anyway.
+        strength meets a target then; the order in which they die is the penalty's. Single numbers come and go, and are
+        held back only where the run ends and its strength was never found. The order is found on the CPU: with groups
+        there are few numbers, and how many are held back is needed there anyway.
         """
         numbers, dead = [], []
-        for weight, new in zip(self.weights, shrunk, strict=True):
+        for weight, new, order in zip(self.weights, shrunk, strengths, strict=True):
             grouping, values = weight.grouping, weight.parameter.detach()
-            assert grouping is not None
+            if grouping is None or order.shape == values.shape:
+                numbers.append(torch.ones(values.numel(), dtype=torch.float64))
+                dead.append((new == 0).flatten().cpu())
+                continue
             size = torch.as_tensor(grouping.size(values.shape), dtype=torch.float64, device=values.device)
             numbers.append(size.expand(grouping.shape(values.shape)).flatten().cpu())
             dead.append((grouping.norm(new) == 0).flatten().cpu())
@@ -84,10 +96,8 @@ class ProximalStep(Sparsifier):
         self._held = float(size[early & dies].sum() / size.sum())
         if not self._held:
             return
-        for weight, new, held in zip(
-            self.weights, shrunk, (early & dies).split([len(part) for part in dead]), strict=True
-        ):
-            grouping, values = weight.grouping, weight.parameter.detach()
-            assert grouping is not None
-            mask = held.to(values.device).reshape(grouping.shape(values.shape))
-            new.copy_(torch.where(grouping.spread(mask, values.shape, outside=False), values, new))
+        parts = (early & dies).split([len(part) for part in dead])
+        for weight, new, order, held in zip(self.weights, shrunk, strengths, parts, strict=True):
+            values = weight.parameter.detach()
+            mask = weight.spread(held.to(values.device).reshape(order.shape), outside=False)
+            new.copy_(torch.where(mask, values, new))

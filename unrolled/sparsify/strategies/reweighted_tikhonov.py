@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
-from unrolled.sparsify.machinery.arguments import between, is_number, is_whole
+from unrolled.sparsify.machinery.arguments import between, number, whole
 from unrolled.sparsify.machinery.dropout_rule import KeepProbability
 from unrolled.sparsify.machinery.learned_parameters import learned
 from unrolled.sparsify.selection import Weight
@@ -81,12 +81,12 @@ class ReweightedTikhonov(Sparsifier):
         super().__init__(model, penalty, strength, **options)
         if update not in ("alternating", "joint"):
             raise ValueError(f"ReweightedTikhonov: update must be 'alternating' or 'joint', got {update!r}")
-        if not is_whole(every):
-            raise ValueError(f"ReweightedTikhonov: every must be a whole number >= 1, got {every!r}")
-        if not (is_number(log_eta_weight) and 0 <= log_eta_weight < math.inf):
-            raise ValueError(f"ReweightedTikhonov: log_eta_weight must be a number >= 0, got {log_eta_weight!r}")
-        self.joint, self.every, self.log_eta_weight = update == "joint", every, log_eta_weight
-        self.floor = 0.0 if floor == 0 else between("ReweightedTikhonov", "floor", floor)
+        name = "ReweightedTikhonov"
+        self.joint, self.every = update == "joint", whole(name, "every", every)
+        self.log_eta_weight = number(
+            name, "log_eta_weight", log_eta_weight, "a number >= 0", lambda c: 0 <= c < math.inf
+        )
+        self.floor = number(name, "floor", floor, ">= 0 and < 1", lambda keep: 0 <= keep < 1)
         self.initial_keep = between("ReweightedTikhonov", "initial_keep", initial_keep)
         self.rule = KeepProbability("ReweightedTikhonov", cutoff)
 

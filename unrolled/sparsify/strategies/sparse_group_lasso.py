@@ -1,5 +1,6 @@
 """Sparse groups: few groups, and few numbers within them."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from unrolled.penalties import L1, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, dead_share, neurons
-from unrolled.sparsify.machinery.arguments import is_number, is_whole
+from unrolled.sparsify.machinery.arguments import number, whole
 from unrolled.sparsify.selection import grouping_of
 from unrolled.sparsify.strategies.variable_splitting import VariableSplitting
 
@@ -57,20 +58,20 @@ class SparseGroupLasso(VariableSplitting):
         groups: Groups | None = None,
         **options: Any,
     ):
-        if samples is not None and not is_whole(samples):
-            raise ValueError(f"SparseGroupLasso: samples must be a whole number >= 1, got {samples!r}")
-        if group_strength is not None and not (is_number(group_strength) and group_strength > 0):
-            raise ValueError(f"SparseGroupLasso: group_strength must be a number > 0, got {group_strength!r}")
+        name = type(self).__name__
+        count = 1 if samples is None else whole(name, "samples", samples)
+        if group_strength is not None:
+            group_strength = number(name, "group_strength", group_strength, "a number > 0", lambda g: 0 < g < math.inf)
         penalty = L1() if penalty is None else penalty
         if grouping_of(penalty) is not None and not isinstance(penalty, L1MinusL2):
             raise ValueError(f"SparseGroupLasso: penalty must be one of single numbers, got {penalty!r}")
         if group_strength is None:
-            group_strength = 1e-5 * (samples or 1) if strength is None else strength
+            group_strength = 1e-5 * count if strength is None else strength
         lasso_groups = neurons if groups is None else groups
         super().__init__(
             model, penalty, strength, groups=None, group_lasso=group_strength, lasso_groups=lasso_groups, **options
         )
-        self.samples = samples or 1
+        self.samples = count
         self.base_beta, self.group_lasso = self.base_beta / self.samples, self.group_lasso / self.samples
 
     def attach(self) -> None:

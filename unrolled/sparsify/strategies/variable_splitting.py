@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, PricedGroups, is_uniform, penalty_of
-from unrolled.sparsify.machinery.arguments import is_number, is_whole
+from unrolled.sparsify.machinery.arguments import number, whole
 from unrolled.sparsify.machinery.optimizer_metric import is_adaptive
 from unrolled.sparsify.machinery.proximal_updates import check_top_k
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
@@ -94,15 +94,12 @@ class VariableSplitting(Sparsifier):
         tuning = (0.0 if target is None else 0.3) if fine_tune is None else fine_tune
         super().__init__(model, penalty, strength, target=target, fine_tune=tuning, **options)
         name = type(self).__name__
-        if not (is_number(beta) and math.isfinite(beta) and beta > 0):
-            raise ValueError(f"{name}: beta must be a finite number > 0, got {beta!r}")
+        self.base_beta = float(number(name, "beta", beta, "a finite number > 0", lambda b: 0 < b < math.inf))
         if beta_schedule is not None and not isinstance(beta_schedule, Schedule):
             raise ValueError(f"{name}: beta_schedule must be a Schedule, got {beta_schedule!r}")
-        if not is_whole(every):
-            raise ValueError(f"{name}: every must be a whole number >= 1, got {every!r}")
-        if not (is_number(group_lasso) and math.isfinite(group_lasso) and group_lasso >= 0):
-            raise ValueError(f"{name}: group_lasso must be a finite number >= 0, got {group_lasso!r}")
-        self.base_beta, self.every, self.group_lasso = float(beta), every, float(group_lasso)
+        self.every = whole(name, "every", every)
+        allowed = "a finite number >= 0"
+        self.group_lasso = float(number(name, "group_lasso", group_lasso, allowed, lambda g: 0 <= g < math.inf))
         self.beta_schedule, self.beta_limit = beta_schedule, math.inf
         self.prox_step = 0.0  # strength/β that met the target when it was last solved for
         self._lasso_groups = lasso_groups

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.penalties import Penalty, VariationalDropout, VariationalDropoutFit
 from unrolled.sparsify.groups import ungrouped
-from unrolled.sparsify.machinery.arguments import between, is_number
+from unrolled.sparsify.machinery.arguments import between, number
 from unrolled.sparsify.machinery.capture import kept_entries
 from unrolled.sparsify.machinery.dropout_rule import cut
 from unrolled.sparsify.machinery.hooks import WeightHooks
@@ -81,9 +81,8 @@ class VariationalNoise(Sparsifier):
             raise ValueError(
                 f"VariationalNoise: parametrisation must be 'additive', 'local' or 'plain', got {parametrisation!r}"
             )
-        if not (is_number(initial) and math.isfinite(initial)):
-            raise ValueError(f"VariationalNoise: initial must be a finite number, got {initial!r}")
-        self.additive, self.local, self.initial = parametrisation == "additive", parametrisation != "plain", initial
+        self.additive, self.local = parametrisation == "additive", parametrisation != "plain"
+        self.initial = number("VariationalNoise", "initial", initial, "a finite number", math.isfinite)
         self.cutoff = between("VariationalNoise", "cutoff", cutoff)
 
     def check_penalty(self, penalty: Penalty) -> None:
