@@ -27,6 +27,7 @@ def types_and_numbers():
     torch.set_rng_state(state)
 
 
+@pytest.mark.filterwarnings("ignore:operator. weights will not say how to make it:UserWarning")  # as the page says
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples(page, tmp_path, monkeypatch, types_and_numbers):
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,7 @@ def test_commands(folder, capsys):
         assert (folder / file).is_file(), file
 
 
+@pytest.mark.filterwarnings("ignore:operator. weights will not say how to make it:UserWarning")  # of functions
 @pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_examples(code, folder, monkeypatch):
     short = unrolled.TrainingOptions(steps=2, batch=1, validations=1)

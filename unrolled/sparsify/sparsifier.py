@@ -73,6 +73,8 @@ class Sparsifier(Described, Choices):
         be grouped so, or the strategy cannot do with the penalty.
     """
 
+    checks_numbers = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -31,6 +31,8 @@ class Described:
     """
 
     arguments: dict[str, Any] = {}  # noqa: RUF012  of a class that takes none; others get their own
+    checks_numbers = False
+    """Whether the constructor refuses by itself what is no number where it wants one, and says what is allowed."""
     _hands_on = False  # whether the constructor takes `**options`
 
     def constructed(self) -> None:
@@ -48,7 +50,8 @@ class Described:
         @functools.wraps(init)
         def remember(self: Any, *args: Any, **kwargs: Any) -> None:
             if not _is_foreign(cls):  # what annotations of others mean is theirs to say
-                named = plain_arguments(cls.__name__, init, signature.bind(self, *args, **kwargs).arguments)
+                given = signature.bind(self, *args, **kwargs).arguments
+                named = plain_arguments(cls.__name__, init, given, refuse=not cls.checks_numbers)
                 bound = inspect.BoundArguments(signature, named)
                 args, kwargs = bound.args[1:], bound.kwargs
             outermost = type(self).__init__ is remember

@@ -16,7 +16,7 @@ PACKAGE = __name__.partition(".")[0]
 NUMBERS = {int, float, bool}
 
 
-def plain_number(what: str, value: Any, stated: Any) -> Any:
+def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any:
     """A value that may be a number, as Python has it, if its annotation states numbers.
 
     Parameters
@@ -28,6 +28,8 @@ def plain_number(what: str, value: Any, stated: Any) -> Any:
     stated : type
         the annotation. Where it states both numbers and tensors, tensors stay, and arrays and lists become tensors;
         where it states tuples, arrays of one axis become those.
+    refuse : bool
+        whether what does not fit is refused, or returned.
 
     Raises
     ------
@@ -59,16 +61,18 @@ def plain_number(what: str, value: Any, stated: Any) -> Any:
         fits = False
     else:
         fits = value is None or not kinds <= NUMBERS | {type(None)}
-    if not fits:
+    if refuse and not fits:
         raise ValueError(f"{what} must be {_wanted(kinds)}, got {_short(value)}")
     return value
 
 
-def plain_arguments(owner: str, function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+def plain_arguments(
+    owner: str, function: Callable[..., Any], given: dict[str, Any], refuse: bool = True
+) -> dict[str, Any]:
     """Arguments of a function, those that may be numbers as Python has them; see `plain_number`."""
     stated = _hints(function)
     return {
-        name: plain_number(f"{owner}: {name}", value, stated[name]) if name in stated else value
+        name: plain_number(f"{owner}: {name}", value, stated[name], refuse) if name in stated else value
         for name, value in given.items()
     }
 
