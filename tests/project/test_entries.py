@@ -34,11 +34,12 @@ from unrolled.operators import (
     Radon,
     as_operator,
 )
-from unrolled.penalties import L1, Weighted
+from unrolled.penalties import ARD, L1, Weighted
 from unrolled.reconstruction.mri import kspace_operator
 from unrolled.reconstruction.perturbations import robustness
 from unrolled.reconstruction.pipeline import from_measurements, iterates
 from unrolled.solvers import (
+    adaptive_dropout_descent,
     admm,
     conjugate_gradient,
     extra_proximal_gradient,
@@ -55,7 +56,7 @@ from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.transforms import DCT
 
 NAMES = {"image", "images", "x", "y", "matrix", "mask", "maps", "kernel", "truth", "start", "dataset", "validation",
-         "angles", "thing", "labels", "weights", "w"}  # fmt: skip
+         "angles", "thing", "labels", "weights", "w", "X"}  # fmt: skip
 """How parameters are called that take arrays."""
 
 WHERE = (
@@ -153,6 +154,20 @@ def solved(solver: Callable[..., Any], name: str, prior: Any = PRIOR) -> Entry:
     return Entry(call, good, name)
 
 
+ROWS = np.random.default_rng(2).integers(-3, 4, (9, 4)).astype(float)
+
+
+def regressed(solver: Callable[..., Any], name: str) -> Entry:
+    good = {"X": ROWS, "y": np.arange(9.0), "start": np.arange(4.0)}
+
+    def call(value: Any) -> torch.Tensor:
+        given = {**good, name: value}
+        more = {"generator": torch.Generator().manual_seed(0)} if solver is adaptive_dropout_descent else {}
+        return solver(given["X"], given["y"], L1(), 0.1, start=given["start"], iterations=200, **more).w
+
+    return Entry(call, good[name], name)
+
+
 SOLVERS = (
     admm,
     conjugate_gradient,
@@ -164,7 +179,6 @@ SOLVERS = (
     reweighted_l1,
 )
 
-ROWS = np.random.default_rng(2).integers(-3, 4, (9, 4)).astype(float)
 
 ENTRIES: dict[str, Entry] = {
     "reconstruct.image": Entry(lambda x: unrolled.reconstruct(x, network(), BLOCKS), IMAGE[None], "image", True, True),
@@ -240,25 +254,13 @@ ENTRIES: dict[str, Entry] = {
         np.random.default_rng(0).integers(-3, 4, (5, 12)).astype(float),
         "matrix|as_operator",
     ),
+    "ARD.X": Entry(lambda x: ARD(x, 1.0).value(torch.tensor([1.0, -2, 0.5, 0])), ROWS, "X"),
     "Weighted.weights": Entry(lambda w: Weighted(L1(), w).value(X), WHOLE, "weights"),
-    "irls.y": Entry(lambda y: irls(torch.from_numpy(ROWS), y, L1(), 0.1, iterations=3).w, np.arange(9.0), "y"),
-    "irls.start": Entry(
-        lambda w: irls(torch.from_numpy(ROWS), np.arange(9.0), L1(), 0.1, start=w, iterations=3).w,
-        np.arange(4.0),
-        "start",
-    ),
-    "proximal_gradient_regression.y": Entry(
-        lambda y: proximal_gradient_regression(torch.from_numpy(ROWS), y, L1(), 0.1, iterations=3).w,
-        np.arange(9.0),
-        "y",
-    ),
-    "proximal_gradient_regression.start": Entry(
-        lambda w: (
-            proximal_gradient_regression(torch.from_numpy(ROWS), np.arange(9.0), L1(), 0.1, start=w, iterations=3).w
-        ),
-        np.arange(4.0),
-        "start",
-    ),
+    **{
+        f"{solver.__name__}.{name}": regressed(solver, name)
+        for solver in (irls, proximal_gradient_regression, adaptive_dropout_descent)
+        for name in ("X", "y", "start")
+    },
     **{f"{solver.__name__}.{name}": solved(solver, name) for solver in SOLVERS for name in ("y", "start", "truth")},
 }
 

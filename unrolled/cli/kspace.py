@@ -121,10 +121,18 @@ def reconstruct_file(
     print(f"{100 * kspace.ratio:.1f} % of the frequencies, {len(kspace.y)} coil{'s' * (len(kspace.y) > 1)}")
     if truth is not None:
         for label, image in images.items():
-            print(f"{label}: PSNR {float(psnr((image / peak)[None, None], (truth / peak)[None, None])):.2f} dB")
+            print(f"{label}: {_quality(image, truth, peak)}")
     print(f"wrote {out}")
     shown = {label: image / peak for label, image in images.items()}
     write_panels(Path(out), kspace.mask, kspace.y, kspace.centered, shown, None if truth is None else truth / peak)
+
+
+def _quality(image: Tensor, truth: Tensor, peak: float) -> str:
+    try:
+        db = float(psnr((image / peak)[None, None], (truth / peak)[None, None]))
+    except ValueError as error:  # of a file whose true image has other units than its k-space
+        return f"no PSNR, {error}"
+    return f"PSNR {db:.2f} dB, its peak is the truth's largest value, {peak:.4g}"
 
 
 def _check_trained(trained: LinearOperator, kspace: KSpace) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 from unrolled.cli import command_line
 from unrolled.data.images import list_images
+from unrolled.reconstruction.evaluation import peak_text
 from unrolled.reconstruction.perturbations import robustness
 from unrolled.system.files import check_writable, write_json
+from unrolled.system.scales import Scale
 from unrolled.weights.networks import load
 
 TITLES = {
@@ -29,6 +31,7 @@ def measure_robustness(
     images: int = 3,
     out: str | None = None,
     json: str | None = None,
+    scale: Scale | None = None,
     device: str = "auto",
     **study: Any,
 ) -> None:
@@ -48,6 +51,8 @@ def measure_robustness(
         draw the curves into this file.
     json : str, optional
         write the figures to this file.
+    scale : optional
+        what white is in the files, and with it PSNR's peak: a number, [BLACK,WHITE], max or a percentile such as 99.5%.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     **study
@@ -65,8 +70,8 @@ def measure_robustness(
     count = min(images, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
     pictures = {path.name: path for path in chosen}
-    result = robustness(network, operator, pictures, progress=True, **study)
-    print(f"mean PSNR in dB over {', '.join(pictures)}")
+    result = robustness(network, operator, pictures, scale=scale, progress=True, **study)
+    print(f"mean PSNR in dB over {', '.join(pictures)}; its peak is {peak_text(scale)}")
     for test, rows in result.items():
         print("\n" + table(test, rows))
     if json is not None:

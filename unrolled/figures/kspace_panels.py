@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unrolled.metrics import psnr
+from unrolled.metrics import shown_psnr
 from unrolled.system.files import replacing
 
 ERRORS = 5
@@ -41,7 +41,7 @@ def mri_panels(
         if truth is None:
             _show(axes[0, column], image, label, (0, 1))
             continue
-        db = float(psnr(image[None, None], truth[None, None]))
+        db = float(shown_psnr(image[None, None], truth[None, None]))
         _show(axes[0, column], image, f"{label}, {db:.2f} dB", (0, 1))
         _show(axes[1, column], (image.clamp(0, 1) - truth).abs(), f"its error ×{ERRORS}", (0, 1 / ERRORS), "magma")
     if truth is not None:

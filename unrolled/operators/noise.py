@@ -3,10 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unrolled.system.arraylike import as_tensor
 from unrolled.system.scalars import PlainNumbers
 
 
@@ -15,12 +17,12 @@ class Noise(PlainNumbers, ABC):
     """A law of noise: y ↦ y with noise, of the same shape and type."""
 
     @abstractmethod
-    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
         """Measurements with noise.
 
         Parameters
         ----------
-        y : Tensor of any shape
+        y : Tensor or array of any shape
         generator : Generator, optional
             where random numbers come from, and the device on which they are drawn: with one of the CPU, noise is the
             same on every device.
@@ -39,11 +41,14 @@ class Noise(PlainNumbers, ABC):
     def variance(self, y: Tensor) -> Tensor:
         """The expected |difference to the mean|² of every number, real."""
 
-    def _check(self, y: Tensor, is_complex: bool = False) -> None:
+    def _taken(self, y: Any, is_complex: bool = False) -> Tensor:
+        """Measurements as a tensor of the numbers that have such noise; arrays in their own precision."""
+        y = as_tensor(f"{type(self).__name__}: measurements", y)
         if is_complex != y.is_complex() or not (y.is_complex() or y.is_floating_point()):
             kind = "complex" if is_complex else "real floating-point"
             other = " (ComplexGaussianNoise takes complex ones)" if y.is_complex() else ""
             raise ValueError(f"{type(self).__name__}: measurements must be {kind} numbers{other}, got {y.dtype}")
+        return y
 
 
 def _place(y: Tensor, generator: torch.Generator | None) -> torch.device:
@@ -70,8 +75,8 @@ class GaussianNoise(Noise):
     def __post_init__(self) -> None:
         _check_sigma(self, self.sigma)
 
-    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check(y)
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
+        y = self._taken(y)
         drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
         return y + self.sigma * drawn.to(y.device)
 
@@ -97,8 +102,8 @@ class ComplexGaussianNoise(Noise):
     def __post_init__(self) -> None:
         _check_sigma(self, self.sigma)
 
-    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check(y, is_complex=True)
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
+        y = self._taken(y, is_complex=True)
         drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
         return y + self.sigma * drawn.to(y.device)
 
@@ -125,8 +130,8 @@ class PoissonNoise(Noise):
         if not (math.isfinite(self.gain) and self.gain > 0):
             raise ValueError(f"PoissonNoise: gain must be a finite number > 0, got {self.gain!r}")
 
-    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check(y)
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
+        y = self._taken(y)
         if not bool(((y >= 0) & y.isfinite()).all()):
             raise ValueError(f"PoissonNoise: measurements must be finite and >= 0, got {y.min().item():.6g} as least")
         # Counts beyond 2048 have no place in 16 bits.
@@ -164,8 +169,8 @@ class SaltAndPepperNoise(Noise):
                 f"SaltAndPepperNoise: low and high must be finite, low <= high, got {self.low!r} and {self.high!r}"
             )
 
-    def __call__(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check(y)
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
+        y = self._taken(y)
         # In 16 bits there would be too few numbers between 0 and 1.
         kind = torch.promote_types(y.dtype, torch.float32)
         drawn = torch.rand(y.shape, dtype=kind, device=_place(y, generator), generator=generator).to(y.device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unrolled.penalties.magnitudes import magnitude_of, step_tensor
 from unrolled.penalties.penalty import Formulas, Penalty
+from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class ARD(Penalty):
 
     Parameters
     ----------
-    X : Tensor, (n, p), real or complex
+    X : Tensor or array, (n, p), real or complex
     tau : float > 0
         variance of the noise in y = Xw + noise.
     """
@@ -43,11 +44,10 @@ class ARD(Penalty):
     tau: float
 
     def __post_init__(self) -> None:
-        if not (
-            isinstance(self.X, Tensor) and self.X.ndim == 2 and (self.X.is_floating_point() or self.X.is_complex())
-        ):
-            got = f"{self.X.dtype} {tuple(self.X.shape)}" if isinstance(self.X, Tensor) else type(self.X).__name__
-            raise ValueError(f"ARD: X must be a floating point or complex tensor (n, p), got {got}")
+        given = as_tensor("ARD: X", self.X)
+        object.__setattr__(self, "X", given if is_floating(given) else as_numbers("ARD: X", given))
+        if self.X.ndim != 2 or not self.X.numel():
+            raise ValueError(f"ARD: X must be (n, p), none of them 0, got {tuple(self.X.shape)}")
         if not bool(self.X.isfinite().all()) or bool((self.X == 0).all(0).any()):
             raise ValueError("ARD: X must be finite and have no column of zeros")
         self._check_parameter("tau", 0.0, float("inf"))
