@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -187,6 +188,58 @@ def test_bad_arguments_are_refused_by_name(name):
                 method(bad)
         with pytest.raises(ValueError, match="strength must be a finite number > 0"):
             penalty.keep_probability(torch.ones(2), bad)
-    for method in (penalty.value, penalty.derivative, penalty.eta, lambda v: penalty.prox(v, 1.0)):
-        with pytest.raises(ValueError, match=r"floating point or complex tensors, got torch.int64"):
-            method(torch.ones(2, dtype=torch.int64))
+    for bad in (None, "w", [[1.0], [2.0, 3.0]], np.array([object()]), {1.0}):
+        for what, method in methods_of(penalty).items():
+            with pytest.raises(ValueError, match=f"{what}: must be an array of numbers"):
+                method(bad)
+    for bad in (True, "1", 1j, None, torch.ones(2, dtype=torch.complex64)):
+        for method in (penalty.threshold, lambda step: penalty.prox(torch.ones(2), step)):
+            with pytest.raises(ValueError, match="step"):
+                method(bad)
+
+
+def methods_of(penalty):
+    """Methods of one argument that may be whatever holds numbers, by its name."""
+    return {
+        "w": lambda w: (penalty.value(w), penalty.derivative(w), penalty.eta(w)),
+        "v": lambda v: penalty.prox(v, 0.5),
+        "eta": penalty.dual,
+    }
+
+
+NUMBERS = torch.tensor([[3.0, 0, 1], [2, 5, 4]])
+KINDS = {
+    "whole numbers": NUMBERS.long(),
+    "bytes": NUMBERS.to(torch.uint8),
+    "NumPy": NUMBERS.numpy()[:, ::-1].copy()[:, ::-1],
+    "other byte order": NUMBERS.numpy().astype(">i4"),
+    "lists": [[3, 0, 1.0], [2, 5, 4]],
+    "list of tensors": list(NUMBERS),
+}
+
+
+@every_penalty
+def test_whatever_holds_numbers_is_taken_in_floating_point(name):
+    penalty = default(name)
+    for method in methods_of(penalty).values():
+        expected = method(NUMBERS)
+        for given in KINDS.values():
+            torch.testing.assert_close(method(given), expected)
+    for step in (np.float32(0.5), np.array(0.5), torch.tensor(0.5, dtype=torch.float64)):
+        torch.testing.assert_close(penalty.prox(NUMBERS, step), penalty.prox(NUMBERS, 0.5))
+        torch.testing.assert_close(penalty.threshold(step), penalty.threshold(0.5), check_dtype=False)
+        torch.testing.assert_close(
+            penalty.keep_probability(NUMBERS.tolist(), step), penalty.keep_probability(NUMBERS, 0.5)
+        )
+    torch.testing.assert_close(penalty.prox(v=[1, 2], step=1), penalty.prox(torch.tensor([1.0, 2.0]), 1.0))
+
+
+@every_class
+def test_parameters_of_numpy_are_numbers(cls):
+    names = [field.name for field in fields(cls) if "above" in field.metadata]
+    plain = cls()
+    given = cls(**{name: np.float64(getattr(plain, name)) for name in names})
+    assert given == plain
+    assert all(type(getattr(given, name)) in (float, int) for name in names)
+    single = cls(**{name: np.float32(getattr(plain, name)) for name in names})
+    torch.testing.assert_close(single.value(NUMBERS), plain.value(NUMBERS), rtol=1e-5, atol=1e-6)

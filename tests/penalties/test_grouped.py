@@ -593,8 +593,8 @@ def test_bad_arguments_are_refused_by_name():
             with refused("step must be a finite number > 0"):
                 penalty.prox(w, bad)
         for method in (penalty.value, penalty.derivative, penalty.eta, lambda v, penalty=penalty: penalty.prox(v, 1.0)):
-            with refused("floating point or complex tensors, got torch.int64"):
-                method(w.long())
+            for numbers in (w.long(), w.numpy(), w.tolist()):
+                assert torch.equal(method(numbers), method(w))
     for penalty in (mcp, L1MinusL2(grouping=Filters()), SparseGroup(L0(), mcp)):
         with refused(r"the step must be the same within a group, of shape \(4, 1\)"):
             penalty.prox(w, torch.rand(4, 6) + 0.1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.penalties import L1, Penalty, SeparablePenalty
+from unrolled.penalties.numbers_given import floating
 
 LEAST = 1e-9
 """Steps and distances of parameters from their bounds are at least this, whatever the raw parameter."""
@@ -118,6 +119,7 @@ class Shrinkage(nn.Module):
         ----------
         v : Tensor, (batch, channel, …), real or complex; any shape when there are no channels
         """
+        v = floating("Shrinkage: v", v)
         if self.channels is None:
             return self._penalty().prox(v, self.step)
         if v.ndim < 2 or v.shape[1] != self.channels:
@@ -224,6 +226,7 @@ class ShrinkageMixture(nn.Module):
         ----------
         v : Tensor, (batch, channel, …), real or complex; any shape when there are no channels
         """
+        v = floating("ShrinkageMixture: v", v)
         weights = self.weights.to(v.real.dtype if v.is_complex() else v.dtype)
         if self.channels is not None:
             weights = weights.view(len(weights), -1, *[1] * (v.ndim - 2))

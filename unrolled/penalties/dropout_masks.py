@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unrolled.penalties.numbers_given import floating
 from unrolled.penalties.penalty import Penalty
 
 
@@ -42,6 +43,7 @@ def adaptive_dropout_mask(
     """
     if noise not in ("bernoulli", "gaussian"):
         raise ValueError(f"noise must be 'bernoulli' or 'gaussian', got {noise!r}")
+    w = floating("w", w)
     with torch.no_grad():
         alpha = penalty.keep_probability(w, strength)
         grouping = getattr(penalty, "grouping", None)

@@ -1,6 +1,7 @@
 """What a sparsity penalty can be asked, and the parts that all penalties of single numbers share."""
 
 import dataclasses
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from unrolled.penalties.magnitudes import (
     with_gradient_of,
     with_phase_of,
 )
+from unrolled.penalties.numbers_given import ENTRIES, is_step, step_given, with_numbers
+from unrolled.system.scalars import PlainNumbers
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def parameter(default: float | Any = dataclasses.MISSING, above: float = 0.0, be
 
 
 @dataclass(frozen=True)
-class Penalty(ABC):
+class Penalty(PlainNumbers, ABC):
     """A sparsity penalty ρ(|w|): an immutable value with no strength and no step of its own.
 
     A penalty has two faces. Its proximal map shrinks coefficients inside an unrolled network; its reweighting
@@ -56,7 +59,8 @@ class Penalty(ABC):
     (LeJeune, Javadi, Baraniuk, "The Flip Side of the Reweighted Coin", NeurIPS 2021).
 
     All methods take floating point tensors of any shape, real or complex (a complex number is shrunk in magnitude and
-    keeps its phase), and return the type and device of what they were given. NaN passes through, ±inf stays.
+    keeps its phase), and return the type and device of what they were given. NaN passes through, ±inf stays. Whatever
+    else holds numbers (arrays, lists, tensors of whole numbers) is taken in the default type.
     """
 
     formulas: ClassVar[Formulas]
@@ -69,6 +73,14 @@ class Penalty(ABC):
 
     homogeneous: ClassVar[bool] = False
     """True where ρ(cz) = c·ρ(z) for all c > 0, so that prox(v, s) = s·prox(v/s, 1)."""
+
+    checks_numbers = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, takers in ENTRIES.items():
+            if inspect.isfunction(method := cls.__dict__.get(name)):
+                setattr(cls, name, with_numbers(method, takers))
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -141,6 +153,7 @@ class Penalty(ABC):
         With a mask of mean α, scaled by 1/α, on a least-squares problem with columns of unit norm, one step of
         dropout is in expectation one reweighted step on strength·ρ (LeJeune et al., 2021).
         """
+        strength = strength if is_step(strength) else step_given("keep_probability: strength", strength)
         if not isinstance(strength, Tensor) and not (math.isfinite(strength) and strength > 0):
             raise ValueError(f"keep_probability: strength must be a finite number > 0, got {strength!r}")
         return 1 / (1 + strength / self.eta(w))

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import types
-from collections.abc import Callable, Hashable
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from unrolled.system.arraylike import as_numbers
@@ -47,7 +48,7 @@ def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any
     if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
         value = value.item()
         value = float(value) if isinstance(value, np.floating) else value  # of more than 64 bits
-    if learned and isinstance(value, (np.ndarray, list, tuple)):
+    if learned and isinstance(value, np.ndarray if Sequence in kinds else (np.ndarray, list, tuple)):
         return as_numbers(what, value)
     if isinstance(value, str) and str in kinds:
         return value
@@ -59,8 +60,10 @@ def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any
         fits = float in kinds  # whether NaN is one, the range of the argument says
     elif isinstance(value, (complex, str, bytes)):
         fits = False
-    else:
-        fits = value is None or not kinds <= NUMBERS | {type(None)}
+    elif value is None:
+        fits = type(None) in kinds
+    else:  # of another kind, perhaps one that the annotation states
+        fits = not kinds <= NUMBERS | {type(None)}
     if refuse and not fits:
         raise ValueError(f"{what} must be {_wanted(kinds)}, got {_short(value)}")
     return value
@@ -79,6 +82,9 @@ def plain_arguments(
 
 class PlainNumbers:
     """A base of dataclasses whose numbers are Python's own before `__post_init__` sees them, whatever users give."""
+
+    checks_numbers: ClassVar[bool] = False
+    """Whether `__post_init__` refuses by itself what is no number where it wants one, and says what is allowed."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -99,11 +105,13 @@ class PlainNumbers:
 
 def _make_plain(thing: Any) -> None:
     cls: Any = type(thing)
+    if torch.compiler.is_compiling():  # of copies with other tensors, whose numbers were looked at before
+        return
     if cls.__module__.partition(".")[0] != PACKAGE:  # what the annotations of others mean is theirs to say
         return
     for name, stated in _hints(cls).items():
         before = thing.__dict__.get(name)
-        after = plain_number(f"{cls.__name__}: {name}", before, stated)
+        after = plain_number(f"{cls.__name__}: {name}", before, stated, refuse=not cls.checks_numbers)
         if after is not before:
             object.__setattr__(thing, name, after)
 
