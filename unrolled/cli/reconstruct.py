@@ -7,7 +7,7 @@ from torch import Tensor
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import write_panels
-from unrolled.data.intake import single_to_unit
+from unrolled.data.unit_images import single_to_unit
 from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork

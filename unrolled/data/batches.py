@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from unrolled.data.crops import Crop, crop_sides, crop_text
-from unrolled.data.intake import as_single, to_unit
 from unrolled.data.stores import ImageStore, MemoryImage, check_bright, to_float
+from unrolled.data.unit_images import as_single, to_unit
 from unrolled.system.scales import OUTSIDE, Scale, check_scale
 
 LOOKED_AT = 16
@@ -192,7 +192,7 @@ class DatasetBatches(Batches):
         pairs (image, label) the image is taken.
     seed : int
     scale : Scale, optional
-        what white is, see `unrolled.data.intake.to_unit`.
+        what white is, see `unrolled.data.unit_images.to_unit`.
 
     Raises
     ------

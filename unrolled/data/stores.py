@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
-from unrolled.data.intake import as_image, as_single, to_unit
+from unrolled.data.unit_images import as_image, as_single, to_unit
 from unrolled.system.scales import Scale, brightness, check_scale, is_dark, refuse_dark, states_white
 
 CACHE_MIB = 1024
@@ -65,7 +65,7 @@ class MemoryImage(StoredImage):
     ----------
     pixels : Tensor or array, (channel, height, width) or (height, width), or a picture of Pillow
     scale : Scale, optional
-        what white is, see `unrolled.data.intake.to_unit`.
+        what white is, see `unrolled.data.unit_images.to_unit`.
     what : str
         what messages call it.
     """
@@ -132,7 +132,7 @@ class ImageStore(Dataset[Tensor]):
     cache_mib : int
         the most memory for pixels that are read from files, in MiB, in every process; 0 reads them anew each time.
     scale : Scale, optional
-        what white is in images that are not StoredImages, see `unrolled.data.intake.to_unit`.
+        what white is in images that are not StoredImages, see `unrolled.data.unit_images.to_unit`.
 
     Raises
     ------

@@ -48,8 +48,11 @@ class ARD(Penalty):
         object.__setattr__(self, "X", given if is_floating(given) else as_numbers("ARD: X", given))
         if self.X.ndim != 2 or not self.X.numel():
             raise ValueError(f"ARD: X must be (n, p), none of them 0, got {tuple(self.X.shape)}")
-        if not bool(self.X.isfinite().all()) or bool((self.X == 0).all(0).any()):
-            raise ValueError("ARD: X must be finite and have no column of zeros")
+        energies = self.X.to(torch.complex128).abs().square().sum(0)
+        if not bool(self.X.isfinite().all()) or bool((energies == 0).any()):
+            raise ValueError("ARD: X must be finite and have no column of zeros, nor of numbers whose squares are 0")
+        if not bool(energies.isfinite().all()):
+            raise ValueError(f"ARD: X reaches {float(self.X.abs().max()):.3g}, whose square is no number; scale it")
         self._check_parameter("tau", 0.0, float("inf"))
 
     def _magnitude(self, w: Tensor) -> Tensor:

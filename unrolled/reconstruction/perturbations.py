@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.data.intake import as_single, single_to_unit
+from unrolled.data.unit_images import as_single, single_to_unit
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.data.intake import single_to_unit
+from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.units import image_scale
@@ -123,7 +123,7 @@ def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -
 
     Parameters
     ----------
-    image : Tensor, with black at 0 and white at 1, see `unrolled.data.intake`
+    image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
     """
     check_image(image, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32

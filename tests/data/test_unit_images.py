@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tests.helpers import picture, write_picture
-from unrolled.data.intake import as_image, single_to_unit, to_unit
+from unrolled.data.unit_images import as_image, single_to_unit, to_unit
 
 IMAGE = (picture(12, 15) * 255).round() / 255
 LEVELS = (IMAGE * 255).round().to(torch.uint8)
