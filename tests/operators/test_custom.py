@@ -281,6 +281,9 @@ def test_functions_of_any_kind_are_taken_in_the_precision_of_images_and_differen
         (vjp,) = torch.autograd.grad(found, given, y.to(found.dtype))
         torch.testing.assert_close(vjp, back.detach())
         torch.testing.assert_close(operator.gram(given), operator.adjoint(found))
+    total = x.detach().clone().requires_grad_()
+    operator(total).real.sum().backward()  # whose gradient is one number that stands for many
+    torch.testing.assert_close(total.grad, operator.adjoint(torch.ones_like(y)))
     measured = y.clone().requires_grad_()
     (vjp,) = torch.autograd.grad(operator.adjoint(measured), measured, x)
     torch.testing.assert_close(vjp, y)

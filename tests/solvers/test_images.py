@@ -39,7 +39,9 @@ every_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
 def matrix(rows, columns, seed=1):
-    return torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    """Numbers that single precision holds exactly."""
+    drawn = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return drawn.float().double()
 
 
 def problem(kind):
@@ -47,7 +49,7 @@ def problem(kind):
     torch.manual_seed(0)
     if kind == "dense, l1 in DCT":
         y = torch.randn(1, 1, 8, dtype=torch.float64)
-        return Dense(matrix(8, 12, seed=2), 3, 4), SparsePrior(L1(), 0.5, DCT()), y
+        return Dense(matrix(8, 12, seed=2), 3, 4).double(), SparsePrior(L1(), 0.5, DCT()), y
     if kind == "blocks, l1 in wavelets":
         operator = BlockCompressedSensing(ratio=0.7, block=4).double()
         return operator, SparsePrior(L1(), 0.2, Wavelet(2, 1)), operator(torch.rand(2, 1, 8, 8, dtype=torch.float64))
@@ -57,7 +59,7 @@ def problem(kind):
         return operator, SparsePrior(L1(), 0.2, Wavelet(1, 2), spare_coarsest=True), operator(x)
     assert kind == "dense, total variation"
     x = torch.rand(1, 1, 4, 4, dtype=torch.float64)
-    operator = Dense(matrix(240, 16), 4, 4)
+    operator = Dense(matrix(240, 16), 4, 4).double()
     return operator, TotalVariation(1.0, iterations=30), operator(x)
 
 
@@ -215,7 +217,7 @@ def test_history_and_stopping():
 def test_inner_problems_that_are_not_solved_are_told_once():
     torch.manual_seed(0)
     # A product, of which no solver knows a closed form.
-    operator = Dense(matrix(40, 64) * torch.linspace(0, 1, 64, dtype=torch.float64), 8, 8) @ Identity()
+    operator = Dense(matrix(40, 64) * torch.linspace(0, 1, 64, dtype=torch.float64), 8, 8).double() @ Identity()
     y = operator(torch.rand(1, 1, 8, 8, dtype=torch.float64))
     for solver, prior, options, message in [
         (fista, TotalVariation(100.0, iterations=1), {}, "fista: after 1 iterations the objective of the prox"),

@@ -1,7 +1,7 @@
 """Linear functions that a user brings: called as they want to be, and each the derivative of the other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,21 +22,29 @@ class Calling:
     kind : dtype, optional
         the real type that it calculates in, if that of what it is given does not do.
     numpy : bool
-        it is given arrays of NumPy; it may return them anyhow.
+        it is given arrays of NumPy.
+    dense : bool
+        it is given numbers that lie in memory one after the other: SciPy errs on such that stand for many.
     """
 
     kind: torch.dtype | None = None
     numpy: bool = False
+    dense: bool = False
 
     def __call__(self, function: Function, x: Tensor) -> Any:
         """function(x), in the precision of x."""
-        given = x if self.kind is None else x.to(kind_like(x, self.kind))
-        y: Any = function(given.detach().cpu().resolve_conj().numpy() if self.numpy else given)
+        y = function(self.given(x))
         if isinstance(y, (np.ndarray, np.generic)):
             y = as_tensor("a function's value", y).to(x.device)
         if not isinstance(y, Tensor) or (is_floating(y) and y.real.dtype is x.real.dtype):
             return y
         return y.to(kind_like(y, x.real.dtype))
+
+    def given(self, x: Tensor) -> Any:
+        """x as the function is given it."""
+        x = x if self.kind is None else x.to(kind_like(x, self.kind))
+        x = x.contiguous().resolve_conj() if self.dense else x
+        return x.detach().cpu().resolve_conj().numpy() if self.numpy else x
 
 
 WAYS = (Calling(), Calling(torch.float64), Calling(numpy=True), Calling(torch.float64, numpy=True))
@@ -53,11 +61,11 @@ def find_calling(function: Function, x: Tensor) -> Calling:
     first = None
     for calling in WAYS:
         try:
-            calling(function, x)
+            value = function(calling.given(x))
         except Exception as error:  # strangers' functions raise what they like
             first = error if first is None else first
         else:
-            return calling
+            return replace(calling, dense=isinstance(value, (np.ndarray, np.generic)))
     assert first is not None
     raise first
 

@@ -186,7 +186,7 @@ def read_kernel(operator: str, kernel: Kernel | ArrayLike | str | Path) -> Tenso
     kernel = as_numbers(f"{operator}: kernel", kernel)
     if kernel.is_complex():
         raise ValueError(f"{operator}: kernel must be real, got {kernel.dtype}")
-    check_matrix(kernel)
+    check_matrix(kernel, f"{operator}: kernel")
     if not bool(kernel.any()):
         raise ValueError(f"{operator}: kernel must not be 0 everywhere")
     return kernel.detach().clone() if kernel is given else kernel.detach()

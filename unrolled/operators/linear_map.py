@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
 from unrolled.operators.normal_equations import MANY, Accuracy, solve_normal_equations
-from unrolled.system.arraylike import is_floating
+from unrolled.system.arraylike import as_numbers, is_floating
 from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
 from unrolled.system.scalars import plain_number
@@ -170,6 +170,7 @@ class LinearMap(Described, nn.Module, ABC):
             tolerance = plain_number(f"{name}: tolerance", tolerance, float)
             iterations = plain_number(f"{name}: iterations", iterations, int | None)
             ridge = plain_number(f"{name}: ridge", ridge, float | Tensor)
+            ridge = ridge if isinstance(ridge, (int, float, Tensor)) else as_numbers(f"{name}: ridge", ridge)
         if not tolerance > 0 or (iterations is not None and iterations < 1):
             raise ValueError(
                 f"{name}: solve needs a tolerance > 0 and iterations >= 1, got {tolerance!r} and {iterations!r}"

@@ -36,12 +36,12 @@ def read_matrix(path: str | Path, key: str | None = None) -> Tensor:
     return matrix
 
 
-def check_matrix(matrix: Tensor) -> None:
-    """Raise ValueError unless the tensor is a finite matrix."""
+def check_matrix(matrix: Tensor, name: str = "matrix") -> None:
+    """Raise ValueError, by the name of the argument, unless the tensor is a finite matrix."""
     if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(f"matrix: must be (rows, columns), got shape {tuple(matrix.shape)}")
+        raise ValueError(f"{name}: must be (rows, columns), got shape {tuple(matrix.shape)}")
     if not bool(torch.isfinite(matrix).all()):
-        raise ValueError("matrix: must be finite, but holds NaN or inf")
+        raise ValueError(f"{name}: must be finite, but holds NaN or inf")
 
 
 def orthonormal_gaussian(rows: int, columns: int, seed: int) -> Tensor:

@@ -63,6 +63,16 @@ class LinearOperator(LinearMap):
         return Scaled(self, 1 / float(self.norm()))
 
 
+def _check_operators(name: str, *parts: object) -> None:
+    """Raise ValueError unless all parts are operators."""
+    for part in parts:
+        if not isinstance(part, LinearOperator):
+            raise ValueError(
+                f"{name}: must be made of LinearOperators, got a {type(part).__name__}; as_operator makes one of a "
+                "matrix or of functions"
+            )
+
+
 class Adjoint(LinearOperator):
     """Aᴴ of an operator A.
 
@@ -73,6 +83,7 @@ class Adjoint(LinearOperator):
 
     def __init__(self, operator: LinearOperator):
         super().__init__()
+        _check_operators("Adjoint", operator)
         self.operator = operator
         self.complex_images = operator.complex_measurements
 
@@ -105,6 +116,7 @@ class Composition(LinearOperator):
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator):
         super().__init__()
+        _check_operators("Composition", outer, inner)
         if inner.complex_measurements and not outer.complex_images:
             raise ValueError(
                 f"Composition: {type(outer).__name__} is for real images, and {type(inner).__name__} measures complex "
@@ -158,6 +170,7 @@ class Scaled(LinearOperator):
 
     def __init__(self, operator: LinearOperator, factor: float):
         super().__init__()
+        _check_operators("Scaled", operator)
         if not (math.isfinite(factor) and factor):
             raise ValueError(f"Scaled: factor must be a finite number other than 0, got {factor!r}")
         self.operator, self.factor = operator, factor
@@ -221,6 +234,7 @@ class Sum(LinearOperator):
 
     def __init__(self, first: LinearOperator, second: LinearOperator):
         super().__init__()
+        _check_operators("Sum", first, second)
         take_common_images(self, [first, second])
         self.first, self.second = first, second
 

@@ -45,7 +45,8 @@ class Stack(LinearOperator):
 
     def __init__(self, operators: list[LinearOperator], shape: tuple[int, int, int]):
         super().__init__()
-        if not operators or not all(isinstance(operator, LinearOperator) for operator in operators):
+        listed = isinstance(operators, (list, tuple)) and len(operators) > 0
+        if not listed or not all(isinstance(operator, LinearOperator) for operator in operators):
             raise ValueError(f"Stack: operators must be LinearOperators, at least one, got {operators!r}")
         shape = as_image_shape("Stack: shape", shape)
         if math.prod(shape) > LARGEST_IMAGE:

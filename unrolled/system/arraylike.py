@@ -89,7 +89,7 @@ def as_numbers(what: str, value: Any, kind: torch.dtype | None = None) -> Tensor
         before, after = given.detach().abs(), numbers.detach().abs()
         if bool((before.isfinite() & ~after.isfinite()).any()):
             raise ValueError(f"{what}: reaches {float(before.max()):.3g}, which {kind} cannot hold; give smaller units")
-        if bool(before.any()) and not bool((after >= torch.finfo(kind).tiny).any()):
+        if bool((before > 0).any()) and not bool((after >= torch.finfo(kind).tiny).any()):
             raise ValueError(
                 f"{what}: is at most {float(before.max()):.3g}, which {kind} holds as 0; give larger units"
             )
