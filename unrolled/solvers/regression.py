@@ -300,7 +300,10 @@ class _Problem:
     @property
     def curvature(self) -> float:
         """‖X‖², the Lipschitz constant of the gradient; of a matrix of zeros any number is right."""
-        return float(torch.linalg.matrix_norm(self.X, 2)) ** 2 or 1.0
+        norm = float(torch.linalg.matrix_norm(self.X, 2))
+        if not 0 <= norm < math.sqrt(torch.finfo(torch.float64).max):
+            raise ValueError(f"X: has the norm {norm:.3g}, whose square is no number; give smaller units")
+        return norm**2 or 1.0
 
     def gradient(self, w: Tensor) -> Tensor:
         return self.X.mH @ (self.X @ w - self.y)

@@ -45,6 +45,8 @@ def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any
     learned = Tensor in kinds and float in kinds
     if learned and isinstance(value, Tensor):
         return value
+    if isinstance(value, Tensor) and value.is_meta:
+        raise ValueError(f"{what} must be {_wanted(kinds)}, got a tensor on the device meta, which has no value")
     if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
         value = value.item()
         value = float(value) if isinstance(value, np.floating) else value  # of more than 64 bits
