@@ -39,7 +39,9 @@ every_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
 def matrix(rows, columns, seed=1):
-    return torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    """Numbers that single precision holds exactly."""
+    drawn = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return drawn.float().double()
 
 
 def problem(kind):
@@ -47,7 +49,7 @@ def problem(kind):
     torch.manual_seed(0)
     if kind == "dense, l1 in DCT":
         y = torch.randn(1, 1, 8, dtype=torch.float64)
-        return Dense(matrix(8, 12, seed=2), 3, 4), SparsePrior(L1(), 0.5, DCT()), y
+        return Dense(matrix(8, 12, seed=2), 3, 4).double(), SparsePrior(L1(), 0.5, DCT()), y
     if kind == "blocks, l1 in wavelets":
         operator = BlockCompressedSensing(ratio=0.7, block=4).double()
         return operator, SparsePrior(L1(), 0.2, Wavelet(2, 1)), operator(torch.rand(2, 1, 8, 8, dtype=torch.float64))
@@ -57,7 +59,7 @@ def problem(kind):
         return operator, SparsePrior(L1(), 0.2, Wavelet(1, 2), spare_coarsest=True), operator(x)
     assert kind == "dense, total variation"
     x = torch.rand(1, 1, 4, 4, dtype=torch.float64)
-    operator = Dense(matrix(240, 16), 4, 4)
+    operator = Dense(matrix(240, 16), 4, 4).double()
     return operator, TotalVariation(1.0, iterations=30), operator(x)
 
 
