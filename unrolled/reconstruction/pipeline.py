@@ -249,6 +249,11 @@ def resolve(
 ) -> tuple[UnrolledNetwork, LinearOperator]:
     """A network with its operator: as given, or loaded from weights."""
     if not isinstance(network, UnrolledNetwork):
+        if operator is not None:
+            raise ValueError(
+                "operator: weights bring their own; to use another one, load them first: "
+                "network, _ = unrolled.load(…), or unrolled.load(…, operator=…)"
+            )
         return load(network)
     if operator is None:
         raise ValueError("operator: is needed with a network; only weights bring their own")
