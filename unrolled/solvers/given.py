@@ -1,15 +1,14 @@
 """Arguments of solvers as users have them: single numbers, and arrays of any type. Taken, or refused by name."""
 
 import math
-import numbers
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
+from unrolled.system.scalars import as_number
 
 
 def real_number(name: str, value: Any, least: float = 0.0, *, above: bool = False) -> float:
@@ -30,8 +29,8 @@ def real_number(name: str, value: Any, least: float = 0.0, *, above: bool = Fals
     ValueError
         for any other.
     """
-    value = _single(value)
-    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    found = as_number(value)
+    number = math.nan if found is None else float(found)
     if not math.isfinite(number) or number < least or (above and number == least):
         raise ValueError(f"{name} must be a finite number {'>' if above else '>='} {least:g}, got {value!r}")
     return number
@@ -45,10 +44,10 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     ValueError
         for any other.
     """
-    value = _single(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    found = as_number(value)
+    if not isinstance(found, int) or found < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-    return int(value)
+    return found
 
 
 def as_image(name: str, image: Any) -> Tensor:
@@ -127,8 +126,3 @@ def _precision(tensor: Tensor) -> torch.dtype:
     if not is_floating(tensor):
         return torch.get_default_dtype()
     return torch.promote_types(tensor.real.dtype, torch.float32)
-
-
-def _single(value: Any) -> Any:
-    """A tensor or an array of no axes as the number in it."""
-    return value.item() if isinstance(value, (Tensor, np.ndarray, np.generic)) and value.ndim == 0 else value

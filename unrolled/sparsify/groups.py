@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty, Weighted
 from unrolled.penalties.grouping import Slices
-from unrolled.sparsify.machinery.arguments import as_number, whole
+from unrolled.sparsify.machinery.arguments import whole
 from unrolled.sparsify.machinery.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight, grouping_of
+from unrolled.system.scalars import as_number
 
 
 def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:

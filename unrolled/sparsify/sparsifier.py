@@ -15,7 +15,7 @@ from unrolled.penalties import Penalty
 from unrolled.sparsify.choices import Choices
 from unrolled.sparsify.course import TOLERANCE, Course
 from unrolled.sparsify.groups import Groups, PricedGroups, penalty_of
-from unrolled.sparsify.machinery.arguments import as_number, number
+from unrolled.sparsify.machinery.arguments import number
 from unrolled.sparsify.machinery.capture import Capture
 from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
@@ -25,6 +25,7 @@ from unrolled.sparsify.machinery.survivors import Survivors
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import count_zeros, select_weights
 from unrolled.system.recipes import Described, describe
+from unrolled.system.scalars import as_number
 
 
 class Sparsifier(Described, Choices):

@@ -10,11 +10,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.system.arraylike import as_numbers
+from unrolled.system.arraylike import as_numbers, as_tensor
 
 PACKAGE = __name__.partition(".")[0]
 
 NUMBERS = {int, float, bool}
+
+
+def as_number(value: Any) -> float | None:
+    """One real number as Python has it, whole ones as int; None for anything else: True, text, complex, several."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    if not isinstance(value, (np.generic, np.ndarray, Tensor)):
+        return None
+    try:
+        tensor = as_tensor("", value)
+    except ValueError:
+        return None
+    if tensor.ndim or tensor.is_complex() or tensor.dtype == torch.bool or tensor.is_meta:
+        return None
+    found: float = tensor.item()
+    return found
 
 
 def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any:

@@ -9,11 +9,11 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouping, Penalty
 from unrolled.sparsify.groups import Groups, PricedGroups, dead_share, neurons
-from unrolled.sparsify.machinery.arguments import as_number
 from unrolled.sparsify.machinery.metric_prox import radial_step
 from unrolled.sparsify.machinery.optimizer_metric import step_of
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.system.scalars import as_number
 
 
 class CGES(Sparsifier):
