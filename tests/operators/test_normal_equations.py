@@ -184,3 +184,24 @@ def test_a_transform_over_operators_agrees_with_one_after_another():
     each = [solve({name: pair[index] for name, pair in several.items()}) for index in range(2)]
     assert not torch.allclose(*each)
     torch.testing.assert_close(torch.func.vmap(solve)(several), torch.stack(each))
+
+
+def test_steps_that_were_not_enough_are_told_unless_they_were_asked_for(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(40, 40, generator=generator) * torch.logspace(-3, 0, 40)
+    operator = as_operator(lambda x: matrix @ x, shape=(1, 40, 1))
+    b = torch.randn(1, 1, 40, 1, generator=generator)
+    monkeypatch.setattr("unrolled.operators.linear_map.MANY", 5)
+    with pytest.warns(UserWarning, match=r"solve: after 5 steps of conjugate gradients the residual is .* of b"):
+        operator.solve(b, 1e-6)
+    operator.solve(b, 1e-6, iterations=5)
+    operator.solve(b, 1.0, tolerance=0.5)
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e15])
+def test_numbers_of_any_size_are_solved_for(size):
+    generator = torch.Generator().manual_seed(0)
+    matrix, b = torch.randn(12, 12, generator=generator), torch.randn(2, 1, 12, 1, generator=generator)
+    operator = as_operator(lambda x: matrix @ x, shape=(1, 12, 1))
+    expected = torch.linalg.solve(matrix.double().T @ matrix.double() + torch.eye(12), b[:, 0].double())
+    torch.testing.assert_close(operator.solve(size * b, 1.0)[:, 0].double() / size, expected, rtol=1e-3, atol=1e-4)

@@ -1,5 +1,7 @@
 """From k-space to the picture, in numbers and as a command."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, CartesianMask, Coils, MaskedFourier, MultiCoilFourier, RadialMask
 from unrolled.reconstruction.mri import (
+    METHODS,
     coil_magnitude,
     estimate_maps,
     kspace_operator,
@@ -224,7 +227,8 @@ def size_of(path):
 
 def db_of(out: str, label: str) -> float:
     (line,) = (line for line in out.splitlines() if line.startswith(label))
-    return float(line.split()[-2])
+    found = re.search(r"PSNR ([\d.]+) dB, its peak is the truth's largest value", line)
+    return float(found[1])
 
 
 @pytest.mark.filterwarnings("default")
@@ -370,3 +374,29 @@ def test_k_space_that_is_zero_is_refused(tmp_path, capsys):
     ]
     assert main(argv) == 1
     assert "0 everywhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["zero-fill", "tv"])
+def test_maps_have_no_units(method):
+    kspace, maps = kspace_of(coils() * body(), cartesian()), coils()
+    expected = reconstruct_kspace(kspace, METHODS[method], kspace_operator(kspace, maps=torch.from_numpy(maps)))
+    for factor in (100.0, 0.01, 3j):
+        operator = kspace_operator(kspace, maps=(factor * maps).astype(np.complex64))
+        found = abs(factor) * reconstruct_kspace(kspace, METHODS[method], operator)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+def test_coils_of_numpy_are_named_on_the_command_line(tmp_path, capsys):
+    np.save(tmp_path / "coils.npy", SHARE * centered_fourier(coils() * body()))
+    argv = ["kspace", str(tmp_path / "coils.npy"), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]
+    assert main(argv) == 2
+    assert "may be coils or slices; give axes" in capsys.readouterr().err
+    assert main([*argv, "--axes", "coil,height,width"]) == 0
+    shown = np.asarray(Image.open(tmp_path / "x.png")) / 255.0
+    np.testing.assert_allclose(shown, body() / body().max(), atol=0.01)
+
+
+def test_a_truth_in_other_units_has_no_psnr(tmp_path, capsys):
+    path = write_volume(tmp_path / "volume.h5", body() * phase(), 1e-3 * body())
+    assert main(["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]) == 0
+    assert "zero-filled: no PSNR, image: has values about" in capsys.readouterr().out

@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 import skimage.metrics
@@ -8,7 +9,8 @@ import unrolled
 from tests.helpers import picture, write_picture
 from unrolled.data import read_image
 from unrolled.networks import EPGN
-from unrolled.operators import BlockCompressedSensing
+from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
+from unrolled.reconstruction.evaluation import table
 from unrolled.reconstruction.pipeline import from_measurements, iterates
 
 
@@ -120,3 +122,87 @@ def test_values_of_another_scale_are_refused_not_clipped(model):
         }.items():
             with pytest.raises(ValueError, match=rf"{name}: values must be in \[0, 1\], got {values}; give scale"):
                 use(image)
+
+
+def test_what_goes_in_comes_out_in_its_own_units(model, tmp_path):
+    network, operator = model
+    image = (255 * picture(22, 33)).round()
+    expected = unrolled.reconstruct(image / 255, network, operator)
+    for given, scale, found in [
+        (image.to(torch.uint8), None, 255 * expected),
+        (image[0].to(torch.uint8).numpy(), None, 255 * expected[0]),
+        (257 * image.int().to(torch.uint16), None, 65535 * expected),
+        (image / 255 * 3e-4, 3e-4, 3e-4 * expected),
+        (16 * image - 1024, (-1024, 255 * 16 - 1024), 255 * 16 * expected - 1024),
+    ]:
+        back = unrolled.reconstruct(given, network, operator, scale=scale)
+        inside = (expected > 1e-3) & (expected < 1 - 1e-3)  # with a scale nothing is clipped
+        inside = inside.reshape(back.shape)
+        torch.testing.assert_close(back[inside], found[inside], rtol=1e-3, atol=1e-3 * float(found.abs().max()))
+    Image.fromarray(image[0].numpy().astype(np.uint16) * 16).save(tmp_path / "twelve.png")
+    with pytest.raises(ValueError, match="nothing in it is brighter"):
+        unrolled.reconstruct(tmp_path / "twelve.png", network, operator)
+    found = unrolled.reconstruct(tmp_path / "twelve.png", network, operator, scale=4080)
+    torch.testing.assert_close(found.clamp(0, 4080), 4080 * expected, rtol=1e-3, atol=5)
+    with pytest.raises(ValueError, match="operator: weights bring their own"):
+        unrolled.reconstruct(image / 255, "epgn-cs25", operator)
+
+
+def test_complex_images_come_back_complex():
+    torch.manual_seed(0)
+    operator = MaskedFourier(RadialMask(0.5), 22, 33, complex_images=True)
+    network = EPGN(1, 2, complex_images=True)
+    image = torch.polar(190 * picture(22, 33), 4 * picture(22, 33, 1))
+    found = unrolled.reconstruct(image, network, operator, scale="max")
+    top = image.abs().max()
+    with torch.no_grad():
+        expected = top * network(operator(image[None] / top), operator)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_measurements_of_another_scale_are_refused_or_brought_to_it(model):
+    network, operator = model
+    y = operator(picture(22, 33).unsqueeze(0))
+    expected = from_measurements(y, network, operator)
+    for factor in (255.0, 1e-3):
+        with pytest.raises(
+            ValueError, match=r"measurements: seem to be of an image whose brightest pixel is .* give scale"
+        ):
+            from_measurements(factor * y, network, operator)
+        found = from_measurements(factor * y.double().numpy(), network, operator, scale=factor)
+        torch.testing.assert_close((found / factor).clamp(0, 1), expected, rtol=1e-3, atol=1e-4)
+        by_itself = from_measurements(factor * y, network, operator, scale="max")
+        torch.testing.assert_close(
+            by_itself, factor * from_measurements(y, network, operator, scale="max"), rtol=1e-3, atol=1e-3 * factor
+        )
+    for wrong in (0, (0, 1), "99%", True):
+        with pytest.raises(ValueError, match="measurements: scale must be"):
+            from_measurements(y, network, operator, scale=wrong)
+    assert not from_measurements(0 * y, network, operator).isnan().any()
+
+
+def test_evaluation_says_what_its_peak_is(model, tmp_path):
+    network, operator = model
+    images = [picture(22, 33, seed) for seed in range(2)]
+    expected = unrolled.evaluate(network, images, operator)
+    assert expected["peak"].startswith("white, which is 255")
+    with h5py.File(tmp_path / "ct.h5", "w") as file:
+        file["hu"] = np.stack([4095 * image[0].double().numpy() - 1024 for image in images]).round().astype(np.int16)
+        file["other"] = np.zeros((2, 3, 4))
+    for given, how, said in [
+        (torch.stack(images), {}, "white, which is 255"),
+        ([4095 * image for image in images], {"scale": 4095}, "white = 4095"),
+        (tmp_path / "ct.h5", {"scale": (-1024, 3071), "key": "hu"}, "white − black = 4095, from -1024 to 3071"),
+    ]:
+        found = unrolled.evaluate(network, given, operator, **how)
+        assert found["psnr"] == pytest.approx(expected["psnr"], abs=0.01)
+        assert found["peak"].startswith(said)
+    assert "ct.h5 hu 1" in table(found)
+    assert table(found).endswith("PSNR's peak is white − black = 4095, from -1024 to 3071.")
+    for wrong, said in (
+        (images[0], "images: must be a folder"),
+        ([], "images: must be one at least"),
+        ({"a": 3}, "a: must be"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            unrolled.evaluate(network, wrong, operator)

@@ -1,11 +1,16 @@
 """Files are written whole or not at all."""
 
+import json
+import math
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from unrolled.system.files import TEMPORARY, check_writable, remove_temporary, replacing
+from unrolled.system.files import TEMPORARY, check_writable, remove_temporary, replacing, write_json
 
 
 def test_a_file_takes_the_place_of_another_only_when_it_is_whole(tmp_path):
@@ -77,3 +82,28 @@ def test_what_killed_processes_left_is_removed(tmp_path):
         (tmp_path / name).write_text("")
     remove_temporary(tmp_path)
     assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    facts = {"psnr": math.inf, "rows": [{"loss": math.nan}, (1.5, -math.inf)], "name": "a", "count": 3, "none": None}
+    write_json(tmp_path / "facts.json", facts)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads((tmp_path / "facts.json").read_text(), parse_constant=refuse)
+    assert found == {"psnr": None, "rows": [{"loss": None}, [1.5, None]], "name": "a", "count": 3, "none": None}
+
+
+def test_a_kill_while_a_folder_is_checked_leaves_nothing(tmp_path):
+    program = (
+        "import os, signal, tempfile, unrolled.system.files as files\n"
+        "real = tempfile.TemporaryFile\n"
+        "def killed(*args, **options):\n"
+        "    file = real(*args, **options)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "tempfile.TemporaryFile = killed\n"
+        f"files.check_writable({str(tmp_path / 'run' / 'x.json')!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert [*(tmp_path / "run").iterdir()] == []
