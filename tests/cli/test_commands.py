@@ -7,6 +7,7 @@ import threading
 from importlib.metadata import version
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ from PIL import Image
 import unrolled
 from tests.helpers import picture, untrained_configs, write_picture
 from unrolled.cli import COMMANDS, main
+from unrolled.data import open_images
+from unrolled.data.stores import to_float
 from unrolled.networks import EPGN, Implicit
 from unrolled.operators import BlockCompressedSensing
 
@@ -327,3 +330,63 @@ def test_ctrl_c_ends_a_command_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr("unrolled.cli.zoo.run", interrupted)
     assert main(["zoo"]) == 130
     assert capsys.readouterr().err == "\nunrolled zoo: interrupted\n"
+
+
+def test_a_scale_is_told_on_the_command_line(weights, tmp_path, capsys):
+    levels = (255 * picture(40, 50)[0]).round().numpy()
+    (tmp_path / "data").mkdir()
+    Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "data" / "a.png")
+    Image.fromarray(levels.astype(np.uint16) * 16).save(tmp_path / "twelve.png")
+    with h5py.File(tmp_path / "ct.h5", "w") as file:
+        file["hu"] = levels[None].astype(np.int16) * 16 - 1024
+    found = []
+    for data, *scale in (("data",), ("twelve.png", "4080"), ("ct.h5", "[-1024,3056]"), ("twelve.png", "100%")):
+        argv = ["evaluate", "--weights", weights, "--data", str(tmp_path / data), "--json", str(tmp_path / "r.json")]
+        assert main([*argv, *(("--scale", *scale) if scale else ())]) == 0
+        found.append(json.loads((tmp_path / "r.json").read_text())["psnr"])
+    assert found[1:3] == pytest.approx([found[0]] * 2, abs=0.01)
+    capsys.readouterr()
+    for argv, said in [
+        (["evaluate", "--weights", weights, "--data", str(tmp_path / "ct.h5")], "whose white is not known; give scale"),
+        (
+            ["evaluate", "--weights", weights, "--data", str(tmp_path / "twelve.png")],
+            "so it is probably in other units",
+        ),
+        (
+            ["reconstruct", str(tmp_path / "twelve.png"), "--weights", weights, "--out", str(tmp_path / "x.png")],
+            "other units",
+        ),
+        (["robustness", "--weights", weights, "--data", str(tmp_path / "twelve.png")], "other units"),
+        (["data", "prepare", str(tmp_path / "twelve.png"), "--out", str(tmp_path / "x.h5")], "other units"),
+    ]:
+        assert said in errors(capsys, *argv)
+        assert not (tmp_path / "x.h5").exists()
+    out = tmp_path / "x.png"
+    argv = ["reconstruct", str(tmp_path / "twelve.png"), "--weights", weights, "--out", str(out), "--scale", "4080"]
+    assert main([*argv, "--iterates"]) == 0
+    assert "its peak is white = 4080" in capsys.readouterr().out
+    assert (
+        main(["data", "prepare", str(tmp_path / "twelve.png"), "--out", str(tmp_path / "x.h5"), "--scale", "4080"]) == 0
+    )
+    (image,) = open_images(tmp_path / "x.h5")
+    np.testing.assert_allclose(to_float(image.read())[0], levels / 255, atol=1e-6)
+
+
+def test_training_takes_a_scale_from_its_config(tmp_path, capsys):
+    with h5py.File(tmp_path / "ct.h5", "w") as file:
+        file["hu"] = np.stack([4095 * picture(40, 44, seed)[0].numpy() - 1024 for seed in range(3)]).astype(np.int16)
+    argv = ["train", "--network", "EPGN", "--network.phases", "1", "--network.features", "2", "--operator"]
+    argv += [
+        "BlockCompressedSensing",
+        "--operator.ratio",
+        "0.25",
+        "--operator.block",
+        "11",
+        "--data.train",
+        f"[{tmp_path / 'ct.h5'}]",
+    ]
+    argv += ["--data.hold_out", "1", "--data.crop", "22", "--training.steps", "1", "--training.batch", "1"]
+    argv += ["--folder", str(tmp_path / "run")]
+    assert "whose white is not known; give scale" in errors(capsys, *argv)
+    assert main([*argv, "--data.scale", "[-1024,3071]"]) == 0
+    assert "scale:" in (tmp_path / "run" / "config.yaml").read_text()

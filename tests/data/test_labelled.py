@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers import write_picture
+from tests.helpers import picture, write_picture
 from unrolled.data import LabelledBatches, LabelledData, LabelledImages, LabelledSplits, drawn_digits
 from unrolled.data.labelled_sources import _read_torchvision
 
@@ -317,3 +317,20 @@ def test_sets_of_torchvision_are_read_however_they_keep_their_images(make, tmp_p
         assert not found.images[:, 1:].any()
         assert found.labels.tolist() == [0, 1, 0]
         assert found.classes == ("0", "1")
+
+
+def test_pictures_in_other_units_are_not_taken_for_black_ones(tmp_path):
+    for split in ("train", "test"):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(2):
+                levels = (4095 * picture(12, 12, 10 * label + index)[0]).round().numpy().astype(np.uint16)
+                Image.fromarray(levels).save(tmp_path / split / name / f"{index}.png")
+    with pytest.raises(ValueError, match=r"data: .*train: nothing in it is brighter than .* give scale"):
+        LabelledData(str(tmp_path), hold_out=0.5).load()
+    train = LabelledData(str(tmp_path), hold_out=0.5, scale=4095).load().train
+    assert train.images.max() > 200
+    with pytest.raises(ValueError, match="data: scale is for folders"):
+        LabelledData("drawn-digits-of-others", scale=3).load()
+    with pytest.raises(ValueError, match="data: scale must be"):
+        LabelledData(str(tmp_path), scale="white")
