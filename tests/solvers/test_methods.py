@@ -1,14 +1,12 @@
 """Methods by name: the same picture in any units, of any kind of numbers, of any sides."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 import unrolled
 from tests.helpers import picture
-from tests.pairs import FULL
+from tests.pairs import FULL, in_turn
 from unrolled.metrics import psnr
 from unrolled.operators import (
     Blur,
@@ -65,7 +63,7 @@ def check_near(found, expected):
         torch.testing.assert_close(one, other, atol=2e-4 * float(other.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize(("name", "method"), list(itertools.product(OPERATORS, METHODS)))
+@pytest.mark.parametrize(("name", "method"), in_turn(list(OPERATORS), list(METHODS), 3, FULL))
 def test_neither_the_units_of_measurements_nor_those_of_the_operator_matter(name, method):
     operator = OPERATORS[name]
     y = operator(images(operator))

@@ -135,8 +135,10 @@ class BlockCompressedSensing(LinearOperator):
         return not torch.equal(self.autocorrelation, assumed)
 
     def fit_images(self, images: list[Tensor]) -> None:
-        """Take the autocorrelation of these images; see `LinearMap.fit_images`."""
-        self.autocorrelation.copy_(autocorrelation(images))
+        """Take the autocorrelation of these images; see `LinearMap.fit_images`. Of black images nothing is learned."""
+        found = autocorrelation(images)
+        if bool(found.any()):
+            self.autocorrelation.copy_(found)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         # Weights from before operators had an autocorrelation of their own leave it as it is.

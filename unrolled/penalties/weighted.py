@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.penalties.magnitudes import step_tensor
 from unrolled.penalties.penalty import Formulas, SeparablePenalty
+from unrolled.system.arraylike import as_numbers
 
 Weights = float | Sequence[Any] | Tensor
 
@@ -88,11 +90,12 @@ def checked_weights(name: str, weights: Any) -> Any:
         unless they are finite numbers >= 0, or a floating point tensor of such.
     """
     allowed = f"{name} must be finite floating point numbers >= 0"
+    weights = as_numbers(name, weights) if isinstance(weights, (np.ndarray, np.generic)) else weights
     try:
         numbers = weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{allowed}, got {weights!r}") from error
-    if isinstance(weights, bool) or not numbers.is_floating_point():
+    if isinstance(weights, bool) or not numbers.is_floating_point() or not numbers.numel():
         raise ValueError(f"{allowed}, got {weights!r}")
     if numbers.is_meta:  # it has no values
         return weights
