@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from tests.pairs import FULL
+from tests.pairs import FULL, pairwise
 from tests.penalties.cases import CLASSES
 from unrolled import Shrinkage, ShrinkageMixture
 from unrolled.networks.shrinkage import shrinkage_of
@@ -47,9 +47,9 @@ def denoised(layer, clean, noisy, steps=100, rate=0.15):
 
 
 @every_penalty
-@channels_or_not
-@pytest.mark.parametrize("learn", [False, True])
-@pytest.mark.parametrize("threshold", [1e-4, 0.01, 0.7, 5.0])
+@pytest.mark.parametrize(
+    ("threshold", "channels", "learn"), pairwise([1e-4, 0.01, 0.7, 5.0], [None, 3], [False, True], whole=FULL)
+)
 def test_it_starts_where_it_was_asked_to(cls, channels, threshold, learn):
     layer = Shrinkage(cls(), channels, threshold, learn)
     shape = () if channels is None else (3,)

@@ -8,6 +8,7 @@ import yaml
 import unrolled
 from tests.helpers import picture
 from tests.operators.laws import OperatorLaws
+from tests.pairs import FULL, pairwise
 from unrolled.cli.train import parser
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
@@ -60,9 +61,12 @@ def truth(x: np.ndarray, kernel: np.ndarray, boundary: str) -> np.ndarray:
     return scipy.ndimage.convolve(x, kernel, mode=SCIPY[boundary])
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("method", ["fft", "direct", "auto"])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 4), (2, 7), (12, 12), (13, 17)])
+SHAPES = [(1, 1), (3, 5), (4, 4), (2, 7), (12, 12), (13, 17)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "boundary", "method"), pairwise(SHAPES, list(BOUNDARIES), ["fft", "direct", "auto"], whole=FULL)
+)
 def test_is_the_convolution_of_scipy(boundary, method, shape):
     kernel = random_kernel(*shape)
     x = torch.randn(2, 2, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -57,10 +57,12 @@ def inside(x: torch.Tensor, border: int) -> torch.Tensor:
     return x[..., border:-border, border:-border]
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(("name", "border"), [("bicubic", 2), ("bilinear", 1)])
-@pytest.mark.parametrize("boundary", SCIPY)
-def test_is_the_antialiased_resizing_of_torch(factor, name, border, boundary):
+@pytest.mark.parametrize(
+    ("factor", "named", "boundary"),
+    pairwise([1, 2, 3, 4, 5], [("bicubic", 2), ("bilinear", 1)], list(SCIPY), whole=FULL),
+)
+def test_is_the_antialiased_resizing_of_torch(factor, named, boundary):
+    name, border = named
     x = torch.rand(2, 3, 8 * factor, 9 * factor, generator=torch.Generator().manual_seed(0)).double()
     found = Downsampling(factor, name, boundary).double()(x)
     resized = F.interpolate(x, size=(8, 9), mode=name, antialias=True)
@@ -78,10 +80,14 @@ def test_is_the_resizing_of_pillow(name, border, factor):
     )
 
 
-@pytest.mark.parametrize("boundary", SCIPY)
-@pytest.mark.parametrize("method", ["fft", "direct"])
-@pytest.mark.parametrize(("factor", "size"), [(2, (4, 6)), (2, (5, 3)), (3, (5, 7)), (3, (4, 8)), (4, (12, 11))])
-def test_is_the_filter_of_scipy_and_every_factor_th_pixel(boundary, method, factor, size):
+KERNELS = [(2, (4, 6)), (2, (5, 3)), (3, (5, 7)), (3, (4, 8)), (4, (12, 11))]
+
+
+@pytest.mark.parametrize(
+    ("kernel_of", "boundary", "method"), pairwise(KERNELS, list(SCIPY), ["fft", "direct"], whole=FULL)
+)
+def test_is_the_filter_of_scipy_and_every_factor_th_pixel(kernel_of, boundary, method):
+    factor, size = kernel_of
     kernel = random_kernel(*size)
     x = torch.randn(1, 1, 12, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     filtered = scipy.ndimage.convolve(x[0, 0].numpy(), kernel.numpy(), mode=SCIPY[boundary])

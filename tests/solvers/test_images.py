@@ -185,7 +185,7 @@ def test_reweighted_l1_of_l1_is_l1_and_its_limit_is_stationary():
     found = reweighted_l1(y, operator, prior, iterations=3, inner=300).image
     torch.testing.assert_close(found, fista(y, operator, prior, iterations=1000, record=False).image, atol=1e-8, rtol=0)
     concave = SparsePrior(LogSum(0.5), 0.3, DCT())
-    found = reweighted_l1(y, operator, concave, iterations=25, inner=200).image
+    found = reweighted_l1(y, operator, concave, iterations=12, inner=100).image
     step = 1 / float(operator.norm()) ** 2
     gradient = operator.adjoint(operator(found) - y)
     torch.testing.assert_close(concave.prox(found - step * gradient, step), found, atol=1e-6, rtol=0)

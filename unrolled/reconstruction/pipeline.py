@@ -80,9 +80,9 @@ def reconstruct(
     Examples
     --------
     >>> from unrolled.data import embedded_images
-    >>> camera = embedded_images("test")["camera"]
+    >>> camera = embedded_images("test")["camera"][:, 100:199, 200:299]
     >>> reconstruct(camera).shape
-    torch.Size([1, 512, 512])
+    torch.Size([1, 99, 99])
     """
     network, operator = resolve(network, operator)
     x, span = single_to_unit("image", image, scale, color)
