@@ -108,7 +108,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
 def test_torchrun_stops_with_a_checkpoint_and_one_process_goes_on(tmp_path):
     arguments = [
         "--config=configs/cs/epgn_25.yaml", "--network.phases=1", "--network.features=2", "--threads=1",
-        "--training.minutes=null", "--training.steps=60", "--training.validations=4", "--training.batch=2",
+        "--training.minutes=null", "--training.steps=60", "--training.validations=2", "--training.batch=2",
         "--training.bfloat16=false", "--data.hold_out=2",
     ]  # fmt: skip
     two, one = tmp_path / "two", tmp_path / "one"
