@@ -56,7 +56,7 @@ def thinned(name: str, law) -> tuple[int, ...]:
 @pytest.mark.parametrize("law", OF_STEPS, ids=lambda law: law.__name__)
 def test_law_for_a_step(name, law):
     @given(data=st.data(), step=STEPS)
-    @settings(some, max_examples=examples(name, 3, law))
+    @settings(some, max_examples=examples(name, 2, law))
     def holds(data, step):
         law(drawn(name, data), step, *thinned(name, law))
 
@@ -83,7 +83,7 @@ def test_law_at_steps_where_the_prox_changes_its_kind(name, law):
 @pytest.mark.parametrize("law", OF_VALUES, ids=lambda law: law.__name__)
 def test_law_of_values(name, law):
     @given(data=st.data())
-    @settings(some, max_examples=examples(name, 3))
+    @settings(some, max_examples=examples(name, 2))
     def holds(data):
         law(drawn(name, data), *thinned(name, law))
 
