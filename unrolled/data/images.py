@@ -16,6 +16,9 @@ from unrolled.data.tiff import is_tiff, read_tiff
 from unrolled.system.arraylike import as_tensor
 from unrolled.system.scales import UNIT, Range, Scale, check_scale, range_of
 
+MAX_SAMPLE = 281
+"""TIFF's tag MaxSampleValue."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 
 # Only these are decoded, whatever a file is called: some of Pillow's other formats start a program of the system.
@@ -225,10 +228,6 @@ def _stated_white(file: Image.Image) -> float:
         return float(stated)
     bits = tags.get(Exif.BitsPerSample, (16,))
     return float(2 ** bits[0] - 1) if bits == (12,) else 65535.0
-
-
-MAX_SAMPLE = 281
-"""TIFF's tag MaxSampleValue."""
 
 
 def _to_tensor(

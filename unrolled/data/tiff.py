@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from unrolled.system.arrays import EXPANSION
+
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF begin, in either order of bytes."""
-
-EXPANSION = 1100
-"""No compression that is read here makes numbers smaller than this: deflate reaches 1032."""
 
 
 def is_tiff(path: Path) -> bool:

@@ -12,7 +12,7 @@ from unrolled.operators.foreign_functions import Calling, find_calling, linked, 
 from unrolled.operators.intake import as_image_shape, numbers_of
 from unrolled.operators.linear_map import blank, check_images
 from unrolled.operators.operator import LinearOperator
-from unrolled.system.arraylike import as_numbers, kind_like
+from unrolled.system.arraylike import COMPLEX, as_numbers
 from unrolled.system.devices import full_precision
 from unrolled.system.scalars import plain_number
 
@@ -174,11 +174,7 @@ def _matrix(thing: Any, shape: Any, complex_images: bool) -> Dense:
     _, height, width = as_image_shape("as_operator: shape", shape)
     if matrix.ndim != 2:
         raise ValueError(f"as_operator: a matrix must be (rows, columns), got shape {tuple(matrix.shape)}")
-    return Dense(
-        matrix.to(kind_like(torch.empty(0, dtype=torch.complex64), matrix.real.dtype)) if complex_images else matrix,
-        height,
-        width,
-    )
+    return Dense(matrix.to(COMPLEX[matrix.real.dtype]) if complex_images else matrix, height, width)
 
 
 def _is_pair(thing: Any) -> bool:

@@ -217,11 +217,7 @@ def after_measuring(
     height, width = x.shape[-2:] if size is None else size
     if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
         raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
-    x = x[0, :, :height, :width]
-    if x.is_complex() and not magnitude:
-        return x
-    x = x.abs() if x.is_complex() else x
-    return x.clamp(0, 1) if clip else x
+    return picture(x, (height, width), clip=clip, magnitude=magnitude)
 
 
 def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:
@@ -260,10 +256,17 @@ def resolve(
     return network, operator
 
 
-def picture(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The first image of a batch, cut to its size and clipped to [0, 1]; of complex images the magnitude."""
+def picture(x: Tensor, size: tuple[int, int], *, clip: bool = True, magnitude: bool = True) -> Tensor:
+    """The first image of a batch, cut to its size and clipped to [0, 1]; of complex images the magnitude.
+
+    Without `magnitude` complex images are returned as they are, never clipped.
+    """
     x = x[0, :, : size[0], : size[1]]
-    return (x.abs() if x.is_complex() else x).clamp(0, 1)
+    if x.is_complex():
+        if not magnitude:
+            return x
+        x = x.abs()
+    return x.clamp(0, 1) if clip else x
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:

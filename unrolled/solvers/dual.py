@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from unrolled.operators.units import over
 from unrolled.solvers.transforms import Transform
 
 LEAST = 10
@@ -75,7 +76,6 @@ def dual_prox(
 
     rate, warm = 1 / transform.norm**2, dual is not None
     current = step * dual if dual is not None else _start(v, prior.project(transform.preimage(v), step), transform)
-    ones = (-1, *[1] * (current.ndim - 1))
     point, t = current, torch.ones(len(v), dtype=v.real.dtype, device=v.device)
     for made in range(iterations + 1):
         if made % LEAST == 0 or made == iterations:
@@ -87,8 +87,8 @@ def dual_prox(
         uphill = ((point - following).conj() * (following - current)).real.flatten(1).sum(1) > 0
         t = torch.where(uphill.detach(), 1, t)
         t_next = (1 + (1 + 4 * t * t).sqrt()) / 2
-        momentum = ((t - 1) / t_next).view(ones)
-        following = torch.where(going.view(ones), following, current)
+        momentum = over((t - 1) / t_next, current)
+        following = torch.where(over(going, current), following, current)
         point, current, t = following + momentum * (following - current), following, t_next
     return Proximal(unit * found, current / step, gap)
 
@@ -118,7 +118,7 @@ def gap_message(gap: float, iterations: int, tolerance: float) -> str:
 def _start(v: Tensor, p: Tensor, transform: Transform) -> Tensor:
     """The better one of p and 0, for every image."""
     better = (v - transform.adjoint(p)).detach().flatten(1).norm(dim=1) < v.detach().flatten(1).norm(dim=1)
-    return torch.where(better.view(-1, *[1] * (p.ndim - 1)), p, 0)
+    return torch.where(over(better, p), p, 0)
 
 
 def _certificate(prior: Norm, v: Tensor, step: float, p: Tensor, tolerance: float) -> tuple[Tensor, float, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradients
+from unrolled.operators.units import largest, ones_for_zeros, over
 from unrolled.penalties import L1, SeparablePenalty, Weighted
 from unrolled.solvers.given import real_number, whole_number
 from unrolled.solvers.gradient_methods import fista
@@ -126,7 +127,7 @@ def image_irls(
         least = _least(x, right) if smallest is None else x.real.new_full((), smallest)
         while True:
             c = transform(x)
-            at = torch.maximum(c.abs(), least.view(-1, *[1] * (c.ndim - 1)))
+            at = torch.maximum(c.abs(), over(least, c))
             weights = prior.slopes_at(at) / at  # strength·ρ'/|w| = strength/η̂
 
             def matrix(v: Tensor, weights: Tensor = weights) -> Tensor:
@@ -147,9 +148,8 @@ def image_irls(
 
 def _least(x: Tensor, right: Tensor) -> Tensor:
     """1e-4 of the largest magnitude of every image; of one that is 0 that of Aᴴy."""
-    largest, other = (image.detach().abs().flatten(1).amax(1) for image in (x, right))
-    largest = torch.where(largest > 0, largest, other)
-    return 1e-4 * torch.where(largest > 0, largest, 1)
+    size = largest(x)
+    return 1e-4 * ones_for_zeros(torch.where(size > 0, size, largest(right)))
 
 
 def _objective(problem: Problem, x: Tensor) -> Tensor:

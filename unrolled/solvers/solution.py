@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.operators import LinearOperator
+from unrolled.operators.units import largest, ones_for_zeros, over
 from unrolled.solvers.dual import gap_message
 from unrolled.solvers.given import image_like, measured, real_number, whole_number
 from unrolled.solvers.priors import FEW, Prior
@@ -201,8 +202,6 @@ def solve(
 
 def _change(x: Tensor, before: Tensor) -> Tensor:
     """‖x − x⁻‖/‖x‖ of every image, also of images whose squares are no numbers."""
-    ones = (-1, *[1] * (x.ndim - 1))
-    largest = torch.maximum(x.detach().abs(), before.detach().abs()).flatten(1).amax(1)
-    unit = torch.where(largest > 0, largest, 1).view(ones)
+    unit = over(ones_for_zeros(torch.maximum(largest(x), largest(before))), x)
     moved, size = (x / unit - before / unit).flatten(1).norm(dim=1), (x / unit).flatten(1).norm(dim=1)
     return moved / size.clamp(min=1e-30)

@@ -131,7 +131,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "frozenset": lambda items: frozenset(items),
     "tuple": lambda items: tuple(items),
     "range": lambda start, stop, step: range(start, stop, step),
-    "torch.dtype": lambda name: _make_type(name),
+    "torch.dtype": _make_type,
     "numpy.dtype": lambda name: np.dtype(str(name)),
     "pathlib.Path": lambda path: Path(path),
 }
