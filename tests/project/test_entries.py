@@ -5,6 +5,7 @@ must be listed here."""
 import importlib
 import inspect
 import re
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -117,15 +118,13 @@ def batch_of(images: Any) -> torch.Tensor:
     return RandomCrops([images], 9).batch(0, 2)
 
 
-def validated(tmp: str) -> Callable[[Any], Any]:
+def validated(name: str) -> Callable[[Any], Any]:
     def call(value: Any) -> float:
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(0)
             made = EPGN(1, 2), BlockCompressedSensing(ratio=0.5, block=3)
             short = unrolled.TrainingOptions(steps=1, batch=1, validations=1)
-            images = {"dataset": [picture(9, 9)], "validation": [picture(9, 9)], tmp: [value]}
+            images = {"dataset": [picture(9, 9)], "validation": [picture(9, 9)], name: [value]}
             figures = unrolled.fit(
                 *made, images["dataset"], short, validation=images["validation"], crop=9, folder=folder, progress=False
             )
@@ -142,8 +141,8 @@ Y = BLOCKS(X[..., :15])
 PRIOR = SparsePrior(L1(), 0.01, DCT())
 
 
-def solved(solver: Callable[..., Any], name: str, prior: Any = PRIOR) -> Entry:
-    given = (prior,) if "prior" in inspect.signature(solver).parameters else ()
+def solved(solver: Callable[..., Any], name: str) -> Entry:
+    given = (PRIOR,) if "prior" in inspect.signature(solver).parameters else ()
 
     def call(value: Any) -> torch.Tensor:
         made = {name: value}
