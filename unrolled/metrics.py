@@ -1,5 +1,6 @@
 """Image quality: one number per image."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.system.arraylike import as_tensor, is_floating
+from unrolled.system.arraylike import as_tensor, is_floating, refuse_meta
+from unrolled.system.scalars import as_number
 from unrolled.system.scales import OUTSIDE, ROUNDING, WHITES, Range, magnitudes
 
 ROWS = 256
@@ -95,8 +97,10 @@ def ssim(image: Any, truth: Any, window: int = 7, peak: Peak | None = None) -> T
         as `psnr`, and for images smaller than the window.
     """
     image, truth = _pair(image, truth)
-    if isinstance(window, bool) or not isinstance(window, int) or window < 2:
+    found = as_number(window)
+    if not isinstance(found, int) or found < 2:
         raise ValueError(f"ssim: window must be a whole number >= 2, got {window!r}")
+    window = found
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
     span = _range(image, truth, peak)
@@ -145,6 +149,8 @@ def _clipped(x: Tensor, span: Range) -> Tensor:
 
 def _pair(image: Any, truth: Any) -> tuple[Tensor, Tensor]:
     image, truth = as_tensor("image", image), as_tensor("truth", truth)
+    refuse_meta("image", image)
+    refuse_meta("truth", truth)
     if image.shape != truth.shape or image.ndim != 4 or not image.numel():
         raise ValueError(
             f"images must both be (batch, channel, height, width), none of them 0, got {tuple(image.shape)} and "
@@ -153,22 +159,37 @@ def _pair(image: Any, truth: Any) -> tuple[Tensor, Tensor]:
     return image, truth
 
 
+def _range_of(peak: Any) -> Range:
+    numbers = as_tensor("peak", peak)
+    refuse_meta("peak", numbers)
+    several = numbers.ndim > 1 or numbers.numel() not in (1, 2)
+    ends = [] if several or numbers.is_complex() or numbers.dtype == torch.bool else numbers.double().flatten().tolist()
+    black, white = ends if len(ends) == 2 else (0.0, *(ends or [0.0]))
+    if not -math.inf < black < white < math.inf:
+        raise ValueError(f"peak: must be a finite number > 0, or (black, white), got {peak!r}")
+    return Range(black, white, True)
+
+
+def _may_share_a_scale(image: Tensor, truth: Tensor) -> bool:
+    """Whether the types leave it open: not if the truth alone is of floating point, or both state another white."""
+    if is_floating(truth):
+        return is_floating(image)
+    return len({WHITES[each.dtype] for each in (image, truth) if each.dtype in WHITES}) < 2
+
+
 def _range(image: Tensor, truth: Tensor, peak: Any) -> Range:
     """Black and white, in which the truth lies and whose scale the image has."""
     if peak is not None:
-        black, white = peak if isinstance(peak, (tuple, list)) and len(peak) == 2 else (0.0, peak)
-        span = Range(float(as_tensor("peak", black)), float(as_tensor("peak", white)), True)
-        if not span.black < span.white < float("inf"):
-            raise ValueError(f"peak: must be a finite number > 0, or (black, white), got {peak!r}")
+        span = _range_of(peak)
+    elif not _may_share_a_scale(image, truth):
+        raise ValueError(f"image: is of {image.dtype} and truth of {truth.dtype}; give both one scale, or the peak")
     elif is_floating(truth):
-        if not is_floating(image):
-            raise ValueError(f"image: is of {image.dtype} and truth of {truth.dtype}; give both one scale, or the peak")
         span = Range()
     elif truth.dtype in WHITES:
         span = Range(0.0, WHITES[truth.dtype])
     else:
         raise ValueError(f"truth: is of {truth.dtype}, whose white is not known; give the peak")
-    seen, shown = magnitudes(truth), magnitudes(image)
+    seen, shown = magnitudes(truth.detach()), magnitudes(image.detach())
     low, high = float(seen.min()), float(seen.max())
     margin = ROUNDING * (span.white - span.black)
     if not (span.black - margin <= low and high <= span.white + margin):

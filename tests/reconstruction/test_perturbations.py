@@ -115,11 +115,11 @@ def test_bad_arguments_are_refused_by_name(fourier, capsys, monkeypatch):
         ({"ratios": [0.0]}, "ratios: must be numbers in"),
         ({"perturbations": [2.0]}, "perturbations: must be numbers in"),
         ({"methods": ["magic"]}, "methods: must be of estimate, .* got 'magic'"),
-        ({"steps": 0}, "steps: must be >= 1, got 0"),
+        ({"steps": 0}, "steps: must be a whole number >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             robustness(network, fourier, images(1), **options)
-    with pytest.raises(ValueError, match="images: needs at least one"):
+    with pytest.raises(ValueError, match="images: must be one at least"):
         robustness(network, fourier, {})
     with pytest.raises(ValueError, match="method: must be one of"):
         classical("magic", fourier(torch.zeros(1, 1, SIDE, SIDE)), fourier)

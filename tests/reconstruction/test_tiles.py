@@ -46,7 +46,7 @@ def test_tiles_need_an_operator_that_has_parts():
     with pytest.raises(ValueError, match="every measurement sees the whole image"):
         dense.crop(y, 0, 0, 5, 5)
     network, operator, y = case()
-    with pytest.raises(ValueError, match="tile: must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="tile: must be a whole number >= 1, got 0"):
         in_tiles(y, network, operator, 0)
     with pytest.raises(ValueError, match="multiples of 11"):
         operator.crop(y, 0, 5, 11, 11)

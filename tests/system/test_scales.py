@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.system.scales import Range, check_scale, is_dark, range_of
+from unrolled.system.scales import Range, as_scale, is_dark, range_of
 
 IMAGE = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
 
@@ -72,7 +72,7 @@ def test_every_rule_of_scale():
 )
 def test_what_is_no_scale_is_refused(scale):
     with pytest.raises(ValueError, match="data: scale must be"):
-        check_scale("data", scale)
+        as_scale("data", scale)
 
 
 def test_images_that_do_not_fit_are_refused():

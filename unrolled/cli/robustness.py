@@ -69,13 +69,13 @@ def measure_robustness(
     paths = list_images(data)
     count = min(images, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
-    pictures = {path.name: path for path in chosen}
-    result = robustness(network, operator, pictures, scale=scale, progress=True, **study)
-    print(f"mean PSNR in dB over {', '.join(pictures)}; its peak is {peak_text(scale)}")
+    names = [path.name for path in chosen]
+    result = robustness(network, operator, chosen, scale=scale, progress=True, **study)
+    print(f"mean PSNR in dB over {', '.join(names)}; its peak is {peak_text(scale)}")
     for test, rows in result.items():
         print("\n" + table(test, rows))
     if json is not None:
-        write_json(json, {"images": list(pictures), **result}, indent=1)
+        write_json(json, {"images": names, **result}, indent=1)
         print(f"\nwrote {json}")
     if out is not None:
         from unrolled.figures.robustness_plot import robustness_curves

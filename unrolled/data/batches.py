@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.stores import ImageStore, MemoryImage, check_bright, to_float
 from unrolled.data.unit_images import as_single, to_unit
-from unrolled.system.scales import OUTSIDE, Scale, check_scale
+from unrolled.system.scales import OUTSIDE, Scale, as_scale
 
 LOOKED_AT = 16
 """Items of a data set of one's own that are looked at before training, at most: they may be slow to make."""
@@ -213,10 +213,9 @@ class DatasetBatches(Batches):
                 f"dataset: must have items by number (__getitem__ and __len__), so that a run can be resumed at any "
                 f"step, got {type(dataset).__name__}; write what it yields into files, or give a list"
             )
-        self.dataset, self.seed, self.scale = dataset, seed, scale
+        self.dataset, self.seed, self.scale = dataset, seed, as_scale("dataset", scale)
         if len(self) == 0:
             raise ValueError("DatasetBatches: the data set is empty")
-        check_scale("dataset", scale)
         check_bright(
             [MemoryImage(self._item(index), scale, f"dataset: item {index}") for index in self._some()], "dataset"
         )

@@ -1,7 +1,6 @@
 """The size of training crops: a number of pixels for squares, or height and width."""
 
-from collections.abc import Sequence
-from numbers import Integral
+from unrolled.system.scalars import whole_numbers
 
 Crop = int | tuple[int, int]
 """Pixels: the side of a square, or (height, width)."""
@@ -30,8 +29,8 @@ def crop_sides(crop: Crop | None, multiple: int = 1, exactly: tuple[int, int] | 
     if crop is None:
         side = -(-SIDE // multiple) * multiple
         return (side, side) if exactly is None else exactly
-    sides = tuple(crop) if isinstance(crop, Sequence) and not isinstance(crop, str) else (crop, crop)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in sides):
+    sides = whole_numbers((crop, crop), 2) or whole_numbers(crop, 2)
+    if sides is None:
         raise ValueError(f"data: crop must be >= 1, a number of pixels or (height, width), got {crop!r}")
     height, width = sides
     if height % multiple or width % multiple:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.data.images import array_to_image
 from unrolled.data.stores import ALL, StoredImage
-from unrolled.system.arraylike import as_tensor
+from unrolled.system.arraylike import are_complex, as_tensor, with_complex
 from unrolled.system.scales import HOW, Scale, range_of
 
 SUFFIXES = (".h5", ".hdf5")
@@ -164,9 +164,7 @@ class HDF5Image(StoredImage):
 
     def _pixels(self, window: tuple[slice, ...]) -> np.ndarray:
         """(height, width) or (height, width, 3)."""
-        pixels = self.files.read(self.path, self.key, (self.row, *window))
-        if pixels.dtype.names is not None:
-            pixels = pixels["real"] + 1j * pixels["imag"]
+        pixels = with_complex(self.files.read(self.path, self.key, (self.row, *window)))
         if self.axes == "chw":
             pixels = np.moveaxis(pixels, 0, -1)
         return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
@@ -192,8 +190,9 @@ def hdf5_images(
     ----------
     paths : list of Path
         files that `unrolled data prepare` wrote, or files of your own with a data set of images stacked along its first
-        axis: uint8, uint16, floating point in [0, 1] or complex with such magnitudes, of other types and values with a
-        scale; (n, height, width), (n, channel, height, width) or (n, height, width, channel), with 1 or 3 channels.
+        axis: bool, uint8, uint16, floating point in [0, 1] or complex with such magnitudes, of other types and values
+        with a scale; (n, height, width), (n, channel, height, width) or (n, height, width, channel), with 1 or 3
+        channels.
     key : str, optional
         of the data set; not needed if a file holds only one of such a shape.
     color : bool
@@ -221,11 +220,11 @@ def hdf5_images(
                 for each in keys:
                     axes, size = _layout(file[each], path, each, scale)
                     shape = (3 if color else 1, *size)
-                    numbers = file[each].dtype
-                    sure = scale is not None or numbers == np.uint8
+                    numbers = file[each].dtype.newbyteorder("=")
+                    sure = scale is not None or numbers in (np.bool_, np.uint8)
                     how = None if sure else torch.uint16 if numbers == np.uint16 else torch.float32, scale
                     images += [
-                        HDF5Image(files, path, each, row, axes, shape, *how, _is_complex(numbers))
+                        HDF5Image(files, path, each, row, axes, shape, *how, are_complex(numbers))
                         for row in range(len(file[each]))
                     ]
             except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
@@ -267,18 +266,15 @@ def _image_key(file: Any, path: Path, key: str | None) -> str:
     return stacks[0]
 
 
-def _is_complex(numbers: np.dtype) -> bool:
-    return numbers.kind == "c" or numbers.names == ("real", "imag")
-
-
 def _layout(data: Any, path: Path, key: str, scale: Scale | None) -> tuple[str, tuple[int, int]]:
     """Which axes a data set has, and (height, width)."""
     shape = tuple(data.shape)
-    states = data.dtype in (np.uint8, np.uint16) or data.dtype.kind == "f" or _is_complex(data.dtype)
-    if not states and not (scale is not None and data.dtype.kind in "iu"):
-        how = f", whose white is not known; {HOW}" if data.dtype.kind in "iu" else ""
+    numbers = data.dtype.newbyteorder("=")
+    states = numbers in (np.bool_, np.uint8, np.uint16) or numbers.kind == "f" or are_complex(numbers)
+    if not states and not (scale is not None and numbers.kind in "iu"):
+        how = f", whose white is not known; {HOW}" if numbers.kind in "iu" else ""
         raise ValueError(
-            f"HDF5: {path}: {key!r} must be uint8, uint16, floating point or complex, is {data.dtype}{how}"
+            f"HDF5: {path}: {key!r} must be bool, uint8, uint16, floating point or complex, is {data.dtype}{how}"
         )
     check_stored(data, path, key)
     axes = "hw" if len(shape) == 3 else "chw" if shape[1:2] in ((1,), (3,)) else "hwc"

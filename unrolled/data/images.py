@@ -12,12 +12,19 @@ from PIL.ExifTags import Base as Exif
 from PIL.Image import Transpose
 from torch import Tensor
 
-from unrolled.data.tiff import is_tiff, read_tiff
+from unrolled.data.file_numbers import (
+    Refused,
+    is_deep_color,
+    is_deep_tiff,
+    kind_of,
+    pillow_misreads,
+    stated_white,
+    stretch,
+)
+from unrolled.data.tiff import ZERO_IS_WHITE, is_tiff, read_tiff
 from unrolled.system.arraylike import as_tensor
-from unrolled.system.scales import UNIT, Range, Scale, check_scale, range_of
-
-MAX_SAMPLE = 281
-"""TIFF's tag MaxSampleValue."""
+from unrolled.system.files import as_path
+from unrolled.system.scales import UNIT, Range, Scale, as_scale, range_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 
@@ -45,7 +52,8 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
     """Read an image file, turned upright as its camera noted (EXIF), what is transparent on white.
 
     Sixteen bits and floating point are kept where there is one channel, and in TIFF of floating point; other colors and
-    alpha of 16 bits are read with 8. Color profiles (ICC) are not applied.
+    alpha of 16 bits are read with 8, and a scale is taken for them only of TIFF with three channels. Color profiles
+    (ICC) are not applied.
 
     Parameters
     ----------
@@ -75,8 +83,8 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
 
 def read_with_range(path: str | Path, color: bool = False, scale: Scale | None = None) -> tuple[Tensor, Range]:
     """As `read_image`, with what black and white are in the file's numbers if a scale is given; else [0, 1]."""
-    check_scale("image", scale)
-    path = Path(path)
+    scale = as_scale("image", scale)
+    path = as_path("image", path)
     if not os.path.isfile(path):  # a pipe or a device would wait forever
         reason = "is not a regular file" if os.path.lexists(path) else "does not exist"
         raise ValueError(f"image: there is no file {path}: it {reason}")
@@ -91,17 +99,18 @@ def read_with_range(path: str | Path, color: bool = False, scale: Scale | None =
                 except UnidentifiedImageError:
                     if not is_tiff(path):
                         raise
-                    pixels, turn = read_tiff(path)
-                    return _from_numbers(_turned(pixels, turn), color, scale)
+                    return _read_tiff(path, color, scale)
                 with file:
                     check_claim(file.size, os.path.getsize(path))
                     _check_kind(file, scale)
-                    white = _stated_white(file)
+                    if pillow_misreads(file) or (scale is not None and is_deep_tiff(file)):
+                        return _read_tiff(path, color, scale)
+                    white, stretched = stated_white(file), stretch(file)
                     file.load()
                     upright = turn_of(file)
                     image = file if upright is None else file.transpose(upright)
-                    return _to_tensor(image, color, scale, white)
-    except _Refused as error:
+                    return _to_tensor(image, color, scale, white, stretched)
+    except Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"image: {path} is not an image of a known format, or is empty") from None
@@ -115,7 +124,7 @@ def check_claim(size: tuple[int, int], length: int) -> None:
     """Raise ValueError for more pixels than a file of so many bytes can hold."""
     pixels = size[0] * size[1]
     if pixels > max(FREE_PIXELS, MOST_PIXELS * length):
-        raise _Refused(f"claims {pixels:,} pixels in {length:,} bytes, more than it can hold")
+        raise Refused(f"claims {pixels:,} pixels in {length:,} bytes, more than it can hold")
 
 
 def turn_of(file: Image.Image) -> Transpose | None:
@@ -129,9 +138,7 @@ def numbers_in(path: Path) -> torch.dtype:
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-            if file.mode[0] not in "IF":
-                return torch.uint8
-            return torch.float32 if file.mode == "F" else torch.uint16
+            return kind_of(file)
     return torch.float32  # what Pillow does not read: TIFF of floating point
 
 
@@ -145,7 +152,7 @@ def list_images(folder: str | Path) -> list[Path]:
     ValueError
         if the folder does not exist or holds no images.
     """
-    folder = Path(folder)
+    folder = as_path("images", folder)
     if os.path.isfile(folder):
         return [folder]
     if not os.path.isdir(folder):
@@ -196,42 +203,32 @@ def picture_to_image(picture: Image.Image, scale: Scale | None = None) -> tuple[
     """
     try:
         return _to_tensor(picture, picture.mode[0] not in "1LFI", scale)
-    except _Refused as error:
+    except Refused as error:
         raise ValueError(f"image: {error}") from None
-
-
-class _Refused(ValueError):
-    """An image that is whole, but has no single meaning."""
 
 
 def _check_kind(file: Image.Image, scale: Scale | None) -> None:
     # A JPEG of several pictures (MPO) is a photograph that brings a preview or a depth map along.
     if getattr(file, "is_animated", False) and file.format != "MPO":
-        raise _Refused("holds several images (an animation or a stack); split it into files of one image")
+        raise Refused("holds several images (an animation or a stack); split it into files of one image")
     if file.format == "JPEG" and file.mode == "CMYK" and "adobe" not in file.info:
-        raise _Refused("is CMYK without the mark that tells whether ink is 0 or 255; convert it to RGB")
+        raise Refused("is CMYK without the mark that tells whether ink is 0 or 255; convert it to RGB")
     if file.mode == "I" and file.format == "TIFF" and scale is None:
-        raise _Refused(
+        raise Refused(
             "has integers of 32 bits or with a sign, whose white is not known; give scale, or save it as uint16"
         )
     tags = getattr(file, "tag_v2", {})
     if file.mode[0] in "IF" and tags.get(Exif.PhotometricInterpretation) == 0:
-        raise _Refused("has more than 8 bits with 0 as white; save it with 0 as black")
-
-
-def _stated_white(file: Image.Image) -> float:
-    """What a file states to be white, if it has numbers of 16 bits."""
-    tags = getattr(file, "tag_v2", {})
-    stated = tags.get(MAX_SAMPLE)
-    stated = stated[0] if isinstance(stated, tuple) and stated else stated
-    if isinstance(stated, int) and 0 < stated < 65535:
-        return float(stated)
-    bits = tags.get(Exif.BitsPerSample, (16,))
-    return float(2 ** bits[0] - 1) if bits == (12,) else 65535.0
+        raise Refused(ZERO_IS_WHITE)
+    if scale is not None and is_deep_color(file) and not is_deep_tiff(file):
+        raise Refused(
+            "has colors or alpha of 16 bits, of which 8 are read, so that scale has no numbers to tell of; "
+            "save it as TIFF of three channels, or with one"
+        )
 
 
 def _to_tensor(
-    image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535
+    image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535, stretched: float = 1
 ) -> tuple[Tensor, Range]:
     # Photographs of 100 megapixels come this way: besides the pixels as decoded there is one float32 of each number.
     if image.mode == "F":
@@ -241,9 +238,9 @@ def _to_tensor(
         if "transparency" in image.info:
             numbers = np.where(numbers == image.info["transparency"], white, numbers)
         if scale is not None:
-            return _from_numbers(numbers, color, scale)
+            return _from_numbers(_unstretched(numbers, stretched), color, scale)
         if numbers.min() < 0 or numbers.max() > white:
-            raise _Refused(f"has numbers outside of 0 … {white:g}, the range that it states; give scale")
+            raise Refused(f"has numbers outside of 0 … {white:g}, the range that it states; give scale")
         pixels = numbers.astype(np.float32)
         pixels /= white
         return _channels_first(pixels, color), UNIT
@@ -255,10 +252,21 @@ def _to_tensor(
         image = image.convert("RGB")
     levels = np.asarray(image if color else image.convert("L"))
     if scale is not None:
-        return _from_numbers(levels, color, scale)
+        return _from_numbers(_unstretched(levels, stretched), color, scale)
     pixels = np.moveaxis(levels, -1, 0).astype(np.float32, order="C") if levels.ndim == 3 else levels.astype(np.float32)
     pixels /= 255
     return _channels_first(pixels, color), UNIT
+
+
+def _unstretched(numbers: np.ndarray, stretched: float) -> np.ndarray:
+    """The numbers of the file, where Pillow has made them larger and rounded them."""
+    return numbers if stretched == 1 else np.round(numbers / stretched)
+
+
+def _read_tiff(path: Path, color: bool, scale: Scale | None) -> tuple[Tensor, Range]:
+    """What Pillow does not read, or not right."""
+    pixels, turn = read_tiff(path)
+    return _from_numbers(_turned(pixels, turn), color, scale)
 
 
 def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> tuple[Tensor, Range]:
@@ -266,14 +274,14 @@ def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> tuple[
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] != 3):
-        raise _Refused(f"must be of pixels (height, width), or with 3 channels (height, width, 3), got {array.shape}")
+        raise Refused(f"must be of pixels (height, width), or with 3 channels (height, width, 3), got {array.shape}")
     if array.ndim == 3 and array.dtype.kind == "c":
-        raise _Refused("has complex numbers in 3 channels; give images of one channel")
+        raise Refused("has complex numbers in 3 channels; give images of one channel")
     pixels = as_tensor("pixels", array)
     try:
         span = range_of("pixels", pixels, scale)
     except ValueError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
     pixels = span.to_unit(pixels)
     if pixels.ndim == 3 and not color:
         pixels = pixels.double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)

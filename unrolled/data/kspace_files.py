@@ -14,7 +14,9 @@ from torch import Tensor
 from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
 from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout
 from unrolled.data.stores import ALL
-from unrolled.system.arraylike import as_numbers, as_tensor
+from unrolled.system.arraylike import are_complex, as_numbers, as_tensor, with_complex
+from unrolled.system.files import as_path
+from unrolled.system.scalars import as_number
 
 RSS, ESC = "reconstruction_rss", "reconstruction_esc"
 """What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
@@ -138,7 +140,7 @@ def read_kspace(
         axes or axes that are not clear; if it lies in another file or was not written to the size that is claimed; if
         mask or true image do not fit it.
     """
-    path = Path(path)
+    path = as_path("k-space", path)
     if path.suffix.lower() not in (".npy", *SUFFIXES):
         raise ValueError(f"k-space: {path} must end in one of .npy, {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):
@@ -162,7 +164,7 @@ def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> T
         raise ValueError(f"k-space: {path} cannot be read as .npy: {error or type(error).__name__}") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"k-space: {path} is an archive of several arrays (.npz); save one array with numpy.save")
-    if array.ndim == 3 and names is None and array.dtype.kind == "c":
+    if array.ndim == 3 and names is None and are_complex(array.dtype):
         if len(array) != 1:
             raise ValueError(
                 f"k-space: {path}: is {array.shape}, which may be coils or slices; give axes: 'coil, height, width' or "
@@ -184,7 +186,7 @@ def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> 
         number = _which(index, data.shape[axis], path)
         places[axis] = number
     left = [name for name in names if name != "slice"]
-    numbers = np.asarray(data[tuple(places)])
+    numbers = with_complex(np.asarray(data[tuple(places)]))
     numbers = numbers.transpose([left.index(name) for name in NAMES if name in left])
     return numbers if "coil" in left else numbers[None], number
 
@@ -257,7 +259,7 @@ def _names(file: Any) -> Iterable[str]:
 
 def _axes(data: Any, path: Path, layout: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
     """The names of the axes of a complex data set, as given or by their number."""
-    if data.dtype.kind != "c":
+    if not are_complex(data.dtype):
         raise ValueError(f"k-space: {path}: must be complex, is {data.dtype}")
     allowed = [axis_names(axes) for axes in AXES[layout]] if names is None else [names]
     fitting = [each for each in allowed if len(each) == data.ndim]
@@ -270,9 +272,10 @@ def _axes(data: Any, path: Path, layout: str, names: tuple[str, ...] | None) -> 
 def _which(index: int | None, count: int, path: Path) -> int:
     if index is None:
         return count // 2
-    if not 0 <= index < count:
+    number = as_number(index)
+    if not isinstance(number, int) or not 0 <= number < count:
         raise ValueError(f"k-space: {path} has slices 0 … {count - 1}, got slice {index!r}")
-    return index
+    return number
 
 
 def _checked(numbers: np.ndarray, path: Path) -> Tensor:

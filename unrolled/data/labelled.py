@@ -46,6 +46,7 @@ class LabelledImages:
                 f"labelled images: labels must be a whole number for each of the {len(images)} images, got "
                 f"{tuple(labels.shape)} of {labels.dtype}"
             )
+        labels = labels.long()  # unsigned ones cannot be compared
         outside = (labels < 0) | (labels >= len(self.classes))
         if outside.any():
             index = int(outside.nonzero()[0])
@@ -54,7 +55,7 @@ class LabelledImages:
                 f"{int(labels[index])} at image {index}"
             )
         object.__setattr__(self, "images", images)
-        object.__setattr__(self, "labels", labels.long())
+        object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "classes", tuple(self.classes))
 
     def __len__(self) -> int:

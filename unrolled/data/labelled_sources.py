@@ -21,7 +21,8 @@ from unrolled.data.images import array_to_image, list_images, read_image
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.labelled import LabelledImages, LabelledSplits
 from unrolled.data.stores import FileImage, check_bright
-from unrolled.system.scales import Scale, check_scale
+from unrolled.system.scalars import PlainNumbers
+from unrolled.system.scales import Scale, as_scale
 from unrolled.system.vision import import_torchvision
 
 DRAWN, JPEG = "drawn-digits", "CIFAR-10-JPEG"
@@ -29,7 +30,7 @@ ARCHIVE = "cifar10_jpeg.tar.gz"
 
 
 @dataclass
-class LabelledData:
+class LabelledData(PlainNumbers):
     """Labelled images to train on, and how they are varied.
 
     Parameters
@@ -70,7 +71,7 @@ class LabelledData:
             raise ValueError(f"data: shift must be >= 0, got {self.shift!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"data: size must be >= 1, got {self.size!r}")
-        check_scale("data", self.scale)
+        self.scale = as_scale("data", self.scale)
 
     def load(self, seed: int = 0) -> LabelledSplits:
         """Read all images into memory.

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
 from unrolled.data.images import list_images, numbers_in, read_image
 from unrolled.data.stores import as_stored
-from unrolled.system.files import check_writable, replacing
+from unrolled.system.files import as_path, check_writable, one_or_several, replacing
+from unrolled.system.scalars import plain_number
 from unrolled.system.scales import Scale, brightness, is_dark, refuse_dark
 
 CHUNK = 256
@@ -68,10 +69,10 @@ def prepare_images(
     ValueError
         for a wrong argument, an existing file, images that cannot be read (all are named), or if nothing can be read.
     """
-    out = Path(out)
+    out, shards = as_path("out", out), plain_number("prepare: shards", shards, int)
     if out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"prepare: out must end in {' or '.join(SUFFIXES)}, got {out}")
-    sources = [(Path(folder), path) for folder in folders for path in list_images(folder)]
+    sources = [(Path(folder), path) for folder in one_or_several(folders) for path in list_images(folder)]
     if not 1 <= shards <= max(1, len(sources)):
         raise ValueError(f"prepare: shards must be between 1 and the number of images, {len(sources)}, got {shards}")
     existing = [path for path in (out, *out.parent.glob(f"{out.stem}-*-of-*{out.suffix}")) if path.exists()]

@@ -24,7 +24,9 @@ from unrolled.data.stores import (
     check_bright,
     to_float,
 )
-from unrolled.system.scales import Scale, check_scale
+from unrolled.system.files import one_or_several
+from unrolled.system.scalars import PlainNumbers
+from unrolled.system.scales import Scale, as_scale
 
 EMBEDDED = "embedded"
 VALIDATION_SIDE = 264
@@ -32,7 +34,7 @@ VALIDATION_SIDE = 264
 
 
 @dataclass
-class ImageData:
+class ImageData(PlainNumbers):
     """Images to train on.
 
     Parameters
@@ -73,6 +75,7 @@ class ImageData:
     scale: float | tuple[float, float] | str | None = None
 
     def __post_init__(self) -> None:
+        self.train = one_or_several(self.train)
         if not self.train:
             raise ValueError("data: train must name at least one folder")
         crop_sides(self.crop)  # it names a crop that is no size
@@ -82,7 +85,7 @@ class ImageData:
             raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
         if not 0 < self.smallest <= 1:
             raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
-        check_scale("data", self.scale)
+        self.scale = as_scale("data", self.scale)
 
     def load(
         self, multiple: int = 1, seed: int = 0, size: tuple[int, int] | None = None

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from unrolled.data.file_numbers import kind_of
 from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
 from unrolled.data.unit_images import as_image, as_single, to_unit
-from unrolled.system.scales import Scale, brightness, check_scale, is_dark, refuse_dark, states_white
+from unrolled.system.scales import Scale, as_scale, brightness, is_dark, refuse_dark, states_white
 
 CACHE_MIB = 1024
 LOOKED_AT = 64
@@ -75,10 +76,11 @@ class MemoryImage(StoredImage):
         if given is not None and given.dtype == torch.uint8 and scale is None:
             self.pixels = given
         else:
+            kind = kind_of(pixels) if given is None else given.dtype
             image, span = to_unit(what, pixels if given is None else given, scale)
             self.pixels = as_stored(image)
-            if given is not None and not span.given and not states_white(given.dtype):
-                self.kind = given.dtype
+            if not span.given and not states_white(kind):
+                self.kind = kind
         self.shape, self.is_complex = _shape(self.pixels), self.pixels.is_complex()
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
@@ -144,7 +146,7 @@ class ImageStore(Dataset[Tensor]):
     def __init__(self, images: Sequence[Any], cache_mib: int = CACHE_MIB, scale: Scale | None = None):
         if cache_mib < 0:
             raise ValueError(f"images: cache_mib must be >= 0, got {cache_mib!r}")
-        check_scale("images", scale)
+        scale = as_scale("images", scale)
         self.images = cached(stored(images, scale), cache_mib)
         if len({image.is_complex for image in self.images}) > 1:
             raise ValueError("images: must all be real, or all complex, but some are real and some complex")

@@ -1,4 +1,5 @@
-"""TIFF of numbers that Pillow does not read: floating point of 16 and 64 bits, colors of floating point."""
+"""TIFF of numbers that Pillow does not read, or not right: floating point of 16 and 64 bits, colors of more than 8
+bits, bytes with a sign."""
 
 import math
 import os
@@ -6,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from unrolled.data.file_numbers import Refused
 from unrolled.system.arrays import EXPANSION
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF begin, in either order of bytes."""
+
+ZERO_IS_WHITE = "has more than 8 bits, or a sign, with 0 as white; save it with 0 as black"
 
 
 def is_tiff(path: Path) -> bool:
@@ -30,13 +34,15 @@ def read_tiff(path: Path) -> tuple[np.ndarray, int]:
 
     with TiffFile(path) as file:
         if len(file.pages) != 1:
-            raise ValueError(f"it holds {len(file.pages)} images; split it into files of one image")
+            raise Refused(f"holds {len(file.pages)} images; split it into files of one image")
         page = file.pages.first
         claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype else 1)
         if claimed > EXPANSION * os.path.getsize(path):
-            raise ValueError(f"it claims {claimed:,} bytes of pixels, more than it can hold")
+            raise Refused(f"claims {claimed:,} bytes of pixels, more than it can hold")
         if page.axes not in ("YX", "YXS", "SYX"):
-            raise ValueError(f"its axes must be height, width and colors, are {page.axes}")
+            raise Refused(f"must have the axes height, width and colors, has {page.axes}")
+        if page.photometric == 0:
+            raise Refused(ZERO_IS_WHITE)
         pixels = page.asarray()
         orientation = page.tags.valueof("Orientation", default=1)
     pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unrolled.data.file_numbers import kind_of
 from unrolled.data.images import numbers_in, picture_to_image, read_with_range
 from unrolled.system.arraylike import as_tensor, is_floating
 from unrolled.system.scales import Range, Scale, brightness, is_dark, range_of, refuse_dark
@@ -84,7 +85,7 @@ def single_to_unit(what: str, value: Any, scale: Scale | None = None, color: boo
         (image, span), kind = read_with_range(value, color, scale), numbers_in(Path(value))
     else:
         image, span = to_unit(what, value, scale)
-        kind = torch.uint8 if isinstance(value, Image.Image) else as_tensor(what, value).dtype
+        kind = kind_of(value) if isinstance(value, Image.Image) else as_tensor(what, value).dtype
     brightest = brightness(image)
     if not span.given and is_dark(brightest, kind):
         refuse_dark(what, brightest)

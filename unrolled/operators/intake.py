@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating, kind_like
+from unrolled.system.scalars import whole_numbers
 
 IMAGES, MEASUREMENTS = "images", "measurements"
 
@@ -151,10 +152,7 @@ def as_image_shape(what: str, shape: Any) -> tuple[int, int, int]:
     ValueError
         unless they are three whole numbers >= 1.
     """
-    try:
-        sides: list[Any] = [side.item() if hasattr(side, "item") else side for side in shape]
-    except (TypeError, ValueError, RuntimeError):
-        sides = []
-    if len(sides) != 3 or not all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
+    sides = whole_numbers(shape, 3)
+    if sides is None:
         raise ValueError(f"{what} must be (channel, height, width) of the images, whole numbers >= 1, got {shape!r}")
     return sides[0], sides[1], sides[2]

@@ -38,6 +38,9 @@ class LinearMap(Described, nn.Module, ABC):
     """Whether its methods refuse shapes and complex numbers that do not fit, and say what would. Otherwise images are
     held against `image_shape` and `complex_images` before a method is called."""
 
+    __array_ufunc__ = None
+    """An array times an operator is no array of operators: NumPy leaves the product to the operator, which refuses."""
+
     tensors: tuple[str, ...] = ()
     """Arguments of the constructor that, given as numbers or a file, are kept under their own name in the
     `state_dict`: weights carry them there instead of in the recipe."""

@@ -31,6 +31,9 @@ WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
 MISSING = 4
 """A gap between neighbouring angles of more than so many medians is a wedge that was not measured."""
 
+MANY, HALF_TURN = 8, 2.5
+"""So many angles within 2π that reach over nearly π are probably radians."""
+
 
 class Tomography(LinearOperator):
     """Line integrals of an image: what beams of all geometries share.
@@ -208,6 +211,16 @@ class Tomography(LinearOperator):
         wrong = ~(given.abs() <= 360)
         if bool(wrong.any()):
             raise ValueError(f"{self._name}: angles must be in [-360, 360] degrees, got {float(given[wrong][0])}")
+        if (
+            len(given) >= MANY
+            and bool(given.abs().max() <= 2 * math.pi)
+            and bool(given.max() - given.min() > HALF_TURN)
+        ):
+            warnings.warn(
+                f"{self._name}: angles are degrees, and lie between {float(given.min()):.4g} and "
+                f"{float(given.max()):.4g}; if they are radians, give torch.rad2deg of them",
+                stacklevel=6,
+            )
         return given.to(kind)
 
     def _check_positive(self, name: str, value: float) -> None:

@@ -1,6 +1,7 @@
 """Magnetic resonance: sampled Fourier transforms, of one coil or of several."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class SampledFourier(LinearOperator):
     ):
         super().__init__()
         sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
+        _check_zero_frequency(type(self).__name__, sampled, centered)
         self.complex_images, self.centered = complex_images, centered
         self.image_shape = (0, sampled.shape[0], sampled.shape[1])
         # A drawn mask is made again from its rule, so it need not travel with weights.
@@ -317,6 +319,19 @@ def sampling_mask(
     if not bool(mask.any()):
         raise ValueError(f"{operator}: mask must sample something, but is empty")
     return mask.real.to(torch.get_default_dtype())
+
+
+def _check_zero_frequency(operator: str, mask: Tensor, centered: bool) -> None:
+    """Warn of a mask that leaves out the zero frequency, and samples all of the place where others have it."""
+    places = [(0, 0), (mask.shape[0] // 2, mask.shape[1] // 2)]
+    here, there = places[::-1] if centered else places
+    around = mask.roll((1 - there[0], 1 - there[1]), (0, 1))[:3, :3]
+    if not mask[here] and bool(around.all()):
+        warnings.warn(
+            f"{operator}: mask leaves out the zero frequency, which with centered={centered} lies at {list(here)}, and "
+            f"samples all around {list(there)}; is it that of a mask with centered={not centered}?",
+            stacklevel=5,  # who made the operator
+        )
 
 
 def check_maps(maps: Tensor) -> None:

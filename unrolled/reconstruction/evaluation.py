@@ -1,7 +1,7 @@
 """How good weights are: PSNR and SSIM per image, and their means."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.pipeline import after_measuring, linear_start, measure, picture, resolve
-from unrolled.system.scales import Scale, check_scale
+from unrolled.system.scales import Scale, as_scale
 
 
 def evaluate(
@@ -64,13 +64,10 @@ def evaluate(
     ValueError
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
-    check_scale("images", scale)
+    scale = as_scale("images", scale)
     network, operator = resolve(network, operator)
     rows = []
-    pairs = _named(images, scale, key)
-    if not pairs:
-        raise ValueError("images: must be one at least, got none")
-    check_bright([image for _, image in pairs])
+    pairs = named_images(images, scale, key)
     for index, (name, stored_image) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
         try:
             truth = to_float(stored_image.read())
@@ -105,16 +102,34 @@ def peak_text(scale: Scale | None) -> str:
         return (
             f"white, which is {'the largest magnitude' if scale == 'max' else f'the {scale} percentile'} of each image"
         )
-    if isinstance(scale, (tuple, list)):
+    if isinstance(scale, tuple):
         return f"white − black = {scale[1] - scale[0]:g}, from {scale[0]:g} to {scale[1]:g}"
     return f"white = {scale:g}"
 
 
+def named_images(images: Any, scale: Scale | None = None, key: str | None = None) -> list[tuple[str, StoredImage]]:
+    """Images with their names, not yet read where they are files.
+
+    Parameters
+    ----------
+    images, scale, key
+        as in `evaluate`.
+
+    Raises
+    ------
+    ValueError
+        if there are none, or all are so dark that they are probably in other units.
+    """
+    pairs = _named(images, as_scale("images", scale), key)
+    if not pairs:
+        raise ValueError("images: must be one at least, got none")
+    check_bright([image for _, image in pairs])
+    return pairs
+
+
 def _named(images: Any, scale: Scale | None, key: str | None) -> list[tuple[str, StoredImage]]:
-    """Images with their names, not yet read where they are files."""
     if isinstance(images, (str, Path)):
-        stored_images = open_images(images, "test", key, scale=scale)
-        return [(image.name or f"image {index}", image) for index, image in enumerate(stored_images)]
+        return _with_names(open_images(images, "test", key, scale=scale))
     if key is not None:
         raise ValueError(f"key: is for HDF5 files, got {key!r} with images of another kind")
     if isinstance(images, dict):
@@ -125,7 +140,11 @@ def _named(images: Any, scale: Scale | None, key: str | None) -> list[tuple[str,
             "images: must be a folder, a file, a dict of names and images or a list of images, got "
             f"{type(images).__name__}"
         )
-    return [(f"image {index}", image) for index, image in enumerate(stored(each, scale))]
+    return _with_names(stored(each, scale))
+
+
+def _with_names(images: Iterable[StoredImage]) -> list[tuple[str, StoredImage]]:
+    return [(image.name or f"image {index}", image) for index, image in enumerate(images)]
 
 
 def table(result: dict[str, Any]) -> str:

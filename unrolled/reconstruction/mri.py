@@ -15,6 +15,7 @@ from unrolled.operators.units import image_scale
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
+from unrolled.system.scalars import sides_within
 
 LARGEST_CENTER = 33
 """Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
@@ -225,13 +226,12 @@ def reconstruct_kspace(
     image = scale / units * x[0, 0].abs().float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
-    return middle(image, size or (image.shape[0], image.shape[1]))
+    return image if size is None else middle(image, size)
 
 
 def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     """The part of an image (height, width) in its middle, of a size."""
-    (height, width), (rows, columns) = image.shape, size
-    if not (1 <= rows <= height and 1 <= columns <= width):
-        raise ValueError(f"size: must be within the image of {(height, width)}, got {tuple(size)}")
+    height, width = image.shape
+    rows, columns = sides_within("size", size, (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[top : top + rows, left : left + columns]

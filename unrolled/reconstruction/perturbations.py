@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.data.unit_images import as_single, single_to_unit
+from unrolled.data.stores import to_float
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.pipeline import check_image, device_of, pad
+from unrolled.reconstruction.evaluation import named_images
+from unrolled.reconstruction.pipeline import check_image, device_of, pad, resolve
+from unrolled.solvers.given import whole_number
 from unrolled.solvers.methods import METHODS, classical
+from unrolled.system.scalars import as_number
 from unrolled.system.scales import Scale
 
 Reconstruct = Callable[[Tensor, LinearOperator], Tensor]
@@ -23,9 +28,9 @@ PERTURBATIONS = (0.0, 0.005, 0.01, 0.02, 0.05)
 
 
 def robustness(
-    network: UnrolledNetwork,
-    operator: LinearOperator,
-    images: dict[str, Any],
+    network: UnrolledNetwork | str | Path,
+    operator: LinearOperator | None,
+    images: str | Path | dict[str, Any] | Sequence[Any],
     *,
     methods: Sequence[str] = ("wavelet-l1", "tv"),
     noise: Sequence[float] = NOISE,
@@ -48,9 +53,10 @@ def robustness(
     Parameters
     ----------
     network, operator
-        as trained; only noise and perturbations are tested if the operator knows no others of its kind (`alternatives`
-        and `at_ratio`, as `MaskedFourier` and `BlockCompressedSensing` do).
-    images : dict of names and images (channel, height, width) or (height, width), or image files
+        as trained, or the name or file of weights, and None. Only noise and perturbations are tested if the operator
+        knows no others of its kind (`alternatives` and `at_ratio`, as `MaskedFourier` and `BlockCompressedSensing` do).
+    images
+        as in `unrolled.evaluate`.
     methods : sequence of str
         classical methods to compare with, of `unrolled.solvers.methods.METHODS`.
     noise : sequence of float >= 0
@@ -78,21 +84,17 @@ def robustness(
     ValueError
         for a wrong argument or image.
     """
-    for name, values, high in (("noise", noise, math.inf), ("ratios", ratios, 1), ("perturbations", perturbations, 1)):
-        for value in values:
-            if not 0 <= value <= high or (name == "ratios" and value == 0):
-                raise ValueError(f"{name}: must be numbers in [0, {high}], got {value!r}")
+    noise = _numbers("noise", noise, math.inf)
+    ratios, perturbations = _numbers("ratios", ratios, 1, above=True), _numbers("perturbations", perturbations, 1)
+    steps, seed = whole_number("steps:", steps), whole_number("seed:", seed, 0)
+    network, operator = resolve(network, operator)
     for method in methods:
         if method not in METHODS:
             raise ValueError(f"methods: must be of {', '.join(METHODS)}, got {method!r}")
-    if not images:
-        raise ValueError("images: needs at least one")
-    if steps < 1:
-        raise ValueError(f"steps: must be >= 1, got {steps!r}")
     batch = []
-    for name, image in images.items():
-        unit = as_single(single_to_unit(f"images: {name}", image, scale)[0])
+    for name, image in named_images(images, scale):
         try:
+            unit = to_float(image.read())
             check_image(unit, operator)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
@@ -158,6 +160,14 @@ def worst(
         delta = delta.detach() + radius / 2 * slope / slope.norm().clamp(min=1e-30)
         delta = delta * min(1.0, radius / float(delta.norm()))
     return best
+
+
+def _numbers(name: str, values: Any, high: float, above: bool = False) -> list[float]:
+    """Numbers in [0, high], or in (0, high]."""
+    found = [as_number(value) for value in values] if np.ndim(values) == 1 else [None]
+    if any(value is None or not 0 <= value <= high or (above and value == 0) for value in found):
+        raise ValueError(f"{name}: must be numbers in {'(' if above else '['}0, {high}], got {values!r}")
+    return [value for value in found if value is not None]
 
 
 def _reconstruction(name: str, network: UnrolledNetwork, level: float) -> Reconstruct:

@@ -1,11 +1,13 @@
 """From an image, or from its measurements, to the reconstruction."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from unrolled.data.unit_images import single_to_unit
@@ -14,8 +16,9 @@ from unrolled.operators import LinearOperator
 from unrolled.operators.units import image_scale
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
-from unrolled.system.scales import OUTSIDE, Scale, check_scale, range_of
-from unrolled.weights.networks import load
+from unrolled.system.scalars import sides_within
+from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
+from unrolled.weights.networks import check_parts, load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
@@ -91,7 +94,8 @@ def reconstruct(
     size = (x.shape[-2], x.shape[-1])
     found = after_measuring(y, network, operator, size, tile=tile, bfloat16=bfloat16, progress=progress, **how)
     found = span.from_unit(found).to(x.device)
-    return found[0] if getattr(image, "ndim", 3) == 2 else found
+    picture_or_file = isinstance(image, (str, Path, Image.Image))
+    return found if picture_or_file or as_tensor("image", image).ndim == 3 else found[0]
 
 
 def iterates(
@@ -213,22 +217,36 @@ def after_measuring(
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         x = in_tiles(y, network, operator, TILE if tile is None else tile, progress) if tiled else network(y, operator)
     if not bool(torch.isfinite(x).all()):
-        raise ValueError(f"measurements: are too large to be of an image in [0, 1], up to {float(y.abs().max()):.3g}")
-    height, width = x.shape[-2:] if size is None else size
-    if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
-        raise ValueError(f"size: must be within the reconstruction of {tuple(x.shape[-2:])}, got {size}")
-    return picture(x, (height, width), clip=clip, magnitude=magnitude)
+        raise ValueError(
+            f"measurements: no image could be made of them, they reach {float(y.abs().max()):.3g}; they must be of an "
+            "image in [0, 1], by an operator with the units of the one in training, or with the norm 1"
+        )
+    if not tiled:
+        _check_explained(x, y, operator)
+    whole = (x.shape[-2], x.shape[-1])
+    size = whole if size is None else sides_within("size", size, whole)
+    return picture(x, size, clip=clip, magnitude=magnitude)
+
+
+@torch.no_grad()
+def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
+    """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
+    left = float((operator(x) - y).norm() / y.norm().clamp(min=torch.finfo(y.real.dtype).tiny))
+    if not left <= 1 and bool(y.any()):
+        warnings.warn(
+            f"the reconstruction explains the measurements worse than a black image does, {left:.3g} times: networks "
+            "are made for an operator with the units of the one in training, or with the norm 1, operator.normalized()",
+            stacklevel=4,
+        )
 
 
 def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:
     """What white is in the image that measurements are of."""
-    if scale is not None and not isinstance(scale, str):
-        check_scale("measurements", scale)
-        if isinstance(scale, (tuple, list)):
-            raise ValueError(f"measurements: scale must be one number, or 'max', got {scale!r}")
-        return float(scale)
-    if isinstance(scale, str) and scale != "max":
+    white = scale if isinstance(scale, str) else as_scale("measurements", scale)
+    if white not in (None, "max") and not isinstance(white, float):
         raise ValueError(f"measurements: scale must be a number or 'max', got {scale!r}")
+    if isinstance(white, float):
+        return white
     brightest = float(image_scale(y, operator))
     if scale == "max":
         return brightest
@@ -244,6 +262,8 @@ def resolve(
     network: UnrolledNetwork | str | Path, operator: LinearOperator | None
 ) -> tuple[UnrolledNetwork, LinearOperator]:
     """A network with its operator: as given, or loaded from weights."""
+    by_name = isinstance(network, (str, Path))
+    check_parts(None if by_name else network, operator)
     if not isinstance(network, UnrolledNetwork):
         if operator is not None:
             raise ValueError(

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from unrolled.networks import Measurements, Phase, UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.solvers.given import whole_number
 
 TILE = 396
 """Side of a tile in pixels. Smaller tiles need less memory, larger ones compute less twice."""
@@ -50,8 +51,7 @@ def in_tiles(
     reason = why_no_tiles(network, operator)
     if reason is not None:
         raise ValueError(f"tile: {reason}, so it has no tiles")
-    if tile < 1:
-        raise ValueError(f"tile: must be >= 1, got {tile!r}")
+    tile = whole_number("tile:", tile)
     network.check(operator)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()

@@ -62,6 +62,20 @@ def as_image(name: str, image: Any) -> Tensor:
     return tensor if tensor.dtype in _CALCULATED else as_numbers(name, tensor, _precision(tensor))
 
 
+def as_batch(name: str, images: Any) -> Tensor:
+    """As `as_image`, a batch of images.
+
+    Raises
+    ------
+    ValueError
+        unless it is (batch, channel, height, width), none of them 0.
+    """
+    batch = as_image(name, images)
+    if batch.ndim != 4 or not batch.numel():
+        raise ValueError(f"{name}: must be (batch, channel, height, width), none of them 0, got {tuple(batch.shape)}")
+    return batch
+
+
 def measured(y: Any, operator: LinearOperator) -> Tensor:
     """Measurements in the precision of the operator, complex if it measures complex numbers.
 

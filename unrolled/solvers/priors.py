@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unrolled.penalties import L1, Penalty, SeparablePenalty, Weighted
 from unrolled.solvers.dual import Proximal, certain_prox, dual_prox
-from unrolled.solvers.given import as_image, real_number, whole_number
+from unrolled.solvers.given import as_batch, as_image, real_number, whole_number
 from unrolled.solvers.transforms import CycleSpinning, FiniteDifferences, OrthonormalTransform, Transform
 
 FEW = 50
@@ -92,7 +92,7 @@ class SparsePrior(Prior):
         self._weighted: dict[tuple[torch.Size, torch.dtype, torch.device], Weighted] = {}
 
     def value(self, x: Tensor) -> Tensor:
-        return self.norm_of(self.transform(as_image("x", x)))
+        return self.norm_of(self.transform(as_batch("x", x)))
 
     def prox(self, v: Tensor, step: float) -> Tensor:
         """argmin_z ½‖z − v‖² + step·g(z).
@@ -104,7 +104,7 @@ class SparsePrior(Prior):
         ValueError
             if the transform is not orthonormal and the penalty is not l1.
         """
-        v, step = as_image("v", v), real_number("step", step, above=True)
+        v, step = as_batch("v", v), real_number("step", step, above=True)
         if isinstance(self.transform, OrthonormalTransform):
             return self.transform.adjoint(self.prox_coefficients(self.transform(v), step))
         self._need_l1()
@@ -183,11 +183,11 @@ class TotalVariation(Prior):
         self.transform = FiniteDifferences()
 
     def value(self, x: Tensor) -> Tensor:
-        return self.norm_of(self.transform(as_image("x", x)))
+        return self.norm_of(self.transform(as_batch("x", x)))
 
     def prox(self, v: Tensor, step: float) -> Tensor:
         """argmin_z ½‖z − v‖² + step·g(z). Warns if it ends above the tolerance."""
-        v, step = as_image("v", v), real_number("step", step, above=True)
+        v, step = as_batch("v", v), real_number("step", step, above=True)
         return certain_prox(self, v, step, self.iterations, self.tolerance)
 
     def approximate_prox(self, v: Tensor, step: float, dual: Tensor | None = None) -> Proximal:

@@ -17,6 +17,8 @@ COMPLEX = {
 }
 """Of each real type the complex one; a table, which compilers can read."""
 
+PAIR = ("real", "imag")
+
 EXACT_KINDS = "biufc"
 """NumPy's letters for numbers: bool, whole with and without a sign, floating point, complex."""
 
@@ -55,13 +57,13 @@ def as_tensor(what: str, value: Any) -> Tensor:
         array = np.asarray(value)
     except Exception as error:  # whatever becomes of ragged lists and of strangers' arrays
         raise ValueError(f"{what}: must be an array of numbers, got {_short(value)}: {error}") from error
-    if array.dtype.names == ("real", "imag"):  # how HDF5 has complex numbers
-        array = array["real"] + 1j * array["imag"]
+    array = with_complex(array)
     if array.dtype.kind not in EXACT_KINDS:
         raise ValueError(f"{what}: must be an array of numbers, got {_short(value)} of the type {array.dtype}")
     if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
         array = array.astype(np.float64 if array.dtype.kind == "f" else np.complex128)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = array.view(array.dtype.str)  # PyTorch knows only one of the types of NumPy that are 64 bits long
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):  # which tensors cannot share
         array = array.copy()
     tensor = torch.from_numpy(np.atleast_1d(array)).reshape(array.shape)
@@ -101,6 +103,22 @@ def kind_like(tensor: Tensor, kind: torch.dtype) -> torch.dtype:
     return COMPLEX[kind] if tensor.is_complex() else kind
 
 
+def refuse_meta(what: str, tensor: Tensor) -> None:
+    """Raise ValueError for a tensor that has a shape, but no values."""
+    if tensor.is_meta:
+        raise ValueError(f"{what}: is on the device meta, which has no values")
+
+
+def are_complex(kind: np.dtype) -> bool:
+    """Whether numbers of NumPy are complex: as such, or as pairs (real, imag), which HDF5 has of MATLAB and others."""
+    return kind.kind == "c" or kind.names == PAIR
+
+
+def with_complex(array: np.ndarray) -> np.ndarray:
+    """The array, with complex numbers for pairs (real, imag)."""
+    return array[PAIR[0]] + 1j * array[PAIR[1]] if array.dtype.names == PAIR else array
+
+
 def is_floating(tensor: Tensor) -> bool:
     """Whether its numbers are of floating point, real or complex."""
     return tensor.is_floating_point() or tensor.is_complex()
@@ -113,6 +131,8 @@ def _dense(what: str, tensor: Tensor) -> Tensor:
         )
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
+    if tensor.is_conj() or tensor.is_neg():  # only promised, which not all of PyTorch takes
+        tensor = tensor.resolve_conj().resolve_neg()
     return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.system.arraylike import EXACT_KINDS, are_complex, with_complex
+from unrolled.system.files import as_path
 from unrolled.system.matlab import variables
 
 EXPANSION = 1100
@@ -41,7 +43,7 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | None 
     ValueError
         if the file does not exist, cannot be read, or does not hold one such array; it says what is there.
     """
-    path = Path(path)
+    path = as_path("array", path)
     if not os.path.isfile(path):
         raise ValueError(f"array: there is no file {path}")
     openers = {".npy": _open_npy, ".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5}
@@ -79,9 +81,7 @@ class _Entry:
         size = size if self.written is None else min(size, self.written)
         if math.prod(self.shape) > EXPANSION * size:
             raise _Refused(f"claims more than it can hold: {self}, in {size:,} bytes")
-        array = np.asarray(self.load())
-        if array.dtype.names == ("real", "imag"):  # complex numbers of MATLAB 7.3
-            array = array["real"] + 1j * array["imag"]
+        array = with_complex(np.asarray(self.load()))
         return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
 
 
@@ -104,7 +104,7 @@ def _open_npy(path: Path) -> Iterator[list[_Entry]]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise _Refused("is an archive of several arrays (.npz); save one array with numpy.save")
-    numbers = array.dtype.kind in "buifc"
+    numbers = array.dtype.kind in EXACT_KINDS
     yield [_Entry(path.stem, array.shape, str(array.dtype), (lambda: array) if numbers else None)]
 
 
@@ -151,7 +151,7 @@ def _open_h5(path: Path) -> Iterator[list[_Entry]]:
                 continue
             # Data sets may name other files as the place of their numbers.
             elsewhere = item.is_virtual or item.external is not None
-            numbers = item.dtype.kind in "buifc" or item.dtype.names == ("real", "imag")
+            numbers = item.dtype.kind in EXACT_KINDS or are_complex(item.dtype)
             readable = numbers and not elsewhere and item.shape is not None
             kind = "in another file" if elsewhere else str(item.dtype)
             load = (lambda item=item: item[()]) if readable else None

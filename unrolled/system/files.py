@@ -12,6 +12,24 @@ from typing import Any
 TEMPORARY = ".partial-"
 
 
+def as_path(what: str, value: Any) -> Path:
+    """The path of a file or folder.
+
+    Raises
+    ------
+    ValueError
+        for what is no name.
+    """
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise ValueError(f"{what}: must be the name of a file, got a {type(value).__name__}")
+    return Path(value)
+
+
+def one_or_several(names: Any) -> Any:
+    """The names of files or folders as a list, also of a single one, whose letters are no names."""
+    return [str(names)] if isinstance(names, (str, os.PathLike)) else names
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary file beside the target, renamed to it when the block ends well and removed when it does not.

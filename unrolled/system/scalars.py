@@ -35,6 +35,30 @@ def as_number(value: Any) -> float | None:
     return found
 
 
+def whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
+    """So many whole numbers >= 1 as Python has them; None for anything else."""
+    try:
+        found: list[Any] = [as_number(part) for part in value]
+    except TypeError:  # of what has no parts
+        return None
+    fits = len(found) == count and all(isinstance(number, int) and number >= 1 for number in found)
+    return tuple(found) if fits else None
+
+
+def sides_within(what: str, value: Any, whole: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a part of an image.
+
+    Raises
+    ------
+    ValueError
+        unless they are two whole numbers >= 1, and not more than the image has.
+    """
+    sides = whole_numbers(value, 2)
+    if sides is None or sides[0] > whole[0] or sides[1] > whole[1]:
+        raise ValueError(f"{what}: must be within the image of {tuple(whole)} (height, width), got {value!r}")
+    return sides[0], sides[1]
+
+
 def plain_number(what: str, value: Any, stated: Any, refuse: bool = True) -> Any:
     """A value that may be a number, as Python has it, if its annotation states numbers.
 

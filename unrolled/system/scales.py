@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.system.arraylike import is_floating
+from unrolled.system.arraylike import is_floating, refuse_meta
 
 Scale = float | tuple[float, float] | str
 """What white is: a number; (black, white); "max", the image's own largest magnitude; or "99.5%", a percentile of its
@@ -95,7 +95,8 @@ def range_of(
     """
     if not image.numel():
         raise ValueError(f"{what}: must not be empty, got shape {tuple(image.shape)}")
-    magnitude = magnitudes(image)
+    refuse_meta(what, image)
+    magnitude = magnitudes(image.detach())
     low, high = float(magnitude.min()), float(magnitude.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{what}: must be finite, but holds NaN or inf")
@@ -125,7 +126,7 @@ def range_of(
 
 def brightness(image: Tensor) -> float:
     """The largest magnitude."""
-    return float(magnitudes(image).max())
+    return float(magnitudes(image.detach()).max())
 
 
 def states_white(kind: torch.dtype) -> bool:
@@ -146,10 +147,20 @@ def refuse_dark(what: str, brightest: float) -> None:
     )
 
 
-def check_scale(what: str, scale: Scale | None) -> None:
-    """Raise ValueError unless this is a scale."""
-    if scale is not None:
-        _stated(what, scale, None)
+def as_scale(what: str, scale: Any) -> Scale | None:
+    """A scale in numbers of Python, from a scale in any.
+
+    Raises
+    ------
+    ValueError
+        for what is no scale.
+    """
+    if scale is None or isinstance(scale, str):
+        if scale is not None:
+            _relative(what, scale, None)
+        return scale
+    black, white = _stated(what, scale, None)
+    return white if np.ndim(scale) == 0 else (black, white)
 
 
 def magnitudes(image: Tensor) -> Tensor:

@@ -17,16 +17,17 @@ from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, power_iteration
+from unrolled.solvers.given import whole_number
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import torch_device
-from unrolled.system.scales import OUTSIDE, Scale, check_scale, range_of
+from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import may_go_on, train
-from unrolled.weights.networks import only_by_programs
+from unrolled.weights.networks import check_parts, only_by_programs
 
 Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches
 """What training takes for images."""
@@ -119,6 +120,13 @@ def fit(
     Started by torchrun, several processes train together: each draws an equal part of every batch.
     """
     training = TrainingOptions(minutes=5) if training is None else training
+    seed = whole_number("seed:", seed, 0)
+    check_parts(network, operator)
+    if network is None or operator is None:
+        raise ValueError("fit: needs a network and an operator")
+    for name, function in (("loss", loss), ("noise", noise)):
+        if function is not None and not callable(function):
+            raise ValueError(f"{name}: must be a function, got {function!r}")
     _check_recipes(network=network, operator=operator)
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):
@@ -217,7 +225,7 @@ def _data(
     scale: Scale | None,
 ) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
     """The training images if they are images, the batches, and held-out images if the data set has any."""
-    check_scale("scale", scale)
+    scale = as_scale("scale", scale)
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)])
     if isinstance(dataset, Batches):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from unrolled.system.scalars import PlainNumbers
+
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
 
@@ -13,7 +15,7 @@ WARMUP = 200
 
 
 @dataclass
-class TrainingOptions:
+class TrainingOptions(PlainNumbers):
     """How to train.
 
     Parameters

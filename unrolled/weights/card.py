@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unrolled.system.files import replacing
+from unrolled.system.files import as_path, replacing
 from unrolled.weights.tensors import hash_of
 
 FORMAT = 1
@@ -84,7 +84,7 @@ def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:
 
 def find(name_or_file: str | Path) -> Path:
     """The file of weights: a path, or the name of shipped weights."""
-    path = Path(name_or_file)
+    path = as_path("weights", name_or_file)
     if os.path.isfile(path):
         return path
     shipped = SHIPPED / f"{name_or_file}.safetensors"

@@ -101,6 +101,7 @@ def load(
     ValueError
         if there are no such weights, the file is not weights of this project, cut short or altered, or does not fit.
     """
+    check_parts(network, operator)
     target = torch_device(device)
     path = find(name_or_file)
     card, tensors = read(path)
@@ -130,6 +131,17 @@ def load(
     if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)
+
+
+def check_parts(network: Any, operator: Any) -> None:
+    """Raise ValueError for what is no network, or no operator, unless it is None."""
+    if not (network is None or isinstance(network, UnrolledNetwork)):
+        raise ValueError(f"network: must be an UnrolledNetwork, got a {type(network).__name__}")
+    if not (operator is None or isinstance(operator, LinearOperator)):
+        raise ValueError(
+            f"operator: must be a LinearOperator, got a {type(operator).__name__}; as_operator makes one of a matrix "
+            "or of functions"
+        )
 
 
 def _with_tensors(recipe: Any, tensors: dict[str, Tensor], place: str = "operator") -> Any:
