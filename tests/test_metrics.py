@@ -113,3 +113,26 @@ def test_differences_of_bytes_do_not_wrap_around():
 def test_what_is_shown_is_clipped_on_both_sides():
     image, truth = torch.full((1, 1, 8, 8), 1.5), torch.full((1, 1, 8, 8), -0.2)
     torch.testing.assert_close(shown_psnr(image, truth), torch.zeros(1, dtype=torch.float64))
+
+
+def test_types_with_other_whites_are_refused_unless_the_peak_is_given():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    for image, truth in ((levels, levels.astype(np.uint16)), (levels.astype(np.uint16), levels)):
+        with pytest.raises(ValueError, match=r"image: is of torch\.uint.* give both one scale, or the peak"):
+            psnr(image, truth)
+        assert torch.isinf(psnr(image, truth, peak=255))
+
+
+def test_a_peak_is_any_number_or_pair():
+    truth = np.linspace(0, 255, 64).reshape(1, 1, 8, 8)
+    for peak in (np.array([0, 255]), torch.tensor([0, 255]), np.float32(255), torch.tensor(255)):
+        torch.testing.assert_close(psnr(truth * 0.9, truth, peak=peak), psnr(truth * 0.9, truth, peak=255))
+    for peak in (True, 1j, [0, 1, 2], [1, 0]):
+        with pytest.raises(ValueError, match="peak: must be a finite number > 0"):
+            psnr(truth, truth, peak=peak)
+    assert float(ssim(truth, truth, np.int64(7), peak=255)) == pytest.approx(1)
+
+
+def test_tensors_without_values_are_refused():
+    with pytest.raises(ValueError, match="image: is on the device meta"):
+        psnr(torch.empty(1, 1, 9, 9, device="meta"), torch.ones(1, 1, 9, 9))

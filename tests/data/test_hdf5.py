@@ -297,3 +297,11 @@ def test_the_units_of_scanners_are_not_taken_for_black_images(tmp_path):
         ImageData([str(path)], crop=20, hold_out=2).load(10)
     training, validation = ImageData([str(path)], crop=20, hold_out=2, scale="max").load(10)
     assert max(float(image.max()) for image in (*training, *validation)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("kind", "white"), [(">u2", 65535), (bool, 1)])
+def test_types_that_state_white_in_any_order_of_bytes(tmp_path, kind, white):
+    numbers = np.arange(24).reshape(1, 4, 6) % 2 * white
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = numbers.astype(kind)
+    np.testing.assert_array_equal(ImageStore(open_images(tmp_path / "a.h5"))[0], numbers / white)

@@ -299,3 +299,17 @@ def test_k_space_of_arrays_is_checked():
     ):
         with pytest.raises(ValueError, match=f"k-space: {message}"):
             KSpace(**{"y": y, "mask": mask, "centered": True, **wrong})
+
+
+def test_pairs_are_complex_and_slices_whole_numbers(tmp_path):
+    generator = np.random.default_rng(0)
+    pairs = np.zeros((2, 8, 8), dtype=[("real", "f4"), ("imag", "f4")])
+    pairs["real"], pairs["imag"] = generator.random((2, 2, 8, 8))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = pairs
+    found = read_kspace(tmp_path / "a.h5", slice=np.int64(1), centered=True)
+    np.testing.assert_array_equal(found.y[0], pairs[1]["real"] + 1j * pairs[1]["imag"])
+    for wrong in (True, 1.0, "1"):
+        with pytest.raises(ValueError, match="has slices 0 … 1, got slice"):
+            read_kspace(tmp_path / "a.h5", slice=wrong, centered=True)
+    torch.testing.assert_close(KSpace(found.y.conj(), found.mask, True).y, found.y.conj().resolve_conj())

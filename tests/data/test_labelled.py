@@ -334,3 +334,9 @@ def test_pictures_in_other_units_are_not_taken_for_black_ones(tmp_path):
         LabelledData("drawn-digits-of-others", scale=3).load()
     with pytest.raises(ValueError, match="data: scale must be"):
         LabelledData(str(tmp_path), scale="white")
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64])
+def test_labels_without_a_sign(kind):
+    labels = LabelledImages(np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1], kind), ["a", "b"]).labels
+    assert labels.tolist() == [0, 1]

@@ -134,3 +134,14 @@ def test_of_what_was_prepared_no_set_is_chosen(folder, tmp_path):
     (path,), _ = prepare_images([folder], tmp_path / "set.h5", progress=False)
     with pytest.raises(ValueError, match="all its images in one set; key must be left out, got 'images'"):
         hdf5_images([path], key="images")
+
+
+def test_a_single_folder_is_one_folder_and_not_its_letters(tmp_path):
+    write_picture(tmp_path / "in" / "a.png")
+    paths, _ = prepare_images(str(tmp_path / "in"), tmp_path / "out.h5", progress=False)
+    assert len(open_images(paths[0])) == 1
+    with pytest.raises(ValueError, match="shards must be a whole number"):
+        prepare_images(tmp_path / "in", tmp_path / "other.h5", shards=1.5, progress=False)
+    for wrong in (5, None, np.zeros((3, 3))):
+        with pytest.raises(ValueError, match="image: must be the name of a file"):
+            read_image(wrong)

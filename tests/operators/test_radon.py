@@ -234,3 +234,9 @@ def test_too_few_detectors_are_told():
         Radon(4, 12, 12, detectors=14)
     assert caught[0].filename == __file__
     Radon(4, 12, 12, detectors=12, circle=True)  # and without a warning
+
+
+def test_angles_that_seem_to_be_radians_are_told():
+    with pytest.warns(UserWarning, match=r"angles are degrees, and lie between 0 and 2.*torch\.rad2deg"):
+        Radon(np.linspace(0, np.pi, 20, endpoint=False), 8, 8)
+    Radon(np.linspace(0, 2, 20), 8, 8)

@@ -228,3 +228,19 @@ def test_images_and_measurements_that_do_not_fit_are_refused():
     for operator in (one, real):
         with pytest.raises(ValueError, match="images must be real"):
             operator(torch.zeros(1, 1, 4, 5, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_mask_with_the_zero_frequency_in_the_other_place_is_told(centered):
+    mask = CartesianMask(acceleration=3, equispaced=True).draw(16, 32)
+    mask[:, 16] = 0
+    right, other = (torch.fft.fftshift(mask), mask) if centered else (mask, torch.fft.fftshift(mask))
+    MaskedFourier(right, centered=centered)
+    with pytest.warns(UserWarning, match=f"mask leaves out the zero frequency, which with centered={centered}"):
+        MaskedFourier(other, centered=centered)
+
+
+def test_conjugate_maps_are_taken_and_moved():
+    maps = torch.randn(2, 6, 5, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    operator = MultiCoilFourier(maps.conj(), np.ones((6, 5))).double()
+    torch.testing.assert_close(operator.maps, maps.conj().resolve_conj().to(torch.complex128))

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -134,3 +135,14 @@ def test_bad_arguments_are_refused_by_name(fourier, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     assert main(["robustness", "--weights", "epgn-cs25", "--data", "nowhere", "--out", "curves.png"]) == 1
     assert "out: drawing needs matplotlib: pip install 'unrolled[plots]'" in capsys.readouterr().err
+
+
+def test_images_are_taken_as_evaluate_takes_them(fourier):
+    few = {"methods": [], "noise": np.zeros(1), "ratios": [], "perturbations": [], "seed": np.int64(0)}
+    given = images(2)
+    network = EPGN(1, 2)
+    found = [robustness(network, fourier, each, **few)["noise"] for each in (given, list(given.values()))]
+    assert found[0] == found[1]
+    for wrong in ({"noise": 0.1}, {"noise": ["a"]}, {"seed": 1.5}, {"steps": 1.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: must be"):
+            robustness(network, fourier, given, **{**few, **wrong})

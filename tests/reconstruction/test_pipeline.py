@@ -206,3 +206,29 @@ def test_evaluation_says_what_its_peak_is(model, tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             unrolled.evaluate(network, wrong, operator)
+
+
+def test_an_operator_in_other_units_than_the_network_is_told():
+    network, operator = unrolled.load("epgn-cs25")
+    with pytest.warns(UserWarning, match="explains the measurements worse than a black image"):
+        unrolled.reconstruct(picture(33, 33), network, 3.0 * operator)
+
+
+def test_forms_of_images_scales_and_sizes():
+    network, operator = EPGN(1, 2), BlockCompressedSensing(ratio=0.5, block=3)
+    image = picture(9, 12)
+    expected = unrolled.reconstruct(image, network, operator)
+    torch.testing.assert_close(unrolled.reconstruct(image[0].tolist(), network, operator), expected[0])
+    torch.testing.assert_close(unrolled.reconstruct(image.clone().requires_grad_(), network, operator), expected)
+    with pytest.raises(ValueError, match="image: is on the device meta"):
+        unrolled.reconstruct(image.to("meta"), network, operator)
+    for scale in (np.array([0, 255]), torch.tensor([0.0, 255])):
+        assert "from 0 to 255" in unrolled.evaluate(network, [255 * image], operator, scale=scale)["peak"]
+    y = operator(image[None])
+    for size in (np.array([9, 12]), torch.tensor([9, 12]), [9, 12]):
+        torch.testing.assert_close(from_measurements(y, network, operator, size), expected)
+    for size in (9, (9.0, 12), (True, 12), "ab", (9,)):
+        with pytest.raises(ValueError, match="size: must be within the image"):
+            from_measurements(y, network, operator, size)
+    with pytest.raises(ValueError, match="operator: must be a LinearOperator, got a ndarray"):
+        unrolled.reconstruct(image, network, np.eye(3))

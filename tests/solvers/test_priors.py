@@ -229,3 +229,10 @@ def test_bad_arguments_are_refused_by_name():
         SparsePrior(L1(), 1.0, FiniteDifferences(), spare_coarsest=True)
     with pytest.raises(ValueError, match="spare_coarsest needs a penalty of single numbers"):
         SparsePrior(Grouped(L1(), Filters()), 1.0, DCT(), spare_coarsest=True)
+
+
+@pytest.mark.parametrize("prior", [TotalVariation(0.1), SparsePrior(L1(), 0.1, DCT())])
+def test_priors_are_of_batches_of_images(prior):
+    for call in (prior.value, lambda x: prior.prox(x, 1.0)):
+        with pytest.raises(ValueError, match=r"must be \(batch, channel, height, width\)"):
+            call(torch.zeros(5, 6))

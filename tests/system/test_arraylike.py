@@ -89,3 +89,17 @@ def test_nested_tensors_are_refused():
     nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
     with pytest.raises(ValueError, match="matrix: must be a dense tensor of numbers, got a nested one"):
         as_tensor("matrix", nested)
+
+
+def test_what_is_only_promised_is_done():
+    z = torch.tensor([[1 + 2j, 3 - 1j]])
+    for promised in (z.conj(), z.conj().imag):
+        found = as_tensor("x", promised)
+        assert not found.is_conj()
+        assert not found.is_neg()
+        torch.testing.assert_close(found, promised.resolve_conj().resolve_neg())
+
+
+@pytest.mark.parametrize("kind", [np.longlong, np.ulonglong, np.longdouble, np.clongdouble, ">i8"])
+def test_every_type_of_numpy_has_one_of_pytorch(kind):
+    assert as_tensor("x", np.array([1, 2], dtype=kind)).tolist() == [1, 2]

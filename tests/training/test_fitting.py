@@ -435,3 +435,21 @@ def test_batches_of_ones_own_are_looked_at(broken, tmp_path):
 
     with pytest.raises(ValueError, match="dataset: "):
         fit(tmp_path / "run", Mine())
+
+
+def test_numbers_of_numpy_are_pythons_own_in_options_and_others_are_refused(tmp_path):
+    assert type(TrainingOptions(steps=np.int64(3)).steps) is int
+    assert type(ImageData(hold_out=np.int64(3)).hold_out) is int
+    with pytest.raises(ValueError, match="TrainingOptions: steps must be a whole number, got '1'"):
+        TrainingOptions(steps="1")
+    made = EPGN(1, 2), BlockCompressedSensing(ratio=0.5, block=3)
+    for wrong, said in (
+        ({"seed": 1.5}, "seed: must be a whole number"),
+        ({"loss": "l1"}, "loss: must be a function"),
+        ({"noise": 0.1}, "noise: must be a function"),
+        ({"crop": True}, "crop must be"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            unrolled.fit(*made, [picture(9, 9)], validation=[picture(9, 9)], folder=tmp_path / "run", **wrong)
+    with pytest.raises(ValueError, match="network: must be an UnrolledNetwork"):
+        unrolled.fit(torch.nn.Conv2d(1, 1, 3), made[1], [picture(9, 9)], folder=tmp_path / "run")

@@ -131,7 +131,8 @@ def _dense(what: str, tensor: Tensor) -> Tensor:
         )
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_conj() or tensor.is_neg():  # only promised, which not all of PyTorch takes
+    # Only promised, which not all of PyTorch takes; compilers cannot ask.
+    if not torch.compiler.is_compiling() and (tensor.is_conj() or tensor.is_neg()):
         tensor = tensor.resolve_conj().resolve_neg()
     return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
 
