@@ -191,7 +191,7 @@ ENTRIES: dict[str, Entry] = {
             *(network(), BLOCKS, {"photo": x}), methods=[], noise=[0], ratios=[], perturbations=[], steps=1
         )["noise"]["network"],
         IMAGE[None],
-        "photo",
+        "photo|images",
         True,
     ),
     **FIT,
