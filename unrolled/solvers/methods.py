@@ -12,10 +12,11 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.units import amplitude, image_scale, over
 from unrolled.penalties import L1, LogSum
 from unrolled.solvers import Solution, conjugate_gradient, primal_dual, reweighted_l1
-from unrolled.solvers.given import as_image, measured, real_number, whole_number
+from unrolled.solvers.given import as_image, measured, real_number
 from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.solution import Problem
 from unrolled.solvers.transforms import CycleSpinning, Wavelet
+from unrolled.system.scalars import whole_number
 
 
 class Task(NamedTuple):
