@@ -73,8 +73,16 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
     return read_with_range(path, color, scale)[0]
 
 
-def read_with_range(path: str | Path, color: bool = False, scale: Scale | None = None) -> tuple[Tensor, Range]:
-    """As `read_image`, with what black and white are in the file's numbers if a scale is given; else [0, 1]."""
+def read_with_range(
+    path: str | Path, color: bool = False, scale: Scale | None = None
+) -> tuple[Tensor, Range, torch.dtype]:
+    """As `read_image`, with the range and the type of the file's numbers.
+
+    Returns
+    -------
+    image, range, kind : Tensor, Range and dtype
+        what black and white are in the file's numbers if a scale is given, else [0, 1]; and as `numbers_in`.
+    """
     check_scale("image", scale)
     path = Path(path)
     if not os.path.isfile(path):  # a pipe or a device would wait forever
@@ -92,7 +100,7 @@ def read_with_range(path: str | Path, color: bool = False, scale: Scale | None =
                     if not is_tiff(path):
                         raise
                     pixels, turn = read_tiff(path)
-                    return _from_numbers(_turned(pixels, turn), color, scale)
+                    return *_from_numbers(_turned(pixels, turn), color, scale), torch.float32
                 with file:
                     check_claim(file.size, os.path.getsize(path))
                     _check_kind(file, scale)
@@ -100,7 +108,7 @@ def read_with_range(path: str | Path, color: bool = False, scale: Scale | None =
                     file.load()
                     upright = turn_of(file)
                     image = file if upright is None else file.transpose(upright)
-                    return _to_tensor(image, color, scale, white)
+                    return *_to_tensor(image, color, scale, white), _numbers_of(file)
     except _Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
@@ -129,10 +137,14 @@ def numbers_in(path: Path) -> torch.dtype:
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-            if file.mode[0] not in "IF":
-                return torch.uint8
-            return torch.float32 if file.mode == "F" else torch.uint16
+            return _numbers_of(file)
     return torch.float32  # what Pillow does not read: TIFF of floating point
+
+
+def _numbers_of(file: Image.Image) -> torch.dtype:
+    if file.mode[0] not in "IF":
+        return torch.uint8
+    return torch.float32 if file.mode == "F" else torch.uint16
 
 
 def list_images(folder: str | Path) -> list[Path]:
