@@ -344,7 +344,7 @@ def test_bad_arguments_are_refused_by_name():
         fista(y, operator, SparsePrior(L1(), 1e-9, DCT()), step=10.0, iterations=2000)
     with pytest.raises(ValueError, match="variant must be"):
         extra_proximal_gradient(y, operator, prior, variant="other")
-    for momentum in (-0.1, 1.0):
+    for momentum in (-0.1, 1.0, torch.nan, True, "0.3", [0.3]):
         with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\)"):
             extra_proximal_gradient(y, operator, prior, momentum=momentum)
     with pytest.raises(ValueError, match="momentum belongs to the accelerated variant"):
