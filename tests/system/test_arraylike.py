@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,11 @@ def test_nested_tensors_are_refused():
     nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
     with pytest.raises(ValueError, match="matrix: must be a dense tensor of numbers, got a nested one"):
         as_tensor("matrix", nested)
+
+
+def test_lists_of_numbers_that_the_default_type_cannot_hold_are_refused():
+    for given, said in ([[1e300, 1.0]], "numbers: reaches 1e\\+300"), ([1e-300, 0.0], "numbers: is at most 1e-300"):
+        for take in (as_tensor, as_numbers):
+            with pytest.raises(ValueError, match=said):
+                take("numbers", given)
+    assert as_tensor("numbers", [1e-300, 1.0, 0.0, math.inf]).tolist() == [0, 1, 0, math.inf]
