@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.system.arraylike import as_tensor, is_floating, refuse_meta
-from unrolled.system.scalars import as_number
+from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, ROUNDING, WHITES, Range, magnitudes
 
 ROWS = 256
@@ -97,10 +97,7 @@ def ssim(image: Any, truth: Any, window: int = 7, peak: Peak | None = None) -> T
         as `psnr`, and for images smaller than the window.
     """
     image, truth = _pair(image, truth)
-    found = as_number(window)
-    if not isinstance(found, int) or found < 2:
-        raise ValueError(f"ssim: window must be a whole number >= 2, got {window!r}")
-    window = found
+    window = whole_number("ssim: window", window, 2)
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
     span = _range(image, truth, peak)

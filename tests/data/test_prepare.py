@@ -7,6 +7,7 @@ import torch
 from tests.helpers import write_picture
 from unrolled.data import ImageStore, list_images, open_images, prepare_images, read_image
 from unrolled.data.hdf5 import hdf5_images
+from unrolled.data.images import read_with_range
 
 SIZES = [(30, 40), (30, 40), (300, 520), (64, 64), (30, 40)]
 
@@ -94,9 +95,9 @@ def test_interrupted_it_leaves_nothing(folder, tmp_path, monkeypatch):
     def interrupt(path, color, scale):
         if path.name == "3.png":
             raise KeyboardInterrupt
-        return read_image(path, color)
+        return read_with_range(path, color)
 
-    monkeypatch.setattr("unrolled.data.prepare.read_image", interrupt)
+    monkeypatch.setattr("unrolled.data.prepare.read_with_range", interrupt)
     out = tmp_path / "out" / "set.h5"
     with pytest.raises(KeyboardInterrupt):
         prepare_images([folder], out, shards=2, progress=False)
@@ -145,3 +146,17 @@ def test_a_single_folder_is_one_folder_and_not_its_letters(tmp_path):
     for wrong in (5, None, np.zeros((3, 3))):
         with pytest.raises(ValueError, match="image: must be the name of a file"):
             read_image(wrong)
+
+
+def test_a_set_that_is_dark_but_for_black_images_is_refused(tmp_path):
+    levels = np.arange(1200).reshape(30, 40)
+    for name, factor in {"a": 0, "b": 3, "c": 1}.items():  # 12 bits in 16, after a black one
+        tifffile.imwrite(tmp_path / f"{name}.tif", (levels * factor).astype(np.uint16))
+    out = tmp_path / "set.h5"
+    with pytest.raises(ValueError, match=r"prepare: nothing in it is brighter than 0\.0549 of white"):
+        prepare_images([tmp_path], out, progress=False)
+    assert not out.exists()
+    prepare_images([tmp_path / "a.tif"], out, progress=False)
+    prepare_images([tmp_path], out, scale=4095, force=True, progress=False)
+    write_picture(tmp_path / "d.png")
+    prepare_images([tmp_path / "b.tif", tmp_path / "d.png"], out, force=True, progress=False)

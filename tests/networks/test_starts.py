@@ -105,6 +105,14 @@ def test_conjugate_gradients_come_to_the_solution_of_the_normal_equations(operat
             torch.testing.assert_close(one, expected, atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_a_start_by_conjugate_gradients_has_the_units_of_the_operator(unit):
+    operator = OPERATORS["dense"]()
+    y = measured(operator).float()
+    found = ConjugateGradientStart(10)(y, Dense(unit * operator.matrix, 6, 9))
+    assert torch.equal(unit * found, ConjugateGradientStart(10)(y, operator))
+
+
 def test_each_step_is_the_best_in_its_krylov_space():
     operator = OPERATORS["dense"]().double()
     y = measured(operator)[:1]

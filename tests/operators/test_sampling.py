@@ -3,8 +3,9 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
-from unrolled.operators import CartesianMask, GaussianMask, RadialMask, UniformMask
+from unrolled.operators import CartesianMask, Coils, GaussianMask, RadialMask, UniformMask
 
 ALL = [RadialMask(0.2), CartesianMask(4.0), CartesianMask(4.0, rows=True), CartesianMask(3.0, equispaced=True),
        UniformMask(0.2), GaussianMask(0.2)]  # fmt: skip
@@ -131,3 +132,17 @@ def test_seeds_make_other_masks():
 def test_bad_arguments_are_refused_by_name(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+@pytest.mark.parametrize("side", [32.5, 8.0, "8", True, 0, -3, None], ids=repr)
+def test_sides_are_whole_numbers(side):
+    for draw in (RadialMask(0.2).draw, UniformMask(0.2).draw, CartesianMask(2.0).draw, Coils(2).draw):
+        with pytest.raises(ValueError, match=r": height must be a whole number >= 1, got "):
+            draw(side, 8)
+        with pytest.raises(ValueError, match=r": width must be a whole number >= 1, got "):
+            draw(8, side)
+
+
+def test_sides_may_be_numbers_of_numpy_and_of_tensors():
+    expected = GaussianMask(0.2).draw(8, 7)
+    assert torch.equal(GaussianMask(0.2).draw(np.int64(8), torch.tensor(7)), expected)

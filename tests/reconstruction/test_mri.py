@@ -12,6 +12,7 @@ import unrolled
 from tests.helpers import picture, write_picture
 from unrolled.cli import main
 from unrolled.data.kspace_files import KSpace, read_kspace
+from unrolled.data.kspace_layout import middle
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, CartesianMask, Coils, MaskedFourier, MultiCoilFourier, RadialMask
 from unrolled.reconstruction.mri import (
@@ -20,7 +21,6 @@ from unrolled.reconstruction.mri import (
     estimate_maps,
     kspace_operator,
     measurements,
-    middle,
     reconstruct_kspace,
     unexplained,
     zero_fill,

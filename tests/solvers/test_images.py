@@ -10,7 +10,7 @@ import scipy.sparse.linalg
 import torch
 
 from tests.pairs import FULL, in_turn
-from unrolled.operators import BlockCompressedSensing, Dense, Identity, MaskedFourier, UniformMask
+from unrolled.operators import BlockCompressedSensing, Dense, Identity, MaskedFourier, UniformMask, conjugate_gradients
 from unrolled.penalties import L1, MCP, Filters, Grouped, LogSum, Lp
 from unrolled.solvers import (
     admm,
@@ -128,6 +128,22 @@ def test_conjugate_gradient_is_least_squares():
     np.testing.assert_allclose(found.image.numpy().ravel(), ridge, atol=1e-8)
     assert found.converged
     assert found.iterations <= 14  # as many as there are pixels, and rounding
+
+
+@pytest.mark.parametrize("exponent", [-30, -20, 20, 30])
+def test_conjugate_gradients_have_no_units(exponent):
+    # By powers of two nothing is rounded, so that the images of single precision are the same to the last bit.
+    numbers, unit = matrix(8, 12).float(), 2.0**exponent
+    plain, other = Dense(numbers, 3, 4), Dense(unit * numbers, 3, 4)
+    y = torch.rand(2, 1, 8)
+    y[1] *= 1e-3
+    expected, found = conjugate_gradient(y, plain), conjugate_gradient(y, other)
+    assert torch.equal(unit * found.image, expected.image)
+    assert (found.iterations, found.converged) == (expected.iterations, expected.converged)
+    right = plain.adjoint(y)
+    image = conjugate_gradients(plain.gram, right, iterations=30, tolerance=1e-6)
+    assert torch.equal(unit**2 * conjugate_gradients(other.gram, right, iterations=30, tolerance=1e-6), image)
+    assert torch.equal(conjugate_gradients(plain.gram, unit**3 * right, iterations=30, tolerance=1e-6), unit**3 * image)
 
 
 def test_images_of_a_batch_are_solved_each_for_itself():
@@ -328,7 +344,7 @@ def test_bad_arguments_are_refused_by_name():
         fista(y, operator, SparsePrior(L1(), 1e-9, DCT()), step=10.0, iterations=2000)
     with pytest.raises(ValueError, match="variant must be"):
         extra_proximal_gradient(y, operator, prior, variant="other")
-    for momentum in (-0.1, 1.0):
+    for momentum in (-0.1, 1.0, torch.nan, True, "0.3", [0.3]):
         with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\)"):
             extra_proximal_gradient(y, operator, prior, momentum=momentum)
     with pytest.raises(ValueError, match="momentum belongs to the accelerated variant"):

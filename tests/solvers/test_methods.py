@@ -194,6 +194,8 @@ def test_numbers_that_are_none_are_refused_by_name():
             classical("tv", y, operator, scale=bad)
     with pytest.raises(ValueError, match="scale: must be an array of numbers"):
         classical("tv", y, operator, scale="max")
+    with pytest.raises(ValueError, match="scale: y divided by it must be finite"):
+        classical("tv", 1e6 * y, operator, scale=2e-38)
     with pytest.raises(ValueError, match="strength: must be > 0 for tv"):
         classical("tv", y, operator, 0)
     expected = classical("tv", y, operator, 0.25, 3)

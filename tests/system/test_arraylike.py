@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,11 @@ def test_what_is_only_promised_is_done():
 @pytest.mark.parametrize("kind", [np.longlong, np.ulonglong, np.longdouble, np.clongdouble, ">i8"])
 def test_every_type_of_numpy_has_one_of_pytorch(kind):
     assert as_tensor("x", np.array([1, 2], dtype=kind)).tolist() == [1, 2]
+
+
+def test_lists_of_numbers_that_the_default_type_cannot_hold_are_refused():
+    for given, said in ([[1e300, 1.0]], "numbers: reaches 1e\\+300"), ([1e-300, 0.0], "numbers: is at most 1e-300"):
+        for take in (as_tensor, as_numbers):
+            with pytest.raises(ValueError, match=said):
+                take("numbers", given)
+    assert as_tensor("numbers", [1e-300, 1.0, 0.0, math.inf]).tolist() == [0, 1, 0, math.inf]

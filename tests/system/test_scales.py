@@ -1,8 +1,10 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 
-from unrolled.system.scales import Range, as_scale, is_dark, range_of
+from unrolled.system.scales import Range, as_scale, is_dark, range_of, refuse_dark
 
 IMAGE = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
 
@@ -102,3 +104,20 @@ def test_what_is_dark():
     assert not is_dark(0.1, torch.float32)
     assert not is_dark(1 / 255, torch.uint8)
     assert not is_dark(0.0, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "refused"),
+    [
+        ([(0.0, torch.float32), (0.01, torch.float32)], True),
+        ([(0.2, torch.uint16), (0.01, torch.float32)], True),  # each by its own type
+        ([(0.01, torch.float32), (0.2, torch.float32)], False),
+        ([(0.01, torch.float32), (0.01, None)], False),
+        ([(0.01, torch.float32), (0.0, torch.uint8)], False),
+        ([(0.0, torch.float32)], False),
+        ([], False),
+    ],
+)
+def test_sets_of_which_all_images_are_dark_are_refused(images, refused):
+    with pytest.raises(ValueError, match="set: nothing in it is brighter than") if refused else nullcontext():
+        refuse_dark("set", images)

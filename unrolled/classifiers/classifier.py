@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.system.recipes import Described
+from unrolled.system.scalars import whole_number
 
 
 class ImageClassifier(Described, nn.Module, ABC):
@@ -79,5 +80,4 @@ class Classifier(nn.Module):
 
 def check_positive(network: nn.Module, **numbers: int) -> None:
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{type(network).__name__}: {name} must be a whole number >= 1, got {value!r}")
+        whole_number(f"{type(network).__name__}: {name}", value)

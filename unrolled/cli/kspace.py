@@ -10,11 +10,12 @@ from torch import Tensor
 from unrolled.cli import command_line
 from unrolled.cli.panels import write_panels
 from unrolled.data.kspace_files import KSpace, read_kspace
+from unrolled.data.kspace_layout import middle
 from unrolled.figures.pictures import check_format, save_picture
 from unrolled.metrics import psnr
 from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.sampled_fourier import sampling_mask
-from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, middle, reconstruct_kspace, zero_fill
+from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import torch_device
 from unrolled.system.files import check_writable

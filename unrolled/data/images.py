@@ -81,8 +81,16 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
     return read_with_range(path, color, scale)[0]
 
 
-def read_with_range(path: str | Path, color: bool = False, scale: Scale | None = None) -> tuple[Tensor, Range]:
-    """As `read_image`, with what black and white are in the file's numbers if a scale is given; else [0, 1]."""
+def read_with_range(
+    path: str | Path, color: bool = False, scale: Scale | None = None
+) -> tuple[Tensor, Range, torch.dtype]:
+    """As `read_image`, with the range and the type of the file's numbers.
+
+    Returns
+    -------
+    image, range, kind : Tensor, Range and dtype
+        what black and white are in the file's numbers if a scale is given, else [0, 1]; and as `numbers_in`.
+    """
     scale = as_scale("image", scale)
     path = as_path("image", path)
     if not os.path.isfile(path):  # a pipe or a device would wait forever
@@ -99,17 +107,17 @@ def read_with_range(path: str | Path, color: bool = False, scale: Scale | None =
                 except UnidentifiedImageError:
                     if not is_tiff(path):
                         raise
-                    return _read_tiff(path, color, scale)
+                    return *_read_tiff(path, color, scale), torch.float32
                 with file:
                     check_claim(file.size, os.path.getsize(path))
                     _check_kind(file, scale)
                     if pillow_misreads(file) or (scale is not None and is_deep_tiff(file)):
-                        return _read_tiff(path, color, scale)
+                        return *_read_tiff(path, color, scale), kind_of(file)
                     white, stretched = stated_white(file), stretch(file)
                     file.load()
                     upright = turn_of(file)
                     image = file if upright is None else file.transpose(upright)
-                    return _to_tensor(image, color, scale, white, stretched)
+                    return *_to_tensor(image, color, scale, white, stretched), kind_of(file)
     except Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:

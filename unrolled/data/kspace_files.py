@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
-from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout
+from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, magnitude, middle
 from unrolled.data.stores import ALL
 from unrolled.system.arraylike import are_complex, as_numbers, as_tensor, with_complex
 from unrolled.system.files import as_path
@@ -218,12 +218,10 @@ def _find_truth(file: Any, path: Path, number: int, count: int, kspace: KSpace) 
     if found is None:
         return None
     truth = _read_truth(found, path, number, count)
-    own = _magnitude(kspace)
     rows, columns = truth.shape
-    if bool(kspace.mask.all()) and rows <= own.shape[0] and columns <= own.shape[1]:
-        top, left = (own.shape[0] - rows) // 2, (own.shape[1] - columns) // 2
-        part = own[top : top + rows, left : left + columns]
-        if float((part - truth).norm()) <= SAME * float(truth.norm()):
+    if bool(kspace.mask.all()) and rows <= kspace.mask.shape[0] and columns <= kspace.mask.shape[1]:
+        own = middle(magnitude(kspace.y, kspace.centered), (rows, columns))
+        if float((own - truth).norm()) <= SAME * float(truth.norm()):
             return truth
     warnings.warn(
         f"k-space: {path}: holds k-space of {'one coil' if single else 'several coils'} and {other!r}, the image of "
@@ -231,13 +229,6 @@ def _find_truth(file: Any, path: Path, number: int, count: int, kspace: KSpace) 
         stacklevel=4,
     )
     return None
-
-
-def _magnitude(kspace: KSpace) -> Tensor:
-    """The root of the sum of squares of the coils' images."""
-    y = kspace.y if not kspace.centered else torch.fft.ifftshift(kspace.y, (-2, -1))
-    images = torch.fft.ifft2(y, norm="ortho").abs().square().sum(0).sqrt()
-    return torch.fft.fftshift(images) if kspace.centered else images
 
 
 def _own(file: Any, path: Path, key: str) -> Any:

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unrolled.system.scalars import sides_within
+
 NAMES = ("slice", "coil", "height", "width")
 
 CLEAR = 10.0
@@ -68,15 +70,41 @@ def in_one_layout(y: Tensor, centered: bool | None, path: Path, usual: bool) -> 
             f"k-space: {path}: it is not clear from its energy whether the zero frequency is in the middle or at "
             "[0, 0]; give centered"
         )
-    middle = usual if found is None else found
-    if not _quartered(y, middle):
-        return y, middle
+    centered = usual if found is None else found
+    if not _quartered(y, centered):
+        return y, centered
     warnings.warn(
-        f"k-space: {path}: the zero frequency is {'in the middle' if middle else 'at [0, 0]'}, but the picture would "
+        f"k-space: {path}: the zero frequency is {'in the middle' if centered else 'at [0, 0]'}, but the picture would "
         "be cut in quarters, so the origin of images is taken to lie elsewhere; give centered to prevent it",
         stacklevel=4,
     )
-    return (torch.fft.ifftshift if middle else torch.fft.fftshift)(y, (-2, -1)), not middle
+    return (torch.fft.ifftshift if centered else torch.fft.fftshift)(y, (-2, -1)), not centered
+
+
+def coil_images(y: Tensor, centered: bool) -> Tensor:
+    """The images of coils from k-space (coil, height, width), with zeros where nothing was sampled."""
+    if not centered:
+        return torch.fft.ifft2(y, norm="ortho")
+    return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(y, (-2, -1)), norm="ortho"), (-2, -1))
+
+
+def magnitude(y: Tensor, centered: bool) -> Tensor:
+    """The root of the sum of squares over the coils' images, (height, width)."""
+    return coil_images(y, centered).abs().square().sum(0).sqrt()
+
+
+def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of an image (height, width) in its middle, of a size.
+
+    Raises
+    ------
+    ValueError
+        for a size that is larger than the image, or not >= 1.
+    """
+    height, width = image.shape
+    rows, columns = sides_within("size", size, (height, width))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return image[top : top + rows, left : left + columns]
 
 
 def zero_frequency_in_the_middle(y: Tensor) -> bool | None:
@@ -91,11 +119,9 @@ def zero_frequency_in_the_middle(y: Tensor) -> bool | None:
     return middle > corner
 
 
-def _quartered(y: Tensor, middle: bool) -> bool:
+def _quartered(y: Tensor, centered: bool) -> bool:
     """Whether most of the picture lies at its borders, and would lie in the middle with the other origin."""
-    images = torch.fft.ifft2(torch.fft.ifftshift(y, (-2, -1)) if middle else y)
-    images = torch.fft.fftshift(images, (-2, -1)) if middle else images
-    borders, inside = _energies(images, 1 / 4)
+    borders, inside = _energies(coil_images(y, centered), 1 / 4)
     return borders > QUARTERED * inside
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
-from unrolled.data.images import list_images, numbers_in, read_image
+from unrolled.data.images import list_images, read_with_range
 from unrolled.data.stores import as_stored
 from unrolled.system.files import as_path, check_writable, one_or_several, replacing
 from unrolled.system.scalars import plain_number
-from unrolled.system.scales import Scale, brightness, is_dark, refuse_dark
+from unrolled.system.scales import Scale, brightness, refuse_dark
 
 CHUNK = 256
 """Chunks have at most this many pixels a side, so that a crop reads little more than itself."""
@@ -88,14 +89,14 @@ def prepare_images(
             file.attrs.update(format_version=VERSION, color=color, shard=number, shards=shards)
             for key, text in {"format": FORMAT, "licence": licence or "not stated"}.items():
                 file.attrs.create(key, text.encode(), dtype=_fixed_length(text))
-        broken, dark = _write(sources, files, color, scale, progress)
+        broken, seen = _write(sources, files, color, scale, progress)
         if broken and not skip_broken:
             raise ValueError(
                 f"prepare: {len(broken)} of {len(sources)} images cannot be read (--skip-broken leaves them out):\n"
                 + "\n".join(broken)
             )
-        if dark is not None and scale is None:
-            refuse_dark("prepare", dark)
+        if scale is None:
+            refuse_dark("prepare", seen)
         if any("images" not in file for file in files):
             raise ValueError(f"prepare: {len(sources) - len(broken)} readable images do not fill {shards} shards")
     for path in existing:
@@ -123,24 +124,21 @@ def _fixed_length(text: str) -> Any:
 
 def _write(
     sources: list[tuple[Path, Path]], files: list[Any], color: bool, scale: Scale | None, progress: bool
-) -> tuple[list[str], float | None]:
-    """Deal the images to the files; what is wrong with those that cannot be read, and how bright the others are if
-    all are dark."""
+) -> tuple[list[str], list[tuple[float, torch.dtype]]]:
+    """Deal the images to the files; what is wrong with those that cannot be read, and of the others the brightness and
+    the type of their numbers."""
     broken: list[str] = []
-    written, brightest, all_dark = 0, 0.0, True
+    seen: list[tuple[float, torch.dtype]] = []
     for folder, path in tqdm(sources, desc="preparing", unit="image", disable=not progress, dynamic_ncols=True):
         try:
-            image = read_image(path, color, scale)
-            pixels = as_stored(image).numpy()
-            brightest = max(brightest, brightness(image))
-            all_dark = all_dark and is_dark(brightest, numbers_in(path))
+            image, _, kind = read_with_range(path, color, scale)
         except ValueError as error:
             broken.append(str(error))
             continue
         name = path.name if path == folder else str(Path(folder.resolve().name) / path.relative_to(folder))
-        _append(files[written % len(files)], pixels, name)
-        written += 1
-    return broken, brightest if all_dark and written else None
+        _append(files[len(seen) % len(files)], as_stored(image).numpy(), name)
+        seen.append((brightness(image), kind))
+    return broken, seen
 
 
 def _append(file: Any, pixels: np.ndarray, name: str) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from unrolled.data.file_numbers import kind_of
 from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
 from unrolled.data.unit_images import as_image, as_single, to_unit
-from unrolled.system.scales import Scale, as_scale, brightness, is_dark, refuse_dark, states_white
+from unrolled.system.scales import Scale, as_scale, brightness, refuse_dark, states_white
 
 CACHE_MIB = 1024
 LOOKED_AT = 64
@@ -188,15 +188,11 @@ def check_bright(images: Sequence[StoredImage], what: str = "images") -> None:
 
     Of a large set images from all over it are looked at, until one is bright.
     """
-    brightest = 0.0
-    for image in images[:: -(-len(images) // LOOKED_AT) or 1]:
-        if image.kind is None:
-            return
-        brightest = max(brightest, brightness(to_float(image.read())))
-        if not is_dark(brightest, image.kind) and brightest:
-            return
-    if brightest:
-        refuse_dark(what, brightest)
+    some = images[:: -(-len(images) // LOOKED_AT) or 1]
+    refuse_dark(
+        what,
+        ((0.0 if image.kind is None else brightness(to_float(image.read())), image.kind) for image in some),
+    )
 
 
 def cached(images: Iterable[StoredImage], mib: int) -> list[StoredImage]:

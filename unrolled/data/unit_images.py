@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from unrolled.data.file_numbers import kind_of
-from unrolled.data.images import numbers_in, picture_to_image, read_with_range
+from unrolled.data.images import picture_to_image, read_with_range
 from unrolled.system.arraylike import as_tensor, is_floating
-from unrolled.system.scales import Range, Scale, brightness, is_dark, range_of, refuse_dark
+from unrolled.system.scales import Range, Scale, brightness, range_of, refuse_dark
 
 
 def as_image(what: str, value: Any) -> Tensor:
@@ -82,13 +82,12 @@ def single_to_unit(what: str, value: Any, scale: Scale | None = None, color: boo
         of a file, as in `read_image`.
     """
     if isinstance(value, (str, Path)):
-        (image, span), kind = read_with_range(value, color, scale), numbers_in(Path(value))
+        image, span, kind = read_with_range(value, color, scale)
     else:
         image, span = to_unit(what, value, scale)
         kind = kind_of(value) if isinstance(value, Image.Image) else as_tensor(what, value).dtype
-    brightest = brightness(image)
-    if not span.given and is_dark(brightest, kind):
-        refuse_dark(what, brightest)
+    if not span.given:
+        refuse_dark(what, [(brightness(image), kind)])
     return image, span
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.older_phases import adapt
 from unrolled.operators import LinearOperator
+from unrolled.system.scalars import whole_number
 
 State = tuple[Any, ...]
 """What one phase hands to the next: tensors, of which the first is the image."""
@@ -31,8 +32,7 @@ class FeatureMaps:
     scale: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, bool) or not isinstance(self.scale, int) or self.scale < 1:
-            raise ValueError(f"FeatureMaps: scale must be a whole number >= 1, got {self.scale!r}")
+        object.__setattr__(self, "scale", whole_number("FeatureMaps: scale", self.scale))
 
 
 @dataclass(frozen=True)

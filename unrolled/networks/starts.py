@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
-from unrolled.operators.krylov import advance, begin
+from unrolled.operators.krylov import advance, begin, power_of_two
 from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
 
@@ -88,10 +88,12 @@ class ConjugateGradientStart(Start):
             return operator.gram(x) + self.ridge * x
 
         with full_precision(y):
-            state = begin(matrix, operator.adjoint(y), axes=axes)
+            right = operator.adjoint(y)
+            unit = power_of_two(right, axes)
+            state = begin(matrix, right / unit, axes=axes)
             for _ in range(self.iterations):
                 state = advance(matrix, state, axes)
-            return state.x
+            return unit * state.x
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, ridge={self.ridge}"

@@ -19,10 +19,11 @@ def conjugate_gradient_iterates(
     right, start : Tensor, (batch, channel, height, width), real or complex
         by default the start is 0.
     """
-    state = begin(matrix, right, start)
+    unit = power_of_two(right)
+    state = begin(matrix, right / unit, None if start is None else start / unit)
     while True:
         state = advance(matrix, state)
-        yield state.x
+        yield unit * state.x
 
 
 class State(NamedTuple):
@@ -65,6 +66,15 @@ def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, .
     return State(x, residual, direction, energy, largest)
 
 
+def power_of_two(tensor: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
+    """One near the largest magnitude over some axes, which are kept; 1 of zeros.
+
+    Divided by it, nothing is rounded, and the energies of small and of large numbers are numbers too.
+    """
+    size = tensor.detach().abs().amax(axes, keepdim=True)
+    return torch.where(size > 0, size / torch.frexp(size).mantissa, 1)
+
+
 def rounding(x: Tensor, largest: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
     """The ‖residual‖² below which it is rounding, (10 ε‖A‖²‖x‖)².
 
@@ -95,8 +105,9 @@ def conjugate_gradients(
     """
     x = torch.zeros_like(right) if start is None else start
     for following in islice(conjugate_gradient_iterates(matrix, right, start), iterations):
-        change, x = (following - x).norm(), following
-        if change <= tolerance * x.norm():
+        unit = power_of_two(following, tuple(range(x.ndim)))
+        change, x = ((following - x) / unit).norm(), following
+        if change <= tolerance * (x / unit).norm():
             break
     return x
 

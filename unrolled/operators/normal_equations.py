@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 from torch.func import functional_call, vjp
 
-from unrolled.operators.krylov import State, advance, begin, rounding
+from unrolled.operators.krylov import State, advance, begin, power_of_two, rounding
 
 Matrix = Callable[[Tensor, Tensor], Tensor]
 """(x, ridge) ↦ (AᴴA + ridge) x."""
@@ -189,12 +189,8 @@ def _conjugate_gradients(
     matrix: Callable[[Tensor], Tensor], right: Tensor, start: Tensor | None, accuracy: Accuracy
 ) -> Tensor:
     axes = tuple(range(1, right.ndim))
-    factor = None
-    if not (right.is_meta or torch.compiler.is_compiling()):
-        # By a power of two, so that nothing is rounded: energies of small and of large numbers must be numbers too.
-        size = right.abs().amax(axes, keepdim=True)
-        factor = torch.where(size > 0, size / torch.frexp(size).mantissa, 1)
-        right, start = right / factor, None if start is None else start / factor
+    unit = power_of_two(right, axes)
+    right, start = right / unit, None if start is None else start / unit
     enough = accuracy.tolerance**2 * (right.conj() * right).real.sum(axes, keepdim=True)
 
     def inaccurate(x: Tensor, energy: Tensor, largest: Tensor) -> Tensor:
@@ -212,7 +208,7 @@ def _conjugate_gradients(
     if torch.compiler.is_compiling():
         # No two of what a loop carries may be one tensor.
         carried = (torch.zeros((), dtype=torch.int64, device=right.device), *(part.clone() for part in state[1:]))
-        return while_loop(unsolved, step, carried)[1]
+        return unit * while_loop(unsolved, step, carried)[1]
     while bool(unsolved(*state)):
         state = step(*state)
     x: Tensor = state[1]
@@ -223,5 +219,4 @@ def _conjugate_gradients(
             f"than the tolerance of {accuracy.tolerance:g}; a larger ridge, or more iterations, help",
             stacklevel=6,
         )
-    assert factor is not None
-    return factor * x
+    return unit * x

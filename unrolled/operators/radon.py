@@ -14,7 +14,7 @@ from torch import Tensor
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.rays import angles_at_once, integrate, pixels, spread
-from unrolled.system.arraylike import ArrayLike, as_numbers, as_tensor
+from unrolled.system.arraylike import ArrayLike, as_tensor
 from unrolled.system.devices import full_precision
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
@@ -197,17 +197,13 @@ class Tomography(LinearOperator):
             if angles < 1:
                 raise ValueError(f"{self._name}: angles must be >= 1, got {angles!r}")
             return (self.turn * torch.arange(angles, dtype=torch.float64) / angles).to(kind)
-        given = as_numbers(f"{self._name}: angles", angles, torch.float64).detach()
-        if (
-            given.ndim != 1
-            or not given.numel()
-            or given.is_complex()
-            or as_tensor("angles", angles).dtype is torch.bool
-        ):
+        given = as_tensor(f"{self._name}: angles", angles).detach()
+        if given.ndim != 1 or not given.numel() or given.is_complex() or given.dtype is torch.bool:
             raise ValueError(
                 f"{self._name}: angles must be a number of angles or a list of real ones, got {given.dtype} of the "
                 f"shape {tuple(given.shape)}"
             )
+        given = given.double()
         wrong = ~(given.abs() <= 360)
         if bool(wrong.any()):
             raise ValueError(f"{self._name}: angles must be in [-360, 360] degrees, got {float(given[wrong][0])}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
-from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
+from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask, whole_sides
 from unrolled.system.arraylike import ArrayLike, as_numbers, as_tensor
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
@@ -257,6 +257,7 @@ class Coils(PlainNumbers):
 
     def draw(self, height: int, width: int) -> Tensor:
         """The sensitivities, (coil, height, width), complex128."""
+        height, width = whole_sides("Coils", height, width)
         angle = 2 * math.pi * torch.arange(self.coils, dtype=torch.float64)[:, None, None] / self.coils
         rows = torch.linspace(-1, 1, height, dtype=torch.float64)[None, :, None] - self.radius * angle.sin()
         columns = torch.linspace(-1, 1, width, dtype=torch.float64)[None, None, :] - self.radius * angle.cos()

@@ -7,13 +7,14 @@ middle.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import LARGEST_DRAWN
-from unrolled.system.scalars import PlainNumbers
+from unrolled.system.scalars import PlainNumbers, whole_number
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class SamplingMask(PlainNumbers, ABC):
         Raises
         ------
         ValueError
-            if the image is too large.
+            if a side is no whole number >= 1, or the image is too large.
         """
+        height, width = whole_sides(type(self).__name__, height, width)
         if height * width > LARGEST_DRAWN:
             raise ValueError(
                 f"{type(self).__name__}: at most {LARGEST_DRAWN:,} frequencies can be drawn, got {height} × {width}"
@@ -192,6 +194,17 @@ class GaussianMask(SamplingMask):
         rows = (np.arange(height) - height // 2) / (self.spread * height)
         columns = (np.arange(width) - width // 2) / (self.spread * width)
         return _drawn(-(rows[:, None] ** 2 + columns**2) / 2, self.ratio, self.seed)
+
+
+def whole_sides(owner: str, height: Any, width: Any) -> tuple[int, int]:
+    """The sides of an image as Python's own numbers.
+
+    Raises
+    ------
+    ValueError
+        unless both are whole numbers >= 1.
+    """
+    return whole_number(f"{owner}: height", height), whole_number(f"{owner}: width", width)
 
 
 def _drawn(log_density: np.ndarray, ratio: float, seed: int) -> np.ndarray:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
+from unrolled.data.kspace_layout import coil_images, magnitude, middle
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
-from unrolled.operators.sampled_fourier import inverse_fourier
 from unrolled.operators.units import image_scale
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
-from unrolled.system.scalars import sides_within
 
 LARGEST_CENTER = 33
 """Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
@@ -45,7 +44,7 @@ METHODS: dict[str, Method] = {
 
 def coil_magnitude(kspace: KSpace) -> Tensor:
     """The root of the sum of squares over the coils' zero-filled images, (height, width), float64."""
-    return inverse_fourier(kspace.y.to(torch.complex128), kspace.centered).abs().square().sum(0).sqrt()
+    return magnitude(kspace.y.to(torch.complex128), kspace.centered)
 
 
 def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
@@ -78,7 +77,7 @@ def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
     window = _hann(height, reach)[:, None] * _hann(width, reach)
     window = window if kspace.centered else torch.fft.ifftshift(window)
     y = kspace.y.to(torch.complex128)
-    low = inverse_fourier(window * y / y.abs().max(), kspace.centered)
+    low = coil_images(window * y / y.abs().max(), kspace.centered)
     total = low.abs().square().sum(0).sqrt()
     if not bool(total.any()):
         raise ValueError("maps: the middle of k-space is 0, so that nothing can be estimated from it")
@@ -226,12 +225,4 @@ def reconstruct_kspace(
     image = scale / units * x[0, 0].abs().float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
-    return image if size is None else middle(image, size)
-
-
-def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The part of an image (height, width) in its middle, of a size."""
-    height, width = image.shape
-    rows, columns = sides_within("size", size, (height, width))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return image[top : top + rows, left : left + columns]
+    return middle(image, size or (image.shape[0], image.shape[1]))

@@ -16,9 +16,8 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.evaluation import named_images
 from unrolled.reconstruction.pipeline import check_image, device_of, pad, resolve
-from unrolled.solvers.given import whole_number
 from unrolled.solvers.methods import METHODS, classical
-from unrolled.system.scalars import as_number
+from unrolled.system.scalars import as_number, whole_number
 from unrolled.system.scales import Scale
 
 Reconstruct = Callable[[Tensor, LinearOperator], Tensor]

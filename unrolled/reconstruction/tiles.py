@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from unrolled.networks import Measurements, Phase, UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.solvers.given import whole_number
+from unrolled.system.scalars import whole_number
 
 TILE = 396
 """Side of a tile in pixels. Smaller tiles need less memory, larger ones compute less twice."""

@@ -36,20 +36,6 @@ def real_number(name: str, value: Any, least: float = 0.0, *, above: bool = Fals
     return number
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """A whole number of Python, NumPy or PyTorch, at least so large.
-
-    Raises
-    ------
-    ValueError
-        for any other.
-    """
-    found = as_number(value)
-    if not isinstance(found, int) or found < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-    return found
-
-
 def as_image(name: str, image: Any) -> Tensor:
     """An array as a tensor of floating point in its own precision, at least single; whole numbers in the default type.
 

@@ -9,6 +9,7 @@ from unrolled.operators import LinearOperator
 from unrolled.solvers.given import real_number
 from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import Problem, Solution, solve
+from unrolled.system.scalars import as_number
 
 
 def proximal_gradient(
@@ -151,12 +152,10 @@ def extra_proximal_gradient(
     """
     if variant not in ("plain", "accelerated"):
         raise ValueError(f"extra_proximal_gradient: variant must be 'plain' or 'accelerated', got {variant!r}")
-    if (
-        momentum is not None
-        and not 0 <= (momentum := real_number("extra_proximal_gradient: momentum", momentum, -1e9)) < 1
-    ):
+    fixed = None if momentum is None else as_number(momentum)
+    if momentum is not None and (fixed is None or not 0 <= fixed < 1):
         raise ValueError(f"extra_proximal_gradient: momentum must be in [0, 1), got {momentum!r}")
-    if momentum is not None and variant == "plain":
+    if fixed is not None and variant == "plain":
         raise ValueError(f"extra_proximal_gradient: momentum belongs to the accelerated variant, got {momentum!r}")
     problem = Problem(y, operator, prior, start)
     shrink = 0.5 if variant == "plain" else 1.0
@@ -172,12 +171,12 @@ def extra_proximal_gradient(
 
     def accelerated() -> Iterator[Tensor]:
         x = half = problem.first
-        t, gamma = 1.0, momentum or 0.0
+        t, gamma = 1.0, 0.0 if fixed is None else float(fixed)
         while True:
             for size in (a, b):  # x and x½ take turns
                 point = x + gamma * (x - half)
                 half, x = x, problem.prox(point - size * problem.gradient(point), size)
-                if momentum is None:
+                if fixed is None:
                     t = 1.0 if _uphill(point, x, half) else t
                     t_next = next_momentum(t)
                     gamma, t = (t - 1) / t_next, t_next

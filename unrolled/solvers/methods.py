@@ -12,10 +12,11 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.units import amplitude, image_scale, over
 from unrolled.penalties import L1, LogSum
 from unrolled.solvers import Solution, conjugate_gradient, primal_dual, reweighted_l1
-from unrolled.solvers.given import as_image, measured, real_number, whole_number
+from unrolled.solvers.given import as_image, check_finite, real_number
 from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.solution import Problem
 from unrolled.solvers.transforms import CycleSpinning, Wavelet
+from unrolled.system.scalars import whole_number
 
 
 class Task(NamedTuple):
@@ -131,7 +132,7 @@ def classical(
     if strength == 0 and method in STRENGTHS:
         raise ValueError(f"strength: must be > 0 for {method}, got {strength!r}; least-squares needs no prior")
     iterations = whole_number("iterations:", iterations)
-    y = measured(y, operator)
+    y = Problem(y, operator, None, None, from_zero=True).y
     # By a power of two, so that nothing is rounded: squares of squares of the norm are to be numbers.
     norm = float(operator.norm())
     if not (math.isfinite(norm) and norm > 0):
@@ -139,12 +140,12 @@ def classical(
     exponent = math.frexp(norm)[1] - 1
     if exponent not in (0, -1):
         norm, operator, y = norm * 2.0**-exponent, 2.0**-exponent * operator, y * 2.0**-exponent
-    Problem(y, operator, None, None)  # it refuses measurements of a wrong shape
     white = image_scale(y, operator) if scale is None else _white_of(scale, y)
     if not bool((white.isfinite() & (white > 0)).all()):
         raise ValueError(f"y: its images would reach {float(white.max()):.3g}, which {white.dtype} cannot hold")
     y = y / over(white, y)
-    start = Problem(y, operator, None, None).first
+    check_finite("scale: y divided by it", y)
+    start = operator.estimate(y)
     factor = amplitude(start, y, operator)
     far = (factor > FAR) | (factor < 1 / FAR)
     start = start * over(torch.where(far, factor, 1), start)

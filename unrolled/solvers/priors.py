@@ -7,8 +7,9 @@ from torch import Tensor
 
 from unrolled.penalties import L1, Penalty, SeparablePenalty, Weighted
 from unrolled.solvers.dual import Proximal, certain_prox, dual_prox
-from unrolled.solvers.given import as_batch, as_image, real_number, whole_number
+from unrolled.solvers.given import as_batch, as_image, real_number
 from unrolled.solvers.transforms import CycleSpinning, FiniteDifferences, OrthonormalTransform, Transform
+from unrolled.system.scalars import whole_number
 
 FEW = 50
 """Iterations of a proximal map that algorithms ask for again and again, for each of their own."""

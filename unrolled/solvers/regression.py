@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from unrolled.penalties import Grouped, Penalty
-from unrolled.solvers.given import check_finite, real_number, whole_number
+from unrolled.solvers.given import check_finite, real_number
 from unrolled.solvers.gradient_methods import next_momentum
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
+from unrolled.system.scalars import whole_number
 
 _FIRST_STAGE = 100
 

@@ -9,12 +9,13 @@ from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import conjugate_gradients
 from unrolled.operators.units import largest, ones_for_zeros, over
 from unrolled.penalties import L1, SeparablePenalty, Weighted
-from unrolled.solvers.given import real_number, whole_number
+from unrolled.solvers.given import real_number
 from unrolled.solvers.gradient_methods import fista
 from unrolled.solvers.priors import SparsePrior
 from unrolled.solvers.solution import Problem, Solution, solve
 from unrolled.solvers.splitting import left_over, primal_dual
 from unrolled.solvers.transforms import OrthonormalTransform
+from unrolled.system.scalars import whole_number
 
 ROUNDING = 1e-5
 """Of the objective: a rise that is not larger says nothing."""

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from unrolled.operators import LinearOperator
 from unrolled.operators.units import largest, ones_for_zeros, over
 from unrolled.solvers.dual import gap_message
-from unrolled.solvers.given import image_like, measured, real_number, whole_number
+from unrolled.solvers.given import image_like, measured, real_number
 from unrolled.solvers.priors import FEW, Prior
+from unrolled.system.scalars import whole_number
 
 ENOUGH = 1e-3
 """Of the last inner problem of a run: the duality gap, relative to its objective, or the residual, relative to the

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import LinearOperator
-from unrolled.solvers.given import real_number, whole_number
+from unrolled.solvers.given import real_number
 from unrolled.solvers.priors import Prior
 from unrolled.solvers.solution import ENOUGH, Problem, Solution, solve
+from unrolled.system.scalars import whole_number
 
 INNER_TOLERANCE = 1e-10
 """Of the least squares problem in every step of `admm`, relative to its right side."""

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.solvers.given import as_image, whole_number
+from unrolled.solvers.given import as_image
+from unrolled.system.scalars import whole_number
 
 
 class Transform(ABC):

@@ -1,7 +1,8 @@
 """The course of a run: how far it is, and what is wanted at each step."""
 
-from unrolled.sparsify.machinery.arguments import number, whole
+from unrolled.sparsify.machinery.arguments import number
 from unrolled.sparsify.schedules import Constant, Cubic, Schedule
+from unrolled.system.scalars import whole_number
 
 TOLERANCE = 0.005
 """How far from the target the share of zeros may end without a word: half a point."""
@@ -49,7 +50,7 @@ class Course:
 
     @steps.setter
     def steps(self, steps: int | None) -> None:
-        self._steps = None if steps is None else whole(self.owner, "steps", steps)
+        self._steps = None if steps is None else whole_number(f"{self.owner}: steps", steps)
 
     @property
     def needs_length(self) -> bool:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from unrolled.penalties import Each, Filters, Grouped, Grouping, InputChannels, Penalty, SeparablePenalty, Weighted
 from unrolled.penalties.grouping import Slices
-from unrolled.sparsify.machinery.arguments import whole
 from unrolled.sparsify.machinery.layout import TRANSPOSED
 from unrolled.sparsify.selection import Weight, grouping_of
-from unrolled.system.scalars import as_number
+from unrolled.system.scalars import as_number, whole_number
 
 
 def neurons(name: str, parameter: nn.Parameter, module: nn.Module) -> Grouping:
@@ -119,7 +118,7 @@ class AttentionHeads(Slices):
 
     def __post_init__(self) -> None:
         for name in ("heads", "stacked"):
-            object.__setattr__(self, name, whole("AttentionHeads", name, getattr(self, name)))
+            object.__setattr__(self, name, whole_number(f"AttentionHeads: {name}", getattr(self, name)))
         if self.output and self.stacked > 1:
             raise ValueError("AttentionHeads: stacked must be 1 where heads are columns")
 

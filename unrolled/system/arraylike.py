@@ -43,7 +43,8 @@ def as_tensor(what: str, value: Any) -> Tensor:
     Raises
     ------
     ValueError
-        for what is no array of numbers: text, objects, ragged lists, arrays with masked entries.
+        for what is no array of numbers: text, objects, ragged lists, arrays with masked entries; and for floating point
+        of Python that the default type can only hold as inf or 0.
     """
     if isinstance(value, Tensor):
         return _dense(what, value)
@@ -68,7 +69,7 @@ def as_tensor(what: str, value: Any) -> Tensor:
         array = array.copy()
     tensor = torch.from_numpy(np.atleast_1d(array)).reshape(array.shape)
     typeless = not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "__array__")
-    return tensor.to(kind_like(tensor, torch.get_default_dtype())) if typeless and is_floating(tensor) else tensor
+    return _converted(what, tensor, torch.get_default_dtype()) if typeless and is_floating(tensor) else tensor
 
 
 def as_numbers(what: str, value: Any, kind: torch.dtype | None = None) -> Tensor:
@@ -84,8 +85,10 @@ def as_numbers(what: str, value: Any, kind: torch.dtype | None = None) -> Tensor
     ValueError
         as `as_tensor`, and for finite numbers that this precision can only hold as inf or 0.
     """
-    given = as_tensor(what, value)
-    kind = torch.get_default_dtype() if kind is None else kind
+    return _converted(what, as_tensor(what, value), torch.get_default_dtype() if kind is None else kind)
+
+
+def _converted(what: str, given: Tensor, kind: torch.dtype) -> Tensor:
     numbers = given.to(kind_like(given, kind))
     if is_floating(given) and numbers.dtype.itemsize < given.dtype.itemsize and given.numel():
         before, after = given.detach().abs(), numbers.detach().abs()

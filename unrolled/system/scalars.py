@@ -35,6 +35,27 @@ def as_number(value: Any) -> float | None:
     return found
 
 
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of Python, NumPy or PyTorch, at least so large; 3.0 is none.
+
+    Parameters
+    ----------
+    name : str
+        of the argument, for messages.
+    value : number
+    least : int
+
+    Raises
+    ------
+    ValueError
+        for any other.
+    """
+    found = as_number(value)
+    if not isinstance(found, int) or found < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return found
+
+
 def whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
     """So many whole numbers >= 1 as Python has them; None for anything else."""
     try:

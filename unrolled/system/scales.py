@@ -1,6 +1,7 @@
 """What black and white are: the scale of images in the units that users have, the way to [0, 1], and the way back."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -134,17 +135,31 @@ def states_white(kind: torch.dtype) -> bool:
     return kind in WHITES and kind not in DARK
 
 
-def is_dark(brightest: float, kind: torch.dtype) -> bool:
+def is_dark(bright: float, kind: torch.dtype) -> bool:
     """Whether an image of a type, as bright as this in parts of white, is probably in other units than it seems."""
-    return not states_white(kind) and 0 < brightest <= DARK.get(kind, DARK_FLOAT) * (1 + ROUNDING)
+    return not states_white(kind) and 0 < bright <= DARK.get(kind, DARK_FLOAT) * (1 + ROUNDING)
 
 
-def refuse_dark(what: str, brightest: float) -> None:
-    """Raise ValueError for images that are that dark."""
-    raise ValueError(
-        f"{what}: nothing in it is brighter than {brightest:.3g} of white, so it is probably in other units; {HOW}; "
-        "if it is meant so, give scale=1 (of 16-bit numbers 65535)"
-    )
+def refuse_dark(what: str, images: Iterable[tuple[float, torch.dtype | None]]) -> None:
+    """Raise ValueError if all images are dark or black, and some are dark; they are looked at until one is bright.
+
+    Parameters
+    ----------
+    what : str
+        the name of the argument, for messages.
+    images : pairs of float and dtype or None
+        of each image its brightness, in parts of white, and the type of its numbers, None if its white was given.
+    """
+    brightest = 0.0
+    for bright, kind in images:
+        if kind is None or states_white(kind) or (bright and not is_dark(bright, kind)):
+            return
+        brightest = max(brightest, bright)
+    if brightest:
+        raise ValueError(
+            f"{what}: nothing in it is brighter than {brightest:.3g} of white, so it is probably in other units; {HOW}"
+            "; if it is meant so, give scale=1 (of 16-bit numbers 65535)"
+        )
 
 
 def as_scale(what: str, scale: Any) -> Scale | None:

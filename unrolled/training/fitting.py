@@ -17,9 +17,9 @@ from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, power_iteration
-from unrolled.solvers.given import whole_number
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import torch_device
+from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
 from unrolled.training.options import TrainingOptions

@@ -30,18 +30,6 @@ def number(owner: str, name: str, value: Any, allowed: str, fits: Callable[[floa
     return found
 
 
-def whole(owner: str, name: str, value: Any) -> int:
-    """The value of an argument that must be a whole number ≥ 1.
-
-    Raises
-    ------
-    ValueError
-        if it is not; 3.0 is none.
-    """
-    found = number(owner, name, value, "a whole number >= 1", lambda n: isinstance(n, int) and n >= 1)
-    return int(found)
-
-
 def between(owner: str, name: str, value: Any) -> float:
     """The value of an argument that must lie in (0, 1).
 

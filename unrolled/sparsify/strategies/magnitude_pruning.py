@@ -5,10 +5,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unrolled.penalties import L0
-from unrolled.sparsify.machinery.arguments import whole
 from unrolled.sparsify.machinery.capture import Capture, largest_unit, magnitudes
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.system.scalars import whole_number
 
 
 class MagnitudePruning(Sparsifier):
@@ -52,7 +52,7 @@ class MagnitudePruning(Sparsifier):
         if scope not in ("global", "layer"):
             raise ValueError(f"MagnitudePruning: scope must be 'global' or 'layer', got {scope!r}")
         self.scope = scope
-        self.every = None if every is None else whole("MagnitudePruning", "every", every)
+        self.every = None if every is None else whole_number("MagnitudePruning: every", every)
 
     def attach(self) -> None:
         self.capture = Capture(self.weights, self.course, self.survivors, self.scope, self.every)

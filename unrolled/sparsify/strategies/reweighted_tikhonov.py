@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.penalties import Grouped, Penalty
-from unrolled.sparsify.machinery.arguments import between, number, whole
+from unrolled.sparsify.machinery.arguments import between, number
 from unrolled.sparsify.machinery.dropout_rule import KeepProbability
 from unrolled.sparsify.machinery.learned_parameters import learned
 from unrolled.sparsify.selection import Weight
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.system.scalars import whole_number
 
 _FURTHEST = 60.0  # of log η: beyond, single precision ends
 
@@ -82,7 +83,7 @@ class ReweightedTikhonov(Sparsifier):
         if update not in ("alternating", "joint"):
             raise ValueError(f"ReweightedTikhonov: update must be 'alternating' or 'joint', got {update!r}")
         name = "ReweightedTikhonov"
-        self.joint, self.every = update == "joint", whole(name, "every", every)
+        self.joint, self.every = update == "joint", whole_number(f"{name}: every", every)
         self.log_eta_weight = number(
             name, "log_eta_weight", log_eta_weight, "a number >= 0", lambda c: 0 <= c < math.inf
         )

@@ -8,9 +8,10 @@ from torch import nn
 
 from unrolled.penalties import L1, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, dead_share, neurons
-from unrolled.sparsify.machinery.arguments import number, whole
+from unrolled.sparsify.machinery.arguments import number
 from unrolled.sparsify.selection import grouping_of
 from unrolled.sparsify.strategies.variable_splitting import VariableSplitting
+from unrolled.system.scalars import whole_number
 
 
 class SparseGroupLasso(VariableSplitting):
@@ -59,7 +60,7 @@ class SparseGroupLasso(VariableSplitting):
         **options: Any,
     ):
         name = type(self).__name__
-        count = 1 if samples is None else whole(name, "samples", samples)
+        count = 1 if samples is None else whole_number(f"{name}: samples", samples)
         if group_strength is not None:
             group_strength = number(name, "group_strength", group_strength, "a number > 0", lambda g: 0 < g < math.inf)
         penalty = L1() if penalty is None else penalty

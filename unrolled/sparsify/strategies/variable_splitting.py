@@ -11,12 +11,13 @@ from torch.optim import Optimizer
 
 from unrolled.penalties import L1, Grouped, L1MinusL2, Penalty
 from unrolled.sparsify.groups import Groups, PricedGroups, is_uniform, penalty_of
-from unrolled.sparsify.machinery.arguments import number, whole
+from unrolled.sparsify.machinery.arguments import number
 from unrolled.sparsify.machinery.optimizer_metric import is_adaptive
 from unrolled.sparsify.machinery.proximal_updates import check_top_k
 from unrolled.sparsify.schedules import Constant, Growth, Schedule
 from unrolled.sparsify.selection import Weight, count_zeros
 from unrolled.sparsify.sparsifier import Sparsifier
+from unrolled.system.scalars import whole_number
 
 SOLVE_EVERY = 10
 """How many steps lie between two strengths that meet the target."""
@@ -97,7 +98,7 @@ class VariableSplitting(Sparsifier):
         self.base_beta = float(number(name, "beta", beta, "a finite number > 0", lambda b: 0 < b < math.inf))
         if beta_schedule is not None and not isinstance(beta_schedule, Schedule):
             raise ValueError(f"{name}: beta_schedule must be a Schedule, got {beta_schedule!r}")
-        self.every = whole(name, "every", every)
+        self.every = whole_number(f"{name}: every", every)
         allowed = "a finite number >= 0"
         self.group_lasso = float(number(name, "group_lasso", group_lasso, allowed, lambda g: 0 <= g < math.inf))
         self.beta_schedule, self.beta_limit = beta_schedule, math.inf
