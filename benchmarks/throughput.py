@@ -175,8 +175,9 @@ def measure(device: torch.device, rounds: int, chosen: set[str]) -> dict[str, An
                 assert difference < 1e-4, difference
             times = interleaved(runs, device, rounds)
             for name in names:
+                eager = name.removesuffix(", compiled")  # which asks for the same arithmetic; a graph cannot be counted
                 with Demand() as demand:
-                    runner(name, variant(name, network, operator, task), operator, task, x)()
+                    runner(eager, variant(eager, network, operator, task), operator, task, x)()
                 count, seconds = len(x), times[name]
                 row = {
                     "network": kind,
@@ -185,21 +186,27 @@ def measure(device: torch.device, rounds: int, chosen: set[str]) -> dict[str, An
                     "images_per_second": {key: count / seconds[key] for key in ("low", "median", "high")},
                     "ratio": times[PLAIN]["median"] / seconds["median"],
                     "peak_mib": peak_memory(name, kind, task, device),
+                    "gflop_per_image": demand.arithmetic / count / 1e9,
                 }
-                if not VARIANTS[name].get("compile"):
+                if name == eager:
                     row |= {
-                        "gflop_per_image": demand.arithmetic / count / 1e9,
                         "mb_per_image": demand.traffic / count / 1e6,
                         "of_bound": demand.bound(machine) / seconds["median"],
                     }
                 if task == "reconstruction":
                     row["psnr"] = quality(models[name], operator, VARIANTS[name].get("bfloat16", False), device)
                 rows.append(row)
-                print(line(row), flush=True)
+                print(line(row, machine), flush=True)
     return {"rounds": rounds, "ceilings": machine, "rows": rows}
 
 
-def line(row: dict[str, Any]) -> str:
+def of_product(row: dict[str, Any], machine: dict[str, float]) -> float:
+    """The arithmetic a second, as a part of that of a large matrix product in the same precision."""
+    kind = "bfloat16" if VARIANTS[row["variant"]].get("bfloat16") else "float32"
+    return row["gflop_per_image"] * 1e9 * row["images_per_second"]["median"] / machine[kind]
+
+
+def line(row: dict[str, Any], machine: dict[str, float]) -> str:
     """A row of the table that is printed."""
     speed = row["images_per_second"]
     bound = f"{row['of_bound']:6.0%}" if "of_bound" in row else "     –"
@@ -207,7 +214,7 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['network']:<10} {row['task']:<15} {row['variant']:<36} {speed['median']:8.2f} images/s "
         f"({min(speed['low'], speed['high']):.2f}–{max(speed['low'], speed['high']):.2f})  "
-        f"{row['ratio']:5.2f}×  {row['peak_mib']:7.0f} MiB  {bound}  {quality}"
+        f"{row['ratio']:5.2f}×  {row['peak_mib']:7.0f} MiB  {of_product(row, machine):6.0%}  {bound}  {quality}"
     )
 
 

@@ -1,5 +1,6 @@
 """Tiles change memory, not images."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,22 @@ def test_tiles_need_an_operator_that_has_parts():
         in_tiles(y, network, operator, 0)
     with pytest.raises(ValueError, match="multiples of 11"):
         operator.crop(y, 0, 5, 11, 11)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_tiles_of_the_interior_may_be_compiled(monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(inputs)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    network, operator, _ = case(phases=2)
+    y = operator(picture(99, 99, 0).unsqueeze(0))
+    expected = network(y, operator)
+    torch.testing.assert_close(in_tiles(y, network, operator, 33, compiled=True), expected, atol=1e-5, rtol=0)
+    assert len(graphs) == 1  # for all phases, for they differ in their weights alone
 
 
 def test_large_images_are_tiled_without_being_asked(monkeypatch):

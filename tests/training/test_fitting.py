@@ -1,3 +1,4 @@
+import functools
 import json
 import sys
 
@@ -257,12 +258,10 @@ def test_the_command_takes_and_keeps_crops_of_any_shape(crop, text, tmp_path):
 @pytest.mark.parametrize("make", [GradientDescent, *([EPGN, ISTANetPlus] if FULL else [])])
 def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatch):
     # One graph of the whole loss; without code generation, for that takes a C++ compiler and minutes.
-    compile_module = torch.nn.Module.compile
     graphs = []
+    compile_function = functools.partial(torch.compile, backend="aot_eager")
     monkeypatch.setattr(
-        torch.nn.Module,
-        "compile",
-        lambda self, **how: (graphs.append(how), compile_module(self, backend="aot_eager", **how)),
+        torch, "compile", lambda function, **how: graphs.append(how) or compile_function(function, **how)
     )
     runs = {}
     for name, compiled in {"eager": False, "compiled": True}.items():
@@ -273,6 +272,30 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
     assert graphs == [{"fullgraph": True, "dynamic": False}]
     for key, weight in runs["eager"].items():
         torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_long_runs_are_compiled_and_a_resumed_run_keeps_what_it_began_with(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr("unrolled.training.distributed.Compiled", lambda loss, name: compiled.append(name) or loss)
+    long, short = ({"steps": None, "minutes": minutes, "validations": 1} for minutes in (0.012, 0.01))
+    monkeypatch.setattr("unrolled.training.loop.WORTH_COMPILING", 0.011)
+    run = functools.partial(fit, tmp_path / "run")
+    fit(tmp_path / "short", training=options(**short))
+    fit(tmp_path / "steps", training=options(steps=2))
+    Loop(Line(), options(**long), tmp_path / "line", progress=False).run()  # a task of which nothing is known
+    assert not compiled
+    fit(tmp_path / "eager", training=options(**long, compile=False))
+    assert not compiled
+    run(training=options(**long))
+    assert compiled == ["The loss"]
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["options"]["compile"] is True
+    more = {"steps": 10_000, "validations": 1, "nan_limit": 1, "minutes": None}
+    with pytest.warns(UserWarning, match="the run keeps its"):
+        run(training=options(**more), resume=True)
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["options"]["compile"] is True
+    with pytest.warns(UserWarning, match="compile was True and is False"):
+        run(training=options(**more, compile=False), resume=True)
 
 
 def test_an_operator_of_any_size_that_does_not_know_its_norm_is_trained(tmp_path):

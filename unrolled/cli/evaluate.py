@@ -23,6 +23,7 @@ def evaluate_weights(
     key: str | None = None,
     device: str = "auto",
     bfloat16: bool = False,
+    compile: bool | None = None,
 ) -> None:
     """Measure images, reconstruct them with trained weights, and print PSNR and SSIM of each.
 
@@ -45,11 +46,13 @@ def evaluate_weights(
         cpu, cuda, …; auto takes the GPU if there is one.
     bfloat16 : bool
         compute the learned part in bfloat16.
+    compile : bool, optional
+        compile the network first, which takes a minute; by default from 36 megapixels on, on a CPU.
     """
     network, operator = load(weights, device)
     if json is not None:
         check_writable(json)
-    result = evaluate(network, data, operator, bfloat16=bfloat16, progress=True, scale=scale, key=key)
+    result = evaluate(network, data, operator, bfloat16=bfloat16, compile=compile, progress=True, scale=scale, key=key)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

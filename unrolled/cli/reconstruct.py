@@ -40,6 +40,7 @@ def reconstruct_image(
     size: tuple[int, int] | None = None,
     tile: int | None = None,
     bfloat16: bool = False,
+    compile: bool | None = None,
     device: str = "auto",
     scale: Scale | None = None,
     kspace: str | None = None,
@@ -68,6 +69,8 @@ def reconstruct_image(
         reconstruct in tiles with sides of so many pixels, in less memory; the result is the same.
     bfloat16 : bool
         compute the learned part in bfloat16.
+    compile : bool, optional
+        compile the network first, which takes a minute; by default from 36 megapixels on, on a CPU.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     scale : optional
@@ -87,14 +90,15 @@ def reconstruct_image(
     network, operator = load(weights, device)
     if image is None:
         y = read_array(str(measurements))
-        how = {"tile": tile, "bfloat16": bfloat16, "progress": True, "scale": scale}
+        how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": True, "scale": scale}
         found = from_measurements(y, network, operator, size, **how)  # type: ignore[arg-type]
         save_picture(target, found if scale is None else _to_white(found, scale))
         print(f"wrote {target}")
         return
     truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
-    found = reconstruct(truth, network, operator, tile=tile, bfloat16=bfloat16, progress=True, scale=given)
+    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
+    found = reconstruct(truth, network, operator, **how, progress=True, scale=given)  # type: ignore[arg-type]
     save_picture(target, found)
     print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:

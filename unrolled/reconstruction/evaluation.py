@@ -1,6 +1,8 @@
 """How good weights are: PSNR and SSIM per image, and their means."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,14 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.pipeline import after_measuring, linear_start, measure, picture, resolve
+from unrolled.reconstruction.pipeline import (
+    after_measuring,
+    gains_by_compiling,
+    linear_start,
+    measure,
+    picture,
+    resolve,
+)
 from unrolled.system.scales import Scale, as_scale
 
 
@@ -24,6 +33,7 @@ def evaluate(
     operator: LinearOperator | None = None,
     *,
     bfloat16: bool = False,
+    compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
     key: str | None = None,
@@ -45,6 +55,9 @@ def evaluate(
         needed with a network; weights bring their own.
     bfloat16 : bool
         run the learned part in bfloat16.
+    compile : bool, optional
+        let torch.compile make code for the network; by default for sizes of which there are many images on a CPU, 36
+        megapixels or more.
     progress : bool
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the images, which is the peak of PSNR and the data range of SSIM: truth and reconstruction are
@@ -68,6 +81,9 @@ def evaluate(
     network, operator = resolve(network, operator)
     rows = []
     pairs = named_images(images, scale, key)
+    pixels = Counter[tuple[int, ...]]()
+    for _, stored_image in pairs:
+        pixels[stored_image.shape] += math.prod(stored_image.shape)
     for index, (name, stored_image) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
         try:
             truth = to_float(stored_image.read())
@@ -75,7 +91,8 @@ def evaluate(
             size = (x.shape[-2], x.shape[-1])
             began = time.perf_counter()
             y = measure(x, network, operator)
-            image = after_measuring(y, network, operator, size, bfloat16=bfloat16)
+            worth = gains_by_compiling(pixels[stored_image.shape], network, operator) if compile is None else compile
+            image = after_measuring(y, network, operator, size, bfloat16=bfloat16, compile=worth)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began

@@ -1,14 +1,16 @@
 """Reconstruction tile by tile: the same image, in memory that does not grow with the feature maps of the whole."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.networks import Measurements, Phase, UnrolledNetwork
+from unrolled.networks.phases import State
 from unrolled.operators import LinearOperator
+from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import whole_number
 
 TILE = 396
@@ -21,6 +23,7 @@ def in_tiles(
     operator: LinearOperator,
     tile: int = TILE,
     progress: bool = False,
+    compiled: bool = False,
 ) -> Tensor:
     """Reconstruct tile by tile, phase after phase: what `network(y, operator)` gives, whatever the tile.
 
@@ -37,6 +40,8 @@ def in_tiles(
     tile : int
         side of a tile in pixels, rounded up to what operator and phases ask for.
     progress : bool
+    compiled : bool
+        let torch.compile make code for tiles in the interior, which all have one size.
 
     Returns
     -------
@@ -79,8 +84,9 @@ def in_tiles(
         # Phases are applied in place, so no two entries may share memory.
         state = [entry.clone() for entry in begun]
         del x, begun
+        graph = Compiled(_call, "A phase") if compiled else _call
         for phase in phases:
-            state = _apply(phase, state, y, operator, tile, unit, bar)
+            state = _apply(phase, state, y, operator, tile, unit, graph, bar)
     return state[0]
 
 
@@ -97,10 +103,24 @@ def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | No
     return None
 
 
+def _call(phase: Phase, state: State, y: Tensor, operator: LinearOperator) -> State:
+    return phase(state, y, operator)
+
+
 def _apply(
-    phase: Phase, state: list[Tensor], y: Tensor, operator: LinearOperator, tile: int, unit: int, bar: tqdm
+    phase: Phase,
+    state: list[Tensor],
+    y: Tensor,
+    operator: LinearOperator,
+    tile: int,
+    unit: int,
+    interior: Callable[[Phase, State, Tensor, LinearOperator], State],
+    bar: tqdm,
 ) -> list[Tensor]:
-    """One phase, in place: rows of tiles from top to bottom, from a copy of the rows that they look at."""
+    """One phase, in place: rows of tiles from top to bottom, from a copy of the rows that they look at.
+
+    `interior` calls the phase on a tile that has all of its surroundings.
+    """
     # The maps between two data steps each look into whole blocks of the operator.
     assert phase.reach is not None
     halo = unit * (math.ceil(phase.reach / unit) + max(phase.data_steps, 1) - 1)
@@ -123,7 +143,8 @@ def _apply(
             begin, end = max(0, left - halo), min(width, left + columns + halo)
             window = tuple(entry[..., begin // s : end // s] for entry, s in zip(old, scales, strict=False))
             around = operator.crop(y, first, begin, old[0].shape[-2], end - begin)
-            found = phase(window, around, operator)
+            whole = (old[0].shape[-2], end - begin) == (tile + 2 * halo, tile + 2 * halo)
+            found = (interior if whole else _call)(phase, window, around, operator)
             _check_entries(phase, found, old[0].shape[-2], end - begin)
             for entry, s in zip(found[len(following) :], scales[len(following) :], strict=True):
                 # The first phase of older programs is given the image alone, and hands on more.

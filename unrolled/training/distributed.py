@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from unrolled.system.compilation import Compiled
 from unrolled.training.tasks.task import Task
 
 TIMEOUT = timedelta(minutes=15)
@@ -124,16 +126,16 @@ def part(batch: int) -> range | None:
 
 
 @contextmanager
-def shared_loss(task: Task, broadcast_buffers: bool, compiled: bool = False) -> Iterator[Callable[[Any, int], Tensor]]:
-    """(batch, step) ↦ loss, compiled to one graph if asked.
+def shared_loss(
+    task: Task, broadcast_buffers: bool, compiled: Callable[[], bool] = bool
+) -> Iterator[Callable[[Any, int], Tensor]]:
+    """(batch, step) ↦ loss, compiled to one graph if so asked at the first step, and if that is possible.
 
     With several processes its backward leaves the mean of their gradients on each of them.
     Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
     over the weights of the first one. What is yielded must not be kept.
     """
-    loss = _Loss(task)
-    if compiled:
-        loss.compile(fullgraph=True, dynamic=False)
+    loss = _Loss(task, compiled)
     if size() == 1:
         yield loss
         return
@@ -151,9 +153,13 @@ def shared_loss(task: Task, broadcast_buffers: bool, compiled: bool = False) -> 
 class _Loss(nn.Module):
     """The loss as a module, for gradients are averaged only of what is called through its wrapper."""
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Task, compiled: Callable[[], bool]):
         super().__init__()
-        self.model, self.loss = task.model, task.loss
+        self.model, self.task_loss, self.compiled = task.model, task.loss, compiled
+
+    @cached_property
+    def loss(self) -> Callable[[nn.Module, Any, int], Tensor]:
+        return Compiled(self.task_loss, "The loss") if self.compiled() else self.task_loss
 
     def forward(self, batch: Any, step: int) -> Tensor:
         return self.loss(self.model, batch, step)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from unrolled.training import distributed
 from unrolled.training.optimizers import copies, make_optimizer
-from unrolled.training.options import TrainingOptions
+from unrolled.training.options import WORTH_COMPILING, TrainingOptions
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
@@ -93,7 +93,8 @@ class Loop:
             self.sparse = DenseTraining(task, self.average)
         else:
             with own_randomness(self.device):
-                self.sparse = SparseTraining(task, self.average, sparsifier, options.compile, seed)
+                self.sparse = SparseTraining(task, self.average, sparsifier, bool(options.compile), seed)
+        self.compiled = self._gains_by_compiling() if options.compile is None else options.compile
         self.optimizer = make_optimizer(options, task.model, self.sparse.learned)
 
     def run(self, resume: bool = False) -> dict[str, float]:
@@ -124,7 +125,7 @@ class Loop:
             own_randomness(self.device),
             self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
-            distributed.shared_loss(self.task, bool(self.statistics), self.options.compile) as loss_of,
+            distributed.shared_loss(self.task, bool(self.statistics), lambda: self.compiled) as loss_of,
         ):
             self._start(resume)
             for _ in self._steps(loss_of):
@@ -148,10 +149,14 @@ class Loop:
             distributed.on_first(self._clear)
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
         self.sparse.tell_length(self.progress.steps)
-        if self.options.compile:  # what layers keep between calls they do not make inside of a graph
+        if self.compiled:  # what layers keep between calls they do not make inside of a graph
             with torch.no_grad():
                 batch = self.task.batch(self.progress.step, self.options.batch)
                 self.task.loss(self.task.model, batch, self.progress.step)
+
+    def _gains_by_compiling(self) -> bool:
+        long = self.options.minutes is not None and self.options.minutes >= WORTH_COMPILING
+        return long and self.device.type == "cpu" and self.task.gains_by_compiling and not self.sparse.acts_in_forward
 
     def _checkpoint_bytes(self) -> int:
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
@@ -277,7 +282,7 @@ class Loop:
             {
                 **asdict(self.progress),
                 "facts": self.facts,
-                "options": asdict(self.options),
+                "options": {**asdict(self.options), "compile": self.compiled},
                 "model": self.task.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -298,6 +303,8 @@ class Loop:
         state = self.folder.load()
         check_contents(state, path)
         check_same_run(state, self.facts, self.options, path)
+        if self.options.compile is None:
+            self.compiled = bool(state["options"].get("compile"))
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])

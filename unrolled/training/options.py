@@ -10,6 +10,10 @@ from unrolled.system.scalars import PlainNumbers
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
 
+WORTH_COMPILING = 15.0
+"""Minutes of a run on a CPU from which on a compiled loss pays: compilation takes about one and a half of them, and
+steps become 1.3 to 1.5 times as fast (docs/performance.md)."""
+
 WARMUP = 200
 """Steps of the warm-up of a run that is long enough, where the options do not say it."""
 
@@ -45,8 +49,10 @@ class TrainingOptions(PlainNumbers):
         run the learned part in bfloat16; operators, weights and optimiser stay float32.
     channels_last : bool
         keep the numbers of a pixel side by side in memory; the fastest on every machine it was measured on.
-    compile : bool
-        let torch.compile make one graph of the loss; worth its minutes of compilation on GPUs, little on CPUs.
+    compile : bool, optional
+        let torch.compile make one graph of the loss; where it cannot, the run goes on without, with a warning. By
+        default a run of 15 minutes or more on real images on a CPU is compiled, others are not. A resumed run keeps
+        what it began with, unless told otherwise: the bits of its steps depend on it.
     validations : int
         how many times to validate and to write a checkpoint, evenly spaced.
     checkpoint_minutes : float
@@ -84,7 +90,7 @@ class TrainingOptions(PlainNumbers):
     average: float = 0.999
     bfloat16: bool = False
     channels_last: bool = True
-    compile: bool = False
+    compile: bool | None = None
     validations: int = 20
     checkpoint_minutes: float = 5.0
     nan_limit: int = 10

@@ -36,9 +36,12 @@ class DenseTraining:
         the figure by which weights are the best.
     learned : sequence of Parameter
         what is learned besides the model.
+    acts_in_forward : bool
+        whether something acts while the model runs, so that it cannot be compiled.
     """
 
     learned: Sequence[nn.Parameter] = ()
+    acts_in_forward = False
 
     def __init__(self, task: Task, average: AveragedModel):
         self.task, self.average, self.score = task, average, task.score
@@ -115,7 +118,7 @@ class SparseTraining(DenseTraining):
         as for `DenseTraining`; the average is made before the sparsifier's hooks are on the model.
     make : callable module → Sparsifier
     compiled : bool
-        whether the model is compiled.
+        whether the model must be compiled.
     seed : int
         of the random numbers that the sparsifier draws.
 
@@ -132,7 +135,7 @@ class SparseTraining(DenseTraining):
         distributed.take_over(task.model)
         seed_step(seed, 0, together=True)
         self.sparsifier = _made(make, task, compiled)
-        self.learned = self.sparsifier.parameters()
+        self.learned, self.acts_in_forward = self.sparsifier.parameters(), self.sparsifier.acts_in_forward
 
     @property
     def recipe(self) -> str | None:

@@ -102,6 +102,8 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], options: 
     if pairs["warmup"][0] != pairs["warmup"][1]:
         lengths = [TrainingOptions(steps=1, warmup=warmup).warmup_steps(state["steps"]) for warmup in pairs["warmup"]]
         pairs["warmup"] = lengths[0], lengths[1]
+    if now["compile"] is None:  # as it was
+        del pairs["compile"]
     fixed = {name: (state["facts"].get(name), fact) for name, fact in facts.items() if name != "data"}
     fixed |= {name: pairs.pop(name) for name in FIXED}
     for name, (was, fact) in fixed.items():

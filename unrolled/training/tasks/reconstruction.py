@@ -108,6 +108,7 @@ class ReconstructionTask(Task):
             self.device, memory_format=torch.channels_last
         )
         self.batches, self.own_loss = batches, loss
+        self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
         if operator.complex_images:
             validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
         self.validation = [image.unsqueeze(0).to(self.device) for image in validation]

@@ -19,11 +19,14 @@ class Task(ABC):
         samples in an epoch.
     score : str
         the key of `validate`'s result by which the best weights are chosen: higher is better.
+    gains_by_compiling : bool
+        whether a long run on a CPU is compiled where its options do not say.
     """
 
     model: nn.Module
     epoch: int
     score: str
+    gains_by_compiling: bool = False
 
     @property
     def sparsified(self) -> nn.Module:
