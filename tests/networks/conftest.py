@@ -1,7 +1,10 @@
 """The laws of every network, over its cases."""
 
+import pytest
+
 from tests.networks.laws import KINDS, NetworkLaws
-from tests.pairs import FULL, first_of, in_turn
+from tests.pairs import FULL, in_turn
+from unrolled.networks import ISTANetPlus
 
 COSTLY = {
     "test_a_few_steps_of_training_beat_the_start",  # for which real images take three times as many steps
@@ -18,8 +21,9 @@ def pytest_generate_tests(metafunc):
     if cls is None or not issubclass(cls, NetworkLaws) or "case" not in metafunc.fixturenames:
         return
     law, names = metafunc.function.__name__, list(cls.cases)
-    if law == "test_compiles_to_one_graph_with_the_same_result":  # which takes seconds
-        names = first_of(names)
+    if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds: of one network
+        whole = [] if cls.network_class is ISTANetPlus else [pytest.mark.full]
+        names = [pytest.param(names[0], marks=whole)]
     for argument in NUMBERS.keys() & set(metafunc.fixturenames):
         first, others = NUMBERS[argument]
         numbers = {case: first if case == names[0] or FULL else others for case in names}

@@ -13,7 +13,6 @@ from torch import Tensor
 
 import unrolled
 from tests.helpers import picture
-from tests.pairs import FULL
 from unrolled.data import with_fixed_phase
 from unrolled.metrics import psnr
 from unrolled.networks import Differentiation, Implicit, Measurements, Recompute, Start, Unroll, UnrolledNetwork
@@ -277,7 +276,7 @@ class NetworkLaws:
         y, weights = operator(x), list(network.parameters())
         function, arguments = (network, (y, operator)) if first else (network.loss, (x, y, operator))
         expected = function(*arguments)  # also fills the cache of the start
-        backend = "aot_eager" if first and FULL else "eager"  # which does not take the time to trace gradients, too
+        backend = "aot_eager" if first else "eager"  # which does not take the time to trace gradients, too
         found = torch.compile(function, fullgraph=True, backend=backend)(*arguments)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         gradients, again = (torch.autograd.grad(one.square().sum(), weights) for one in (expected, found))
