@@ -1,12 +1,17 @@
 """Few combinations of many factors in which every two values still meet."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, product
 from typing import Any
 
 FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 """Whether all combinations are tested, as `make test-full` does."""
+
+
+def first_of(values: Iterable[Any], count: int = 1) -> list[Any]:
+    """So many values that stand for all of them, or with `make test-full` all."""
+    return list(values)[: None if FULL else count]
 
 
 def in_turn(first: Sequence[Any], second: Sequence[Any], each: int, whole: bool = False) -> list[tuple[Any, Any]]:

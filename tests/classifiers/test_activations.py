@@ -44,6 +44,7 @@ def test_transforms_of_functions_agree_with_backward(estimator):
     assert torch.equal(values, (x > 0).float())
 
 
+@pytest.mark.full
 def test_it_compiles_without_breaks(fresh_compiler):
     network = nn.Sequential(nn.Linear(3, 4), BinaryActivation("relu"), nn.Linear(4, 1))
     x = torch.randn(5, 3)

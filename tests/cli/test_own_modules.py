@@ -1,15 +1,12 @@
 """Networks, operators and classifiers of a module of the user's own, from training to a picture, by the commands."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers import picture, write_picture
+from tests.training.small_runs import command, processes_context
 from unrolled.cli import main
 
 MODULE = """
@@ -28,28 +25,6 @@ class Small(nn.Sequential):
     def __init__(self, num_classes: int = 10):
         super().__init__(nn.Flatten(), nn.Linear(784, num_classes))
 """
-RUN = """
-import json, os, sys
-
-import torch
-
-import unrolled.cli.classify, unrolled.cli.train
-from unrolled.cli import main
-from unrolled.figures import training_curves
-
-training_curves.training_curve = lambda folder, score: None  # for the time of drawing
-torch.optim.SGD([torch.zeros(1)])  # imports the compiler, here once for all of them
-for argv in json.loads(sys.argv[1]):
-    sys.stdout.flush()
-    if os.fork() == 0:  # a process that has imported nothing of the user's
-        try:
-            status = main(argv)
-        except SystemExit as stop:
-            status = stop.code
-        sys.stdout.flush()
-        os._exit(status)
-    print("status", os.waitstatus_to_exitcode(os.wait()[1]))
-"""
 
 
 @pytest.fixture
@@ -62,13 +37,14 @@ def folder(tmp_path):
 
 
 def run(folder, *commands):
-    """The statuses of commands, each in a process of its own, and what they say."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", RUN, json.dumps(commands)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    statuses = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("status ")]
-    return statuses, done.stdout, done.stderr
+    """The statuses of commands, each in a process that has imported nothing of the user's, and what they say."""
+    statuses = []
+    for argv in commands:
+        process = processes_context().Process(target=command, args=(argv, folder))
+        process.start()
+        process.join(120)
+        statuses.append(process.exitcode)
+    return statuses, (folder / "out").read_text(), (folder / "err").read_text()
 
 
 def test_from_training_to_pictures(folder):

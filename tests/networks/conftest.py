@@ -1,13 +1,16 @@
 """The laws of every network, over its cases."""
 
+import pytest
+
 from tests.networks.laws import KINDS, NetworkLaws
-from tests.pairs import FULL
+from tests.pairs import FULL, in_turn
+from unrolled.networks import ISTANetPlus
 
 COSTLY = {
     "test_a_few_steps_of_training_beat_the_start",  # for which real images take three times as many steps
     "test_the_implicit_gradient_is_that_of_many_unrolled_phases",
 }
-"""Laws of which the first case is tried on both kinds of images, others on one."""
+"""Laws of which by default the first case alone is tried, on complex images."""
 
 NUMBERS = {"every": ([1, 2, 3, 5, 9], [2]), "tile": ([1, 22, 34, 77, 1000], [22, 1000])}
 """Arguments of laws, tried with the first case and with others."""
@@ -18,8 +21,9 @@ def pytest_generate_tests(metafunc):
     if cls is None or not issubclass(cls, NetworkLaws) or "case" not in metafunc.fixturenames:
         return
     law, names = metafunc.function.__name__, list(cls.cases)
-    if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds
-        names = names[:1]
+    if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds: of one network
+        whole = [] if cls.network_class is ISTANetPlus else [pytest.mark.full]
+        names = [pytest.param(names[0], marks=whole)]
     for argument in NUMBERS.keys() & set(metafunc.fixturenames):
         first, others = NUMBERS[argument]
         numbers = {case: first if case == names[0] or FULL else others for case in names}
@@ -29,6 +33,6 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", names)
         return
     pairs = [(case, kind) for case in names for kind in KINDS]
-    if law in COSTLY and not FULL:
-        pairs = [(case, kind) for case, kind in pairs if kind == "complex" or case == names[0]]
+    if not FULL:  # the first case on both kinds of images, others on one
+        pairs = [(names[0], "complex")] if law in COSTLY else pairs[:2] + in_turn(names[1:], KINDS, 1)
     metafunc.parametrize(("case", "kind"), pairs)

@@ -56,6 +56,7 @@ def test_a_convolution_to_two_channels_is_a_convolution():
     torch.testing.assert_close(convolve(maps, kernel), F.conv2d(maps, kernel, padding=2))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("fresh_compiler")
 def test_window_attention_compiles_to_one_graph():
     block, z = WindowAttention(features=4, window=3), torch.rand(1, 4, 7, 10)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.helpers import concrete_subclasses
 from tests.pairs import FULL
 from unrolled.penalties import Penalty, SeparablePenalty, Standout
+from unrolled.penalties.numeric import NumericPenalty
 
 
 def log_sum_rule(z):
@@ -39,6 +40,12 @@ CLASSES = {
     if all("above" in field.metadata for field in fields(cls))
 }
 NAMES = [*CLASSES, *MADE]
+
+CLOSED = {name: cls for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)}
+"""Those that do not search: a search decides by its data."""
+
+FAMILIES = list(CLOSED) if FULL else list({cls.__module__: name for name, cls in reversed(CLOSED.items())}.values())
+"""One of each file, for what is said of the code that the penalties of a file share and takes seconds to see."""
 
 FEW = {"HardConcrete": [(2 / 3, -0.1, 1.1), (0.4, -0.6, 1.3), (0.85, -0.05, 3.0)]}
 """Parameters of penalties that make costly tables for each, unless everything is asked for."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.pairs import FULL
+from tests.pairs import FULL, in_turn
 from tests.penalties import laws
-from tests.penalties.cases import CLASSES, FEW, NAMES, default
+from tests.penalties.cases import CLASSES, FAMILIES, FEW, NAMES, default
 from unrolled.penalties import L1, MCP, LogSum, Penalty, Weighted
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.system.recipes import build, describe
@@ -52,8 +52,7 @@ def test_parameters_may_be_tensors_that_broadcast(cls):
         torch.testing.assert_close(together.threshold(0.8).flatten().expand(count), thresholds)
 
 
-@every_class
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("cls", "kind"), in_turn(list(CLASSES.values()), [torch.float32, torch.float64], 1, FULL))
 def test_parameters_without_axes_do_not_change_the_type(cls, kind):
     penalty = cls(**{name: number.to(kind) for name, number in laws.numbers(cls()).items()})
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
@@ -80,8 +79,7 @@ def test_nan_passes_and_infinity_stays(name):
     assert (penalty.keep_probability(v[1:], 0.3) >= 0.2).all()
 
 
-@every_penalty
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("name", "dtype"), in_turn(NAMES, [torch.float32, torch.float64], 1, FULL))
 def test_dual_at_its_ends(name, dtype):
     penalty = default(name)
     eta = torch.tensor([0.0, 1e-30, 1e30], dtype=dtype)
@@ -94,8 +92,7 @@ def test_dual_at_its_ends(name, dtype):
     assert not penalty.dual(eta).isnan().any()
 
 
-@every_penalty
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("name", "dtype"), in_turn(NAMES, [torch.float32, torch.float64, torch.bfloat16], 1, FULL))
 def test_types_are_kept(name, dtype):
     penalty = default(name)
     w = torch.linspace(-3, 3, 13, dtype=dtype)
@@ -112,7 +109,7 @@ def test_types_are_kept(name, dtype):
     assert (penalty.prox(w, 0.3).double() - exact).abs().max() <= tolerance
 
 
-@pytest.mark.parametrize("cls", [cls for cls in CLASSES.values() if not issubclass(cls, NumericPenalty)])
+@pytest.mark.parametrize("cls", [CLASSES[name] for name in FAMILIES])
 def test_it_compiles_without_a_break_and_with_the_same_gradients(cls):
     names = list(laws.numbers(cls()))
 
@@ -218,12 +215,12 @@ KINDS = {
 }
 
 
-@every_penalty
-def test_whatever_holds_numbers_is_taken_in_floating_point(name):
+@pytest.mark.parametrize(("name", "turn"), in_turn(NAMES, range(3), 1, FULL))
+def test_whatever_holds_numbers_is_taken_in_floating_point(name, turn):
     penalty = default(name)
     for method in methods_of(penalty).values():
         expected = method(NUMBERS)
-        for given in KINDS.values():
+        for given in list(KINDS.values())[turn::3]:
             torch.testing.assert_close(method(given), expected)
     for step in (np.float32(0.5), np.array(0.5), torch.tensor(0.5, dtype=torch.float64)):
         torch.testing.assert_close(penalty.prox(NUMBERS, step), penalty.prox(NUMBERS, 0.5))

@@ -6,14 +6,10 @@ import torch
 from tests.helpers import OnMeta
 from tests.pairs import FULL, in_turn
 from tests.penalties import laws
-from tests.penalties.cases import CLASSES
+from tests.penalties.cases import CLOSED, FAMILIES
 from tests.penalties.groups import GROUPINGS
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.penalties import L0, L1, MCP, Grouped, L1MinusL2, LogSum, SparseGroup, Weighted
-from unrolled.penalties.numeric import NumericPenalty
-
-CLOSED = {name: cls for name, cls in CLASSES.items() if not issubclass(cls, NumericPenalty)}
-"""Those that do not search: a search decides by its data."""
 
 
 def meta(*shape, dtype=torch.float32):
@@ -77,7 +73,7 @@ def test_penalties_inside_and_between_groups(penalty):
 
 @pytest.mark.parametrize(("channels", "learn"), [(None, False), (4, True)])
 def test_shrinkages(channels, learn):
-    for name in CLOSED if learn else ("L1", "MCP"):
+    for name in FAMILIES if learn else ("L1", "MCP"):
         if not CLOSED[name]().prox_has_step_gradient:
             continue
         layer = Shrinkage(CLOSED[name](), channels, 0.1, learn).to("meta")

@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 import torch
 
-from tests.pairs import FULL
+from tests.pairs import FULL, first_of
 from tests.penalties.cases import NAMES, default
 from unrolled.penalties import L0, L1, MCP, Along, Blocks, Grouped, IndexSets, L1MinusL2, LogSum, SparseGroup, Weighted
 from unrolled.solvers import adaptive_dropout_descent, irls, proximal_gradient_regression
@@ -76,8 +76,9 @@ def test_all_reach_the_lasso_that_another_solver_finds(shape):
         assert found.converged
         torch.testing.assert_close(found.w, expected, atol=2e-5, rtol=0)
         assert found.objective == pytest.approx(objective(X, y, L1(), STRENGTH, expected).item(), abs=1e-6)
-    noisy = adaptive_dropout_descent(X, y, L1(), STRENGTH, **short(adaptive_dropout_descent))
-    assert noisy.objective <= 1.01 * found.objective
+    if FULL or shape == (30, 12):
+        noisy = adaptive_dropout_descent(X, y, L1(), STRENGTH, **short(adaptive_dropout_descent))
+        assert noisy.objective <= 1.01 * found.objective
 
 
 @every_penalty
@@ -137,7 +138,7 @@ def test_the_mean_step_of_dropout_is_the_gradient_of_the_penalised_problem(name)
     assert (error <= 4 * steps.std(1) / targets**0.5 + 1e-12).all()
 
 
-@pytest.mark.parametrize("penalty", [L1(), MCP(), LogSum()], ids=lambda penalty: type(penalty).__name__)
+@pytest.mark.parametrize("penalty", first_of([MCP(), L1(), LogSum()]), ids=lambda penalty: type(penalty).__name__)
 def test_dropout_comes_to_the_penalised_solution(penalty):
     X, y = problem()
     expected = proximal_gradient_regression(X, y, penalty, STRENGTH)
@@ -193,7 +194,7 @@ def test_penalties_that_are_built_of_others(penalty, targets):
     by_prox = proximal_gradient_regression(X, y, penalty, STRENGTH, tolerance=1e-9)
     by_ridges = irls(X, y, penalty, STRENGTH, tolerance=1e-9)
     torch.testing.assert_close(by_ridges.w, by_prox.w, atol=1e-4, rtol=0)
-    if FULL or not (targets or isinstance(penalty, SparseGroup)):  # whose steps are slow
+    if FULL or isinstance(penalty, Weighted):  # whose steps are quick
         noisy = adaptive_dropout_descent(X, y, penalty, STRENGTH, **short(adaptive_dropout_descent))
         assert noisy.objective <= 1.01 * by_prox.objective
 

@@ -8,6 +8,7 @@ import io
 import pickle
 import weakref
 from collections import Counter
+from itertools import product
 from typing import Any
 
 import pytest
@@ -27,18 +28,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarn
 
 
 def combinations() -> list[tuple[str, str, str, str]]:
-    """Strategies, groups and optimisers pairwise, and of the penalties that fit the one that was had least often."""
+    """Strategies with optimisers and with every other kind of groups, and the penalty that was had least often."""
     if FULL:
         return pairwise(list(STRATEGIES), NAMES, list(GROUPS), list(OPTIMIZERS), allowed=allowed, whole=True)
 
     def fitting(strategy: str, groups: str, optimizer: str) -> list[str]:
         return [penalty for penalty in NAMES if allowed(strategy, penalty, groups, optimizer)]
 
+    def in_its_turn(strategy: str, groups: str, optimizer: str) -> bool:
+        """Of the kinds of groups every other one, besides single numbers."""
+        turn = list(STRATEGIES).index(strategy) + list(GROUPS).index(groups)
+        return (groups == "elements" or turn % 2 == 0) and bool(fitting(strategy, groups, optimizer))
+
     found, times = [], Counter[str]()
-    for strategy, *others in pairwise(list(STRATEGIES), list(GROUPS), list(OPTIMIZERS), allowed=fitting):
+    for strategy, *others in pairwise(list(STRATEGIES), list(GROUPS), list(OPTIMIZERS), allowed=in_its_turn):
         penalty = min(fitting(strategy, *others), key=times.__getitem__)
         times[penalty] += 1
         found.append((strategy, penalty, *others))
+    for penalty in (name for name in NAMES if not times[name]):
+        found += [which for which in product(STRATEGIES, [penalty], GROUPS, OPTIMIZERS) if allowed(*which)][:1]
     return found
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers import concrete_subclasses
+from tests.pairs import first_of
 from unrolled.penalties import L0, L1, Filters, L1MinusL2, LogSum
 from unrolled.sparsify import (
     AdaProx,
@@ -35,7 +36,7 @@ SLOW = (NetworkSlimming, VariationalNoise)
 
 
 def variants():
-    """Every strategy that has a strength, with each way that it can be told to take."""
+    """Every strategy that has a strength, with each way that it can be told to take, or with one."""
     found = {}
     for cls in concrete_subclasses(Sparsifier):
         arguments = inspect.signature(cls).parameters
@@ -43,7 +44,7 @@ def variants():
             continue
         ways = {name: typing.get_args(argument.annotation) for name, argument in arguments.items()}
         ways = {name: told for name, told in ways.items() if told and all(isinstance(way, str) for way in told)}
-        told = [{name: way} for name, ways_of_it in ways.items() for way in ways_of_it] or [{}]
+        told = first_of([{name: way} for name, ways_of_it in ways.items() for way in ways_of_it] or [{}])
         found |= {" ".join([cls.__name__, *one.values()]): (cls, one) for one in told}
     return found
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.papers.one_layer import angle, binary_loss, relu_gradient, relu_loss, step_gradient, teachers, unit
+from tests.pairs import FULL, first_of, in_turn
 from unrolled.penalties import L0, L1, TransformedL1
 from unrolled.sparsify import Constant, VariableSplitting
 
@@ -55,8 +56,9 @@ def test_population_losses_and_the_gradient_of_one_are_those_of_samples():
         assert abs(squares.mean() - loss(w.detach(), v, k)) < 4 * error < 0.05 * squares.mean()
 
 
-@pytest.mark.parametrize("penalty", [L1(), L0(), TransformedL1()], ids=str)
-@pytest.mark.parametrize("gradient", [relu_gradient, step_gradient], ids=["relu", "binary"])
+@pytest.mark.parametrize(
+    ("penalty", "gradient"), in_turn([L1(), L0(), TransformedL1()], [relu_gradient, step_gradient], 1, FULL)
+)
 def test_it_arrives_at_the_fixed_point_with_the_support_of_the_teacher(penalty, gradient):
     v = teacher(seed=3)
     layer = layer_of(unit(v + 0.5 * teacher(seed=4, nonzeros=D)))
@@ -74,7 +76,7 @@ def test_it_arrives_at_the_fixed_point_with_the_support_of_the_teacher(penalty, 
     assert torch.equal(layer.weight.detach().flatten(), u)
 
 
-@pytest.mark.parametrize("penalty", [L1(), L0(), TransformedL1()], ids=str)
+@pytest.mark.parametrize("penalty", first_of([L0(), L1(), TransformedL1()]), ids=str)
 def test_the_augmented_lagrangian_falls_for_small_steps_and_only_for_those(penalty):
     v = teacher(seed=1, d=8, nonzeros=3)
     start = v + 0.7 * teacher(seed=2, d=8, nonzeros=8)

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from torch import nn
 import unrolled
 from tests.helpers import picture, write_picture
 from unrolled import TrainingOptions
+from unrolled.cli import main
 from unrolled.data import RandomCrops
+from unrolled.figures import training_curves
 from unrolled.networks import EPGN, ISTANetPlus, Phase, UnrolledNetwork, gradient, per_channel
 from unrolled.operators import BlockCompressedSensing
 from unrolled.training import Loop, ReconstructionTask, Task, TrainingError, distributed
@@ -171,8 +174,22 @@ def wait_for(condition, process, seconds=120):
 def processes_context():
     """Processes that start in an instant: they are forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unrolled.cli.train", "torch._dynamo", "matplotlib.figure"])
+    context.set_forkserver_preload(["unrolled.cli.train", "torch._dynamo", __name__])
     return context
+
+
+def command(argv, folder=None):
+    """A command as the whole of a process, in a folder whose files `out` and `err` get what it says.
+
+    The curve of a run is not drawn, which takes longer than the run.
+    """
+    if folder is not None:
+        os.chdir(folder)
+        for stream, name in ((1, "out"), (2, "err")):
+            with Path(name).open("a") as file:
+                os.dup2(file.fileno(), stream)
+    training_curves.training_curve = lambda folder, score: (folder / "curve.png").touch()
+    sys.exit(main(argv))
 
 
 def start_together(function, *arguments, size=2):

@@ -74,6 +74,7 @@ def test_images_of_a_step_have_random_phases_and_own_losses_see_them(tmp_path):
     assert len(angles) == 12
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("fresh_compiler")
 def test_the_loss_of_the_task_compiles_to_one_graph():
     network = GradientDescent(complex_images=True)  # for those of the library see the laws of networks

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training.small_runs import DoubleTask, gradients, run_together, tensors, train
+from tests.helpers import write_picture
+from tests.training.small_runs import DoubleTask, command, gradients, run_together, start_together, tensors, train
 from unrolled.cli import main
 from unrolled.training import distributed
 from unrolled.training.runs.checkpoint import load_checkpoint
@@ -105,30 +107,51 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
         distributed.part(8)
 
 
-def test_torchrun_stops_with_a_checkpoint_and_one_process_goes_on(tmp_path):
-    arguments = [
-        "--config=configs/cs/epgn_25.yaml", "--network.phases=1", "--network.features=2", "--threads=1",
-        "--training.minutes=null", "--training.steps=60", "--training.validations=2", "--training.batch=2",
-        "--training.bfloat16=false", "--data.hold_out=2",
+@contextmanager
+def forked(argv, folder):
+    """Two processes of a command as torchrun starts them, which takes seconds to do so itself; stopped at the end."""
+    started = start_together(command, argv, folder)
+    yield lambda: all(process.is_alive() for process in started)
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.join(120)
+
+
+@contextmanager
+def by_torchrun(argv, folder):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", ROOT / "train.py"]
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        launcher = subprocess.Popen(
+            [*torchrun, *argv[1:]], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=out, stderr=err
+        )
+        yield lambda: launcher.poll() is None
+        launcher.terminate()
+        launcher.wait(120)
+
+
+@pytest.mark.parametrize("launched", [forked, pytest.param(by_torchrun, marks=pytest.mark.full)])
+def test_two_processes_stop_with_a_checkpoint_and_one_goes_on(launched, tmp_path):
+    for seed in range(4):
+        write_picture(tmp_path / "images" / f"{seed}.png", 66, 70, seed)
+    argv = [
+        "train", f"--config={ROOT / 'configs/cs/epgn_25.yaml'}", "--network.phases=1", "--network.features=2",
+        "--threads=1", "--training.minutes=null", "--training.steps=60", "--training.validations=2",
+        "--training.batch=2", "--training.bfloat16=false", f"--data.train=[{tmp_path / 'images'}]", "--data.hold_out=2",
     ]  # fmt: skip
     two, one = tmp_path / "two", tmp_path / "one"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
-    launcher = subprocess.Popen(
-        [*command, *arguments, f"--folder={two}"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while not (two / "last.pt").exists() and launcher.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    launcher.terminate()
-    out, err = launcher.communicate(timeout=120)
+    with launched([*argv, f"--folder={two}"], tmp_path) as running:
+        deadline = time.monotonic() + 240
+        while not (two / "last.pt").exists() and running() and time.monotonic() < deadline:
+            time.sleep(0.005)
+    out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
     assert out.count("training EPGN") == 1, err
     assert err.count(f"go on with: torchrun --nproc-per-node 2 train.py --config {two / 'config.yaml'} --resume") == 1
     assert 0 < load_checkpoint(two / "last.pt")["step"] < 60
     assert json.loads((two / "environment.json").read_text())["processes"] == "2"
     assert not list(two.glob(".*"))
     assert main(["train", "--config", str(two / "config.yaml"), "--resume"]) == 0
-    assert main(["train", *arguments, f"--folder={one}"]) == 0
+    assert main([*argv, f"--folder={one}"]) == 0
     # In float32 sums in another order differ by 1e-7, which the steps of Adam, all within the warm-up, hardly enlarge.
     for a, b in zip(lines(one), lines(two), strict=True):
         assert b["psnr"] == pytest.approx(a["psnr"], abs=1e-3)

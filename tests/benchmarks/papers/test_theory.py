@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import one_layer, theory, theory_runs
 from benchmarks.papers.one_layer import GRADIENTS, angle, unit
+from tests.pairs import first_of
 from unrolled.penalties import L1, Weighted
 
 K, D = 3, 5
@@ -70,7 +71,7 @@ def test_no_curvature_is_above_that_at_the_teacher():
         assert torch.linalg.eigvalsh(hessian(w))[-1] < most * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("label", theory_runs.PENALTIES)
+@pytest.mark.parametrize("label", first_of(theory_runs.PENALTIES))
 def test_limits_are_fixed_points_inside_the_support_that_tell_the_teacher(label):
     for row in theory_runs.fixed_points(label, teachers=2, steps=450, eta=5.0):
         assert row["residual"] < 1e-9, row["gradient"]

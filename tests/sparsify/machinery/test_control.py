@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.pairs import FULL, pairwise
+from tests.pairs import FULL, first_of, pairwise
 from unrolled.penalties import L0, L1, MCP, SCAD, Filters, LogSum, TransformedL1
 from unrolled.sparsify import Cubic, PenaltyLoss, ProximalStep
 from unrolled.sparsify.machinery.control import Control
@@ -115,14 +115,16 @@ def trained(strategy, penalty, target, groups=None, scale=1.0, steps=150):
     return zeros, float(before), float(after)
 
 
-@pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), TransformedL1(0.1), MCP(1.0, 0.1), SCAD(), L0()], ids=repr)
+@pytest.mark.parametrize(
+    "penalty", first_of([L1(), LogSum(0.1), L0(), TransformedL1(0.1), MCP(1.0, 0.1), SCAD()], 3), ids=repr
+)
 def test_the_proximal_step_meets_a_target(penalty):
     zeros, before, after = trained(ProximalStep, penalty, 0.9)
     assert zeros == pytest.approx(0.9, abs=0.005)
     assert before == after
 
 
-@pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), MCP(1.0, 1.0)], ids=repr)
+@pytest.mark.parametrize("penalty", first_of([L1(), LogSum(0.1), MCP(1.0, 1.0)]), ids=repr)
 def test_the_penalty_in_the_loss_meets_a_target(penalty):
     zeros, before, after = trained(PenaltyLoss, penalty, 0.9, steps=400)
     assert zeros == pytest.approx(0.9, abs=0.005)
@@ -134,7 +136,7 @@ def test_the_scale_of_the_loss_does_not_matter(scale):
     assert trained(ProximalStep, L1(), 0.9, scale=scale)[0] == pytest.approx(0.9, abs=0.005)
 
 
-@pytest.mark.parametrize("penalty", [L1(), L0()], ids=repr)
+@pytest.mark.parametrize("penalty", first_of([L0(), L1()]), ids=repr)
 def test_groups_come_as_close_as_they_can(penalty):
     zeros, *_ = trained(ProximalStep, penalty, 0.5, Filters())
     assert zeros == pytest.approx(0.5, abs=40 / 1040)  # of the 1,040 numbers a group has 20 or 40

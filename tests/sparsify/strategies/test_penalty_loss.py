@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.pairs import FULL, first_of, in_turn
 from unrolled.penalties import L0, L1, MCP, Filters, Grouped, LogSum, Lp, Ridge, SparseGroup, TopK
 from unrolled.sparsify import PenaltyLoss
 
@@ -57,8 +58,7 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("decay", [True, False])
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize(("optimiser", "decay"), in_turn(list(OPTIMISERS), [True, False], 1, FULL))
 def test_it_finds_the_zeros_of_soft_thresholding(optimiser, decay):
     kind, options = OPTIMISERS[optimiser]
     layer, sparsifier, _, truth = descended(L1(), kind, decay, **options)
@@ -69,7 +69,7 @@ def test_it_finds_the_zeros_of_soft_thresholding(optimiser, decay):
     torch.testing.assert_close(layer.weight.detach(), solution, atol=0.12 if not decay else 0.06, rtol=0)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimiser", first_of(OPTIMISERS))
 def test_groups_become_zero_together(optimiser):
     kind, options = OPTIMISERS[optimiser]
     layer, sparsifier, *_ = descended(L1(), kind, groups=Filters(), **options)

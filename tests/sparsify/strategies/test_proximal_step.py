@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import LBFGS, SGD, Adagrad, Adam, RMSprop
 
+from tests.pairs import FULL, in_turn
 from unrolled.penalties import L0, L1, MCP, Filters, Grouped, IndexSets, LogSum, SparseGroup, TopK, TransformedL1
 from unrolled.sparsify import Constant, ProximalStep, WarmUp
 from unrolled.sparsify.machinery import proximal_updates
@@ -66,8 +67,9 @@ def test_it_ends_where_the_lasso_is_optimal(optimiser):
     assert gradient[~kept].abs().max() < 0.202
 
 
-@pytest.mark.parametrize("penalty", [L1(), TransformedL1(1.0), MCP(1.0, 3.0)], ids=repr)
-@pytest.mark.parametrize("optimiser", ["momentum", "Adam"])
+@pytest.mark.parametrize(
+    ("penalty", "optimiser"), in_turn([L1(), TransformedL1(1.0), MCP(1.0, 3.0)], ["momentum", "Adam"], 1, FULL)
+)
 def test_it_ends_where_penalties_on_groups_are_stationary(penalty, optimiser):
     weight, gradient = solved(penalty, 0.1, optimiser, Filters())
     norm = weight.norm(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.pairs import FULL, in_turn
 from unrolled.classifiers.activations import BinaryActivation
 from unrolled.penalties import (
     L0,
@@ -152,8 +153,7 @@ def test_groups_of_different_sizes_and_single_numbers_share_one_target():
     assert norms.min() > LogSum(0.1).threshold(step * math.sqrt(12)) * (1 - 1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("penalty", [L0(), TransformedL1(0.1)], ids=str)
+@pytest.mark.parametrize(("penalty", "optimizer"), in_turn([L0(), TransformedL1(0.1)], ["adam", "sgd"], 1, FULL))
 def test_at_the_end_the_dense_weights_are_where_the_sparse_ones_are(penalty, optimizer):
     model, steps = network(), 200
     sparsifier = VariableSplitting(model, penalty, target=0.7, steps=steps)

@@ -18,6 +18,7 @@ from tests.training.small_runs import (
     Line,
     assert_same_end,
     at_step,
+    command,
     crash,
     options,
     pieces,
@@ -25,11 +26,10 @@ from tests.training.small_runs import (
     short_command,
     wait_for,
 )
-from unrolled.cli import main
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import Checkpoints
 
-KILLS = 20 if FULL else 5
+KILLS = 20 if FULL else 3
 
 
 def last_step(folder: Path) -> int:
@@ -40,10 +40,10 @@ def last_step(folder: Path) -> int:
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    command = short_command(tmp_path)
+    argv = short_command(tmp_path)
 
     def start(*arguments):
-        process = processes_context().Process(target=main, args=([*command, *arguments],))
+        process = processes_context().Process(target=command, args=([*argv, *arguments],))
         process.start()
         return process
 
@@ -64,11 +64,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the kill may have hit between the two renames
         assert Checkpoints(killed).load()["step"] < 160
-    process = processes_context().Process(
-        target=main, args=([*short_command(tmp_path), f"--folder={killed}", "--resume"],)
-    )
-    process.start()
-    process.join()
+    start(f"--folder={killed}", "--resume").join()
     assert_same_end(straight, killed)
     assert {path.name for path in killed.iterdir()} == {path.name for path in straight.iterdir()}
     assert not list(killed.glob(".*"))

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.training.small_runs import processes_context, short_command, wait_for
+from tests.training.small_runs import command, processes_context, short_command, wait_for
 from unrolled.cli import main
 from unrolled.training.runs.lock import locked
 
@@ -14,7 +14,7 @@ from unrolled.training.runs.lock import locked
 def test_a_second_run_in_the_folder_is_refused_until_the_first_is_gone(tmp_path, capsys):
     folder = tmp_path / "run"
     argv = [*short_command(tmp_path), f"--folder={folder}", "--training.steps=100000"]
-    process = processes_context().Process(target=main, args=(argv,))
+    process = processes_context().Process(target=command, args=(argv,))
     process.start()
     wait_for(lambda: (folder / "last.pt").exists(), process)
     before = (folder / "config.yaml").read_bytes()
