@@ -20,7 +20,7 @@ from unrolled.sparsify.machinery.capture import Capture
 from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
 from unrolled.sparsify.machinery.masks import Masks
-from unrolled.sparsify.machinery.optimizer_metric import groups_of
+from unrolled.sparsify.machinery.optimizer_metric import groups_of, unwrapped
 from unrolled.sparsify.machinery.survivors import Survivors
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import count_zeros, select_weights
@@ -166,16 +166,17 @@ class Sparsifier(Described, Choices):
         Raises
         ------
         ValueError
-            if the optimiser does not hold all parameters, or the model is not as it was: parameters were added,
-            replaced or frozen.
+            if the optimiser does not hold all parameters, or has steps that the strategy cannot do with; or the model
+            is not as it was: parameters were added, replaced or frozen.
         """
         self._check_open("step")
         self.guard.check_model()
         if self._needs_length() and self.steps is None:
             raise ValueError(f"{type(self).__name__}: say how many steps the run takes: steps=…")
+        optimizer = unwrapped(optimizer)
         options = groups_of(optimizer)
         self.guard.check_optimizer(options, self.parameters())
-        if not self.guard.has_stepped(optimizer):
+        if not self.guard.has_stepped():
             return
         if self.masks is None:
             self.act(optimizer, options)
@@ -189,7 +190,7 @@ class Sparsifier(Described, Choices):
             self._write(self.model)
             self.detach()
             self.masks = self.masking()
-        self.guard.remember(optimizer)
+        self.guard.remember()
 
     @torch.no_grad()
     def sparse_weights(self) -> dict[str, Tensor]:
@@ -278,7 +279,6 @@ class Sparsifier(Described, Choices):
         return {
             "recipe": self.recipe(),
             "step_count": self.step_count,
-            "seen_count": self.guard.seen_count,
             "steps": self.steps,
             "base_strength": self.base_strength,
             "control": self.control.state_dict() if self.control is not None else {},
@@ -323,7 +323,7 @@ class Sparsifier(Described, Choices):
             self.masks.masks = [
                 kept.to(mask.device, copy=True) for kept, mask in zip(state["masks"], self.masks.masks, strict=True)
             ]
-        self.guard.resume(state["seen_count"])
+        self.guard.remember()
 
     # Inside
 
