@@ -1,5 +1,8 @@
 """The three ways through the phases: one image, one gradient, less memory. The laws compare them on every network."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -109,17 +112,78 @@ def test_states_without_a_fixed_point_are_refused(phase, message):
         Net()(torch.rand(2, 1, 2, 2), Identity())
 
 
-@pytest.mark.parametrize("every", [1, 2])
-def test_recomputing_draws_the_same_numbers_again(every):
-    torch.manual_seed(0)
-    one, other = Steps(dropout=0.5), Steps(dropout=0.5, differentiation=Recompute(every))
-    other.load_state_dict(one.state_dict())
-    gradients = []
-    for network in (one, other):
-        torch.manual_seed(5)
-        loss = network(torch.rand(1, 1, 8, 8), Identity()).square().mean()
-        gradients.append(torch.autograd.grad(loss, list(network.parameters())))
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-8)
+class OwnNoise(nn.Module):
+    """Noise from generators that it holds, of torch and of NumPy."""
+
+    def __init__(self):
+        super().__init__()
+        self.torch, self.numpy = torch.Generator().manual_seed(3), np.random.default_rng(3)
+
+    def forward(self, x):
+        return x * torch.rand(x.shape, generator=self.torch, dtype=x.dtype) * float(self.numpy.random())
+
+
+class ForeignNoise(nn.Module):
+    """Noise from the global generators of NumPy and of Python."""
+
+    def forward(self, x):
+        return x * float(np.random.rand()) * random.random()  # noqa: NPY002
+
+
+class Iterated(nn.Module):
+    """A weight that is divided by its norm, one step of whose iteration is made in each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 1))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+RANDOM = {"dropout": lambda: nn.Dropout(0.5), "rrelu": nn.RReLU, "own": OwnNoise, "foreign": ForeignNoise}
+CHANGING = {**RANDOM, "batch norm": lambda: nn.BatchNorm2d(4), "spectral norm": Iterated}
+
+
+class Living(Step):
+    """A phase with something in it that is another one at each call."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layers[2] = CHANGING[kind]()
+
+
+def trained(kind, differentiation, shared, half=False):
+    """The gradients of a loss that is gone back twice, the buffers, and a random number drawn afterwards."""
+
+    class Net(UnrolledNetwork):
+        def __init__(self):
+            super().__init__([Living(kind) for _ in range(1 if shared else 3)], 3 if shared else 1, differentiation)
+
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(0)
+    network, operator = Net().to(torch.float32 if half else torch.float64), 0.5 * Identity()
+    y = torch.rand(2, 1, 6, 6, dtype=torch.float32 if half else torch.float64)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss = network(y, operator).square().mean() + network(2 * y, operator).square().mean()
+    parameters = list(network.parameters())
+    gradients = [*torch.autograd.grad(loss, parameters, retain_graph=True), *torch.autograd.grad(loss, parameters)]
+    after = [torch.rand(1), torch.tensor(random.random()), torch.tensor(np.random.rand())]  # noqa: NPY002
+    return [*gradients, *network.buffers(), *after]
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+@pytest.mark.parametrize(("every", "shared", "half"), [(1, False, False), (2, True, False), (1, False, True)])
+def test_recomputing_is_unrolling_bit_for_bit_whatever_is_drawn_and_counted(kind, every, shared, half):
+    wanted, found = (trained(kind, how, shared, half) for how in (Unroll(), Recompute(every)))
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_there_is_no_fixed_point_of_phases_that_draw(kind):
+    with pytest.raises(ValueError, match="Implicit: phases that draw random numbers, as dropout does, have no fixed"):
+        trained(kind, Implicit(), shared=True)
 
 
 @pytest.mark.parametrize("differentiation", [Recompute(), Implicit()], ids=str)

@@ -21,6 +21,9 @@ from unrolled.sparsify import (
     ProximalStep,
     ReweightedTikhonov,
     VariableSplitting,
+    compact,
+    compaction,
+    sparsity_report,
 )
 from unrolled.system.devices import seed_generators
 
@@ -105,6 +108,39 @@ def test_lazy_modules_are_refused_until_they_have_run():
         ProximalStep(lazy, L1(), 0.1)
     lazy(torch.ones(1, 3))
     assert len(ProximalStep(lazy, L1(), 0.1).weights) == 2
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda found: ProximalStep(found, L1(), 0.1).finalize(),
+        lambda found: compact(found, torch.ones(1, 3)),
+        sparsity_report,
+    ],
+    ids=["finalize", "compact", "report"],
+)
+def test_models_without_numbers_are_refused(act):
+    layers = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, device="meta"))
+    with pytest.raises(ValueError, match=r": 1\.weight lies on the device meta, where"):
+        act(layers)
+
+
+def test_what_holds_no_parameters_or_shares_them_is_compacted_to_itself():
+    shared, fixed = nn.Linear(3, 3), nn.ReLU()
+    fixed.register_buffer("scale", torch.ones(3))
+    with torch.no_grad():
+        shared.weight[1] = shared.bias[1] = 0
+    for found in (fixed, nn.Sequential(), nn.Sequential(shared, nn.ReLU(), shared)):
+        assert compaction(found, torch.ones(1, 3)).removed == {}
+    frozen = nn.Sequential(shared, nn.ReLU(), nn.Linear(3, 2)).requires_grad_(False)
+    assert compaction(frozen, torch.ones(1, 3)).removed == {"0": [1]}
+
+
+def test_parameters_of_no_numbers_are_no_weights():
+    empty = nn.Module()
+    empty.weight = nn.Parameter(torch.ones(3, 0))
+    with pytest.raises(ValueError, match="Module has no weights to sparsify"):
+        ProximalStep(empty, L1(), 0.1)
 
 
 def test_a_group_that_a_weight_cannot_have_is_named():

@@ -230,3 +230,34 @@ def test_a_target_that_is_missed_is_said_and_one_that_is_met_is_not():
         optimizer.step()
         sparsifier.step(optimizer)
         sparsifier.finalize()  # as close to one half as groups of 3 and 4 of 27 numbers come
+
+
+STEP = "step was never called, which belongs behind each step of the optimiser"
+LOSS = "loss was never called, which belongs to the loss of the task"
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        ("", rf"the target of 0\.5 is missed, 0 of the weights are zero, after 0 of 4 steps; {STEP}$"),
+        ("step", rf"PenaltyLoss: {LOSS}$"),
+        (
+            "loss step first",
+            r"is missed, .* after 2 of 4 steps; in 2 of 4 calls of step the optimiser",
+        ),
+    ],
+)
+def test_what_was_not_called_is_said(calls, said):
+    torch.manual_seed(0)
+    model = nn.Linear(8, 4)
+    sparsifier = PenaltyLoss(model, L1(), target=0.5, steps=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
+    for step in range(4):
+        loss = model(torch.ones(1, 8)).square().sum()
+        (loss + sparsifier.loss() if "loss" in calls else loss).backward()
+        if "first" not in calls or step < 2:
+            optimizer.step()
+        if "step" in calls:
+            sparsifier.step(optimizer)
+    with pytest.warns(UserWarning, match=said):
+        sparsifier.finalize()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.networks.phases import State, Step
+from unrolled.networks.recomputation import Draws, Surroundings
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
 
@@ -55,7 +56,8 @@ class Recompute(Differentiation):
     """Keep the image only after every few phases, and compute what lies between once more in the backward pass.
 
     The gradient is the same, a step takes about a third longer, and memory hardly grows with the phases. A phase keeps
-    dozens of feature maps but hands on only an image or two: `every=1` needs the least memory.
+    dozens of feature maps but hands on only an image or two: `every=1` needs the least memory. Random numbers, those of
+    dropout and of generators that modules hold, are the same again; statistics of norms count once.
 
     Parameters
     ----------
@@ -74,9 +76,13 @@ class Recompute(Differentiation):
         if not torch.is_grad_enabled():
             return _run(steps, state, y, operator, condition)
         for first in range(0, len(steps), self.every):
-            # The state of the random generators is kept, so that dropout falls on the same numbers again.
             part = steps[first : first + self.every]
-            state = checkpoint(_run, part, state, y, operator, condition, use_reentrant=False)
+            if torch.compiler.is_compiling():  # the compiler keeps random numbers itself, and refuses the rest
+                state = checkpoint(_run, part, state, y, operator, condition, use_reentrant=False)
+                continue
+            # Dropout falls on the same numbers again, for the state of the generators is kept.
+            contexts = Surroundings([*part, operator]).contexts
+            state = checkpoint(_run, part, state, y, operator, condition, use_reentrant=False, context_fn=contexts)
         return state
 
 
@@ -88,7 +94,7 @@ class Implicit(Differentiation):
     Koltun, "Deep Equilibrium Models", 2019). u is found by iteration, which converges where the phases do. Memory is
     that of one phase. It is the gradient of the limit: the same as that of unrolling only if the phases have converged.
 
-    For networks whose phases share their weights (`shared=True`) and carry tensors only.
+    For networks whose phases share their weights (`shared=True`), carry tensors only and draw no random numbers.
 
     Parameters
     ----------
@@ -113,11 +119,17 @@ class Implicit(Differentiation):
             raise ValueError("Implicit: needs phases that share their weights; make the network with shared=True")
         if not torch.is_grad_enabled():
             return _run(steps, state, y, operator, condition)
+        draws = None if torch.compiler.is_compiling() else Draws([steps[0], operator], y.device)
         with torch.no_grad():
             state = _run(steps[:-1], state, y, operator, condition)
         _check_state(state)
         point = tuple(entry.detach().requires_grad_() for entry in state)
         state = steps[-1](point, y, operator, condition)
+        if draws is not None and draws.happened():
+            raise ValueError(
+                "Implicit: phases that draw random numbers, as dropout does, have no fixed point; use Unroll() or "
+                "Recompute(), or do without"
+            )
         _check_state(state)
         if len(state) != len(point):
             raise ValueError(

@@ -111,8 +111,7 @@ def select_weights(
     if not chosen:
         raise ValueError(f"exclude: {exclude!r} leaves no weights to sparsify")
     for name in sorted(chosen):
-        if is_lazy(found[name].parameter):
-            raise ValueError(f"model: {name} has no shape yet; run the model once before it is sparsified")
+        _check_shape(found[name])
     for computed in computed_of(model):
         refuse_computed(computed, {id(found[name].parameter) for name in chosen})
     return [weight for name, weight in found.items() if name in chosen]
@@ -132,10 +131,21 @@ def all_weights(model: nn.Module, computed: Sequence[Computed] = ()) -> list[Wei
     sources = {id(parameter) for one in computed for parameter in one.sources.values()}
     found = parameters_of(model).values()
     weights = [weight for weight in found if _is_weight(weight) and id(weight.parameter) not in sources]
-    for weight in weights:
-        if is_lazy(weight.parameter):
-            raise ValueError(f"model: {weight.name} has no shape yet; run the model once before")
+    check_values(weights)
     return weights
+
+
+def check_values(weights: Iterable[Weight]) -> None:
+    """Raise a ValueError if a parameter has no shape yet, or no numbers."""
+    for weight in weights:
+        _check_shape(weight)
+        if weight.parameter.is_meta:
+            raise ValueError(f"model: {weight.name} lies on the device meta, where there are no numbers; load it first")
+
+
+def _check_shape(weight: Weight) -> None:
+    if is_lazy(weight.parameter):
+        raise ValueError(f"model: {weight.name} has no shape yet; run the model once before it is sparsified")
 
 
 def parameters_of(model: nn.Module) -> dict[str, Weight]:
@@ -161,7 +171,9 @@ def is_computed_weight(computed: Computed, values: Tensor) -> bool:
 
 
 def _is_matrix(values: Tensor) -> bool:
-    return is_lazy(values) or (values.ndim >= 2 and (values.is_floating_point() or values.is_complex()))
+    if is_lazy(values):
+        return True
+    return values.ndim >= 2 and values.numel() > 0 and (values.is_floating_point() or values.is_complex())
 
 
 def matches(argument: str, patterns: str | Sequence[str], found: dict[str, Weight], weights: set[str]) -> set[str]:

@@ -20,7 +20,7 @@ from unrolled.sparsify.machinery.capture import Capture
 from unrolled.sparsify.machinery.ending import write, written
 from unrolled.sparsify.machinery.guards import Guard
 from unrolled.sparsify.machinery.masks import Masks
-from unrolled.sparsify.machinery.optimizer_metric import groups_of
+from unrolled.sparsify.machinery.optimizer_metric import groups_of, unwrapped
 from unrolled.sparsify.machinery.survivors import Survivors
 from unrolled.sparsify.schedules import Schedule
 from unrolled.sparsify.selection import count_zeros, select_weights
@@ -110,6 +110,7 @@ class Sparsifier(Described, Choices):
         self.hooks = None
         self.masks: Masks | None = None
         self.finalized = False
+        self._calls = {"loss": 0, "step": 0, "without a step of the optimiser": 0}
 
     def constructed(self) -> None:
         """Check the penalty, claim the weights and attach: when the subclass has set its attributes too."""
@@ -155,6 +156,7 @@ class Sparsifier(Described, Choices):
     def loss(self) -> Tensor:
         """What to add to the loss of the task: a scalar, 0 for strategies that act elsewhere."""
         self._check_open("loss")
+        self._calls["loss"] += 1
         if self.hooks is not None:
             self.hooks.clear()
         return self.loss_now() if self.masks is None else Choices.loss_now(self)
@@ -166,16 +168,19 @@ class Sparsifier(Described, Choices):
         Raises
         ------
         ValueError
-            if the optimiser does not hold all parameters, or the model is not as it was: parameters were added,
-            replaced or frozen.
+            if the optimiser does not hold all parameters, or has steps that the strategy cannot do with; or the model
+            is not as it was: parameters were added, replaced or frozen.
         """
         self._check_open("step")
         self.guard.check_model()
         if self._needs_length() and self.steps is None:
             raise ValueError(f"{type(self).__name__}: say how many steps the run takes: steps=…")
+        optimizer = unwrapped(optimizer)
         options = groups_of(optimizer)
         self.guard.check_optimizer(options, self.parameters())
-        if not self.guard.has_stepped(optimizer):
+        self._calls["step"] += 1
+        if not self.guard.has_stepped():
+            self._calls["without a step of the optimiser"] += 1
             return
         if self.masks is None:
             self.act(optimizer, options)
@@ -189,7 +194,7 @@ class Sparsifier(Described, Choices):
             self._write(self.model)
             self.detach()
             self.masks = self.masking()
-        self.guard.remember(optimizer)
+        self.guard.remember()
 
     @torch.no_grad()
     def sparse_weights(self) -> dict[str, Tensor]:
@@ -238,21 +243,25 @@ class Sparsifier(Described, Choices):
         Warns
         -----
         UserWarning
-            if the share of zeros is not the target: by more than half a point, and than groups of their size allow.
+            if the share of zeros is not the target: by more than half a point, and than groups of their size allow; or
+            if `loss` was never called, which the strategy needs. It says what else was not as it has to be.
 
         Raises
         ------
         ValueError
-            if it was called before, the model is not as it was, or a weight would get numbers that are not finite; the
-            model is left as it is then.
+            if it was called before, the model is not as it was, or a weight has no numbers or would get some that are
+            not finite; the model is left as it is then.
         """
         self._check_open("finalize")
         self.guard.check_model()
+        for weight in self.weights:
+            if weight.parameter.is_meta:
+                raise ValueError(f"finalize: {weight.name} lies on the device meta, where no number can become 0")
         sparse = self.sparse_weights()
         for name, values in sparse.items():
             if not values.isfinite().all():
                 raise ValueError(f"finalize: {name} would get numbers that are not finite; the model is left as it is")
-        self._check_target(list(sparse.values()))
+        self._check_run(list(sparse.values()))
         self._write(self.model)
         self.release()
         return self.masking() if keep_mask else None
@@ -278,7 +287,6 @@ class Sparsifier(Described, Choices):
         return {
             "recipe": self.recipe(),
             "step_count": self.step_count,
-            "seen_count": self.guard.seen_count,
             "steps": self.steps,
             "base_strength": self.base_strength,
             "control": self.control.state_dict() if self.control is not None else {},
@@ -323,19 +331,29 @@ class Sparsifier(Described, Choices):
             self.masks.masks = [
                 kept.to(mask.device, copy=True) for kept, mask in zip(state["masks"], self.masks.masks, strict=True)
             ]
-        self.guard.resume(state["seen_count"])
+        self.guard.remember()
 
     # Inside
 
-    def _check_target(self, sparse: Sequence[Tensor]) -> None:
-        """Say it if the target is missed."""
-        share = count_zeros(sparse) / sum(values.numel() for values in sparse)
-        if self.target is None or abs(share - self.target) <= max(TOLERANCE, self.grain()) + 1e-9:
+    def _check_run(self, sparse: Sequence[Tensor]) -> None:
+        """With a target, say it if that is missed, or if the strategy was not called as it has to be."""
+        if self.target is None:
             return
-        said = f"the target of {self.target:.4g} is missed, {share:.4g} of the weights are zero"
-        if self.progress < 1:
-            said += f", after {self.step_count} of {self.steps or 'an unknown number of'} steps"
-        warnings.warn(f"{type(self).__name__}: {said}", stacklevel=4)
+        share, said = count_zeros(sparse) / sum(values.numel() for values in sparse), []
+        calls, idle = self._calls, self._calls["without a step of the optimiser"]
+        if abs(share - self.target) > max(TOLERANCE, self.grain()) + 1e-9:
+            missed = f"the target of {self.target:.4g} is missed, {share:.4g} of the weights are zero"
+            if self.progress < 1:
+                missed += f", after {self.step_count} of {self.steps or 'an unknown number of'} steps"
+            said.append(missed)
+            if not (calls["step"] or self.step_count):
+                said.append("step was never called, which belongs behind each step of the optimiser")
+            if idle:
+                said.append(f"in {idle} of {calls['step']} calls of step the optimiser had not stepped")
+        if calls["step"] > idle and not calls["loss"] and type(self).loss_now is not Choices.loss_now:
+            said.append("loss was never called, which belongs to the loss of the task")
+        if said:
+            warnings.warn(f"{type(self).__name__}: {'; '.join(said)}", stacklevel=4)
 
     def _needs_length(self) -> bool:
         return self.course.needs_length

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -142,6 +143,47 @@ def test_hooks_do_not_disturb_a_compiled_model():
     torch.testing.assert_close(model(x), wanted)
     run(model, sparsifier, x)
     sparsifier.finalize()
+    assert hooks(model) == 0
+
+
+COMPILED = {
+    "around": lambda model: torch.compile(model, fullgraph=True, backend="eager"),
+    "inside": lambda model: (model.compile(fullgraph=True, backend="eager"), model)[1],
+    "function": lambda model: torch.compile(lambda x: model(x), fullgraph=True, backend="eager"),
+}
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("how", COMPILED)
+def test_those_of_a_compiled_model_are_found_in_its_second_run_which_is_not(how):
+    torch.manual_seed(0)
+    model, graphs = Residual(), []
+    compiled = COMPILED[how](model)
+    first = ProximalStep(compiled if how == "around" else model, Grouped(L1(), Filters()), 1e-9, include="*first*")
+    second = ProximalStep(model, Grouped(L1(), Filters()), 1e-9, include="stem")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    for _ in range(4):
+        compiled(torch.randn(2, 1, 5, 5)).square().mean().backward()
+        optimizer.step()
+        for sparsifier in (first, second):
+            sparsifier.step(optimizer)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    own = [name.removeprefix("_orig_mod.") for name in first.companions.names()]
+    assert own == ["between.bias", "between.weight"]
+    assert second.companions.names() == ["stem.bias"]
+    assert graphs[1] == graphs[0] < graphs[2] == graphs[3]
+    assert hooks(model) == 0
+
+
+def test_a_model_that_never_runs_as_a_whole_is_told_of():
+    model = Residual()
+    sparsifier = ProximalStep(model, Grouped(L1(), Filters()), strength=1e-9, include="stem")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(3):
+        model.stem(torch.randn(2, 1, 5, 5)).square().mean().backward()
+        optimizer.step()
+        with pytest.warns(UserWarning, match="Residual was stepped twice") if step == 1 else nullcontext():
+            sparsifier.step(optimizer)
     assert hooks(model) == 0
 
 

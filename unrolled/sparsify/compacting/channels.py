@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from unrolled.sparsify.compacting.coupling import dependency_graph
-from unrolled.sparsify.compacting.dead_channels import REMOVABLE, ChannelGroup, ranges_of, tied_modules
+from unrolled.sparsify.compacting.dead_channels import REMOVABLE, UNKNOWN, ChannelGroup, ranges_of, tied_modules
 from unrolled.sparsify.compacting.example import agree, copied, example_and_noise, in_float64, outputs_of
 from unrolled.sparsify.machinery.computed import computed_of
 from unrolled.sparsify.machinery.layout import Layer, by_output, is_depthwise, layers_of, width
+from unrolled.sparsify.selection import check_values, parameters_of
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def compact(model: nn.Module, example: Any) -> nn.Module:
     Raises
     ------
     ValueError
-        if torch-pruning is not installed, the model cannot be copied, run on the example or traced, or a layer uses
-        what is computed from parameters: by a parametrization, a weight or spectral norm, a mask of
-        `torch.nn.utils.prune`.
+        if torch-pruning is not installed, the model cannot be copied, run on the example or traced, a parameter has no
+        numbers, or a layer uses what is computed from parameters: by a parametrization, a weight or spectral norm, a
+        mask of `torch.nn.utils.prune`.
 
     Warns
     -----
@@ -97,6 +98,7 @@ def compaction(model: nn.Module, example: Any) -> Compaction:
     pruning = _torch_pruning()
     if not isinstance(model, nn.Module):
         raise ValueError(f"compact: model must be a torch.nn.Module, got {type(model).__name__}")
+    check_values(parameters_of(model).values())
     for computed in computed_of(model):
         raise ValueError(f"compact: {computed}, not a parameter that can be made smaller; undo it by {computed.remedy}")
     with torch.random.fork_rng(), torch.inference_mode(False):
@@ -178,7 +180,7 @@ class _Compactor:
                     names[module], ["it is coupled with channels that are alive"] * width(module)
                 )
                 for index, channel in zip(own, mine, strict=True):
-                    known[index] = reasons[channel]
+                    known[index] = UNKNOWN if channel is None else reasons[channel]
             # What another removal has changed the numbering of waits for the next round.
             changed = {module for module, _, mine in outputs if set(mine) & set(channels)}
             if channels and not changed & taken:

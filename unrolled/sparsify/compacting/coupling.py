@@ -16,8 +16,9 @@ def dependency_graph(pruning: ModuleType, model: nn.Module, inputs: Arguments) -
     """The dependency graph of Torch-Pruning, with what it does not know itself.
 
     The library counts the channels before and behind a reshape, and takes more of them for a flattening; at a channel
-    shuffle it divides by zero. It takes pixel shuffles for functions of each number. Here the shapes say what a reshape
-    does, and pixel shuffles have their number of channels.
+    shuffle it divides by zero. It takes pixel shuffles for functions of each number, and what cuts or joins the last
+    axis for a cut among channels, wherever these are. Here the shapes say what is reshaped, cut and joined, and pixel
+    shuffles have their number of channels. Where the library still counts on for ever, that is ended.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def dependency_graph(pruning: ModuleType, model: nn.Module, inputs: Arguments) -
         for node in nodes.values():
             if isinstance(node.module, pruning.ops._ReshapeOp):
                 _judge_reshape(pruning, graph, node)
+            elif isinstance(node.module, pruning.ops._ConcatOp | pruning.ops._SliceOp | pruning.ops._SplitOp):
+                _judge_axis(pruning, node)
         return nodes
 
     graph._trace = traced
@@ -69,7 +72,35 @@ def dependency_graph(pruning: ModuleType, model: nn.Module, inputs: Arguments) -
             raise ValueError(f"compact: {type(model).__name__} cannot be traced: {error}") from error
     for node in graph.module2node.values():
         _judge_shuffle(graph, node)
+        _bound(node)
     return graph
+
+
+def start_group(graph: Any) -> None:
+    """To be called before a group is asked for: it begins to count what it comes by."""
+    for node in graph.module2node.values():
+        node.visits = 0
+
+
+def _bound(node: Any) -> None:
+    """Have a group end with an error that comes by a step ever again, each time with other channels."""
+    limit = _VISITS * (len(node.inputs) + len(node.outputs) + 1) * max(1, len(node.dependencies))
+
+    def bounded(is_triggered_by: Callable[[Any], bool]) -> Callable[[Any], bool]:
+        def counted(function: Any) -> bool:
+            node.visits += 1
+            if node.visits > limit:
+                raise ValueError("it finds no end of what is coupled there")
+            return is_triggered_by(function)
+
+        return counted
+
+    for dependency in node.dependencies:
+        dependency.is_triggered_by = bounded(dependency.is_triggered_by)
+
+
+_VISITS = 16
+"""How often a group may come by a step for each step beside it: a concatenation is met by every part of it."""
 
 
 def _judge_reshape(pruning: ModuleType, graph: Any, node: Any) -> None:
@@ -86,6 +117,18 @@ def _judge_reshape(pruning: ModuleType, graph: Any, node: Any) -> None:
     middle = len(before) - start - end, len(after) - start - end
     if start == 1 and end > 1 and min(middle) == 1 and max(middle) > 1:  # (batch, channels, height, width) and groups
         graph.rearranging[node.module] = "a reshape takes channels apart or puts them together"
+
+
+def _judge_axis(pruning: ModuleType, node: Any) -> None:
+    """Channels of images keep their numbers where another axis than theirs, the second, is cut or concatenated."""
+    before, after = _shapes(node.grad_fn)
+    shape, axis = before or after, getattr(node.grad_fn, "_saved_dim", None)
+    if shape is None or axis is None or len(shape) < 4:
+        return
+    if axis >= len(shape):  # counted from the end, as autograd tells it: without a sign
+        axis = axis - 2**64 + len(shape)
+    if axis != 1:
+        node.type = pruning.ops.OPTYPE.ELEMENTWISE
 
 
 def _judge_shuffle(graph: Any, node: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled.sparsify.compacting.coupling import start_group
 from unrolled.sparsify.compacting.example import Arguments, outputs_of
 from unrolled.sparsify.machinery.layout import (
     TRANSPOSED,
@@ -22,6 +23,7 @@ from unrolled.sparsify.machinery.layout import (
 _CHANNELWISE = (nn.modules.batchnorm._NormBase, nn.PReLU)
 REMOVABLE = ("zero", "constant")
 """The verdicts on channels that can go: nothing comes of them, or what can move into biases."""
+UNKNOWN = "it is coupled in a way that is not known"
 
 _SCALES = (1.0, -1.0, 1e3, -1e3)
 """Of the noise: of either sign and two sizes, so that no activation hides that a channel is alive."""
@@ -42,6 +44,7 @@ class ChannelGroup:
         self.graph, self.layer = graph, layer
         self.channels = list(range(width(layer))) if channels is None else channels
         prune = graph.get_pruner_of_module(layer).prune_out_channels
+        start_group(graph)
         self.group = graph.get_pruning_group(layer, prune, self.channels)
 
     def members(self) -> Iterator[tuple[nn.Module, bool, bool, list[int], list[int]]]:
@@ -68,7 +71,7 @@ class ChannelGroup:
 
         for module, inside, outside, own, channels in self.members():
             if any(channel is None for channel in channels):
-                return ["it is coupled in a way that is not known"] * len(self.channels), {}
+                return [UNKNOWN] * len(self.channels), {}
             obstacle = self.graph.rearranging.get(module) or _obstacle(module, names, tied)
             if obstacle:
                 for channel in channels:

@@ -1,5 +1,8 @@
 """Biases and norms behind dead filters."""
 
+import sys
+import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,8 +25,8 @@ class Companions:
 
     Only for weights with groups, and for filters, output units and heads that are 0 as a whole. A norm is behind a
     layer if it is given the very tensor that the layer returned, and never another one; that is seen in the model's
-    first run. Layers whose outcome is an output of the model keep their biases, and frozen parameters stay as they
-    are.
+    first run. A compiled one shows nothing: after its first step nothing is compiled until it has run once more. Layers
+    whose outcome is an output of the model keep their biases, and frozen parameters stay as they are.
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ class Companions:
         self.scales: dict[str, list[str]] = {}
         self.means: dict[str, list[str]] = {}
         self._handles: list[RemovableHandle] = []
+        self._waits = False
+        self._end_waiting: Callable[[], object] = _nothing
         self._made = WeakTensorKeyDictionary()
         self._fed: dict[_Norm, list[nn.Module | None]] = {}
         if self.weights:
@@ -55,7 +60,16 @@ class Companions:
         ----------
         values : mapping
             name of a weight → what it is, or is to become.
+
+        Warns
+        -----
+        UserWarning
+            at the second step, if the model has not been seen to run.
         """
+        if self._handles:
+            self._not_seen()
+        else:
+            self._end_waiting()
         for weight in self.weights:
             names = self.shifts.get(weight.name, [])
             if names or self.means.get(weight.name):
@@ -84,20 +98,26 @@ class Companions:
         return [name for weight in self.weights for name in self._names(weight)]
 
     def close(self) -> None:
-        """Take the hooks from the model."""
+        """End it: nothing stays on the model."""
+        self._take_hooks()
+        self._end_waiting()
+
+    def _take_hooks(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles, self._fed, self._made = [], {}, WeakTensorKeyDictionary()
 
     def state_dict(self) -> dict[str, Any]:
         """What the first run showed."""
-        return {"shifts": self.shifts, "scales": self.scales, "means": self.means}
+        return {"shifts": self.shifts, "scales": self.scales, "means": self.means, "waits": self._waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Know it without a run."""
         if state["shifts"] or state["scales"]:
             self.shifts, self.scales, self.means = (dict(state[kind]) for kind in ("shifts", "scales", "means"))
             self.close()
+        elif state.get("waits"):
+            self._wait()
 
     def _names(self, weight: Weight) -> list[str]:
         return self.shifts.get(weight.name, []) + self.scales.get(weight.name, [])
@@ -116,7 +136,25 @@ class Companions:
                 self._handles.append(module.register_forward_hook(_Hook(self._after_layer)))
             elif isinstance(module, _Norm):
                 self._handles.append(module.register_forward_pre_hook(_Hook(self._before_norm)))
-        self._handles.append(self.model.register_forward_hook(_Hook(self._after_model)))
+        whole: nn.Module = getattr(self.model, "_orig_mod", self.model)  # what torch.compile was given
+        self._handles.append(whole.register_forward_hook(_Hook(self._after_model)))
+
+    def _not_seen(self) -> None:
+        """There was a step, and the model did not run as a whole, or ran compiled."""
+        if not self._waits:
+            self._wait()
+            return
+        biased = any(bias is not None for weight in self.weights for _, bias in _layers(weight))
+        if biased or any(isinstance(module, _Norm) for module in self.model.modules()):
+            warnings.warn(
+                f"{type(self.model).__name__} was stepped twice and did not run as a whole, so that biases and norms "
+                "behind dead filters stay as they are; make the sparsifier of the module that is called",
+                stacklevel=4,
+            )
+        self.close()
+
+    def _wait(self) -> None:
+        self._waits, self._end_waiting = True, _without_compiling(self)
 
     def _after_layer(self, module: nn.Module, _: Any, output: Any) -> None:
         if isinstance(module, nn.MultiheadAttention):
@@ -149,7 +187,32 @@ class Companions:
             silent = biases <= {id(bias) for bias in shifts if id(bias) in names}
             means = [norm.running_mean for norm in norms] if silent else []
             self.means[weight.name] = [buffers[id(mean)] for mean in means if id(mean) in buffers]
-        self.close()
+        self._waits = False
+        self._take_hooks()
+
+
+_waiting: list[object] = []
+"""One for each of those that wait for a run that is not compiled, behind what ends it."""
+
+
+def _without_compiling(owner: object) -> Callable[[], object]:
+    """Let compiled functions run as they are until what this returns is called, or its owner is gone.
+
+    For all who wait it is set once, and taken back when the last of them has ended.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled yet
+        return _nothing
+    if not _waiting:
+        _waiting.append(torch.compiler.set_stance("force_eager"))
+    token = object()
+    _waiting.append(token)
+
+    def end() -> None:
+        _waiting.remove(token)
+        if len(_waiting) == 1:
+            _waiting.pop().__exit__(None, None, None)  # type: ignore[attr-defined]
+
+    return weakref.finalize(owner, end)
 
 
 class _Hook:

@@ -1,15 +1,15 @@
 """What a strategy makes sure of: nobody else acts on its weights, and model and optimiser are what they were."""
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from unrolled.sparsify.machinery.steps import is_skipped, leave, listen
 from unrolled.sparsify.selection import Weight
 
 _taken = WeakTensorKeyDictionary()
@@ -35,8 +35,6 @@ class Guard:
     def __init__(self, owner: object, model: nn.Module, weights: Sequence[Weight]):
         self._owner, self._model, self._weights = type(owner).__name__, model, weights
         self._names = [parameter for parameter, _ in model.named_parameters()]
-        self.seen_count = 0.0
-        self._seen_optimizer: weakref.ref[Optimizer] | None = None
         for weight in weights:
             reference = _taken.get(weight.parameter)
             other = reference and reference()
@@ -44,12 +42,14 @@ class Guard:
                 raise ValueError(f"{self._owner}: {type(other).__name__} already acts on {weight.name}")
         for weight in weights:
             _taken[weight.parameter] = weakref.ref(owner)
-        self._seen_versions = self._versions()
+        self._ignore = _follow(self)
+        self.remember()
 
     def release(self) -> None:
         """Let others have the weights."""
         for weight in self._weights:
             _taken.pop(weight.parameter, None)
+        self._ignore()
 
     def check_model(self) -> None:
         """Raise a ValueError if parameters were added, removed, replaced or frozen."""
@@ -81,24 +81,16 @@ class Guard:
                 "*sparsifier.parameters()]"
             )
 
-    def has_stepped(self, optimizer: Optimizer) -> bool:
-        """Whether the optimiser changed something since `remember`: loss scaling may have skipped its step."""
-        # A fused optimiser leaves no trace in the versions of what it changes, but counts the steps that it takes.
-        if not _is_fused(optimizer):
-            return self._versions() != self._seen_versions
-        known = self._seen_optimizer is None or self._seen_optimizer() is optimizer
-        return self._count(optimizer) != (self.seen_count if known else 0.0)
+    def has_stepped(self) -> bool:
+        """Whether the weights were stepped since `remember`: loss scaling may have skipped it.
 
-    def remember(self, optimizer: Optimizer | None = None) -> None:
+        An optimiser of torch says so, whatever it leaves; of what else changes weights, their versions tell.
+        """
+        return self._told or self._versions() != self._seen_versions
+
+    def remember(self) -> None:
         """Take the weights as they are for the outcome of the last step."""
-        self._seen_versions = self._versions()
-        if optimizer is not None and _is_fused(optimizer):
-            self.seen_count, self._seen_optimizer = self._count(optimizer), weakref.ref(optimizer)
-
-    def resume(self, seen_count: float) -> None:
-        """Go on from a state, with whatever optimiser."""
-        self.seen_count, self._seen_optimizer = seen_count, None
-        self.remember()
+        self._told, self._seen_versions = False, self._versions()
 
     @contextmanager
     def overlooking(self) -> Iterator[None]:
@@ -113,12 +105,21 @@ class Guard:
     def _versions(self) -> tuple[int, ...]:
         return tuple(weight.parameter._version for weight in self._weights)
 
-    def _count(self, optimizer: Optimizer) -> float:
-        """How many steps an optimiser has taken with the weights, summed over them."""
-        counts = [optimizer.state.get(weight.parameter, {}).get("step") for weight in self._weights]
-        tensors = [torch.as_tensor(count, dtype=torch.float64) for count in counts if count is not None]
-        return float(torch.stack([count.to(tensors[0].device) for count in tensors]).sum()) if tensors else 0.0
+    def _after_step(self, optimizer: Optimizer) -> None:
+        own = {id(weight.parameter) for weight in self._weights}
+        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        if any(id(parameter) in own for parameter in held) and not is_skipped(optimizer):
+            self._told = True
 
 
-def _is_fused(optimizer: Optimizer) -> bool:
-    return any(group.get("fused") for group in optimizer.param_groups)
+def _follow(guard: Guard) -> Callable[[], object]:
+    """Tell a guard of the steps of optimisers for as long as it lives, or until what this returns is called."""
+    this = weakref.ref(guard)
+
+    def after_step(optimizer: Optimizer) -> None:
+        living = this()
+        if living is not None:
+            living._after_step(optimizer)
+
+    listen(after_step)
+    return weakref.finalize(guard, leave, after_step)

@@ -2,14 +2,12 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.hooks import RemovableHandle
 
+from unrolled.sparsify.machinery.steps import leave, listen
 from unrolled.system.arraylike import as_tensor
 
 
@@ -46,7 +44,7 @@ class Masks:
                 )
         # Weakly: the hook lives as long as the process, and would keep every model that was ever sparsified.
         self._parameters = [weakref.ref(parameter) for parameter in parameters]
-        _keep(self)
+        listen(self._after_step)
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -58,8 +56,7 @@ class Masks:
 
     def remove(self) -> None:
         """From now on everything may change."""
-        if self in _kept:
-            _kept.remove(self)
+        leave(self._after_step)
 
     def _after_step(self, optimizer: Optimizer) -> None:
         alive = {id(parameter) for reference in self._parameters if (parameter := reference()) is not None}
@@ -67,19 +64,3 @@ class Masks:
             self.remove()
         elif any(id(parameter) in alive for group in optimizer.param_groups for parameter in group["params"]):
             self.apply()
-
-
-_kept: list[Masks] = []
-_hooks: list[RemovableHandle] = []
-
-
-def _keep(masks: Masks) -> None:
-    """Have masks applied after each step. By one hook for all, since hooks cannot be removed while torch calls them."""
-    if not _hooks:
-        _hooks.append(register_optimizer_step_post_hook(_after_step))
-    _kept.append(masks)
-
-
-def _after_step(optimizer: Optimizer, *_: Any) -> None:
-    for masks in tuple(_kept):
-        masks._after_step(optimizer)

@@ -5,9 +5,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer, RAdam, Rprop, SparseAdam
+from torch.optim import Optimizer, RAdam, SparseAdam
 
 _SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "exp_inf")
+_WITHOUT_STEP = {
+    "Adafactor": "are cut by a factor that it does not keep",
+    "LBFGS": "are not multiples of the gradient",
+    "Muon": "are orthogonal matrices, not multiples of the gradient",
+    "Rprop": "are not multiples of the gradient",
+    "ZeroRedundancyOptimizer": "are known only to the process that takes them",
+}
+"""Optimisers, by the names of their classes, whose steps cannot be told number by number, and why."""
+
+
+def unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimiser inside of those that hand everything on to their attribute `optimizer`.
+
+    Raises
+    ------
+    ValueError
+        if it is no optimiser.
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
+        raise ValueError(f"optimizer: must be one of torch.optim or made like these, got {optimizer!r:.99}")
+    return optimizer
 
 
 def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
@@ -44,13 +67,14 @@ def step_of(optimizer: Optimizer, parameter: nn.Parameter, options: dict[str, An
     Raises
     ------
     ValueError
-        if the optimiser does not multiply gradients by anything: LBFGS and Rprop.
+        if its steps cannot be told so: those of Adafactor, LBFGS, Muon, Rprop and ZeroRedundancyOptimizer.
     """
-    if isinstance(optimizer, (LBFGS, Rprop)):
-        raise ValueError(
-            f"optimizer: the steps of {type(optimizer).__name__} are not multiples of the gradient, so that no "
-            "proximal step belongs to them; SGD, Adam and others of its family have one"
-        )
+    for name in (kind.__name__ for kind in type(optimizer).__mro__):
+        if name in _WITHOUT_STEP:
+            raise ValueError(
+                f"optimizer: the steps of {name} {_WITHOUT_STEP[name]}, so that no proximal step belongs to them; "
+                "SGD, Adam and others of its family have one"
+            )
     state = optimizer.state.get(parameter, {})
     rate = options["lr"]
     if isinstance(state.get("momentum_buffer"), Tensor):
