@@ -254,7 +254,7 @@ def test_tiles_and_large_images_give_the_same_picture(weights, tmp_path, capsys,
     assert main([*argv, "--out", str(tmp_path / "large.png")]) == 0
     assert "no comparison" in capsys.readouterr().out
     assert not (tmp_path / "large-comparison.png").exists()
-    assert "tile: must be >= 1" in errors(capsys, *argv, "--out", str(tmp_path / "x.png"), "--tile", "0")
+    assert "tile: must be a whole number >= 1" in errors(capsys, *argv, "--out", str(tmp_path / "x.png"), "--tile", "0")
 
 
 def test_reconstruct_takes_measurements(weights, tmp_path):

@@ -113,11 +113,11 @@ def read_with_range(
                     _check_kind(file, scale)
                     if pillow_misreads(file) or (scale is not None and is_deep_tiff(file)):
                         return *_read_tiff(path, color, scale), kind_of(file)
-                    white, stretched = stated_white(file), stretch(file)
+                    kind, white, stretched = kind_of(file), stated_white(file), stretch(file)
                     file.load()
                     upright = turn_of(file)
                     image = file if upright is None else file.transpose(upright)
-                    return *_to_tensor(image, color, scale, white, stretched), kind_of(file)
+                    return *_to_tensor(image, color, scale, white, stretched), kind
     except Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
