@@ -36,7 +36,7 @@ def errors(capsys, path) -> str:
         ("data: " + "[" * 40, "nested 30 deep"),
         ("data: " + "{a: " * 3_000 + "1" + "}" * 3_000, "nested 30 deep"),
         (CONFIG.replace("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "python/object/apply:os.mkdir"),
-        (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "limit"),
+        (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "at most 20 digits, got 5,000"),
         (CONFIG.replace("seed: 0", "seed: !!int ''"), "a value cannot be read"),
         (CONFIG + "#" * 100_000, "at most 100,000 bytes"),
         (CONFIG + "config: other.yaml\n", "names another config"),

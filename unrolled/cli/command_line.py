@@ -65,9 +65,9 @@ class Parser(ArgumentParser):
         for name in self.settings:
             if not isinstance(namespace.get(name, Namespace()), Namespace):
                 raise TypeError(f"{name}: must be settings, {name}: {{…}}, got {namespace[name]!r:.100}")
-        for place, function in _functions_in(namespace, ""):
-            if not (place in self.makers and f"{function.__module__}.".startswith(f"{self.makers[place]}.")):
-                raise TypeError(f"{place}: only classes may be named, got the function {function.__qualname__}")
+        for place, value in _leaves(namespace, ""):
+            if inspect.isroutine(value) and not self._may_call(place, value):
+                raise TypeError(f"{place}: only classes may be named, got the function {value.__qualname__}")
 
     def instantiate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> Namespace:
         """Make the objects that are described.
@@ -77,10 +77,17 @@ class Parser(ArgumentParser):
         ValueError
             if a class refuses its arguments.
         """
-        made: Namespace = super().instantiate(namespace, *args, **kwargs)
+        try:
+            made: Namespace = super().instantiate(namespace, *args, **kwargs)
+        except ValueError as error:  # which may tell of every type that was tried
+            reasons = re.findall(r"^ +- (?!Not a valid |Expected |Import path )(.*)", str(error), re.MULTILINE)
+            raise ValueError(reasons[0] if reasons else str(error)) from error
         for name, cls in self.settings.items():
             made[name] = cls(**vars(made[name]))
         return made
+
+    def _may_call(self, place: str, function: Callable[..., Any]) -> bool:
+        return place in self.makers and f"{function.__module__}.".startswith(f"{self.makers[place]}.")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with status 2.
@@ -107,20 +114,18 @@ _WORDS = {
 """What the library says to programmers, and what it means to users."""
 
 
-def _functions_in(value: Any, place: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The functions that are named in parsed settings, and where."""
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """The single values of parsed settings, and where they are; also what a `class_path` names."""
     if isinstance(value, (Namespace, dict)):
         parts = vars(value) if isinstance(value, Namespace) else value
         module, _, name = str(parts.get("class_path")).rpartition(".")
-        named = getattr(sys.modules.get(module), name, None)  # what could be named has been imported
-        if inspect.isroutine(named):
-            yield place, named
+        yield place, getattr(sys.modules.get(module), name, None)  # what could be named has been imported
         for key, part in parts.items():
-            yield from _functions_in(part, f"{place}.{key}".removeprefix("."))
+            yield from _leaves(part, f"{place}.{key}".removeprefix("."))
     elif isinstance(value, (list, tuple)):
         for number, part in enumerate(value):
-            yield from _functions_in(part, f"{place}.{number}")
-    elif inspect.isroutine(value):
+            yield from _leaves(part, f"{place}.{number}")
+    else:
         yield place, value
 
 

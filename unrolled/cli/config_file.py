@@ -1,6 +1,7 @@
 """Config files are checked before they are followed: a few lines of YAML can ask for more than any memory."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ LARGEST = 100_000
 
 DEEPEST = 30
 """Lists and mappings inside each other, at most."""
+
+NUMBER = re.compile(r"[-+]?[\d_]{21,}")
+"""Whole numbers beyond 64 bits: none is a size or a seed, and many are no float either."""
 
 _load = get_loader("yaml")
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is not built everywhere, and eight times as fast
@@ -37,6 +41,9 @@ def load(text: str) -> Any:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             problem = f"lists and mappings may be nested {DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and NUMBER.fullmatch(event.value):
+            problem = f"whole numbers may have at most 20 digits, got {len(event.value):,}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             problem = f"aliases (*{event.anchor[:100]}) are not allowed: write the value"

@@ -12,6 +12,16 @@ from contextlib import suppress
 REFUSED = 1
 """The status of a command that could not do what was asked."""
 
+KNOWN = (ValueError, OSError, OverflowError)
+"""What tells of a value, of the system, or of a number that is too large."""
+
+TEXTS = {
+    "MemoryError": "there is not enough memory",
+    "can't allocate memory": "there is not enough memory",
+    "without overflow": "a number is too large for single precision",
+}
+"""Errors that are known by their names or texts: most of torch's are a RuntimeError."""
+
 BUG = 70
 """The status of a command that failed as no command should: EX_SOFTWARE of sysexits.h."""
 
@@ -40,10 +50,11 @@ def reported(name: str, argv: Sequence[str], command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _said(f"\n{name}: interrupted", 128 + signal.SIGINT)
     except Exception as error:
-        if _ran_out_of_memory(error):
-            return _said(f"{name}: error: there is not enough memory: {_first_line(error)}", REFUSED)
-        if isinstance(error, (ValueError, OSError)):
+        if isinstance(error, KNOWN):
             return _said(f"{name}: error: {error}", REFUSED)
+        for text, meaning in TEXTS.items():
+            if text in f"{type(error).__name__}: {error}":
+                return _said(f"{name}: error: {meaning}: {_first_line(error)}", REFUSED)
         return _said(f"{name}: error: {_report(name, argv, error)}", BUG)
     return status
 
@@ -56,14 +67,6 @@ def _said(text: str, status: int) -> int:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _ran_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    # On a CPU it is a RuntimeError, which is known by its text alone.
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _report(name: str, argv: Sequence[str], error: BaseException) -> str:
