@@ -28,7 +28,15 @@ from tests.lying_headers import (
     png_header,
     tiff_tag,
 )
-from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, settings, words
+from tests.mutations import (
+    checkpoint_member,
+    checkpoint_state,
+    npy_header,
+    png_checksums,
+    safetensors_header,
+    settings,
+    words,
+)
 from unrolled.data import open_images, prepare_images, read_image
 from unrolled.data.kspace_files import read_kspace
 from unrolled.data.stores import FileImage, to_float

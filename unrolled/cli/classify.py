@@ -20,7 +20,6 @@ from unrolled.system.recipes import build, describe
 from unrolled.system.vision import import_torchvision
 from unrolled.training import ClassificationTask, distributed, train
 
-
 TORCHVISION = "torchvision.models"
 
 

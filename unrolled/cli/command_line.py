@@ -65,7 +65,7 @@ class Parser(ArgumentParser):
         for name in self.settings:
             if not isinstance(namespace.get(name, Namespace()), Namespace):
                 raise TypeError(f"{name}: must be settings, {name}: {{…}}, got {namespace[name]!r:.100}")
-        for place, value in _leaves(namespace, ""):
+        for place, value in leaves(namespace):
             if inspect.isroutine(value) and not self._may_call(place, value):
                 raise TypeError(f"{place}: only classes may be named, got the function {value.__qualname__}")
 
@@ -107,24 +107,26 @@ class Parser(ArgumentParser):
 
 
 _WORDS = {
-    r"Importing ('.*?') is not allowed, denied by.*": r"\1 may not be named: the classes that --help lists may, and those "
-    "of modules that you trust and name by --import MODULE",
+    r"Importing ('.*?') is not allowed, denied by.*": (
+        r"\1 may not be named: the classes that --help lists may, and those of modules that you trust and name by "
+        "--import MODULE"
+    ),
     r"Expected a dot import path string: (.*)": r"no class is called '\1'; --help lists them",
 }
 """What the library says to programmers, and what it means to users."""
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """The single values of parsed settings, and where they are; also what a `class_path` names."""
     if isinstance(value, (Namespace, dict)):
         parts = vars(value) if isinstance(value, Namespace) else value
         module, _, name = str(parts.get("class_path")).rpartition(".")
         yield place, getattr(sys.modules.get(module), name, None)  # what could be named has been imported
         for key, part in parts.items():
-            yield from _leaves(part, f"{place}.{key}".removeprefix("."))
+            yield from leaves(part, f"{place}.{key}".removeprefix("."))
     elif isinstance(value, (list, tuple)):
         for number, part in enumerate(value):
-            yield from _leaves(part, f"{place}.{number}")
+            yield from leaves(part, f"{place}.{number}")
     else:
         yield place, value
 

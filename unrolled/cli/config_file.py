@@ -34,6 +34,8 @@ def load(text: str) -> Any:
     yaml.YAMLError
         which the parser of the command line turns into its message.
     """
+    if not is_text(text):
+        raise yaml.YAMLError("settings must be text in UTF-8")
     if len(text) > LARGEST:
         raise yaml.YAMLError(f"a config must have at most {LARGEST:,} characters, got {len(text):,}")
     depth = 0
@@ -54,6 +56,11 @@ def load(text: str) -> Any:
         raise
     except Exception as error:  # the library lets others out: of thousands of digits, of an empty !!int
         raise yaml.YAMLError(f"a value cannot be read: {error}") from error
+
+
+def is_text(value: str) -> bool:
+    """Whether a value can be written as UTF-8; names of files need not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def check_config(path: str) -> str:

@@ -50,6 +50,8 @@ def reported(name: str, argv: Sequence[str], command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _said(f"\n{name}: interrupted", 128 + signal.SIGINT)
     except Exception as error:
+        if isinstance(error, UnicodeEncodeError):
+            return _said(f"{name}: error: {error.object[:200]!r} is not text in UTF-8, and has to be", REFUSED)
         if isinstance(error, KNOWN):
             return _said(f"{name}: error: {error}", REFUSED)
         for text, meaning in TEXTS.items():

@@ -20,8 +20,8 @@ from jsonargparse import (  # type: ignore[attr-defined]
 from torch import nn
 
 from unrolled import weights
-from unrolled.cli.command_line import Flag, Parser, add_options, import_modules
-from unrolled.cli.config_file import check_config, guard_yaml, read_settings
+from unrolled.cli.command_line import Flag, Parser, add_options, import_modules, leaves
+from unrolled.cli.config_file import check_config, guard_yaml, is_text, read_settings
 from unrolled.networks import Differentiation
 from unrolled.operators import Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
@@ -159,7 +159,7 @@ class Run:
         def save() -> None:
             if not Checkpoints(self.folder).exist():
                 with replacing(self.folder / "config.yaml") as temporary:
-                    temporary.write_text(self._yaml())
+                    temporary.write_text(self._yaml(), encoding="utf-8")
 
         distributed.on_first(save)
 
@@ -190,6 +190,9 @@ class Run:
 def run_training(command: str, parser: Parser, argv: list[str], train: Callable[[Run], None]) -> int:
     """Make what a command line says, train it in its folder, and say where the results are; returns the exit status."""
     config = parser.parse_args(import_modules(parser, argv))
+    for place, value in leaves(config):
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError(f"{place}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
     options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__})
     folder = Path(options.folder)
     if options.threads is not None:
