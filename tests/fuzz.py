@@ -40,6 +40,8 @@ class Kind:
     write: Callable[[Path], None]
     read: Callable[[Path], None]
     mutations: tuple[Mutation, ...] = ()
+    share: float = 0.6
+    """How often one of these is done, and not one to bytes."""
 
 
 @dataclass
@@ -197,7 +199,7 @@ def mutate(kind: Kind, wholes: Path, here: Path, seed: str) -> tuple[Path, bytes
             other = draw.choice(files).read_bytes()
             data = data[: draw.randrange(len(data) + 1)] + other[draw.randrange(len(other) + 1) :]
             continue
-        special = kind.mutations and draw.random() < 0.6
+        special = kind.mutations and draw.random() < kind.share
         with contextlib.suppress(Exception):  # what was damaged before may be beyond a change inside of it
             data = draw.choice(kind.mutations if special else BYTES)(data, draw)
     return here / f"damaged{source.suffix}", data

@@ -18,7 +18,7 @@ from PIL import Image
 
 import unrolled
 from tests.fuzz import Kind, command
-from tests.helpers import picture
+from tests.helpers import picture, write_picture
 from tests.lying_headers import (
     exif_orientation,
     first_numbers,
@@ -28,7 +28,15 @@ from tests.lying_headers import (
     png_header,
     tiff_tag,
 )
-from tests.mutations import checkpoint_member, checkpoint_state, npy_header, png_checksums, safetensors_header, words
+from tests.mutations import (
+    checkpoint_member,
+    checkpoint_state,
+    npy_header,
+    png_checksums,
+    safetensors_header,
+    settings,
+    words,
+)
 from unrolled.data import open_images, prepare_images, read_image
 from unrolled.data.kspace_files import read_kspace
 from unrolled.data.stores import FileImage, to_float
@@ -361,6 +369,36 @@ def print_config(path: Path) -> None:
     assert {"network", "operator"} <= set(printed) or "classifier" in printed
 
 
+SHORT = ["--training.steps=1", "--training.minutes=null", "--training.epochs=null", "--training.batch=1",
+         "--training.validations=1", "--training.compile=false", "--training.bfloat16=false"]  # fmt: skip
+
+
+def write_settings(folder: Path) -> None:
+    """Every setting of some configs, of networks that are small."""
+    photos, root = folder.parent / "photos", Path(__file__).parent.parent / "configs"
+    for seed in range(3):
+        write_picture(photos / f"{seed}.png", 22, 22, seed)
+    small = [f"--data.train=[{photos}]", "--data.hold_out=1", "--data.crop=22", "--network.phases=1"]
+    small.append("--network.features=2")
+    sides = ["--operator.height=22", "--operator.width=22"]
+    for config, *options in (
+        ["cs/epgn_25_mixture", *small, "--operator.block=11"],
+        ["mri/epgn_coils", *small, *sides, "--operator.mask.center=0.2"],
+        ["sparsify/lenet5_tl1", "--data.source=drawn-digits"],
+    ):
+        printed = command("train", f"--config={root / config}.yaml", *options, *SHORT, "--print_config")
+        (folder / f"{Path(config).name}.yaml").write_text(printed)
+
+
+def train_settings(path: Path) -> None:
+    """A run of a step; what would make it long is not left to the config."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unrolled.figures.training_curves.training_curve", lambda folder, score: None)
+        said = command("train", f"--config={path}", f"--folder={folder}/run", *SHORT)
+        assert "validation" in said
+        assert any(Path(folder, "run").glob("*.safetensors"))
+
+
 KINDS = {
     "png": Kind(write_images("png"), open_image, (png_checksums, png_header)),
     "jpeg": Kind(write_images("jpg"), open_image, (jpeg_frame, exif_orientation)),
@@ -383,4 +421,5 @@ KINDS = {
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),
     "config": Kind(write_config, print_config, (words,)),
+    "settings": Kind(write_settings, train_settings, (settings,), share=1),
 }

@@ -57,6 +57,15 @@ VALUES = [
     {"class_path": "os.system", "init_args": {"command": "touch canary"}},
 ]
 
+SETTINGS = [
+    *(None, "/etc/passwd", "/dev/zero", ".", "x\0y", "9" * 30, 1e-320, [None], {"class_path": "LogSum"}),
+    *("torch.hub.load", "subprocess.Popen", "unrolled.weights.load", "unrolled.cli.main", "tests.bad_readers.executes"),
+    {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "canary"]}},
+    {"class_path": "builtins.exec", "init_args": {"source": "open('canary', 'w')"}},
+    {"class_path": "unrolled.sparsify.sparsifier.torch.hub.load", "init_args": {"repo_or_dir": "x", "model": "y"}},
+    {"class_path": "unrolled.system.files.write_json", "init_args": {"path": "canary", "facts": 1}},
+]
+
 WORDS = [
     *(
         "&a",
@@ -151,6 +160,19 @@ def words(data: bytes, draw: random.Random) -> bytes:
         else:
             parts[at:at] = parts[at : at + 20] * draw.choice([1, 3, 50])
     return "".join(parts).encode("utf-8", "surrogateescape")
+
+
+def settings(data: bytes, draw: random.Random) -> bytes:
+    """Change, remove or add one setting of a config."""
+    import yaml  # not for the process that only watches
+
+    tree = yaml.safe_load(data)
+    if draw.random() < 0.5:
+        node, key = draw.choice([*_places(tree)])
+        node[key] = draw.choice(SETTINGS)
+    else:
+        _edit(tree, draw)
+    return yaml.safe_dump(tree).encode()
 
 
 def npy_header(data: bytes, draw: random.Random) -> bytes:

@@ -128,9 +128,9 @@ def test_a_sparse_network_is_compacted_and_trained_on(tmp_path, capsys):
 
 def test_the_help_is_that_of_what_is_trained(capsys):
     for argv, named, absent in [
-        (["train", "--help"], "--network CONFIG", "--data.flip"),
+        (["train", "--help"], "--network CLASS", "--data.flip"),
         (["classify", "--help"], "--data.flip", "--operator"),
-        (["train", "--config=configs/sparsify/lenet_300_100.yaml", "--help"], "--sparsifier", "--network CONFIG"),
+        (["train", "--config=configs/sparsify/lenet_300_100.yaml", "--help"], "--sparsifier", "--network CLASS"),
     ]:
         with pytest.raises(SystemExit) as stop:
             main(argv)
@@ -145,7 +145,7 @@ def test_the_help_is_that_of_what_is_trained(capsys):
     [
         (["classify", "--training.steps=3"], "the following arguments are required: classifier"),
         ([*DENSE, "--network=EPGN"], "unrecognized arguments: --network=EPGN"),
-        ([*DENSE, "--classifier=LeNet9"], "dot import path string: LeNet9"),
+        ([*DENSE, "--classifier=LeNet9"], "no class is called 'LeNet9'"),
         ([*DENSE, "--classifier=torchvision.models.nonesuch"], "has no attribute 'nonesuch'"),
         ([*DENSE, "--classifier=torch.nn.LSTM"], "the following arguments are required: input_size"),
         ([*DENSE, "--classifier.sise=3"], "Option 'sise' is not accepted"),

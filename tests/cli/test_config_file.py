@@ -36,7 +36,7 @@ def errors(capsys, path) -> str:
         ("data: " + "[" * 40, "nested 30 deep"),
         ("data: " + "{a: " * 3_000 + "1" + "}" * 3_000, "nested 30 deep"),
         (CONFIG.replace("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "python/object/apply:os.mkdir"),
-        (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "limit"),
+        (CONFIG.replace("seed: 0", "seed: " + "9" * 5_000), "at most 20 digits, got 5,000"),
         (CONFIG.replace("seed: 0", "seed: !!int ''"), "a value cannot be read"),
         (CONFIG + "#" * 100_000, "at most 100,000 bytes"),
         (CONFIG + "config: other.yaml\n", "names another config"),
@@ -58,11 +58,18 @@ def test_what_is_no_config_is_refused_with_its_reason(tmp_path, monkeypatch, cap
     assert [found.name for found in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-def test_a_config_inside_of_a_config_is_checked_too(tmp_path, capsys):
-    (tmp_path / "network.yaml").write_text(TENFOLD)
-    head, tail = CONFIG.index("network:"), CONFIG.index("operator:")
-    (tmp_path / "outer.yaml").write_text(CONFIG[:head] + f"network: {tmp_path}/network.yaml\n" + CONFIG[tail:])
-    assert "aliases (*a) are not allowed" in errors(capsys, tmp_path / "outer.yaml")
+@pytest.mark.parametrize("setting", ["network", "operator", "data", "training", "sparsifier", "noise"])
+def test_no_setting_reads_a_file(setting, tmp_path, capsys):
+    (tmp_path / "other.yaml").write_text("secret: [words]")
+    os.mkfifo(tmp_path / "pipe")  # to read it would never end
+    settings = yaml.safe_load(CONFIG)
+    for other in ("other.yaml", "pipe"):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, setting: str(tmp_path / other)}))
+        assert "secret" not in errors(capsys, tmp_path / "config.yaml")
+        with pytest.raises(SystemExit):
+            main(["train", "--config=configs/cs/epgn_25.yaml", f"--{setting}={tmp_path / other}", "--print_config"])
+        said = capsys.readouterr()
+        assert "secret" not in said.out + said.err
 
 
 def test_only_regular_files_are_opened(tmp_path, capsys):
@@ -71,16 +78,24 @@ def test_only_regular_files_are_opened(tmp_path, capsys):
         assert "not a regular file" in errors(capsys, path)
 
 
-def test_a_class_that_is_no_network_is_not_called(tmp_path, monkeypatch, capsys):
+def test_a_module_that_a_config_names_is_not_imported(tmp_path, monkeypatch, capsys):
     (tmp_path / "stranger.py").write_text(
         "class Stranger:\n    def __init__(self, *args, **kwargs):\n        open('canary', 'w')\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "bad.yaml").write_text(CONFIG.replace("unrolled.networks.EPGN", "stranger.Stranger"))
-    assert "stranger.Stranger" in errors(capsys, "bad.yaml")
-    sys.modules.pop("stranger", None)
+    assert "'stranger.Stranger' may not be named" in errors(capsys, "bad.yaml")
+    assert "stranger" not in sys.modules
     assert not (tmp_path / "canary").exists()
+
+
+def test_null_is_a_value_like_others(tmp_path, capsys):
+    for setting, value in {"data": None, "folder": None, "training": [], "seed": None}.items():
+        (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**yaml.safe_load(CONFIG), setting: value}))
+        with pytest.raises(SystemExit):
+            main(["train", "--config", str(tmp_path / "bad.yaml"), f"--folder={tmp_path / 'run'}"])
+        assert setting in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_value_of_the_command_line_may_be_no_longer_than_a_config():

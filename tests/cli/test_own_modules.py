@@ -63,9 +63,9 @@ def test_from_training_to_pictures(folder):
     kspace = ["kspace", "y.npy", "--weights=runs/2/best.safetensors", "--out=y.png"]
     statuses, out, err = run(
         folder,
-        ["train", "--network=of_mine.Mine", *blocks, *small, "--folder=runs/1"],
-        ["train", "--network=of_mine.Mine", *fourier, *small, "--folder=runs/2"],
-        ["classify", "--classifier=of_mine.Small", *small[:3], "--folder=runs/3"],
+        ["train", "--network=of_mine.Mine", mine, *blocks, *small, "--folder=runs/1"],
+        ["train", "--network=of_mine.Mine", mine, *fourier, *small, "--folder=runs/2"],
+        ["classify", "--classifier=of_mine.Small", mine, *small[:3], "--folder=runs/3"],
         ["evaluate", weights, "--data=photos"],
         ["evaluate", weights, "--data=photos", "--import", "of_mine"],
         ["reconstruct", "photos/0.png", weights, "--out=x.png", mine],
@@ -74,8 +74,11 @@ def test_from_training_to_pictures(folder):
         [*kspace, mine],
         ["zoo", "runs/1/best.safetensors"],
         ["train", "--config=network.yaml", mine, *blocks, *small, "--print_config"],
+        ["train", "--config=runs/1/config.yaml", "--resume"],
+        ["train", "--config=runs/1/config.yaml", "--resume", mine],
     )
-    assert statuses == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], err
+    assert statuses == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0], err
+    assert err.count("'of_mine.Mine' may not be named") == 1
     assert err.count("unknown UnrolledNetwork 'of_mine.Mine'") == err.count("with --import of_mine") == 2
     assert "mean" in out
     assert (folder / "x.png").exists()

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from unrolled.cli.failures import reported
 from unrolled.system.memory import keep_freed_memory
 
 COMMANDS = {
@@ -23,7 +24,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status: 0, 1 for an error in what was asked, 2 for a wrong command line."""
+    """Run a command line; returns the exit status.
+
+    It is 0, 1 if what was asked cannot be done, 2 for a wrong command line, 70 for a bug, and 128 + n for signal n.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
@@ -43,15 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"unrolled: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     keep_freed_memory()
-    command = importlib.import_module(f"unrolled.cli.{arguments[0]}")
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-            status: int = command.run(arguments[1:])
-    except ValueError as error:
-        print(f"unrolled {arguments[0]}: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nunrolled {arguments[0]}: interrupted", file=sys.stderr)
-        return 130
+    return reported(f"unrolled {arguments[0]}", arguments[1:], lambda: _run(*arguments))
+
+
+def _run(name: str, *arguments: str) -> int:
+    """Run a command; its warnings are lines."""
+    command = importlib.import_module(f"unrolled.cli.{name}")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        status: int = command.run([*arguments])
     return status

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.classifiers.classifier import ImageClassifier
+from unrolled.cli.command_line import Parser, allow_packages
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data import LabelledData
 from unrolled.sparsify import compact
@@ -19,9 +20,11 @@ from unrolled.system.recipes import build, describe
 from unrolled.system.vision import import_torchvision
 from unrolled.training import ClassificationTask, distributed, train
 
+TORCHVISION = "torchvision.models"
+
 
 class Network(ABC):
-    """Any module, or a function that makes one, by its dotted name: torchvision.models.resnet18.
+    """Any module by its dotted name, such as torch.nn.RNN, or a model of torchvision: torchvision.models.resnet18.
 
     Those of `unrolled.classifiers` need no dotted name. The data say how many classes there are, whatever num_classes
     is given.
@@ -35,21 +38,21 @@ class Network(ABC):
 Network.register(nn.Module)
 
 
-def parser() -> ArgumentParser:
+def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser("classify", "Train a network that classifies images, and make it sparse if asked to.")
-    # Made later, for the data say how many classes there are.
-    parser.add_subclass_arguments(
-        (Network, ImageClassifier),
-        "classifier",
+    allow_packages("torch.nn", TORCHVISION)
+    parser.makers["classifier"] = TORCHVISION
+    classifier = parser.add_argument(
+        "--classifier",
+        type=Network | ImageClassifier,
         required=True,
-        instantiate=False,
-        help="a classifier by its name, or any module, or a function that makes one, by its dotted name, such as "
-        "torchvision.models.resnet18; the data say how many classes it has",
+        metavar="CLASS",
+        help="a classifier by its name, torchvision.models.NAME, or any module by its dotted name; the data say how "
+        "many classes it has",
     )
-    # Its own title would be made of the names of both types.
-    (parser.groups or {})["classifier"].title = "The classifier"
-    parser.add_class_arguments(LabelledData, "data")
+    classifier.sub_add_kwargs = {"instantiate": False}  # made later, for the data say how many classes there are
+    parser.add_settings(LabelledData, "data")
     parser.add_argument(
         "--compact",
         type=bool,
@@ -63,7 +66,7 @@ def parser() -> ArgumentParser:
 def run(argv: list[str]) -> int:
     """Train, and say where the results are."""
     if any("torchvision." in name for name in named_classifiers("classify", argv)):
-        import_torchvision("torchvision.models")  # it may need help, which the parser that imports it does not give
+        import_torchvision(TORCHVISION)  # it may need help, which the parser that imports it does not give
     return run_training("classify", parser(), argv, _train)
 
 

@@ -1,6 +1,7 @@
 """Config files are checked before they are followed: a few lines of YAML can ask for more than any memory."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ LARGEST = 100_000
 
 DEEPEST = 30
 """Lists and mappings inside each other, at most."""
+
+NUMBER = re.compile(r"[-+]?[\d_]{21,}")
+"""Whole numbers beyond 64 bits: none is a size or a seed, and many are no float either."""
 
 _load = get_loader("yaml")
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is not built everywhere, and eight times as fast
@@ -30,6 +34,8 @@ def load(text: str) -> Any:
     yaml.YAMLError
         which the parser of the command line turns into its message.
     """
+    if not is_text(text):
+        raise yaml.YAMLError("settings must be text in UTF-8")
     if len(text) > LARGEST:
         raise yaml.YAMLError(f"a config must have at most {LARGEST:,} characters, got {len(text):,}")
     depth = 0
@@ -37,6 +43,9 @@ def load(text: str) -> Any:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             problem = f"lists and mappings may be nested {DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and NUMBER.fullmatch(event.value):
+            problem = f"whole numbers may have at most 20 digits, got {len(event.value):,}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             problem = f"aliases (*{event.anchor[:100]}) are not allowed: write the value"
@@ -47,6 +56,11 @@ def load(text: str) -> Any:
         raise
     except Exception as error:  # the library lets others out: of thousands of digits, of an empty !!int
         raise yaml.YAMLError(f"a value cannot be read: {error}") from error
+
+
+def is_text(value: str) -> bool:
+    """Whether a value can be written as UTF-8; names of files need not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def check_config(path: str) -> str:

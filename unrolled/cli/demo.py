@@ -75,7 +75,8 @@ def show(*, folder: str = "demo", minutes: float | None = None, steps: int | Non
     _pictures(place, test, network, operator)
 
     print(f"\n{text}\n\nPictures: {folder}/camera.png, {folder}/camera-comparison.png, {folder}/camera-iterates.png")
-    print(f"The run:  {folder}/curve.png, {folder}/best.safetensors")
+    files = [name for name in ("curve.png", "best.safetensors") if (place / name).exists()]
+    print(f"The run:  {', '.join(f'{folder}/{name}' for name in files)}")
     print(
         "\nNext:\n"
         "  unrolled reconstruct photo.jpg --out photo.png --color     your own picture, with the shipped weights\n"

@@ -1,7 +1,6 @@
 """unrolled train --config configs/cs/epgn_25.yaml"""
 
-from jsonargparse import ArgumentParser
-
+from unrolled.cli.command_line import Parser
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data import ImageData
 from unrolled.networks import UnrolledNetwork
@@ -9,20 +8,21 @@ from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
 
 
-def parser() -> ArgumentParser:
+def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser(
         "train", "Train a network that reconstructs images; `unrolled classify` trains classifiers."
     )
     for base, name in ((UnrolledNetwork, "network"), (LinearOperator, "operator")):
-        parser.add_subclass_arguments(
-            base,
-            name,
+        parser.add_argument(
+            f"--{name}",
+            type=base,
             required=True,
-            help=f"its class, by name, or as module.Class of your own; its arguments are --{name}.NAME, and "
-            f"--{name}.help CLASS tells of them",
+            metavar="CLASS",
+            help=f"its class, by name, or as module.Class of a module that --import names; its arguments are "
+            f"--{name}.NAME, and --{name}.help CLASS tells of them",
         )
-    parser.add_class_arguments(ImageData, "data")
+    parser.add_settings(ImageData, "data")
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     add_run_options(parser)
     return parser

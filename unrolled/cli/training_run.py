@@ -14,15 +14,14 @@ from typing import Any, TextIO
 import torch
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
-    ArgumentParser,
     Namespace,
     set_parsing_settings,
 )
 from torch import nn
 
 from unrolled import weights
-from unrolled.cli.command_line import Flag, Parser, add_options, import_modules
-from unrolled.cli.config_file import check_config, guard_yaml, read_settings
+from unrolled.cli.command_line import Flag, Parser, add_options, import_modules, leaves
+from unrolled.cli.config_file import check_config, guard_yaml, is_text, read_settings
 from unrolled.networks import Differentiation
 from unrolled.operators import Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
@@ -91,8 +90,7 @@ def find_config(name: str) -> str:
 def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
-        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise],
-        import_path_denylist=["os"],  # with it, the modules that are denied by default are refused
+        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise]
     )
     guard_yaml()
     usage = f"unrolled {command} --config CONFIG [--NAME VALUE …]"
@@ -100,14 +98,14 @@ def training_parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--config",
         action=_ConfigFile,
-        help="a YAML file; the command line overrides its values. The modules of classes that it names are imported",
+        help="a YAML file; the command line overrides its values",
     )
     return parser
 
 
-def add_run_options(parser: ArgumentParser) -> None:
+def add_run_options(parser: Parser) -> None:
     """The options of training, and of a run."""
-    parser.add_class_arguments(TrainingOptions, "training")
+    parser.add_settings(TrainingOptions, "training")
     add_options(parser, RunOptions)
 
 
@@ -127,7 +125,7 @@ class Run:
     """A run that is being trained: what was asked for, and what was made of it."""
 
     command: str
-    parser: ArgumentParser
+    parser: Parser
     config: Namespace
     made: Namespace
     place: torch.device
@@ -161,7 +159,7 @@ class Run:
         def save() -> None:
             if not Checkpoints(self.folder).exist():
                 with replacing(self.folder / "config.yaml") as temporary:
-                    temporary.write_text(self._yaml())
+                    temporary.write_text(self._yaml(), encoding="utf-8")
 
         distributed.on_first(save)
 
@@ -181,16 +179,20 @@ class Run:
 
     def resume_command(self) -> str:
         """How to go on with this run."""
-        options = f"--config {self.folder / 'config.yaml'} --resume"
+        modules = "".join(f" --import {module}" for module in self.parser.imported)
+        options = f"--config {self.folder / 'config.yaml'} --resume{modules}"
         if distributed.size() == 1:
             return f"unrolled {self.command} {options}"
         count = os.environ.get("LOCAL_WORLD_SIZE", distributed.size())
         return f"torchrun --nproc-per-node {count} train.py {options}"
 
 
-def run_training(command: str, parser: ArgumentParser, argv: list[str], train: Callable[[Run], None]) -> int:
+def run_training(command: str, parser: Parser, argv: list[str], train: Callable[[Run], None]) -> int:
     """Make what a command line says, train it in its folder, and say where the results are; returns the exit status."""
     config = parser.parse_args(import_modules(parser, argv))
+    for place, value in leaves(config):
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError(f"{place}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
     options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__})
     folder = Path(options.folder)
     if options.threads is not None:
@@ -205,5 +207,6 @@ def run_training(command: str, parser: ArgumentParser, argv: list[str], train: C
             run.say(f"\nstopped; go on with: {run.resume_command()}", file=sys.stderr)
             return 128 + (stop.args[0] if stop.args else signal.SIGINT)
         result = folder / ("best.safetensors" if options.sparsifier is None else "sparse.safetensors")
-        run.say(f"weights: {result}; curve: {folder / 'curve.png'}")
+        curve = folder / "curve.png"
+        run.say(f"weights: {result}{f'; curve: {curve}' if curve.exists() else ''}")
     return 0

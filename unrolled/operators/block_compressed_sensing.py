@@ -142,7 +142,9 @@ class BlockCompressedSensing(LinearOperator):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         # Weights from before operators had an autocorrelation of their own leave it as it is.
-        state_dict.setdefault(f"{prefix}autocorrelation", self.autocorrelation)
+        found = state_dict.setdefault(f"{prefix}autocorrelation", self.autocorrelation)
+        if found.shape == self.autocorrelation.shape and not found.is_meta and not found[LAGS // 2, LAGS // 2] > 0:
+            raise ValueError("autocorrelation must be > 0 at lag 0: no estimate is made of images without brightness")
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def apply_per_block(self, matrix: Tensor, y: Tensor) -> Tensor:

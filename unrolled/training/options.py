@@ -14,6 +14,12 @@ WORTH_COMPILING = 15.0
 """Minutes of a run on a CPU from which on a compiled loss pays: compilation takes about one and a half of them, and
 steps become 1.3 to 1.5 times as fast (docs/performance.md)."""
 
+LARGEST = 1e15
+"""Of the numbers here: the product of two of them is still a number in single precision."""
+
+LARGEST_BATCH = 1_000_000
+"""Samples in a step; it is reached by mistake alone."""
+
 WARMUP = 200
 """Steps of the warm-up of a run that is long enough, where the options do not say it."""
 
@@ -113,8 +119,10 @@ class TrainingOptions(PlainNumbers):
         if self.clip is not None:
             positive["clip"] = self.clip
         for name, value in positive.items():
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"training: {name} must be a finite number > 0, got {value!r}")
+            if not 0 < value <= LARGEST:
+                raise ValueError(f"training: {name} must be a number > 0, at most {LARGEST:g}, got {value!r}")
+        if self.batch > LARGEST_BATCH:
+            raise ValueError(f"training: batch must be at most {LARGEST_BATCH:,}, got {self.batch!r}")
         if self.warmup is not None and self.warmup < 0:
             raise ValueError(f"training: warmup must be >= 0, got {self.warmup!r}")
         for name in ("final_rate", "average", "momentum"):
@@ -127,8 +135,8 @@ class TrainingOptions(PlainNumbers):
     def _check_optimizer(self) -> None:
         if self.optimizer not in get_args(OptimizerName):
             raise ValueError(f"training: optimizer must be {_choice(OptimizerName)}, got {self.optimizer!r}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"training: weight_decay must be a finite number >= 0, got {self.weight_decay!r}")
+        if not 0 <= self.weight_decay <= LARGEST:
+            raise ValueError(f"training: weight_decay must be in [0, {LARGEST:g}], got {self.weight_decay!r}")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
             raise ValueError("training: nesterov needs the optimizer 'sgd' and a momentum > 0")
 
