@@ -11,8 +11,21 @@ import pytest
 from tests.pairs import FULL
 
 
+def pytest_generate_tests(metafunc):
+    """Tests that take a `device` are run on each that there is."""
+    if "device" in metafunc.fixturenames:
+        import torch
+
+        found = [torch.accelerator.current_accelerator().type] if torch.accelerator.is_available() else []
+        metafunc.parametrize("device", ["cpu", *found])
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Small studies, which are trained for many seconds, are left to `make test-full`."""
+    """What takes a `device` is marked so; small studies, trained for many seconds, are left to `make test-full`."""
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("device")
     if not FULL:
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
