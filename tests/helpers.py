@@ -81,6 +81,14 @@ class OnMeta(TorchDispatchMode):
         return result
 
 
+def assert_alike(found: Tensor, expected: Tensor, device: torch.device, tolerance: float = 1e-3) -> None:
+    """The same on a device as on the CPU, but for rounding of single precision and other orders of sums."""
+    assert found.device.type == device.type
+    assert found.dtype == expected.dtype
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    torch.testing.assert_close(found.cpu(), expected, rtol=tolerance, atol=tolerance * scale)
+
+
 class NeverWaits(TorchDispatchMode):
     """Fails where a host would wait for a device: it asks for a value, or copies to it without saying non_blocking."""
 

@@ -9,6 +9,9 @@ COSTLY = {
 }
 """Laws of which the first case is tried on both kinds of images, others on one."""
 
+SHORT = {"test_compiles_to_one_graph_with_the_same_result", "test_is_the_same_on_every_device"}
+"""Laws that are tried on the first case alone: one takes seconds, one differs little between cases."""
+
 NUMBERS = {"every": ([1, 2, 3, 5, 9], [2]), "tile": ([1, 22, 34, 77, 1000], [22, 1000])}
 """Arguments of laws, tried with the first case and with others."""
 
@@ -18,7 +21,7 @@ def pytest_generate_tests(metafunc):
     if cls is None or not issubclass(cls, NetworkLaws) or "case" not in metafunc.fixturenames:
         return
     law, names = metafunc.function.__name__, list(cls.cases)
-    if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds
+    if law in SHORT and not FULL:
         names = names[:1]
     for argument in NUMBERS.keys() & set(metafunc.fixturenames):
         first, others = NUMBERS[argument]

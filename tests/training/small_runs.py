@@ -269,3 +269,8 @@ def train(folder, resume=False, event=None, sparsifier=None):
             outcome = [f"{type(stop).__name__} {stop}", loop.progress.step]
     folder.with_name(f"{folder.name}-{rank}.json").write_text(json.dumps(outcome))
     torch.save([value.detach() for value in task.model.parameters()], folder.with_name(f"{folder.name}-{rank}.pt"))
+
+
+def on_gpus(folder):
+    """A run of which every process has a GPU of its own."""
+    fit(folder, training=options(batch=4), device="auto")
