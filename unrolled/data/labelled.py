@@ -81,7 +81,7 @@ class LabelledImages:
         means, deviations = [], []
         levels = torch.arange(256, dtype=torch.float64) / 255
         for channel in self.images.unbind(1):
-            share = torch.bincount(channel.flatten(), minlength=256).double().cpu() / channel.numel()
+            share = torch.bincount(channel.flatten(), minlength=256).cpu().double() / channel.numel()
             mean = float((share * levels).sum())
             means.append(mean)
             deviations.append(float((share * (levels - mean) ** 2).sum().sqrt()) or 1.0)

@@ -30,6 +30,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
+def in_double(x: Tensor) -> Tensor:
+    """Numbers in double precision, on their device; on the CPU if it has none, as MPS."""
+    x = x.cpu() if x.device.type == "mps" else x
+    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+
+
 def seed_generators(seed: int) -> None:
     """`torch.manual_seed`, which takes a hundred times as long where there is no device but the CPU to be seeded."""
     if torch.accelerator.is_available():
