@@ -26,15 +26,16 @@ class Average(AveragedModel):
         averages: list[Tensor] = [*self.module.parameters()]
         weights: list[Tensor] = [*model.parameters()]
         if where is None:
-            count = int(self.n_averaged)
-            part = 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0
+            steps = int(self.n_averaged)
+            part = 1 - min(self.decay, (1 + steps) / (10 + steps)) if steps else 1.0
             torch._foreach_lerp_(averages, weights, part)
             self.n_averaged += 1
         else:
             self.n_averaged = counted = self.n_averaged.to(where.device, non_blocking=True)
-            memory = ((1 + counted) / (10 + counted)).clamp(max=self.decay) * (counted > 0)
+            count = counted.double()
+            memory = ((1 + count) / (10 + count)).clamp(max=self.decay) * (count > 0)
             moves = torch._foreach_sub(weights, averages)
-            torch._foreach_mul_(moves, (1 - memory) * where)
+            torch._foreach_mul_(moves, ((1 - memory) * where).float())
             torch._foreach_add_(averages, moves)
             counted += where
         for kept, buffer in zip(self.module.buffers(), model.buffers(), strict=True):

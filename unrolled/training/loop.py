@@ -46,6 +46,10 @@ class Loop:
     A run that was killed at any moment and resumed ends like one that was not: with the same weights, bit for bit, on
     a CPU. What happens in a step depends on the last checkpoint, the seed and the number of the step, nothing else.
 
+    A batch whose loss or gradient is not finite changes nothing. On CUDA, without a sparsifier, the device decides so,
+    and the host looks at loss and norm one step late, so that neither waits for the other; on other devices the host
+    decides.
+
     Parameters
     ----------
     task : Task
