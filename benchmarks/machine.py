@@ -14,8 +14,8 @@ from torch.utils.flop_counter import flop_registry
 
 def synchronize(device: torch.device) -> None:
     """Wait for the device, so that a clock read afterwards tells the truth."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, rounds: int) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ import copy
 import functools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -43,14 +43,15 @@ VARIANTS = {
 }
 
 
-def networks(device: torch.device) -> dict[str, tuple[UnrolledNetwork, BlockCompressedSensing]]:
+def networks(device: torch.device) -> Iterator[tuple[str, UnrolledNetwork, BlockCompressedSensing]]:
     """EPGN with the shipped weights, and ISTA-Net+ after a minute of training: away from where its maps are zero."""
     epgn, operator = load("epgn-cs25", str(device))
     assert isinstance(operator, BlockCompressedSensing)
-    torch.manual_seed(0)
-    ista = ISTANetPlus().to(device)
     images = list(embedded_images("train").values())
     operator.fit_images(images)
+    yield "EPGN", epgn, operator
+    torch.manual_seed(0)
+    ista = ISTANetPlus().to(device)
     crops, optimizer = RandomCrops(images, CROP, seed=0), torch.optim.Adam(ista.parameters(), lr=1e-3)
     for step in range(100):
         x = crops.batch(step, BATCH).to(device)
@@ -60,7 +61,7 @@ def networks(device: torch.device) -> dict[str, tuple[UnrolledNetwork, BlockComp
         nn.utils.clip_grad_norm_(ista.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return {"EPGN": (epgn, operator), "ISTA-Net+": (ista, operator)}
+    yield "ISTA-Net+", ista, operator
 
 
 def variant(name: str, network: UnrolledNetwork, operator: BlockCompressedSensing, task: str) -> nn.Module:
@@ -160,11 +161,11 @@ def one(name: str, kind: str, task: str, device: torch.device) -> None:
     run()
 
 
-def measure(device: torch.device, rounds: int, chosen: set[str]) -> dict[str, Any]:
-    """All figures, as plain values."""
+def measure(device: torch.device, rounds: int, chosen: set[str], keep: Callable[[dict[str, Any]], None]) -> None:
+    """All figures, as plain values, kept anew with every row."""
     machine = ceilings(device)
-    rows = []
-    for kind, (network, operator) in networks(device).items():
+    rows: list[dict[str, Any]] = []
+    for kind, network, operator in networks(device):
         for task in TASKS:
             x = inputs(task, device)
             names = [name for name in VARIANTS if applies(name, kind, task, chosen)]
@@ -197,7 +198,7 @@ def measure(device: torch.device, rounds: int, chosen: set[str]) -> dict[str, An
                     row["psnr"] = quality(models[name], operator, VARIANTS[name].get("bfloat16", False), device)
                 rows.append(row)
                 print(line(row, machine), flush=True)
-    return {"rounds": rounds, "ceilings": machine, "rows": rows}
+                keep({"rounds": rounds, "ceilings": machine, "rows": rows})
 
 
 def of_product(row: dict[str, Any], machine: dict[str, float]) -> float:
@@ -234,7 +235,7 @@ def main() -> None:
         print((peak_resident() - before) / 2**20)
         return
     chosen = {name for name in ("compile", "deepinv") if getattr(options, name)}
-    command.write(options.json, measure(device, options.rounds, chosen))
+    measure(device, options.rounds, chosen, functools.partial(command.write, options.json))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share. The process that only hands tests out need not load torch."""
 
+import contextlib
 import gc
 import multiprocessing.util
 import os
@@ -11,8 +12,21 @@ import pytest
 from tests.pairs import FULL
 
 
+def pytest_generate_tests(metafunc):
+    """What takes a `device` is run on each that there is."""
+    if "device" in metafunc.fixturenames:
+        import torch
+
+        found = [torch.accelerator.current_accelerator().type] if torch.accelerator.is_available() else []
+        metafunc.parametrize("device", ["cpu", *found], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Small studies, which are trained for many seconds, are left to `make test-full`."""
+    """What takes a `device` is marked so; small studies, trained for many seconds, are left to `make test-full`."""
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("device")
     if not FULL:
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
@@ -67,6 +81,15 @@ def quick_seeds():
         if not torch.accelerator.is_available():
             patch.setattr(torch, "manual_seed", seed_generators)
         yield
+
+
+@pytest.fixture
+def device(request):
+    """A device, in single precision as it is on the CPU."""
+    import torch
+
+    with torch.backends.cudnn.flags(allow_tf32=False) if request.param == "cuda" else contextlib.nullcontext():
+        yield torch.device(request.param)
 
 
 @pytest.fixture

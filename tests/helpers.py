@@ -79,3 +79,23 @@ class OnMeta(TorchDispatchMode):
             for each in result if isinstance(result, tuple | list) else (result,):
                 assert not isinstance(each, torch.Tensor) or each.is_meta, f"{function} computed on {each.device}"
         return result
+
+
+def assert_alike(found: Tensor, expected: Tensor, device: torch.device, tolerance: float = 1e-3) -> None:
+    """The same on a device as on the CPU, but for rounding of single precision and other orders of sums."""
+    assert found.device.type == device.type
+    assert found.dtype == expected.dtype
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    torch.testing.assert_close(found.cpu(), expected, rtol=tolerance, atol=tolerance * scale)
+
+
+class NeverWaits(TorchDispatchMode):
+    """Fails where a host would wait for a device: it asks for a value, or copies to it without saying non_blocking."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name, kwargs = function._schema.name, kwargs or {}
+        assert name not in ("aten::_local_scalar_dense", "aten::nonzero"), f"{name} asks for a value"
+        result = function(*args, **kwargs)
+        if name == "aten::_to_copy" and args[0].device != result.device:
+            assert kwargs.get("non_blocking"), f"a copy from {args[0].device} to {result.device} is waited for"
+        return result

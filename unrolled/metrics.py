@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.system.arraylike import as_tensor, is_floating, refuse_meta
+from unrolled.system.devices import in_double
 from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, ROUNDING, WHITES, Range, magnitudes
 
@@ -131,12 +132,12 @@ def nmse(image: Any, truth: Any) -> Tensor:
 
 def _exact(x: Tensor) -> Tensor:
     """In floating point, whole numbers in double precision: differences of bytes would wrap around."""
-    return x if is_floating(x) else x.double()
+    return x if is_floating(x) else in_double(x)
 
 
 def _shown(x: Tensor, span: Range) -> Tensor:
     """What is seen of an image, in double precision, with black at 0 and white at 1: of a complex one the magnitude."""
-    return span.to_unit(x.to(torch.complex128).abs() if x.is_complex() else x.double())
+    return span.to_unit(in_double(x).abs() if x.is_complex() else in_double(x))
 
 
 def _clipped(x: Tensor, span: Range) -> Tensor:

@@ -12,6 +12,10 @@ COSTLY = {
 }
 """Laws of which by default the first case alone is tried, on complex images."""
 
+SHORT = {"test_compiles_to_one_graph_with_the_same_result", "test_is_the_same_on_every_device"}
+"""Laws that are tried on the first case alone: one takes seconds, so by default on one network, and one differs
+little between cases."""
+
 NUMBERS = {"every": ([1, 2, 3, 5, 9], [2]), "tile": ([1, 22, 34, 77, 1000], [22, 1000])}
 """Arguments of laws, tried with the first case and with others."""
 
@@ -21,9 +25,9 @@ def pytest_generate_tests(metafunc):
     if cls is None or not issubclass(cls, NetworkLaws) or "case" not in metafunc.fixturenames:
         return
     law, names = metafunc.function.__name__, list(cls.cases)
-    if law == "test_compiles_to_one_graph_with_the_same_result" and not FULL:  # which takes seconds: of one network
-        whole = [] if cls.network_class is ISTANetPlus else [pytest.mark.full]
-        names = [pytest.param(names[0], marks=whole)]
+    if law in SHORT and not FULL:
+        compiled_elsewhere = "compiles" in law and cls.network_class is not ISTANetPlus
+        names = [pytest.param(names[0], marks=[pytest.mark.full] if compiled_elsewhere else [])]
     for argument in NUMBERS.keys() & set(metafunc.fixturenames):
         first, others = NUMBERS[argument]
         numbers = {case: first if case == names[0] or FULL else others for case in names}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import unrolled
-from tests.helpers import picture
+from tests.helpers import assert_alike, picture
 from unrolled.data import with_fixed_phase
 from unrolled.metrics import psnr
 from unrolled.networks import Differentiation, Implicit, Measurements, Recompute, Start, Unroll, UnrolledNetwork
@@ -295,6 +295,24 @@ class NetworkLaws:
         torch.testing.assert_close(first, start)
         assert 0 < (image - expected).abs().max() < 0.03
 
+    def test_is_the_same_on_every_device(self, case, device):
+        network, operator, x = self.make(case, phases=1)
+        parameters = list(network.parameters())
+
+        def everything(x):
+            y = operator(x)
+            loss = network.loss(x, y, operator)
+            return [network(y, operator), loss, *torch.autograd.grad(loss, parameters)]
+
+        expected = everything(x)
+        network.to(device, memory_format=torch.channels_last)
+        operator.to(device)
+        for found, here in zip(everything(x.to(device)), expected, strict=True):
+            assert_alike(found.detach(), here.detach(), device)
+        with torch.autocast(device.type, torch.bfloat16):
+            assert_alike(network(operator(x.to(device)), operator).detach(), expected[0].detach(), device, 0.1)
+
+    @pytest.mark.device
     def test_is_moved_to_another_device(self, case, kind):
         network, operator, x = self.make(case, kind)
         y = operator(x)

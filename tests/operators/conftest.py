@@ -6,6 +6,7 @@ from tests.pairs import FULL
 COSTLY = {
     "test_compiles_to_one_graph": 1,
     "test_gradients_of_solve_equal_finite_differences": 1,
+    "test_is_the_same_on_every_device": 1,
     "test_makes_and_asks_for_nothing_on_other_devices": 2,
     "test_takes_whatever_holds_numbers_in_its_own_precision": 2,
     "test_refuses_what_it_cannot_mean_by_name": 2,

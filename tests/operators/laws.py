@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers import assert_alike
 from unrolled.operators import LinearOperator
 
 Case = Callable[[], tuple[LinearOperator, tuple[int, ...]]]
@@ -196,11 +197,13 @@ class OperatorLaws:
             single.adjoint(y), back.to(half(back)), rtol=1e-4, atol=1e-4 * float(back.abs().max())
         )
 
+    @pytest.mark.device
     def test_moves_with_its_tensors(self, case):
         operator, x, _ = self.make(case)
         moved = operator.to("meta")(x.to("meta"))  # fails if a tensor stays behind
         assert moved.shape == self.cases[case]()[0](x).shape
 
+    @pytest.mark.device
     def test_makes_and_asks_for_nothing_on_other_devices(self, case):
         operator, x, y = self.make(case)
         operator, x, y = operator.to("meta"), x.to("meta"), y.to("meta")
@@ -209,6 +212,18 @@ class OperatorLaws:
             assert found.shape == x.shape
         if operator.state_dict() or list(operator.buffers()):  # otherwise it is nowhere
             assert operator.norm().is_meta
+
+    def test_is_the_same_on_every_device(self, case, device):
+        operator, x, y = self.make(case)
+        operator, x, y = operator.to(torch.float32), x.to(half(x)), y.to(half(y))
+
+        def everything(x, y):
+            return operator(x), operator.adjoint(y), operator.gram(x), operator.estimate(y), operator.solve(x, 0.5)
+
+        expected = everything(x, y)
+        operator.to(device)
+        for found, here in zip(everything(x.to(device), y.to(device)), expected, strict=True):
+            assert_alike(found.detach(), here.detach(), device)
 
     def test_is_in_full_precision_under_autocast(self, case):
         operator, x, y = self.make(case)

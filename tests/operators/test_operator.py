@@ -100,3 +100,16 @@ def test_a_scaled_local_operator_is_as_local():
     scaled, y = Scaled(operator, 3.0), operator(torch.rand(1, 1, 12, 8))
     assert scaled.image_size(y) == (12, 8)
     assert torch.equal(scaled.crop(y, 4, 4, 8, 4), operator.crop(y, 4, 4, 8, 4))
+
+
+@pytest.mark.device
+def test_a_device_without_double_precision_gets_single():
+    def moved(tensor):
+        if tensor.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return tensor.clone()
+
+    operator = BlockCompressedSensing(ratio=0.25, block=11)._apply(moved)
+    assert {buffer.dtype for buffer in operator.buffers()} == {torch.float32}
+    with pytest.raises(TypeError, match="something else"):
+        operator._apply(lambda tensor: (_ for _ in ()).throw(TypeError("something else")))

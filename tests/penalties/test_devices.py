@@ -1,15 +1,20 @@
-"""Penalties stay on the device of what they are given, and never ask for a value: run without data, on `meta`."""
+"""Penalties stay on the device of what they are given, and never ask for a value: run without data, on `meta`.
+
+On each device that there is, they give the same numbers.
+"""
 
 import pytest
 import torch
 
-from tests.helpers import OnMeta
+from tests.helpers import OnMeta, assert_alike
 from tests.pairs import FULL, in_turn
 from tests.penalties import laws
-from tests.penalties.cases import CLOSED, FAMILIES
+from tests.penalties.cases import CLOSED, FAMILIES, NAMES, default
 from tests.penalties.groups import GROUPINGS
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.penalties import L0, L1, MCP, Grouped, L1MinusL2, LogSum, SparseGroup, Weighted
+
+pytestmark = pytest.mark.device
 
 
 def meta(*shape, dtype=torch.float32):
@@ -94,3 +99,21 @@ def test_what_leaves_its_device_is_seen():
         torch.zeros(2)
     with pytest.raises(RuntimeError, match="cannot be called on meta tensors"), OnMeta():
         meta(1).item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_penalties_are_the_same_on_every_device(name, device):
+    penalty, v = default(name), torch.linspace(-3, 3, 25)
+
+    def everything(v):
+        return penalty.prox(v, 0.1), penalty.value(v), penalty.derivative(v), penalty.keep_probability(v, 0.3)
+
+    for found, here in zip(everything(v.to(device)), everything(v), strict=True):
+        assert_alike(found, here, device)
+
+
+@pytest.mark.parametrize("groups", GROUPINGS)
+def test_penalties_of_groups_are_the_same_on_every_device(groups, device):
+    grouping, shape, _ = GROUPINGS[groups]
+    penalty, v = Grouped(MCP(), grouping), torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert_alike(penalty.prox(v.to(device), 0.2), penalty.prox(v, 0.2), device)

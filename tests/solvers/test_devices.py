@@ -1,16 +1,25 @@
-"""Steps of solvers make nothing on another device than that of the measurements, and ask for no values."""
+"""Steps of solvers make nothing on another device than that of the measurements, and ask for no values.
 
+On each device that there is, solvers give the same numbers.
+"""
+
+import inspect
 import itertools
 
 import pytest
 import torch
 
+from tests.helpers import assert_alike, picture
+from unrolled import solvers
 from unrolled.operators import Blur, GaussianKernel, MaskedFourier, UniformMask
-from unrolled.penalties import L1, MCP
+from unrolled.penalties import L1, MCP, LogSum
 from unrolled.solvers import gradient_methods, least_squares, reweighted, splitting
+from unrolled.solvers.methods import METHODS, classical
 from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.solution import Problem
 from unrolled.solvers.transforms import DCT, CycleSpinning, FiniteDifferences, Wavelet
+
+pytestmark = pytest.mark.device
 
 STEPS = {
     "proximal_gradient": (gradient_methods, gradient_methods.proximal_gradient, {"step": 1.0}),
@@ -82,3 +91,43 @@ def test_transforms_stay_on_the_device_of_the_image(transform):
     c = transform(torch.empty(2, 1, 8, 8, device="meta"))
     assert c.device.type == "meta"
     assert transform.adjoint(c).device.type == "meta"
+
+
+FUNCTIONS = {name: getattr(solvers, name) for name in solvers.__all__ if inspect.isfunction(getattr(solvers, name))}
+OF_IMAGES = [name for name, solver in FUNCTIONS.items() if "operator" in inspect.signature(solver).parameters]
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_images_are_the_same_on_every_device(name, device):
+    operator, solver = MaskedFourier(UniformMask(0.5), 8, 8, complex_images=True), FUNCTIONS[name]
+    prior = {"prior": SparsePrior(LogSum(), 0.1, DCT())} if "prior" in inspect.signature(solver).parameters else {}
+    short = {"iterations": 2, **({"inner": 200} if name == "image_irls" else {})}
+    y = operator(torch.polar(picture(8, 8)[None], picture(8, 8, 1)[None]))
+
+    def image(y):
+        return solver(y, operator, **prior, **short).image
+
+    expected = image(y)
+    operator.to(device)
+    assert_alike(image(y.to(device)), expected, device)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS.keys() - set(OF_IMAGES))
+def test_weights_are_the_same_on_every_device(name, device):
+    generator = torch.Generator().manual_seed(0)
+    X, y = torch.randn(20, 6, generator=generator), torch.randn(20, generator=generator)
+    # What is drawn differs between devices.
+    smoothly = {"strength": 1e-6} if "generator" in inspect.signature(FUNCTIONS[name]).parameters else {"strength": 0.5}
+
+    def weights(X, y):
+        return FUNCTIONS[name](X, y, L1(), **smoothly, iterations=200).w
+
+    assert_alike(weights(X.to(device), y.to(device)), weights(X, y), device, 1e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_by_name_are_the_same_on_every_device(method, device):
+    operator = Blur(GaussianKernel(1.0))
+    y = operator(picture(16, 16)[None])
+    expected = classical(method, y, operator, iterations=2)
+    assert_alike(classical(method, y.to(device), operator.to(device), iterations=2), expected, device, 1e-2)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from tests.helpers import concrete_subclasses
 from tests.penalties.cases import NAMES, default
@@ -208,3 +208,36 @@ def _table(penalty: str) -> tuple[Tensor, Tensor]:
     steps = torch.logspace(-6, 3, 200, dtype=torch.float64)
     rho: Penalty = default(penalty)
     return steps, rho.threshold(steps).cummax(0).values
+
+
+class Run:
+    """A small model, an optimiser, a sparsifier, and the loop of five lines."""
+
+    def __init__(self, strategy: str, penalty: str, groups: str, optimizer: str, device: str | torch.device = "cpu"):
+        self.model, self.device = model().to(device), device
+        self.sparsifier: Sparsifier = make(strategy, penalty, groups, self.model)
+        learned = {"params": self.sparsifier.parameters(), "lr": CASES[STRATEGIES[strategy]].learning_rate}
+        parts = [{"params": list(self.model.parameters())}, *([learned] if learned["params"] else [])]
+        self.optimizer: Optimizer = OPTIMIZERS[optimizer](parts)
+        self.step = 0
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            seed_generators(self.step)  # as the training loop does: noise is a function of the step
+            images, labels = (part.to(self.device) for part in batch(self.step))
+            loss = F.cross_entropy(self.model(images), labels) + self.sparsifier.loss()
+            assert loss.isfinite()
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.sparsifier.step(self.optimizer)
+            self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer, "sparsifier": self.sparsifier}
+        return {name: part.state_dict() for name, part in parts.items()} | {"step": self.step}
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        for name in ("model", "optimizer", "sparsifier"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]

@@ -11,7 +11,8 @@ from torch.optim import SGD, Adam
 
 from tests.helpers import OnMeta
 from tests.pairs import FULL, pairwise
-from tests.sparsify.cases import CASES, GROUPS, STRATEGIES, allowed, make, model
+from tests.penalties.cases import NAMES
+from tests.sparsify.cases import CASES, GROUPS, STEPS, STRATEGIES, Run, allowed, make, model
 from unrolled.sparsify import Sparsifier
 from unrolled.sparsify.machinery import capture, hooks, survivors
 
@@ -30,7 +31,10 @@ def can_be_run(strategy, groups, told, kind):
     return strategy not in without and allowed(strategy, penalty, groups, "SGD")
 
 
-@pytest.fixture(autouse=True)
+pytestmark = pytest.mark.device
+
+
+@pytest.fixture
 def without_answers(monkeypatch):
     """Nothing is emptied, no penalty is refused, and the first strength is what it is."""
     monkeypatch.setattr(survivors, "answers", lambda questions: [True for _ in questions])
@@ -61,6 +65,7 @@ def run(sparsifier: Sparsifier, small, optimizer) -> None:
     assert all(parameter.is_meta for parameter in sparsifier.parameters())
 
 
+@pytest.mark.usefixtures("without_answers")
 @pytest.mark.parametrize(
     ("strategy", "groups", "told", "kind"),
     pairwise(list(STRATEGIES), KINDS, ["strength", "target"], [SGD, Adam], allowed=can_be_run, whole=FULL),
@@ -72,6 +77,7 @@ def test_with_a_strength_or_a_target(strategy, groups, told, kind):
     run(sparsifier, small, kind([*small.parameters(), *sparsifier.parameters()], lr=0.1))
 
 
+@pytest.mark.usefixtures("without_answers")
 @pytest.mark.parametrize("options", [{"update": "joint"}, {"noise": "gaussian"}, {"parametrisation": "plain"},
                                      {"parametrisation": "local"}, {"cutoff": 0.1}])  # fmt: skip
 def test_with_each_way_that_a_strategy_can_be_told(options, monkeypatch):
@@ -82,3 +88,17 @@ def test_with_each_way_that_a_strategy_can_be_told(options, monkeypatch):
     penalty = "LogSum" if strategy == "ReweightedTikhonov" else PENALTIES.get(strategy, "L1")
     sparsifier = make(strategy, penalty, "elements", small, strength=0.1, **options)
     run(sparsifier, small, Adam([*small.parameters(), *sparsifier.parameters()], lr=0.1))
+
+
+@pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_weights_become_zero_on_every_device(strategy, device):
+    penalty = next(name for name in NAMES if allowed(strategy, name, "elements", "SGD"))
+    run = Run(strategy, penalty, "elements", "SGD", device)
+    run.train(STEPS)
+    run.go_on_from(run.state())
+    assert run.sparsifier.sparsity() > 0
+    run.sparsifier.finalize()
+    for parameter in run.model.parameters():
+        assert parameter.device.type == device.type
+        assert parameter.isfinite().all()

@@ -15,13 +15,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim import Optimizer
 
 from tests.pairs import FULL, in_turn, pairwise
 from tests.penalties.cases import NAMES, default
-from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Small, allowed, batch, make, model
-from unrolled.sparsify import Sparsifier
-from unrolled.system.devices import seed_generators
+from tests.sparsify.cases import CASES, GROUPS, OPTIMIZERS, STEPS, STRATEGIES, Run, Small, allowed, batch, make, model
 
 # Everything may become zero here: then the largest number or group is kept, which is said.
 pytestmark = pytest.mark.filterwarnings("ignore:.*would become all zero:UserWarning")
@@ -67,39 +64,6 @@ def with_two_optimizers() -> list[tuple[str, str, str, str]]:
 
 
 RESUMED = COMBINATIONS if FULL else with_two_optimizers()
-
-
-class Run:
-    """A small model, an optimiser, a sparsifier, and the loop of five lines."""
-
-    def __init__(self, strategy: str, penalty: str, groups: str, optimizer: str):
-        self.model = model()
-        self.sparsifier: Sparsifier = make(strategy, penalty, groups, self.model)
-        learned = {"params": self.sparsifier.parameters(), "lr": CASES[STRATEGIES[strategy]].learning_rate}
-        parts = [{"params": list(self.model.parameters())}, *([learned] if learned["params"] else [])]
-        self.optimizer: Optimizer = OPTIMIZERS[optimizer](parts)
-        self.step = 0
-
-    def train(self, steps: int) -> None:
-        for _ in range(steps):
-            seed_generators(self.step)  # as the training loop does: noise is a function of the step
-            images, labels = batch(self.step)
-            loss = F.cross_entropy(self.model(images), labels) + self.sparsifier.loss()
-            assert loss.isfinite()
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            self.sparsifier.step(self.optimizer)
-            self.step += 1
-
-    def state(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "sparsifier": self.sparsifier}
-        return {name: part.state_dict() for name, part in parts.items()} | {"step": self.step}
-
-    def go_on_from(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "sparsifier"):
-            getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
 
 
 def attached(found: nn.Module) -> dict[str, Any]:

@@ -4,15 +4,20 @@ import pytest
 import torch
 
 import unrolled
-from tests.training.small_runs import Crash, Line, assert_same_end, at_step, crash, fit, metrics, options, tensors
+from tests.training.small_runs import (
+    Crash,
+    Line,
+    assert_same_end,
+    at_step,
+    crash,
+    fit,
+    metrics,
+    options,
+    poisoned,
+    tensors,
+)
 from unrolled.training import Loop, TrainingError
 from unrolled.training.runs.checkpoint import load_checkpoint
-
-
-def poisoned(image, truth):
-    """A loss that is NaN on some batches, by what they show."""
-    error = (image - truth).square().mean()
-    return error * float("nan") if truth[0].mean() > truth[1].mean() else error
 
 
 def test_a_batch_of_nan_changes_nothing_but_the_count(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from unrolled.data.batches import places
 from unrolled.system.arraylike import as_tensor
+from unrolled.system.devices import send
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class LabelledImages:
         means, deviations = [], []
         levels = torch.arange(256, dtype=torch.float64) / 255
         for channel in self.images.unbind(1):
-            share = torch.bincount(channel.flatten(), minlength=256).double().cpu() / channel.numel()
+            share = torch.bincount(channel.flatten(), minlength=256).cpu().double() / channel.numel()
             mean = float((share * levels).sum())
             means.append(mean)
             deviations.append(float((share * (levels - mean) ** 2).sum().sqrt()) or 1.0)
@@ -130,7 +131,7 @@ class LabelledBatches:
         for epoch in np.unique(positions // len(self)):
             inside = positions // len(self) == epoch
             order[inside] = self._order(int(epoch))[positions[inside] % len(self)]
-        chosen = torch.from_numpy(order).to(self.data.labels.device)
+        chosen = send(torch.from_numpy(order), self.data.labels.device)
         images = self.data.images[chosen]
         if self.shift or self.flip:
             random = np.random.default_rng((self.seed, 1, step))
@@ -151,7 +152,7 @@ def _moved(images: Tensor, shift: int, down: np.ndarray, right: np.ndarray, mirr
     height, width = images.shape[-2:]
     rows = np.arange(height) + (shift - down)[:, None]
     columns = np.where(mirrored[:, None], np.arange(width)[::-1], np.arange(width)) + (shift - right)[:, None]
-    row, column = (torch.from_numpy(index).to(images.device) for index in (rows, columns))
+    row, column = (send(torch.from_numpy(index), images.device) for index in (rows, columns))
     padded = functional.pad(images, (shift, shift, shift, shift))
     each = torch.arange(len(images), device=images.device)[:, None, None]
     return padded[each, :, row[:, :, None], column[:, None, :]].movedim(-1, 1).contiguous()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
-from unrolled.system.devices import full_precision
+from unrolled.system.devices import full_precision, in_double
 
 ENOUGH = 9
 """Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
@@ -59,10 +59,10 @@ class ConvolutionPair(nn.Module):
         channels : Tensor of int
         """
         thin, wide, own_thin, own_wide = pair.thin, pair.wide, self.thin, self.wide
-        u, s, v = torch.linalg.svd(thin.flatten(1).double(), full_matrices=False)
+        u, s, v = torch.linalg.svd(in_double(thin.flatten(1)), full_matrices=False)
         root = s.sqrt()  # half of the size goes to either side
         own_thin.copy_((root[:, None] * v).view(-1, 3, 3)[: len(own_thin)])
-        own_wide.copy_(torch.einsum("omhw, mr -> orhw", wide[channels].double(), u * root)[:, : len(own_thin)])
+        own_wide.copy_(torch.einsum("omhw, mr -> orhw", in_double(wide[channels]), u * root)[:, : len(own_thin)])
 
     @property
     def thin(self) -> Tensor:

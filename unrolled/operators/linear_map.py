@@ -234,9 +234,14 @@ class LinearMap(Described, nn.Module, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `.to(torch.float32)` would leave the real part of complex tensors: they follow as pairs of numbers instead.
         def each(tensor: Tensor) -> Tensor:
-            if not tensor.is_complex():
+            if tensor.is_complex():
+                return torch.view_as_complex(each(torch.view_as_real(tensor)).contiguous())
+            try:
                 return fn(tensor)
-            return torch.view_as_complex(fn(torch.view_as_real(tensor)).contiguous())
+            except TypeError:
+                if tensor.dtype != torch.float64:
+                    raise
+                return fn(tensor.float())  # MPS has no double precision
 
         return super()._apply(each, recurse)
 

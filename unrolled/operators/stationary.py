@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.system.devices import full_precision
+from unrolled.system.devices import full_precision, in_double
 
 LAGS = 65
 """Side of the autocorrelation: lags −32 … 32 in both directions, enough for blocks of 33."""
@@ -39,15 +39,15 @@ def linear_estimator(phi: Tensor, autocorrelation: Tensor, block: int) -> Tensor
     Tensor, (block², m), of phi's type; computed in float64, differentiable in phi
     """
     with full_precision(phi):
-        index = torch.arange(block, device=phi.device)
+        phi64, spread = in_double(phi), in_double(autocorrelation)
+        index = torch.arange(block, device=phi64.device)
         lag = index[:, None] - index[None, :] + LAGS // 2
-        c = autocorrelation.double()[lag[:, None, :, None], lag[None, :, None, :]].reshape(block**2, block**2)
-        phi64 = phi.double()
+        c = spread[lag[:, None, :, None], lag[None, :, None, :]].reshape(block**2, block**2)
         cross = phi64 @ c  # ΦC = (CΦᵀ)ᵀ
         moment = cross @ phi64.T
         # A ridge far below the energy of any image direction, so that measured correlations may be rounded.
         ridge = 1e-9 * moment.diagonal().mean() * torch.eye(len(moment), dtype=c.dtype, device=c.device)
-        return torch.linalg.solve(moment + ridge, cross).T.to(phi.dtype)
+        return torch.linalg.solve(moment + ridge, cross).T.to(phi.device, phi.dtype)
 
 
 def autocorrelation(images: list[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unrolled.penalties.curve import FINER, Curve
 from unrolled.penalties.root_finding import EPS, derivative_of, root, subdivided
+from unrolled.system.devices import in_double
 
 _ENTRIES = 2**17  # of the largest intermediate array of a search
 _FEW, _WORTH = 8, 64  # so many different steps are worth searches of their own; and one for so many numbers
@@ -86,7 +87,7 @@ class CurveSearch:
         """ask(search, data, *numbers) for vectors of data, with numbers (steps) and parameters that belong to them."""
         own = self.curve.tensors
         count = len(numbers)
-        data, *together = torch.broadcast_tensors(data, *numbers, *(each.detach().double() for each in own.values()))
+        data, *together = torch.broadcast_tensors(data, *numbers, *(in_double(each.detach()) for each in own.values()))
         flat, together = data.reshape(-1), [number.reshape(-1) for number in together]
         if not len(flat):
             return data
@@ -107,7 +108,7 @@ class CurveSearch:
     def _in_columns(self, ask: Callable[..., Tensor], *data: Tensor) -> Tensor:
         """The same side by side, in pieces of which the intermediate arrays are not too large."""
         own = self.curve.tensors
-        together = torch.broadcast_tensors(*data, *(tensor.detach().double() for tensor in own.values()))
+        together = torch.broadcast_tensors(*data, *(in_double(tensor.detach()) for tensor in own.values()))
         length = max(1, _ENTRIES // len(self.curve.nodes(data[0].device)))
         pieces = []
         for piece in zip(*(tensor.reshape(-1).split(length) for tensor in together), strict=True):

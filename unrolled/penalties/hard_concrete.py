@@ -14,6 +14,7 @@ from unrolled.penalties.penalty import Formulas, parameter
 from unrolled.penalties.quadrature import gauss_legendre
 from unrolled.penalties.root_finding import derivative_of, geometric_grid
 from unrolled.system.compilation import outside_graphs
+from unrolled.system.devices import in_double
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ class HardConcrete(NumericPenalty):
 
     @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
-        exact = eta.double()
+        exact = in_double(eta)
         gates = _Gates(self.beta, self.gamma, self.zeta)
         last = gates.opening(exact.device, torch.float64)
         rho = gates.gate(last)[2]  # which stays 1 when the parameters change: so the location does
@@ -140,4 +141,4 @@ class HardConcrete(NumericPenalty):
         top, most, _ = gates.gate(last - (rho - rho.detach()) / rate)
         opened = exact > most
         before = super().dual(torch.where(opened, most.detach(), exact))
-        return torch.where(opened, 2 - top.square() / torch.where(opened, exact, 1.0), before).to(eta.dtype)
+        return torch.where(opened, 2 - top.square() / torch.where(opened, exact, 1.0), before).to(eta.device, eta.dtype)

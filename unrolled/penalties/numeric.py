@@ -14,6 +14,7 @@ from unrolled.penalties.magnitudes import step_tensor
 from unrolled.penalties.penalty import SeparablePenalty
 from unrolled.penalties.root_finding import derivative_of
 from unrolled.system.compilation import outside_graphs
+from unrolled.system.devices import in_double
 
 _HUGE = 1e300  # instead of an infinite slope
 
@@ -64,15 +65,15 @@ class NumericPenalty(SeparablePenalty):
 
     @outside_graphs
     def value(self, w: Tensor) -> Tensor:
-        return super().value(_float64(w)).to(w.dtype.to_real())
+        return super().value(_float64(w)).to(w.device, w.dtype.to_real())
 
     @outside_graphs
     def derivative(self, w: Tensor) -> Tensor:
-        return super().derivative(_float64(w)).to(w.dtype.to_real())
+        return super().derivative(_float64(w)).to(w.device, w.dtype.to_real())
 
     @outside_graphs
     def eta(self, w: Tensor) -> Tensor:
-        return super().eta(_float64(w)).to(w.dtype.to_real())
+        return super().eta(_float64(w)).to(w.device, w.dtype.to_real())
 
     @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
@@ -88,11 +89,13 @@ class NumericPenalty(SeparablePenalty):
         z = curve.at(u)[0]  # an error of u costs only its square
         supremum = (2 * curve.value(u) - z.square() / torch.where(exact.isinf(), exact, positive)).clamp(min=0)
         below = torch.where(exact == 0, 1.0, exact / least).clamp(max=1) ** power
-        return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.dtype)
+        return torch.where(exact.isnan() | (exact == 0), exact, supremum * below).to(eta.device, eta.dtype)
 
     @outside_graphs
     def prox(self, v: Tensor, step: Tensor | float) -> Tensor:
-        return SeparablePenalty.prox(self, _float64(v), step).to(v.dtype)
+        exact = _float64(v)
+        step = step.to(exact.device) if isinstance(step, Tensor) else step
+        return SeparablePenalty.prox(self, exact, step).to(v.device, v.dtype)
 
     def _prox(self, magnitude: Tensor, step: Tensor) -> Tensor:
         with torch.no_grad():
@@ -116,15 +119,15 @@ class NumericPenalty(SeparablePenalty):
     @outside_graphs
     def threshold(self, step: Tensor | float) -> Tensor:
         given = step_tensor(step)
-        step = given.double()
+        step = in_double(given)
         start = self._slope(torch.zeros_like(step)).clamp(max=_HUGE)  # infinite times 0 would be a NaN gradient
         z = CurveSearch(self.curve).landings(step)
         there = torch.where(z == 0, 1.0, z)
         # The envelope theorem gives the gradients of inf_z z/2 + step·ρ(z)/z at its minimiser.
-        return torch.where(z == 0, step * start, there / 2 + step * self._value(there) / there).to(given.dtype)
+        return torch.where(z == 0, step * start, there / 2 + step * self._value(there) / there).to(
+            given.device, given.dtype
+        )
 
 
 def _float64(w: Tensor) -> Any:
-    if w.is_complex():
-        return w.to(torch.complex128)
-    return w.double() if w.is_floating_point() else w
+    return in_double(w) if w.is_complex() or w.is_floating_point() else w

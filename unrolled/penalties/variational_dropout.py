@@ -15,6 +15,7 @@ from unrolled.penalties.numeric import NumericPenalty
 from unrolled.penalties.penalty import Formulas
 from unrolled.penalties.root_finding import geometric_grid
 from unrolled.system.compilation import outside_graphs
+from unrolled.system.devices import in_double
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,10 @@ class _PenaltyOfDual(NumericPenalty):
 
     @outside_graphs
     def dual(self, eta: Tensor) -> Tensor:
-        exact = eta.double()
+        exact = in_double(eta)
         inside = torch.where((exact == 0) | exact.isinf(), 1.0, exact)
         f = torch.where(exact.isinf(), exact, self._dual(inside)[0])
-        return torch.where(exact == 0, 0 * exact, f).to(eta.dtype)
+        return torch.where(exact == 0, 0 * exact, f).to(eta.device, eta.dtype)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Devices by name, and full precision and seeds on each."""
+"""Devices by name, full precision and seeds on each, and copies that nobody waits for."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -30,9 +30,37 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
+def in_double(x: Tensor) -> Tensor:
+    """Numbers in double precision, on their device; on the CPU if it has none, as MPS."""
+    x = x.cpu() if x.device.type == "mps" else x
+    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+
+
 def seed_generators(seed: int) -> None:
     """`torch.manual_seed`, which takes a hundred times as long where there is no device but the CPU to be seeded."""
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; the host does not wait until it is there."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # from other memory, copies are waited for if they are large
+    return tensor.to(device, non_blocking=True)
+
+
+class Sent:
+    """Numbers on their way from a device to the host, which does not wait for them before it wants to read them."""
+
+    def __init__(self, numbers: Tensor):
+        self.copy = numbers.to("cpu", non_blocking=True)  # into pinned memory
+        self.arrived = torch.cuda.current_stream(numbers.device).record_event() if numbers.is_cuda else None
+
+    def read(self) -> list[float]:
+        """The numbers. Whatever the device was asked to do after they were sent is not waited for."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        found: list[float] = self.copy.tolist()
+        return found

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.system.arraylike import is_floating, refuse_meta
+from unrolled.system.devices import in_double
 
 Scale = float | tuple[float, float] | str
 """What white is: a number; (black, white); "max", the image's own largest magnitude; or "99.5%", a percentile of its
@@ -183,7 +184,7 @@ def magnitudes(image: Tensor) -> Tensor:
     if image.is_complex():
         return image.abs()
     exact = image.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64)
-    return image.double() if exact else image
+    return in_double(image) if exact else image
 
 
 def _stated(what: str, scale: Any, magnitude: Tensor | None) -> tuple[float, float]:
@@ -210,7 +211,7 @@ def _relative(what: str, scale: str, magnitude: Tensor | None) -> float:
             raise ValueError(f"{what}: scale must be in (0 %, 100 %] if it is a percentile, got {scale!r}; {HOW}")
     if magnitude is None:
         return 1.0
-    values = magnitude.detach().abs().double().flatten()
+    values = in_double(magnitude.detach().abs()).flatten()
     white = float(values.max())
     if share < 100:
         white = float(np.percentile(values.cpu().numpy(), share)) or white  # few bright pixels on black

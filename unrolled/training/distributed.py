@@ -85,13 +85,18 @@ def in_shards(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
     return [shards[index % size()][index // size()] for index in range(len(items))]
 
 
-def agreed(loss: Tensor, *wishes: bool) -> tuple[float, ...]:
-    """The mean of the processes' losses, and for every wish whether any of them has it: > 0."""
+def agreed(loss: Tensor, norm: Tensor, *wishes: bool) -> Tensor:
+    """The means of the processes' losses and norms, and for every wish whether any of them has it: > 0.
+
+    One tensor on the device of the loss: the host need not wait for it.
+    """
+    numbers = torch.stack([loss.reshape(()), norm.to(loss.device), *(torch.full_like(loss, wish) for wish in wishes)])
     if size() == 1:
-        return float(loss), *wishes
-    numbers = torch.stack([loss.detach().double() / size(), *(loss.new_tensor(wish).double() for wish in wishes)])
+        return numbers
+    numbers = numbers.double()
+    numbers[:2] /= size()
     dist.all_reduce(numbers)
-    return tuple(numbers.tolist())
+    return numbers
 
 
 def take_over(model: nn.Module) -> None:

@@ -132,7 +132,9 @@ def fit(
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
         size = None if operator.image_shape is None else operator.image_shape[1:]
-        images, batches, held_out = _data(dataset, operator.multiple, size, crop, seed, scale)
+        images, batches, held_out = _data(
+            dataset, operator.multiple, size, crop, seed, scale, ahead=place.type == "cuda"
+        )
         if validation is None:
             if held_out is None:
                 raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
@@ -223,8 +225,12 @@ def _data(
     crop: Crop | None,
     seed: int,
     scale: Scale | None,
+    ahead: bool,
 ) -> tuple[ImageStore | None, Batches, Sequence[Tensor] | None]:
-    """The training images if they are images, the batches, and held-out images if the data set has any."""
+    """The training images if they are images, the batches, and held-out images if the data set has any.
+
+    Crops are drawn ahead where the processor has nothing else to do, or if they are read from files.
+    """
     scale = as_scale("scale", scale)
     if isinstance(dataset, (str, Path)):
         dataset = ImageData(train=[str(dataset)])
@@ -247,4 +253,4 @@ def _data(
         sides = crop_sides(crop, multiple, size)
         images = ImageStore(large_enough(list(stored(dataset, scale, "dataset: image")), sides))
     crops = RandomCrops(images, sides, seed, smallest, frame)
-    return images, Prefetch(crops) if images.streams else crops, held_out
+    return images, Prefetch(crops) if ahead or images.streams else crops, held_out

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from unrolled.training import distributed
-from unrolled.training.optimizers import copies, make_optimizer
+from unrolled.training.average import Average
+from unrolled.training.optimizers import copies, load_optimizer, make_optimizer
 from unrolled.training.options import WORTH_COMPILING, TrainingOptions
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.checkpoint import to_resume
@@ -25,6 +25,7 @@ from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError
 from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
 from unrolled.training.tasks.task import Task
+from unrolled.training.updates import Outcome, Updates, UpdatesOnDevice, can_decide
 
 CALIBRATION_STEPS = 20
 Loss = Callable[[Any, int], Tensor]
@@ -44,6 +45,10 @@ class Loop:
 
     A run that was killed at any moment and resumed ends like one that was not: with the same weights, bit for bit, on
     a CPU. What happens in a step depends on the last checkpoint, the seed and the number of the step, nothing else.
+
+    A batch whose loss or gradient is not finite changes nothing. On CUDA, without a sparsifier, the device decides so,
+    and the host looks at loss and norm one step late, so that neither waits for the other; on other devices the host
+    decides.
 
     Parameters
     ----------
@@ -86,16 +91,17 @@ class Loop:
         self.part = distributed.part(options.batch)
         task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-        self.statistics = _running_statistics(task.model)
         self.device = self.parameters[0].device
-        self.average = _averaged(task.model, options.average)
+        self.average = Average(task.model, options.average)
         if sparsifier is None:
             self.sparse = DenseTraining(task, self.average)
         else:
             with own_randomness(self.device):
                 self.sparse = SparseTraining(task, self.average, sparsifier, bool(options.compile), seed)
         self.compiled = self._gains_by_compiling() if options.compile is None else options.compile
-        self.optimizer = make_optimizer(options, task.model, self.sparse.learned)
+        late = sparsifier is None and can_decide(self.device, self.parameters)
+        self.optimizer = make_optimizer(options, task.model, self.sparse.learned, fused=late)
+        self.updates = (UpdatesOnDevice if late else Updates)(task.model, self.optimizer, self.sparse)
 
     def run(self, resume: bool = False) -> dict[str, float]:
         """Train to the end of the budget, and return the figures of the last validation.
@@ -125,11 +131,14 @@ class Loop:
             own_randomness(self.device),
             self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
-            distributed.shared_loss(self.task, bool(self.statistics), lambda: self.compiled) as loss_of,
+            distributed.shared_loss(self.task, bool(self.updates.statistics), lambda: self.compiled) as loss_of,
         ):
             self._start(resume)
             for _ in self._steps(loss_of):
-                if self.options.validation_is_due(self.progress.step, self.progress.steps):
+                validates = self.options.validation_is_due(self.progress.step, self.progress.steps)
+                if validates or self.save_is_due or self.stop:
+                    self._look_at(self.updates.settle())
+                if validates:
                     figures = self.validate()
                 elif self.save_is_due and not self.progress.skipped_in_a_row:  # keep what is from before the trouble
                     self.save()
@@ -193,39 +202,38 @@ class Loop:
         seed_step(self.seed, progress.step)
         part = {} if self.part is None else {"part": self.part}
         batch = self.task.batch(progress.step, self.options.batch, **part)
-        before = [buffer.clone() for buffer in self.statistics]
+        self.updates.begin()
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
         with autocast:
             loss = loss_of(batch, progress.step)
         self.sparse.penalised(loss).backward()  # the penalty is never in bfloat16, and the same on every process
         distributed.average_gradients(learned)
         clip = math.inf if self.options.clip is None else self.options.clip
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip))
-        norm += float(nn.utils.get_total_norm([p.grad for p in learned if p.grad is not None]))
-        value, stop, save = distributed.agreed(loss.detach(), self.stop_wanted() != 0, self._checkpoint_is_old())
-        self.stop, self.save_is_due = stop > 0, save > 0
-        if math.isfinite(value) and math.isfinite(norm):
-            self.optimizer.step()
-            self.sparse.step(self.optimizer, progress.step)
-            if self.sparse.averages:
-                self.average.update_parameters(self.task.model)
-            progress.learned_from(value)
-        else:
-            for buffer, old in zip(self.statistics, before, strict=True):
-                buffer.copy_(old)
-            self._skip(value, norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters, clip)
+        norm = norm + nn.utils.get_total_norm([p.grad for p in learned if p.grad is not None])
+        numbers = distributed.agreed(loss.detach(), norm, self.stop_wanted() != 0, self._checkpoint_is_old())
+        self._look_at(self.updates.apply(progress.step, numbers))
         self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
 
-    def _skip(self, loss: float, norm: float) -> None:
-        progress = self.progress
+    def _look_at(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self.stop, self.save_is_due = outcome.stop, outcome.save
+            if outcome.is_good:
+                self.progress.learned_from(outcome.loss)
+            else:
+                self._skip(outcome)
+
+    def _skip(self, outcome: Outcome) -> None:
+        progress, loss = self.progress, outcome.loss
         progress.skipped += 1
         progress.skipped_in_a_row += 1
         self.shown["skipped"] = str(progress.skipped)
         if progress.skipped_in_a_row >= self.options.nan_limit:
-            named = f"loss became {loss}" if not math.isfinite(loss) else f"norm of the gradient became {norm}"
+            norm = f"norm of the gradient became {outcome.norm}"
+            named = norm if math.isfinite(loss) else f"loss became {loss}"
             raise TrainingError(
-                f"training: the {named} at step {progress.step}, and {progress.skipped_in_a_row} batches in a row were "
+                f"training: the {named} at step {outcome.step}, and {progress.skipped_in_a_row} batches in a row were "
                 f"skipped for that (nan_limit); {self.folder.path} keeps the checkpoint of step "
                 f"{self.folder.saved_step}. A smaller learning_rate or clip may help"
             )
@@ -236,6 +244,7 @@ class Loop:
     def _calibrate(self, times: list[float]) -> None:
         """Turn the minutes of the budget into steps, by the times of the first ones."""
         assert self.options.minutes is not None
+        self._look_at(self.updates.settle())
         began = time.perf_counter()
         self.sparse.figures()
         validations = self.options.validations * (time.perf_counter() - began)
@@ -308,7 +317,7 @@ class Loop:
         try:
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             self.sparse.load_state_dict(state.get("sparsifier"))  # older checkpoints have no such entry
             self.progress = Progress.of(state)
         except Exception as error:  # of states of other things anything may come
@@ -316,19 +325,3 @@ class Loop:
         if not (path / BEST).exists():
             self.progress.best = -math.inf  # it was removed: let the next validation write it again
         distributed.on_first(lambda: self.folder.drop_metrics_after(self.progress.step))
-
-
-def _running_statistics(model: nn.Module) -> list[Tensor]:
-    """The buffers that norms write as they run."""
-    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase))
-    return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
-
-
-def _averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a model's weights."""
-
-    def average(average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-        # Early on a short memory, so that the average does not drag the random first weights along.
-        return average.lerp(weight, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
-
-    return AveragedModel(model, avg_fn=average)

@@ -1,6 +1,7 @@
 """The optimiser that options ask for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,8 +11,13 @@ from unrolled.sparsify.selection import NORMS
 from unrolled.training.options import TrainingOptions
 
 
-def make_optimizer(options: TrainingOptions, model: nn.Module, more: Sequence[nn.Parameter]) -> Optimizer:
-    """The optimiser of a model's trainable parameters, and of more parameters, which never decay."""
+def make_optimizer(
+    options: TrainingOptions, model: nn.Module, more: Sequence[nn.Parameter], fused: bool = False
+) -> Optimizer:
+    """The optimiser of a model's trainable parameters, and of more parameters, which never decay.
+
+    If fused, each step is one kernel, which can be told on the device to change nothing.
+    """
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if options.weight_decay and not options.decay_all:
         weights = _weights(model)
@@ -24,10 +30,22 @@ def make_optimizer(options: TrainingOptions, model: nn.Module, more: Sequence[nn
         for parameters, decay in ((decayed, options.weight_decay), (spared, 0.0), ([*more], 0.0))
         if parameters
     ]
+    common: dict[str, Any] = {"lr": options.learning_rate, "fused": fused or None}
     if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
+        optimizer = torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, **common)
+        if fused and options.momentum:  # torch leaves it as it finds the memory if the first step changes nothing
+            for parameter in own:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=options.learning_rate)
+    return kind(groups, **common)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Take the state of an optimiser of the same kind, which need not have been fused if this one is."""
+    for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        saved["fused"] = group["fused"]
+    optimizer.load_state_dict(state)
 
 
 def copies(options: TrainingOptions) -> int:

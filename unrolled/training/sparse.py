@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from unrolled.sparsify import Sparsifier, sparsity_report
 from unrolled.training import distributed
+from unrolled.training.average import Average
 from unrolled.training.random_numbers import seed_step
 from unrolled.training.runs.run_folder import BEST, RunFolder
 from unrolled.training.tasks.task import Task
@@ -27,7 +27,7 @@ class DenseTraining:
     Parameters
     ----------
     task : Task
-    average : AveragedModel
+    average : Average
         of the task's model.
 
     Attributes
@@ -43,7 +43,7 @@ class DenseTraining:
     learned: Sequence[nn.Parameter] = ()
     acts_in_forward = False
 
-    def __init__(self, task: Task, average: AveragedModel):
+    def __init__(self, task: Task, average: Average):
         self.task, self.average, self.score = task, average, task.score
 
     @property
@@ -129,7 +129,7 @@ class SparseTraining(DenseTraining):
         compiled.
     """
 
-    def __init__(self, task: Task, average: AveragedModel, make: MakeSparsifier, compiled: bool, seed: int):
+    def __init__(self, task: Task, average: Average, make: MakeSparsifier, compiled: bool, seed: int):
         super().__init__(task, average)
         self.seed, self.score = seed, f"sparse_{task.score}"
         distributed.take_over(task.model)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers import NeverWaits
 from tests.training.small_runs import options
 from unrolled.classifiers.lenet import LeNet300100
 from unrolled.data import LabelledImages, LabelledSplits, drawn_digits
@@ -59,6 +60,20 @@ def test_a_network_sees_images_of_mean_0_and_deviation_1():
     assert float(images.std()) == pytest.approx(1, abs=1e-4)
     expected = nn.functional.nll_loss(task.model(images).log_softmax(1), labels)
     torch.testing.assert_close(task.loss(task.model, (images, labels), 0), expected)
+
+
+@pytest.mark.device
+def test_batches_are_made_without_waiting_for_the_device():
+    task = ClassificationTask(LeNet300100(), splits(90), shift=1, flip=True)
+    task.model.to("meta")
+    task.moments = task.moments.to("meta")
+    for name in ("images", "labels"):
+        object.__setattr__(task.train, name, getattr(task.train, name).to("meta"))
+    with NeverWaits():
+        images, labels = task.batch(3, 8)
+        assert task.loss(task.model, (images, labels), 3).is_meta
+    assert images.is_meta
+    assert labels.is_meta
 
 
 def test_what_was_trained_is_loaded_with_all_that_it_knew(tmp_path):

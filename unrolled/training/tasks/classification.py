@@ -61,6 +61,7 @@ class ClassificationTask(Task):
         self.name, self.recipe, self.classes = data.name, recipe, data.train.classes
         self.size = tuple(data.train.images.shape[-2:])
         self.mean, self.std = data.train.moments()
+        self.moments = torch.tensor([self.mean, self.std], device=self.device).unflatten(1, (-1, 1, 1))
         self.hash = data.train.hash()
         self.train, self.validation = data.train.to(self.device), data.validation.to(self.device)
         self.test = data.test
@@ -87,7 +88,7 @@ class ClassificationTask(Task):
             )
 
     def _standardised(self, images: Tensor) -> Tensor:
-        mean, std = (images.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        mean, std = self.moments
         return (images - mean) / std
 
     def example(self) -> Tensor:

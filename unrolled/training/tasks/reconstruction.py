@@ -15,7 +15,7 @@ from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.system.devices import seed_generators
+from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
 from unrolled.training.random_numbers import own_randomness
@@ -123,7 +123,7 @@ class ReconstructionTask(Task):
         return operator(self.validation[0]), operator
 
     def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
-        return self.batches.batch(step, size, part).to(self.device, non_blocking=True)
+        return send(self.batches.batch(step, size, part), self.device)
 
     def loss(self, model: nn.Module, batch: Tensor, step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
