@@ -32,6 +32,7 @@ from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.run_folder import MARKS, check_folder
 
 
 @dataclass
@@ -160,8 +161,9 @@ class Run:
 
         def save() -> None:
             if not Checkpoints(self.folder).exist():
+                check_folder(self.folder, goes_on=False)
                 with replacing(self.folder / "config.yaml") as temporary:
-                    temporary.write_text(self._yaml())
+                    temporary.write_text(f"{MARKS['config.yaml']} {self.command}.\n{self._yaml()}")
 
         distributed.on_first(save)
 

@@ -21,7 +21,7 @@ from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.progress import Progress, check_contents, check_same_run
-from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError
+from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError, check_folder
 from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
 from unrolled.training.tasks.task import Task
@@ -109,8 +109,8 @@ class Loop:
         Raises
         ------
         ValueError
-            if the folder cannot be written, has too little room or is in use by another run, or if its checkpoints
-            are damaged or of another run.
+            if the folder cannot be written, has too little room, is in use by another run or holds one that is not
+            resumed, or if its checkpoints are damaged or of another run.
         TrainingError
             if too many batches in a row give a loss or gradient that is not finite, or a checkpoint cannot be written;
             the last good checkpoint stays.
@@ -142,10 +142,11 @@ class Loop:
         seed_step(self.seed, self.progress.step)
         recipe = self.sparse.recipe
         self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
-        if distributed.on_first(lambda: to_resume(self.folder.path, resume)):
+        goes_on = distributed.on_first(lambda: to_resume(self.folder.path, resume))
+        distributed.on_first(lambda: check_folder(self.folder.path, goes_on))
+        if goes_on:
             self.load()
         else:
-            distributed.on_first(self._clear)
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
         self.sparse.tell_length(self.progress.steps)
         if self.options.compile:  # what layers keep between calls they do not make inside of a graph
@@ -157,10 +158,6 @@ class Loop:
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
         tensors += copies(self.options) * [*self.parameters, *self.sparse.learned] + self.sparse.checkpointed()
         return sum(tensor.nbytes for tensor in tensors)
-
-    def _clear(self) -> None:
-        self.folder.clear()
-        self.sparse.clear(self.folder)
 
     def _steps(self, loss_of: Loss) -> Iterator[None]:
         progress = self.progress
@@ -276,6 +273,7 @@ class Loop:
         self.folder.save(
             {
                 **asdict(self.progress),
+                "made_by": self.folder.made_by,
                 "facts": self.facts,
                 "options": asdict(self.options),
                 "model": self.task.model.state_dict(),
