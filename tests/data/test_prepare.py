@@ -134,3 +134,15 @@ def test_of_what_was_prepared_no_set_is_chosen(folder, tmp_path):
     (path,), _ = prepare_images([folder], tmp_path / "set.h5", progress=False)
     with pytest.raises(ValueError, match="all its images in one set; key must be left out, got 'images'"):
         hdf5_images([path], key="images")
+
+
+def test_force_replaces_only_what_was_prepared(folder, tmp_path):
+    own = tmp_path / "set-a-of-b.h5", tmp_path / "set-1-of-9.h5"
+    own[0].write_bytes(b"mine")
+    prepare_images([folder], tmp_path / "set.h5", force=True, progress=False)
+    with h5py.File(own[1], "w") as file:
+        file["mine"] = 1
+    before = own[1].read_bytes()
+    with pytest.raises(ValueError, match=r"set-1-of-9\.h5 is no file of prepared images; move it away"):
+        prepare_images([folder], tmp_path / "set.h5", force=True, progress=False)
+    assert [path.read_bytes() for path in own] == [b"mine", before]

@@ -8,7 +8,7 @@ from jsonargparse import set_parsing_settings
 from torch import Tensor
 
 from unrolled.cli import command_line
-from unrolled.cli.panels import write_panels
+from unrolled.cli.panels import panels_beside, write_panels
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.figures.pictures import check_format, save_picture
 from unrolled.metrics import psnr
@@ -93,7 +93,8 @@ def reconstruct_file(
         kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
         raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     check_format(out)
-    check_writable(out)
+    for path in (Path(out), panels_beside(Path(out))):
+        check_writable(path, file, weights, maps, mask if isinstance(mask, str) else None)
     kspace = read_kspace(file, slice, key, centered, axes)
     truth = kspace.truth
     if mask is not None:

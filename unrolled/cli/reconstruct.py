@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
-from unrolled.cli.panels import write_panels
+from unrolled.cli.panels import panels_beside, write_panels
 from unrolled.data.unit_images import single_to_unit
 from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
 from unrolled.metrics import shown_psnr
@@ -83,7 +83,8 @@ def reconstruct_image(
         raise ValueError("give an image or --measurements, one of them")
     target = Path(out)
     check_format(target)
-    check_writable(target)
+    for path in (target, _beside(target, "comparison"), _beside(target, "iterates"), panels_beside(target)):
+        check_writable(path, image, measurements, weights)
     network, operator = load(weights, device)
     if image is None:
         y = read_array(str(measurements))

@@ -1,5 +1,6 @@
 """Folders of images into HDF5 files, for training sets that do not fit into memory."""
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
+from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION, is_prepared, open_file
 from unrolled.data.images import list_images, numbers_in, read_image
 from unrolled.data.stores import as_stored
 from unrolled.system.files import check_writable, replacing
@@ -66,7 +67,8 @@ def prepare_images(
     Raises
     ------
     ValueError
-        for a wrong argument, an existing file, images that cannot be read (all are named), or if nothing can be read.
+        for a wrong argument, an existing file (with force: one that was not prepared), images that cannot be read (all
+        are named), or if nothing can be read.
     """
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
@@ -74,10 +76,13 @@ def prepare_images(
     sources = [(Path(folder), path) for folder in folders for path in list_images(folder)]
     if not 1 <= shards <= max(1, len(sources)):
         raise ValueError(f"prepare: shards must be between 1 and the number of images, {len(sources)}, got {shards}")
-    existing = [path for path in (out, *out.parent.glob(f"{out.stem}-*-of-*{out.suffix}")) if path.exists()]
+    name = re.compile(rf"{re.escape(out.stem)}(-\d+-of-\d+)?{re.escape(out.suffix)}")
+    existing = sorted(path for path in out.parent.glob("*") if name.fullmatch(path.name))
     if existing and not force:
         raise ValueError(f"prepare: {existing[0]} exists already; choose another name, or replace it with --force")
-    check_writable(out)
+    check_writable(out, *(path for _, path in sources))
+    for path in existing:
+        _check_prepared(path)
     paths = [out if shards == 1 else shard_path(out, shard, shards) for shard in range(1, shards + 1)]
     with ExitStack() as stack:
         # All shards are written beside their targets and renamed together at the end.
@@ -108,10 +113,21 @@ def shard_path(out: Path, shard: int, shards: int) -> Path:
     return out.with_name(f"{out.stem}-{shard}-of-{shards}{out.suffix}")
 
 
+def _check_prepared(path: Path) -> None:
+    """Raise ValueError unless a file that is to be replaced was prepared from images too."""
+    try:
+        with open_file(path) as file:
+            if is_prepared(file):
+                return
+    except (ValueError, OSError, RuntimeError):  # of a file of anything
+        pass
+    raise ValueError(f"prepare: {path} is no file of prepared images; move it away, or choose another name")
+
+
 def _new_file(path: Path) -> Any:
     import h5py
 
-    return h5py.File(path, "w")
+    return h5py.File(path, "w", locking=False)  # whoever replaces the file has locked it
 
 
 def _fixed_length(text: str) -> Any:

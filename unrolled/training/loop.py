@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from unrolled.training import distributed
-from unrolled.training.optimizers import copies, make_optimizer
+from unrolled.training.optimizers import check_state, copies, make_optimizer
 from unrolled.training.options import TrainingOptions
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.checkpoint import to_resume
@@ -244,7 +244,8 @@ class Loop:
         progress, began = self.progress, time.perf_counter()
         figures = self.sparse.figures()
         score = figures[self.sparse.score]
-        best, progress.best = score > progress.best, max(score, progress.best)
+        best = score > progress.best  # never a NaN
+        progress.best = score if best else progress.best
         progress.elapsed += time.perf_counter() - began
         line = {
             "step": progress.step,
@@ -295,15 +296,19 @@ class Loop:
         path = self.folder.path
         state = self.folder.load()
         check_contents(state, path)
-        check_same_run(state, self.facts, self.options, path)
         try:
+            check_same_run(state, self.facts, self.options, path)
+            check_state(self.optimizer, state["optimizer"])
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.sparse.load_state_dict(state.get("sparsifier"))  # older checkpoints have no such entry
             self.progress = Progress.of(state)
+        except ValueError:
+            raise
         except Exception as error:  # of states of other things anything may come
             raise ValueError(f"resume: {path} belongs to another model or task: {error}") from error
+        self.progress.of_length(self.options.length(self.task.epoch))
         if not (path / BEST).exists():
             self.progress.best = -math.inf  # it was removed: let the next validation write it again
         distributed.on_first(lambda: self.folder.drop_metrics_after(self.progress.step))

@@ -6,7 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -36,7 +36,10 @@ def write(path: str | Path, tensors: dict[str, Tensor], card: dict[str, Any]) ->
                 f"{reprlib.repr(fact)}: {error}"
             ) from error
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"card": json.dumps(card)})
+        try:
+            save_file(tensors, temporary, metadata={"card": json.dumps(card)})
+        except SafetensorError as error:  # a full disk, for one
+            raise ValueError(f"cannot write {path}: {error}") from error
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
