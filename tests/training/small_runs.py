@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -243,6 +244,8 @@ def gradients(folder, name):
 
 def train(folder, resume=False, event=None, sparsifier=None):
     """A run in float64; says how it ended, and with which weights, in files of each process beside its folder."""
+    if event == "SIGSTOP":
+        distributed.TIMEOUT = timedelta(seconds=3)
     with distributed.joined(torch.device("cpu")), ExitStack() as limits:
         rank, one_step = distributed.rank(), Loop._one_step
         task = DoubleTask(spoiled=True)
@@ -254,6 +257,8 @@ def train(folder, resume=False, event=None, sparsifier=None):
                 signal.raise_signal(signal.SIGTERM)
             if loop.progress.step == 9 and event == "full disk" and rank == 0:
                 limits.enter_context(file_size_limit(1000))
+            if loop.progress.step == 9 and event in ("SIGKILL", "SIGSTOP") and rank == 1:
+                os.kill(os.getpid(), signal.Signals[event])
             one_step(loop, loss_of)
 
         loop._one_step = patched

@@ -207,5 +207,6 @@ def run_training(command: str, parser: ArgumentParser, argv: list[str], train: C
             run.say(f"\nstopped; go on with: {run.resume_command()}", file=sys.stderr)
             return 128 + (stop.args[0] if stop.args else signal.SIGINT)
         result = folder / ("best.safetensors" if options.sparsifier is None else "sparse.safetensors")
-        run.say(f"weights: {result}; curve: {folder / 'curve.png'}")
+        written = result if result.exists() else "none, for no validation gave a number"
+        run.say(f"weights: {written}; curve: {folder / 'curve.png'}")
     return 0

@@ -39,7 +39,7 @@ def check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     groups = optimizer.param_groups
     if [len(saved["params"]) for saved in state["param_groups"]] != [len(group["params"]) for group in groups]:
         raise ValueError("resume: the optimiser's state is of other groups of parameters")
-    parameters = {}
+    parameters: dict[Any, nn.Parameter] = {}
     for saved, group in zip(state["param_groups"], groups, strict=True):
         for name in (saved.keys() & group.keys()) - {"params", "lr"}:  # a rate is set in every step
             if saved[name] != group[name]:

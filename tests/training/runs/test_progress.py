@@ -1,5 +1,9 @@
 """A run goes on only as the run that it was."""
 
+import itertools
+import json
+import time
+
 import pytest
 import torch
 
@@ -9,6 +13,7 @@ from unrolled.networks import EPGN
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import load_checkpoint, write_checkpoint
 from unrolled.training.runs.progress import Progress
+from unrolled.training.runs.run_folder import METRICS
 
 
 def test_the_steps_of_a_run_by_time_are_fixed_once(tmp_path, monkeypatch):
@@ -39,6 +44,13 @@ def test_a_run_by_time_that_ended_before_its_steps_were_known_goes_on_by_steps(t
     assert load_checkpoint(tmp_path / "last.pt")["steps"] is None
     progress = run(True, steps=30)
     assert (progress.step, progress.steps, progress.is_over) == (30, 30, True)
+
+
+def test_a_clock_that_jumps_changes_no_time_of_a_run(tmp_path, monkeypatch):
+    jumps = itertools.cycle([0, 1e9, -1e9])
+    monkeypatch.setattr(time, "time", lambda: 2e9 + next(jumps))
+    Loop(Line(), options(), tmp_path, progress=False).run()
+    assert all(0 <= line["seconds"] < 100 for line in map(json.loads, (tmp_path / METRICS).read_text().splitlines()))
 
 
 @pytest.mark.parametrize(
