@@ -133,15 +133,20 @@ def metrics(folder: Path) -> list[dict]:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    """The same weights, averages, optimiser states, best weights and metrics, bit for bit."""
+    """The same weights, averages, states of optimiser and sparsifier, files of weights and metrics, bit for bit."""
     states = [load_checkpoint(folder / "last.pt") for folder in (one, other)]
     for part in ("model", "average", "optimizer"):
         pairs = list(zip(tensors(states[0][part]), tensors(states[1][part]), strict=True))
         assert pairs
         assert all(torch.equal(a, b) for a, b in pairs)
-    best = [load_file(folder / "best.safetensors") for folder in (one, other)]
-    assert best[0].keys() == best[1].keys()
-    assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
+    sparsifiers = zip(*(tensors(state["sparsifier"]) for state in states), strict=True)
+    assert all(torch.equal(a, b) for a, b in sparsifiers)
+    files = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in (one, other)]
+    assert files[0] == files[1] != []
+    for name in files[0]:
+        best = [load_file(folder / name) for folder in (one, other)]
+        assert best[0].keys() == best[1].keys()
+        assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
     assert metrics(one) == metrics(other)
 
 

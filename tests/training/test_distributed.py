@@ -120,9 +120,12 @@ def test_processes_that_do_not_answer_are_a_line(when, monkeypatch):
     monkeypatch.setattr(
         torch.distributed, "init_process_group", lose if when == "when they meet" else lambda *a, **o: 0
     )
-    with pytest.raises(
-        ValueError, match=r"another process ended, or has not answered for .*: Connection closed by peer"
-    ), distributed.joined(torch.device("cpu")):
+    with (
+        pytest.raises(
+            ValueError, match=r"another process ended, or has not answered for .*: Connection closed by peer"
+        ),
+        distributed.joined(torch.device("cpu")),
+    ):
         lose()
     if when == "later":
         with pytest.raises(RuntimeError, match="out of memory"), distributed.joined(torch.device("cpu")):
