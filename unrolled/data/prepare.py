@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,13 @@ def prepare_images(
     with ExitStack() as stack:
         # All shards are written beside their targets and renamed together at the end.
         temporaries = [stack.enter_context(replacing(path)) for path in paths]
-        files = [stack.enter_context(_new_file(temporary)) for temporary in temporaries]
+        disks = [stack.enter_context(_Disk(temporary)) for temporary in temporaries]
+        files = [stack.enter_context(_new_file(disk)) for disk in disks]
         for number, file in enumerate(files, 1):
             file.attrs.update(format_version=VERSION, color=color, shard=number, shards=shards)
             for key, text in {"format": FORMAT, "licence": licence or "not stated"}.items():
                 file.attrs.create(key, text.encode(), dtype=_fixed_length(text))
-        broken, dark = _write(sources, files, color, scale, progress)
+        broken, dark = _write(sources, files, disks, color, scale, progress)
         if broken and not skip_broken:
             raise ValueError(
                 f"prepare: {len(broken)} of {len(sources)} images cannot be read (--skip-broken leaves them out):\n"
@@ -124,10 +126,44 @@ def _check_prepared(path: Path) -> None:
     raise ValueError(f"prepare: {path} is no file of prepared images; move it away, or choose another name")
 
 
-def _new_file(path: Path) -> Any:
+class _Disk(FileIO):
+    """A new file whose failures HDF5 does not see, for it crashes if it cannot write what it has when it closes.
+
+    Raises
+    ------
+    OSError
+        by `check`, and when it is closed, if anything could not be written.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, if all before could be written."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and self.failure is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self.check()
+
+
+def _new_file(disk: _Disk) -> Any:
     import h5py
 
-    return h5py.File(path, "w", locking=False)  # whoever replaces the file has locked it
+    return h5py.File(disk, "w")
 
 
 def _fixed_length(text: str) -> Any:
@@ -137,7 +173,12 @@ def _fixed_length(text: str) -> Any:
 
 
 def _write(
-    sources: list[tuple[Path, Path]], files: list[Any], color: bool, scale: Scale | None, progress: bool
+    sources: list[tuple[Path, Path]],
+    files: list[Any],
+    disks: list[_Disk],
+    color: bool,
+    scale: Scale | None,
+    progress: bool,
 ) -> tuple[list[str], float | None]:
     """Deal the images to the files; what is wrong with those that cannot be read, and how bright the others are if
     all are dark."""
@@ -154,6 +195,7 @@ def _write(
             continue
         name = path.name if path == folder else str(Path(folder.resolve().name) / path.relative_to(folder))
         _append(files[written % len(files)], pixels, name)
+        disks[written % len(files)].check()
         written += 1
     return broken, brightest if all_dark and written else None
 
