@@ -408,6 +408,18 @@ def test_no_command_writes_over_its_input(weights, tmp_path, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_pictures_that_another_made_are_not_written_over(weights, tmp_path, capsys):
+    photo, out = str(write_picture(tmp_path / "a.png", 33, 33)), tmp_path / "b.png"
+    argv = ("reconstruct", photo, "--out", str(out), "--weights", weights)
+    beside = write_picture(tmp_path / "b-comparison.png", 33, 33)
+    before = beside.read_bytes()
+    assert "b-comparison.png: it was not written by unrolled; move it away" in errors(capsys, *argv)
+    assert beside.read_bytes() == before
+    assert not out.exists()
+    beside.unlink()
+    assert main([*argv]) == main([*argv]) == 0  # what it wrote itself is replaced
+
+
 def test_a_full_disk_leaves_the_card_as_it_is(weights, photos, capsys):
     before = Path(weights).read_bytes()
     with file_size_limit(len(before) // 2):

@@ -6,10 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+PANELS = "mri"
+"""What the file of the panels is called beside its picture."""
+
 
 def panels_beside(out: Path) -> Path:
     """The file of the panels of a picture."""
-    return out.with_name(f"{out.stem}-mri.png")
+    return out.with_name(f"{out.stem}-{PANELS}.png")
 
 
 def write_panels(
