@@ -1,6 +1,7 @@
 """What several tests need."""
 
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def write_matrix(path, matrix):
         with h5py.File(path, "w") as file:
             file["phi"] = matrix
     return path
+
+
+def put(kind: str, path: Path, elsewhere: Path) -> None:
+    """Put something that is not a file where a file should be; links lead elsewhere."""
+    makers = {
+        "link": lambda: path.symlink_to(elsewhere),
+        "link to nothing": lambda: path.symlink_to(elsewhere.with_name("missing")),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+    }
+    makers[kind]()
 
 
 def readme_commands() -> list[str]:

@@ -81,10 +81,13 @@ def run(study: dict[str, Any], name: str, seed: int, folder: Path, more: list[st
     asked = merged(study["base"], study["runs"][name] or {})
     start = asked.pop("start", None)
     config = f"# start: {start}\n{yaml.safe_dump(asked, sort_keys=False)}"
+    before = (own / "run.yaml").read_text() if (own / "run.yaml").exists() else config
     if (own / "finished.json").exists():
-        if (own / "run.yaml").read_text() != config:
+        if before != config:
             raise ValueError(f"folder: {own} was finished with other settings; remove it, or choose another folder")
         return
+    if not before.startswith("# start: "):
+        raise ValueError(f"folder: {own} holds a run.yaml that no study wrote; choose another folder")
     argv = [
         f"--config={own / 'run.yaml'}",
         f"--folder={own}",

@@ -16,6 +16,7 @@ from PIL import Image
 
 import unrolled
 from tests.helpers import picture, untrained_configs, write_picture
+from tests.training.small_runs import file_size_limit
 from unrolled.cli import COMMANDS, main
 from unrolled.data import open_images
 from unrolled.data.stores import to_float
@@ -390,3 +391,39 @@ def test_training_takes_a_scale_from_its_config(tmp_path, capsys):
     assert "whose white is not known; give scale" in errors(capsys, *argv)
     assert main([*argv, "--data.scale", "[-1024,3071]"]) == 0
     assert "scale:" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_no_command_writes_over_its_input(weights, tmp_path, capsys):
+    photo = write_picture(tmp_path / "a.png", 33, 33)
+    beside = write_picture(tmp_path / "b-comparison.png", 33, 33)
+    before = {path: path.read_bytes() for path in (photo, beside, Path(weights))}
+    for argv in (
+        ("reconstruct", str(photo), "--out", str(photo), "--weights", weights),
+        ("reconstruct", str(beside), "--out", str(tmp_path / "b.png"), "--weights", weights),
+        ("evaluate", "--weights", weights, "--data", str(photo), "--json", weights),
+        ("evaluate", "--weights", weights, "--data", str(photo), "--json", str(photo)),
+        ("robustness", "--weights", weights, "--data", str(tmp_path), "--out", str(photo)),
+    ):
+        assert "it is an input" in errors(capsys, *argv)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_pictures_that_another_made_are_not_written_over(weights, tmp_path, capsys):
+    photo, out = str(write_picture(tmp_path / "a.png", 33, 33)), tmp_path / "b.png"
+    argv = ("reconstruct", photo, "--out", str(out), "--weights", weights)
+    beside = write_picture(tmp_path / "b-comparison.png", 33, 33)
+    before = beside.read_bytes()
+    assert "b-comparison.png: it was not written by unrolled; move it away" in errors(capsys, *argv)
+    assert beside.read_bytes() == before
+    assert not out.exists()
+    beside.unlink()
+    assert main([*argv]) == main([*argv]) == 0  # what it wrote itself is replaced
+
+
+def test_a_full_disk_leaves_the_card_as_it_is(weights, photos, capsys):
+    before = Path(weights).read_bytes()
+    with file_size_limit(len(before) // 2):
+        said = errors(capsys, "evaluate", "--weights", weights, "--data", str(photos), "--record", "mine")
+    assert f"cannot write {weights}: " in said
+    assert Path(weights).read_bytes() == before
+    assert not list(Path(weights).parent.glob(".partial-*"))

@@ -202,6 +202,18 @@ def test_an_altered_file_is_refused_and_not_kept(server, tmp_path):
     assert {path.name for path in (tmp_path / "raw").iterdir()} == {"a", "a.gz"}
 
 
+@pytest.mark.parametrize("name", ["a", "a.gz"])
+def test_get_replaces_no_file_of_another_set(name, server, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / name).write_bytes(b"mine")
+    tiny = downloadable(server)
+    tiny.copies[0].hashes["raw/a"] = sha256(gzip.decompress(server.files["a.gz"]))
+    with pytest.raises(ValueError, match=rf"Tiny: .*raw/{name} is not the file that is known here; move it away"):
+        tiny.get(tmp_path, progress=False)
+    assert (tmp_path / "raw" / name).read_bytes() == b"mine"
+    assert server.asked == []
+
+
 @pytest.mark.parametrize("path", ["cut/", "nowhere/"])
 def test_a_download_that_fails_leaves_nothing_and_names_the_folder_option(server, tmp_path, path):
     with pytest.raises(ValueError, match=r"(?s)cannot download .*a\.gz.*DIR/raw/a\.gz.*get Tiny --folder DIR"):

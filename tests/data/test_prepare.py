@@ -160,3 +160,15 @@ def test_a_set_that_is_dark_but_for_black_images_is_refused(tmp_path):
     prepare_images([tmp_path], out, scale=4095, force=True, progress=False)
     write_picture(tmp_path / "d.png")
     prepare_images([tmp_path / "b.tif", tmp_path / "d.png"], out, force=True, progress=False)
+
+
+def test_force_replaces_only_what_was_prepared(folder, tmp_path):
+    own = tmp_path / "set-a-of-b.h5", tmp_path / "set-1-of-9.h5"
+    own[0].write_bytes(b"mine")
+    prepare_images([folder], tmp_path / "set.h5", force=True, progress=False)
+    with h5py.File(own[1], "w") as file:
+        file["mine"] = 1
+    before = own[1].read_bytes()
+    with pytest.raises(ValueError, match=r"set-1-of-9\.h5 is no file of prepared images; move it away"):
+        prepare_images([folder], tmp_path / "set.h5", force=True, progress=False)
+    assert [path.read_bytes() for path in own] == [b"mine", before]

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -141,15 +142,20 @@ def metrics(folder: Path) -> list[dict]:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    """The same weights, averages, optimiser states, best weights and metrics, bit for bit."""
+    """The same weights, averages, states of optimiser and sparsifier, files of weights and metrics, bit for bit."""
     states = [load_checkpoint(folder / "last.pt") for folder in (one, other)]
     for part in ("model", "average", "optimizer"):
         pairs = list(zip(tensors(states[0][part]), tensors(states[1][part]), strict=True))
         assert pairs
         assert all(torch.equal(a, b) for a, b in pairs)
-    best = [load_file(folder / "best.safetensors") for folder in (one, other)]
-    assert best[0].keys() == best[1].keys()
-    assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
+    sparsifiers = zip(*(tensors(state["sparsifier"]) for state in states), strict=True)
+    assert all(torch.equal(a, b) for a, b in sparsifiers)
+    files = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in (one, other)]
+    assert files[0] == files[1] != []
+    for name in files[0]:
+        best = [load_file(folder / name) for folder in (one, other)]
+        assert best[0].keys() == best[1].keys()
+        assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
     assert metrics(one) == metrics(other)
 
 
@@ -266,6 +272,8 @@ def gradients(folder, name):
 
 def train(folder, resume=False, event=None, sparsifier=None):
     """A run in float64; says how it ended, and with which weights, in files of each process beside its folder."""
+    if event == "SIGSTOP":
+        distributed.TIMEOUT = timedelta(seconds=3)
     with distributed.joined(torch.device("cpu")), ExitStack() as limits:
         rank, one_step = distributed.rank(), Loop._one_step
         task = DoubleTask(spoiled=True)
@@ -277,6 +285,8 @@ def train(folder, resume=False, event=None, sparsifier=None):
                 signal.raise_signal(signal.SIGTERM)
             if loop.progress.step == 9 and event == "full disk" and rank == 0:
                 limits.enter_context(file_size_limit(1000))
+            if loop.progress.step == 9 and event in ("SIGKILL", "SIGSTOP") and rank == 1:
+                os.kill(os.getpid(), signal.Signals[event])
             one_step(loop, loss_of)
 
         loop._one_step = patched

@@ -99,6 +99,41 @@ def test_an_error_of_the_first_process_stops_all(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == 6
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("event", ["SIGKILL", "SIGSTOP"])
+def test_a_process_that_is_killed_or_hangs_stops_the_others_and_loses_nothing(event, alone, tmp_path):
+    first, second = start_together(train, tmp_path / "run", False, event)
+    first.join(60)
+    second.kill()
+    second.join()
+    assert first.exitcode == 1
+    assert set(os.listdir(tmp_path / "run")) == {"last.pt", "previous.pt", "best.safetensors", "metrics.jsonl"}
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["step"] == 6
+    train(tmp_path / "run", True)
+    assert_same(alone, tmp_path / "run", 1e-9)
+
+
+@pytest.mark.parametrize("when", ["when they meet", "later"])
+def test_processes_that_do_not_answer_are_a_line(when, monkeypatch):
+    def lose(*args, **options):
+        raise RuntimeError("[/third_party/gloo/pair.cc:534] Connection closed by peer [127.0.0.1]:7")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lose if when == "when they meet" else lambda *a, **o: 0
+    )
+    with (
+        pytest.raises(
+            ValueError, match=r"another process ended, or has not answered for .*: Connection closed by peer"
+        ),
+        distributed.joined(torch.device("cpu")),
+    ):
+        lose()
+    if when == "later":
+        with pytest.raises(RuntimeError, match="out of memory"), distributed.joined(torch.device("cpu")):
+            raise RuntimeError("CUDA out of memory")
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "size", lambda: 3)
     monkeypatch.setattr(distributed, "rank", lambda: 2)

@@ -13,6 +13,7 @@ from tests.training.small_runs import (
     fit,
     metrics,
     options,
+    pieces,
     poisoned,
     tensors,
 )
@@ -89,6 +90,31 @@ def test_a_gradient_of_nan_is_skipped_too(tmp_path):
     calls.clear()
     with pytest.raises(TrainingError, match="norm of the gradient became nan at step 3"):
         fit(tmp_path / "strict", loss=loss, training=options(nan_limit=1))
+
+
+def test_a_network_that_gives_nan_in_bfloat16_for_a_while_goes_on(tmp_path):
+    network, operator = pieces()
+    calls = []
+
+    def spoil(module, inputs, output):
+        calls.append(1)
+        return output * float("nan") if module.training and 6 < len(calls) < 9 else output
+
+    network.register_forward_hook(spoil)
+    fit(tmp_path / "run", network=network, operator=operator, training=options(bfloat16=True))
+    assert metrics(tmp_path / "run")[-1]["skipped"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(load_checkpoint(tmp_path / "run" / "last.pt")))
+
+
+def test_a_validation_of_nan_is_not_the_best_and_does_not_hide_the_best(tmp_path):
+    class Blind(Line):
+        def validate(self, model):
+            return {"fit": float("nan")} if not list(tmp_path.glob("metrics.jsonl")) else super().validate(model)
+
+    Loop(Blind(), options(), tmp_path, progress=False).run()
+    assert metrics(tmp_path)[0]["fit"] is None
+    assert load_checkpoint(tmp_path / "last.pt")["best"] == max(line["fit"] for line in metrics(tmp_path)[1:])
+    assert (tmp_path / "best.safetensors").exists()
 
 
 def test_a_skipped_batch_leaves_no_trace_in_running_statistics(tmp_path):

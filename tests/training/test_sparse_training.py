@@ -144,11 +144,16 @@ def test_after_a_stop_nothing_is_left_on_the_model_and_it_can_be_resumed(tmp_pat
 # ---- what a run ends with
 
 
-def test_best_weights_of_a_dense_run_before_do_not_stay(tmp_path):
+def test_a_run_before_is_not_written_over(tmp_path):
     run(tmp_path, None)
-    assert (tmp_path / "best.safetensors").exists()
-    run(tmp_path, proximal)
-    assert not (tmp_path / "best.safetensors").exists()
+    best = (tmp_path / "best.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="already holds a run; resume it or choose another folder"):
+        run(tmp_path, proximal)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=r"holds metrics\.jsonl, which a run that begins there would replace"):
+        run(tmp_path, proximal)
+    assert (tmp_path / "best.safetensors").read_bytes() == best
 
 
 @pytest.mark.parametrize("fine_tune", [0.0, 0.4])

@@ -19,11 +19,17 @@ from unrolled.reconstruction.pipeline import iterates, pad, reconstruct
 from unrolled.solvers import fista
 from unrolled.solvers.priors import SparsePrior
 from unrolled.solvers.transforms import DCT
-from unrolled.system.files import check_writable
+from unrolled.system.files import check_writable, replacing
 from unrolled.training import TrainingOptions, fit
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.run_folder import BEST, CURVE, METRICS, remove_run
 
 SHIPPED = "epgn-cs25"
+MADE_BY = "unrolled demo"
+"""By which a demo knows the checkpoints of a demo before."""
+
+TABLE = "table.txt"
+PICTURES = ("camera.png", "camera-comparison.png", "camera-iterates.png")
 
 
 def run(argv: list[str]) -> int:
@@ -37,19 +43,29 @@ def show(*, folder: str = "demo", minutes: float | None = None, steps: int | Non
     Parameters
     ----------
     folder : str
-        where weights and pictures are written.
+        where weights and pictures are written; what a demo before left there is replaced, anything else refused.
     minutes : float, optional
         how long to train; by default 800 steps.
     steps : int, optional
         how many steps to train, instead of minutes.
     """
     place = Path(folder)
-    check_writable(place / "table.txt")
+    check_writable(place / TABLE)
     with locked(place):
-        for old in ("last.pt", "previous.pt", "best.safetensors", "metrics.jsonl"):  # of a demo before
-            (place / old).unlink(missing_ok=True)
-    steps = 800 if minutes is None and steps is None else steps
+        remove_run(place, MADE_BY, (*PICTURES, TABLE, CURVE, BEST, METRICS))  # of a demo before
+        text = _demonstrate(place, minutes, 800 if minutes is None and steps is None else steps)
+    print(f"\n{text}\n\nPictures: {', '.join(f'{folder}/{name}' for name in PICTURES)}")
+    print(f"The run:  {', '.join(f'{folder}/{name}' for name in (CURVE, BEST) if (place / name).exists())}")
+    print(
+        "\nNext:\n"
+        "  unrolled reconstruct photo.jpg --out photo.png --color     your own picture, with the shipped weights\n"
+        "  unrolled train --config configs/cs/epgn_25.yaml            your own network\n"
+        "  unrolled zoo                                               the shipped weights"
+    )
 
+
+def _demonstrate(place: Path, minutes: float | None, steps: int | None) -> str:
+    """Train, compare and draw; returns the table."""
     torch.manual_seed(0)
     network = EPGN(phases=3, features=16)
     operator = BlockCompressedSensing(ratio=0.25)
@@ -59,7 +75,7 @@ def show(*, folder: str = "demo", minutes: float | None = None, steps: int | Non
     training = TrainingOptions(
         steps=steps, minutes=minutes, batch=8, learning_rate=2e-3, warmup=50, average=0.99, validations=5
     )
-    fit(network, operator, ImageData(), training, folder=place)
+    fit(network, operator, ImageData(), training, folder=place, card={"made_by": MADE_BY})
 
     print("2. Reconstructing images that it never saw:")
     test = embedded_images("test")
@@ -71,18 +87,10 @@ def show(*, folder: str = "demo", minutes: float | None = None, steps: int | Non
         shipped = evaluate(SHIPPED, test)
         rows[f"EPGN, shipped ({SHIPPED})"] = {n: (row["psnr"], row["ssim"]) for n, row in _by_name(shipped).items()}
     text = _table({name: row for name, row in rows.items() if row is not None}, list(test))
-    (place / "table.txt").write_text(text + "\n")
     _pictures(place, test, network, operator)
-
-    print(f"\n{text}\n\nPictures: {folder}/camera.png, {folder}/camera-comparison.png, {folder}/camera-iterates.png")
-    files = [name for name in ("curve.png", "best.safetensors") if (place / name).exists()]
-    print(f"The run:  {', '.join(f'{folder}/{name}' for name in files)}")
-    print(
-        "\nNext:\n"
-        "  unrolled reconstruct photo.jpg --out photo.png --color     your own picture, with the shipped weights\n"
-        "  unrolled train --config configs/cs/epgn_25.yaml            your own network\n"
-        "  unrolled zoo                                               the shipped weights"
-    )
+    with replacing(place / TABLE) as temporary:
+        temporary.write_text(text + "\n")
+    return text
 
 
 Figures = dict[str, tuple[float, float | None]]
@@ -120,14 +128,14 @@ def _pictures(folder: Path, images: dict[str, Tensor], network: EPGN, operator: 
     camera = images["camera"]
     found = iterates(camera, network, operator)
     window = (slice(None), slice(40, 240), slice(150, 350))  # the head and the camera, large enough to see the blocks
-    save_picture(folder / "camera.png", found[-1])
+    save_picture(folder / PICTURES[0], found[-1])
     panels = {"original": camera, "linear start": found[0], "EPGN, trained just now": found[-1]}
     if SHIPPED in weights.names():
         panels[SHIPPED] = reconstruct(camera, SHIPPED)
-    save_side_by_side(folder / "camera-comparison.png", {label: image[window] for label, image in panels.items()})
+    save_side_by_side(folder / PICTURES[1], {label: image[window] for label, image in panels.items()})
     names = ["start", *(f"phase {phase}" for phase in range(1, len(found)))]
     save_side_by_side(
-        folder / "camera-iterates.png",
+        folder / PICTURES[2],
         {
             f"{name}\n{float(psnr(image[None], camera[None])):.2f} dB": image[window]
             for name, image in zip(names, found, strict=True)

@@ -4,6 +4,7 @@ from unrolled.cli import command_line
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.system.files import check_writable, write_json
 from unrolled.system.scales import Scale
+from unrolled.weights.card import find
 from unrolled.weights.card import record as record_in_card
 from unrolled.weights.networks import load
 
@@ -51,7 +52,9 @@ def evaluate_weights(
     """
     network, operator = load(weights, device)
     if json is not None:
-        check_writable(json)
+        check_writable(json, weights, data)
+    if record is not None:
+        check_writable(find(weights))
     result = evaluate(network, data, operator, bfloat16=bfloat16, compile=compile, progress=True, scale=scale, key=key)
     print(table(result))
     if json is not None:

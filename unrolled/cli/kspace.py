@@ -8,10 +8,10 @@ from jsonargparse import set_parsing_settings
 from torch import Tensor
 
 from unrolled.cli import command_line
-from unrolled.cli.panels import write_panels
+from unrolled.cli.panels import panels_beside, write_panels
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.data.kspace_layout import middle
-from unrolled.figures.pictures import check_format, save_picture
+from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr
 from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.sampled_fourier import sampling_mask
@@ -94,7 +94,9 @@ def reconstruct_file(
         kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
         raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     check_format(out)
-    check_writable(out)
+    inputs = file, weights, maps, mask if isinstance(mask, str) else None
+    check_writable(out, *inputs)
+    check_beside(panels_beside(Path(out)), *inputs)
     kspace = read_kspace(file, slice, key, centered, axes)
     truth = kspace.truth
     if mask is not None:

@@ -6,6 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+PANELS = "mri"
+"""What the file of the panels is called beside its picture."""
+
+
+def panels_beside(out: Path) -> Path:
+    """The file of the panels of a picture."""
+    return out.with_name(f"{out.stem}-{PANELS}.png")
+
 
 def write_panels(
     out: Path, mask: Tensor, y: Tensor, centered: bool, images: dict[str, Tensor], truth: Tensor | None
@@ -16,7 +24,7 @@ def write_panels(
     except ImportError:
         warnings.warn("the panels need matplotlib: pip install 'unrolled[plots]'", stacklevel=2)
         return
-    panels = out.with_name(f"{out.stem}-mri.png")
+    panels = panels_beside(out)
     spectrum = y.abs().square().sum(0).sqrt()
     if not centered:
         mask, spectrum = torch.fft.fftshift(mask), torch.fft.fftshift(spectrum)

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
-from unrolled.cli.panels import write_panels
+from unrolled.cli.panels import PANELS, write_panels
 from unrolled.data.unit_images import single_to_unit
-from unrolled.figures.pictures import check_format, save_picture, save_side_by_side
+from unrolled.figures.pictures import check_beside, check_format, save_picture, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, SampledFourier
@@ -86,8 +86,12 @@ def reconstruct_image(
         raise ValueError("give an image or --measurements, one of them")
     target = Path(out)
     check_format(target)
-    check_writable(target)
+    check_writable(target, image, measurements, weights)
     network, operator = load(weights, device)
+    if image is not None:
+        beside = {"comparison": True, "iterates": iterates, PANELS: isinstance(operator, SampledFourier)}
+        for what in (what for what, written in beside.items() if written):
+            check_beside(_beside(target, what), image, weights)
     if image is None:
         y = read_array(str(measurements))
         how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": True, "scale": scale}

@@ -62,11 +62,11 @@ def measure_robustness(
         raise ValueError(f"images must be >= 1, got {images}")
     if out is not None:
         _check_drawable(out)
+    paths = list_images(data)
     for path in (out, json):
         if path is not None:
-            check_writable(path)
+            check_writable(path, weights, *paths)
     network, operator = load(weights, device)
-    paths = list_images(data)
     count = min(images, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
     names = [path.name for path in chosen]

@@ -31,6 +31,7 @@ from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.run_folder import MARKS, check_folder
 
 
 @dataclass
@@ -158,8 +159,10 @@ class Run:
 
         def save() -> None:
             if not Checkpoints(self.folder).exist():
+                check_folder(self.folder, goes_on=False)
                 with replacing(self.folder / "config.yaml") as temporary:
-                    temporary.write_text(self._yaml(), encoding="utf-8")
+                    text = f"{MARKS['config.yaml']} {self.command}.\n{self._yaml()}"
+                    temporary.write_text(text, encoding="utf-8")
 
         distributed.on_first(save)
 
@@ -190,9 +193,9 @@ class Run:
 def run_training(command: str, parser: Parser, argv: list[str], train: Callable[[Run], None]) -> int:
     """Make what a command line says, train it in its folder, and say where the results are; returns the exit status."""
     config = parser.parse_args(import_modules(parser, argv))
-    for place, value in leaves(config):
+    for name, value in leaves(config):
         if isinstance(value, str) and not is_text(value):
-            raise ValueError(f"{place}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
+            raise ValueError(f"{name}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
     options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__})
     folder = Path(options.folder)
     if options.threads is not None:
@@ -207,6 +210,7 @@ def run_training(command: str, parser: Parser, argv: list[str], train: Callable[
             run.say(f"\nstopped; go on with: {run.resume_command()}", file=sys.stderr)
             return 128 + (stop.args[0] if stop.args else signal.SIGINT)
         result = folder / ("best.safetensors" if options.sparsifier is None else "sparse.safetensors")
+        written = result if result.exists() else "none, for no validation gave a number"
         curve = folder / "curve.png"
-        run.say(f"weights: {result}{f'; curve: {curve}' if curve.exists() else ''}")
+        run.say(f"weights: {written}{f'; curve: {curve}' if curve.exists() else ''}")
     return 0

@@ -210,7 +210,7 @@ def hdf5_images(
     for path in paths:
         with open_file(path) as file:
             try:
-                if _is_prepared(file):
+                if is_prepared(file):
                     keys = _prepared_keys(file, path, key)
                     shard, count = int(file.attrs["shard"]), int(file.attrs["shards"])
                     stem = path.stem.removesuffix(f"-{shard}-of-{count}")
@@ -235,7 +235,8 @@ def hdf5_images(
     return images
 
 
-def _is_prepared(file: Any) -> bool:
+def is_prepared(file: Any) -> bool:
+    """Whether an open file was written by `unrolled.data.prepare`."""
     # Our attributes are strings of fixed length: reading one of any length can hang in the library if it is damaged.
     fixed = "format" in file.attrs and file.attrs.get_id("format").dtype.kind == "S"
     return fixed and bool(file.attrs["format"] == FORMAT.encode())

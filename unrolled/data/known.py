@@ -179,20 +179,33 @@ class KnownData:
         return copy, {name: state for split in copy.splits for name, state in _states(copy, split, folder)}
 
     def get(self, folder: Path, progress: bool = True) -> None:
-        """Download the set, check it, unpack it. What is there already is not fetched again.
+        """Download the set, check it, unpack it. What is there already is not fetched again, nor replaced.
 
         Raises
         ------
         ValueError
-            if it cannot be downloaded by a command, the network fails, or a file is not what it should be.
+            if it cannot be downloaded by a command, the network fails, or a file, there or fetched, is not what it
+            should be.
         """
-        if all(state.startswith("ok") for state in self.check(folder)[1].values()):
+        states = self.check(folder)[1]
+        if all(state.startswith("ok") for state in states.values()):
             return
         if not self.downloads:
             raise ValueError(
                 f"{self.name} has no download that a command may fetch. {self.by_hand} Its home is {self.source}. "
                 f"Then `unrolled data check {self.name} --folder DIR` looks through the folder"
             )
+        here = [
+            (each.file, _state(folder / each.file, each.hash))
+            for each in self.downloads
+            if (folder / each.file).exists()
+        ]
+        for file, state in [*states.items(), *here]:
+            if state == "altered":
+                raise ValueError(
+                    f"{self.name}: {folder / file} is not the file that is known here; move it away, or choose another "
+                    "folder"
+                )
         for download in self.downloads:
             self._fetch(download, folder, progress)
 

@@ -1,7 +1,9 @@
 """Folders of images into HDF5 files, for training sets that do not fit into memory."""
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION
+from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION, is_prepared, open_file
 from unrolled.data.images import list_images, read_with_range
 from unrolled.data.stores import as_stored
 from unrolled.system.files import as_path, check_writable, one_or_several, replacing
@@ -68,7 +70,8 @@ def prepare_images(
     Raises
     ------
     ValueError
-        for a wrong argument, an existing file, images that cannot be read (all are named), or if nothing can be read.
+        for a wrong argument, an existing file (with force: one that was not prepared), images that cannot be read (all
+        are named), or if nothing can be read.
     """
     out, shards = as_path("out", out), plain_number("prepare: shards", shards, int)
     if out.suffix.lower() not in SUFFIXES:
@@ -76,20 +79,24 @@ def prepare_images(
     sources = [(Path(folder), path) for folder in one_or_several(folders) for path in list_images(folder)]
     if not 1 <= shards <= max(1, len(sources)):
         raise ValueError(f"prepare: shards must be between 1 and the number of images, {len(sources)}, got {shards}")
-    existing = [path for path in (out, *out.parent.glob(f"{out.stem}-*-of-*{out.suffix}")) if path.exists()]
+    name = re.compile(rf"{re.escape(out.stem)}(-\d+-of-\d+)?{re.escape(out.suffix)}")
+    existing = sorted(path for path in out.parent.glob("*") if name.fullmatch(path.name))
     if existing and not force:
         raise ValueError(f"prepare: {existing[0]} exists already; choose another name, or replace it with --force")
-    check_writable(out)
+    check_writable(out, *(path for _, path in sources))
+    for path in existing:
+        _check_prepared(path)
     paths = [out if shards == 1 else shard_path(out, shard, shards) for shard in range(1, shards + 1)]
     with ExitStack() as stack:
         # All shards are written beside their targets and renamed together at the end.
         temporaries = [stack.enter_context(replacing(path)) for path in paths]
-        files = [stack.enter_context(_new_file(temporary)) for temporary in temporaries]
+        disks = [stack.enter_context(_Disk(temporary)) for temporary in temporaries]
+        files = [stack.enter_context(_new_file(disk)) for disk in disks]
         for number, file in enumerate(files, 1):
             file.attrs.update(format_version=VERSION, color=color, shard=number, shards=shards)
             for key, text in {"format": FORMAT, "licence": licence or "not stated"}.items():
                 file.attrs.create(key, text.encode(), dtype=_fixed_length(text))
-        broken, seen = _write(sources, files, color, scale, progress)
+        broken, seen = _write(sources, files, disks, color, scale, progress)
         if broken and not skip_broken:
             raise ValueError(
                 f"prepare: {len(broken)} of {len(sources)} images cannot be read (--skip-broken leaves them out):\n"
@@ -110,10 +117,55 @@ def shard_path(out: Path, shard: int, shards: int) -> Path:
     return out.with_name(f"{out.stem}-{shard}-of-{shards}{out.suffix}")
 
 
-def _new_file(path: Path) -> Any:
+def _check_prepared(path: Path) -> None:
+    """Raise ValueError unless a file that is to be replaced was prepared from images too."""
+    try:
+        with open_file(path) as file:
+            if is_prepared(file):
+                return
+    except (ValueError, OSError, RuntimeError):  # of a file of anything
+        pass
+    raise ValueError(f"prepare: {path} is no file of prepared images; move it away, or choose another name")
+
+
+class _Disk(FileIO):
+    """A new file whose failures HDF5 does not see, for it crashes if it cannot write what it has when it closes.
+
+    Raises
+    ------
+    OSError
+        by `check`, and when it is closed, if anything could not be written.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, if all before could be written."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and self.failure is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self.check()
+
+
+def _new_file(disk: _Disk) -> Any:
     import h5py
 
-    return h5py.File(path, "w")
+    return h5py.File(disk, "w")
 
 
 def _fixed_length(text: str) -> Any:
@@ -123,7 +175,12 @@ def _fixed_length(text: str) -> Any:
 
 
 def _write(
-    sources: list[tuple[Path, Path]], files: list[Any], color: bool, scale: Scale | None, progress: bool
+    sources: list[tuple[Path, Path]],
+    files: list[Any],
+    disks: list[_Disk],
+    color: bool,
+    scale: Scale | None,
+    progress: bool,
 ) -> tuple[list[str], list[tuple[float, torch.dtype]]]:
     """Deal the images to the files; what is wrong with those that cannot be read, and of the others the brightness and
     the type of their numbers."""
@@ -136,7 +193,9 @@ def _write(
             broken.append(str(error))
             continue
         name = path.name if path == folder else str(Path(folder.resolve().name) / path.relative_to(folder))
-        _append(files[len(seen) % len(files)], as_stored(image).numpy(), name)
+        target = len(seen) % len(files)
+        _append(files[target], as_stored(image).numpy(), name)
+        disks[target].check()
         seen.append((brightness(image), kind))
     return broken, seen
 

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from unrolled.figures.pictures import MADE_BY
 from unrolled.metrics import shown_psnr
 from unrolled.system.files import replacing
 
@@ -50,7 +51,7 @@ def mri_panels(
         scale = ScalarMappable(Normalize(0, 1 / ERRORS), "magma")
         figure.colorbar(scale, cax=axes[1, -1].inset_axes([0, 0.05, 0.07, 0.9]), label="error, of a peak of 1")
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, metadata={"Software": MADE_BY} if temporary.suffix == ".png" else None)
 
 
 def _show(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], colors: str = "gray") -> None:

@@ -4,18 +4,38 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unrolled.data.images import to_uint8
-from unrolled.system.files import replacing
+from unrolled.system.files import check_writable, replacing
 
 FORMATS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+
+MADE_BY = "unrolled"
+"""What PNG files that are written beside a picture name as their software."""
 
 
 def check_format(path: str | Path) -> None:
     """Raise ValueError unless the name ends like a picture."""
     if Path(path).suffix.lower() not in FORMATS:
         raise ValueError(f"out: {path} must end in one of {', '.join(FORMATS)}")
+
+
+def check_beside(path: Path, *inputs: str | Path | None) -> None:
+    """Raise ValueError if a PNG cannot be written beside a picture: what another made there stays."""
+    check_writable(path, *inputs)
+    if path.exists() and not _made_here(path):
+        raise ValueError(f"cannot write {path}: it was not written by unrolled; move it away, or choose another --out")
+
+
+def _made_here(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=["PNG"]) as file:
+            return file.info.get("Software") == MADE_BY
+    except Exception:  # of a file of anything
+        return False
 
 
 def save_picture(path: str | Path, image: Tensor) -> None:
@@ -56,5 +76,7 @@ def save_side_by_side(path: str | Path, panels: dict[str, Tensor], columns: int 
         top = gap + (index // columns) * (height + head + gap)
         draw.multiline_text((left, top), label, fill="black", font=font)
         sheet.paste(picture, (left, top + head))
+    made_by = PngInfo()
+    made_by.add_text("Software", MADE_BY)
     with replacing(path) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, pnginfo=made_by)

@@ -43,20 +43,35 @@ def own_device(name: str) -> str:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started, and leave them at the end."""
+    """Join the processes that torchrun started, and leave them at the end.
+
+    Raises
+    ------
+    ValueError
+        if another process ended, or did not answer in time.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
         with warnings.catch_warnings():
             # Of weights with one input or output channel; their numbers lie in memory alike either way.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):  # gloo has no class of its own
+            raise
+        reason = str(error).partition("\n")[0].rpartition("] ")[2]  # without the place in the library
+        raise ValueError(
+            f"training: another process ended, or has not answered for {TIMEOUT}; the last checkpoint stays, go on "
+            f"with resume: {reason}"
+        ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def on_first(action: Callable[[], T]) -> T:

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from unrolled.training import distributed
 from unrolled.training.average import Average
-from unrolled.training.optimizers import copies, load_optimizer, make_optimizer
+from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer
 from unrolled.training.options import WORTH_COMPILING, TrainingOptions
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.progress import Progress, check_contents, check_same_run
-from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError
+from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError, check_folder
 from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
 from unrolled.training.tasks.task import Task
@@ -116,8 +116,8 @@ class Loop:
         Raises
         ------
         ValueError
-            if the folder cannot be written, has too little room or is in use by another run, or if its checkpoints
-            are damaged or of another run.
+            if the folder cannot be written, has too little room, is in use by another run or holds one that is not
+            resumed, or if its checkpoints are damaged or of another run.
         TrainingError
             if too many batches in a row give a loss or gradient that is not finite, or a checkpoint cannot be written;
             the last good checkpoint stays.
@@ -152,10 +152,11 @@ class Loop:
         seed_step(self.seed, self.progress.step)
         recipe = self.sparse.recipe
         self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
-        if distributed.on_first(lambda: to_resume(self.folder.path, resume)):
+        goes_on = distributed.on_first(lambda: to_resume(self.folder.path, resume))
+        distributed.on_first(lambda: check_folder(self.folder.path, goes_on))
+        if goes_on:
             self.load()
         else:
-            distributed.on_first(self._clear)
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
         self.sparse.tell_length(self.progress.steps)
         if self.compiled:  # what layers keep between calls they do not make inside of a graph
@@ -171,10 +172,6 @@ class Loop:
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
         tensors += copies(self.options) * [*self.parameters, *self.sparse.learned] + self.sparse.checkpointed()
         return sum(tensor.nbytes for tensor in tensors)
-
-    def _clear(self) -> None:
-        self.folder.clear()
-        self.sparse.clear(self.folder)
 
     def _steps(self, loss_of: Loss) -> Iterator[None]:
         progress = self.progress
@@ -261,7 +258,8 @@ class Loop:
         progress, began = self.progress, time.perf_counter()
         figures = self.sparse.figures()
         score = figures[self.sparse.score]
-        best, progress.best = score > progress.best, max(score, progress.best)
+        best = score > progress.best  # never a NaN
+        progress.best = score if best else progress.best
         progress.elapsed += time.perf_counter() - began
         line = {
             "step": progress.step,
@@ -290,6 +288,7 @@ class Loop:
         self.folder.save(
             {
                 **asdict(self.progress),
+                "made_by": self.folder.made_by,
                 "facts": self.facts,
                 "options": {**asdict(self.options), "compile": self.compiled},
                 "model": self.task.model.state_dict(),
@@ -311,17 +310,21 @@ class Loop:
         path = self.folder.path
         state = self.folder.load()
         check_contents(state, path)
-        check_same_run(state, self.facts, self.options, path)
         if self.options.compile is None:
             self.compiled = bool(state["options"].get("compile"))
         try:
+            check_same_run(state, self.facts, self.options, path)
+            check_state(self.optimizer, state["optimizer"])
             self.task.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             load_optimizer(self.optimizer, state["optimizer"])
             self.sparse.load_state_dict(state.get("sparsifier"))  # older checkpoints have no such entry
             self.progress = Progress.of(state)
+        except ValueError:
+            raise
         except Exception as error:  # of states of other things anything may come
             raise ValueError(f"resume: {path} belongs to another model or task: {error}") from error
+        self.progress.of_length(self.options.length(self.task.epoch))
         if not (path / BEST).exists():
             self.progress.best = -math.inf  # it was removed: let the next validation write it again
         distributed.on_first(lambda: self.folder.drop_metrics_after(self.progress.step))

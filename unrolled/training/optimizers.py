@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrolled.sparsify.selection import NORMS
@@ -46,6 +46,34 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
         saved["fused"] = group["fused"]
     optimizer.load_state_dict(state)
+
+
+def check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Raise ValueError if a state is not one of such an optimiser of such parameters.
+
+    An optimiser takes any, and fails in its first step, or later.
+    """
+    groups = optimizer.param_groups
+    if [len(saved["params"]) for saved in state["param_groups"]] != [len(group["params"]) for group in groups]:
+        raise ValueError("resume: the optimiser's state is of other groups of parameters")
+    parameters: dict[Any, nn.Parameter] = {}
+    for saved, group in zip(state["param_groups"], groups, strict=True):
+        for name in (saved.keys() & group.keys()) - {"params", "lr"}:  # a rate is set in every step
+            if saved[name] != group[name]:
+                raise ValueError(f"resume: the optimiser's {name} is {saved[name]!r:.99} and should be {group[name]!r}")
+        parameters |= dict(zip(saved["params"], group["params"], strict=True))
+    kept = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for index, entries in state["state"].items():
+        shape = parameters[index].shape
+        for name, value in entries.items():
+            wanted = torch.Size([]) if name == "step" else shape
+            if value is None and name == "momentum_buffer":
+                continue
+            if not isinstance(value, Tensor) or value.shape != wanted:
+                found = tuple(value.shape) if isinstance(value, Tensor) else f"{value!r:.99}"
+                raise ValueError(f"resume: {name} of the optimiser's state is {found} and should be {tuple(wanted)}")
+        if not kept >= entries.keys() or (entries and not entries.keys() >= kept):
+            raise ValueError(f"resume: the optimiser's state holds {sorted(entries)} and should hold {sorted(kept)}")
 
 
 def copies(options: TrainingOptions) -> int:

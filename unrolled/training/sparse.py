@@ -12,11 +12,10 @@ from unrolled.sparsify import Sparsifier, sparsity_report
 from unrolled.training import distributed
 from unrolled.training.average import Average
 from unrolled.training.random_numbers import seed_step
-from unrolled.training.runs.run_folder import BEST, RunFolder
+from unrolled.training.runs.run_folder import BEST, SPARSE, RunFolder
 from unrolled.training.tasks.task import Task
 
 MakeSparsifier = Callable[[nn.Module], Sparsifier]
-SPARSE = "sparse.safetensors"
 UNKNOWN_LENGTH = 2**40
 """Steps of a run whose number of steps is not known yet: so many that no schedule gets anywhere."""
 
@@ -74,9 +73,6 @@ class DenseTraining:
     def checkpointed(self) -> list[Tensor]:
         """Tensors of the size of those that a checkpoint holds besides model, average and optimiser."""
         return []
-
-    def clear(self, folder: RunFolder) -> None:
-        """Remove files of a run before that this one will not write."""
 
     def penalised(self, loss: Tensor) -> Tensor:
         """The loss of the task with that of the sparsifier."""
@@ -162,9 +158,6 @@ class SparseTraining(DenseTraining):
             # What is kept of a weight may appear only in the first step; and there is a mask in fine tuning.
             tensors += [*(weight.extra.values() or [weight.parameter]), weight.parameter.detach() != 0]
         return tensors
-
-    def clear(self, folder: RunFolder) -> None:
-        (folder.path / BEST).unlink(missing_ok=True)
 
     def penalised(self, loss: Tensor) -> Tensor:
         return loss + self.sparsifier.loss()

@@ -8,8 +8,9 @@ from unrolled.system.files import write_json
 from unrolled.training import distributed
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
-from unrolled.training.runs.checkpoint import Checkpoints, to_resume
+from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.run_folder import check_folder
 from unrolled.training.runs.surroundings import environment
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.task import Task
@@ -74,12 +75,12 @@ def train(
 
 
 def may_go_on(folder: Path, resume: bool) -> bool:
-    """Whether a run in a folder goes on from a checkpoint; the folder of a run that is not to be resumed is refused."""
+    """Whether a run in a folder goes on from a checkpoint; a folder that is not for this run is refused."""
 
     def decide() -> bool:
-        if not resume and Checkpoints(folder).exist():
-            raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
-        return to_resume(folder, resume)
+        goes_on = to_resume(folder, resume)
+        check_folder(folder, goes_on)
+        return goes_on
 
     return distributed.on_first(decide)
 

@@ -6,12 +6,14 @@ from collections import namedtuple
 
 import pytest
 
+from tests.helpers import put
 from tests.training.small_runs import Crash, assert_same_end, at_step, crash, file_size_limit, fit, options
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN
 from unrolled.system.files import remove_temporary
 from unrolled.training import TrainingError
 from unrolled.training.runs.checkpoint import load_checkpoint
+from unrolled.training.runs.run_folder import MARKS, RESULTS, check_folder
 
 
 def test_half_a_line_of_metrics_is_repaired(tmp_path, monkeypatch):
@@ -114,3 +116,33 @@ def test_only_temporary_files_are_removed(tmp_path):
         (tmp_path / name).write_bytes(b"")
     remove_temporary(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".hidden", "last.pt"}
+
+
+@pytest.mark.parametrize("name", ["last.pt", "metrics.jsonl", "best.safetensors", "environment.json", "curve.png"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_takes_the_place_of_a_file_is_named_before_training(kind, name, finished, tmp_path, monkeypatch):
+    at_step(monkeypatch, 0, crash)
+    elsewhere = tmp_path / "elsewhere"
+    (finished / name).rename(elsewhere)
+    before = elsewhere.read_bytes()
+    put(kind, finished / name, elsewhere)
+    for resume in (True, False):
+        with pytest.raises(ValueError, match=rf"folder: .*{name} cannot be used: it is a {kind}, not a file"):
+            fit(finished, resume=resume)
+    assert elsewhere.read_bytes() == before
+
+
+def test_a_run_begins_only_where_it_writes_over_nothing(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (*RESULTS, *MARKS):
+        (folder / name).write_bytes(b"mine")
+        with pytest.raises(ValueError, match=f"holds {name}, which a run that begins|already holds a run"):
+            check_folder(folder, goes_on=False)
+        (folder / name).unlink()
+    # What is left of a run that ended before its first checkpoint, and files of other names, are not in the way.
+    (folder / "notes.txt").write_bytes(b"mine")
+    (folder / "config.yaml").write_text("# Written by unrolled train.\nseed: 0\n")
+    (folder / "environment.json").write_text('{"unrolled": "0.1.0"}')
+    check_folder(folder, goes_on=False)
+    assert (folder / "notes.txt").read_bytes() == b"mine"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.training.small_runs import assert_same_end, at_step, fit, short_command
 from unrolled.cli import main
+from unrolled.data import ImageData
 from unrolled.training.runs.checkpoint import load_checkpoint
 
 
@@ -18,6 +19,16 @@ def test_signals_leave_a_checkpoint_and_the_command_to_go_on(number, status, tmp
     assert main([*short_command(tmp_path), f"--folder={folder}", *rare]) == status
     assert f"--config {folder / 'config.yaml'} --resume" in capsys.readouterr().err
     assert load_checkpoint(folder / "last.pt")["step"] == 31  # the step was finished first
+
+
+def test_ctrl_c_while_data_are_read_leaves_a_folder_to_start_in(tmp_path, capsys, monkeypatch):
+    argv = [*short_command(tmp_path), f"--folder={tmp_path / 'run'}", "--training.steps=2", "--training.validations=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageData, "load", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert main(argv) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+    assert main(argv) == 0
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from unrolled.system.files import reach_the_disk, replacing
+from unrolled.system.files import replacing
 
+LAST, PREVIOUS = "last.pt", "previous.pt"
 FORMAT = 2
 CHECKSUM = 64
 """Bytes of the checksum, which stands at the end of the file as the comment of its zip archive."""
@@ -24,7 +25,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
-        self.last, self.previous = folder / "last.pt", folder / "previous.pt"
+        self.last, self.previous = folder / LAST, folder / PREVIOUS
         self.last_is_whole = False
 
     def exist(self) -> bool:
@@ -35,12 +36,6 @@ class Checkpoints:
         """Bytes that they take."""
         return sum(path.stat().st_size for path in (self.last, self.previous) if path.exists())
 
-    def clear(self) -> None:
-        """Remove both."""
-        for path in (self.last, self.previous):
-            path.unlink(missing_ok=True)
-        self.last_is_whole = False
-
     def save(self, state: dict[str, Any]) -> None:
         """Write the last checkpoint; the one that was the last becomes the previous one.
 
@@ -49,11 +44,9 @@ class Checkpoints:
         ValueError
             if it cannot be written; what was there stays.
         """
-        with replacing(self.last) as temporary:
+        # A damaged one must not push out the one before.
+        with replacing(self.last, self.previous if self.last_is_whole else None) as temporary:
             write_checkpoint(temporary, state)
-            reach_the_disk(temporary)
-            if self.last_is_whole:  # a damaged one must not push out the one before
-                self.last.replace(self.previous)
         self.last_is_whole = True
 
     def load(self) -> dict[str, Any]:

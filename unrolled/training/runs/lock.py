@@ -3,30 +3,37 @@
 import errno
 import os
 import socket
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
+from unrolled.system.files import guarded, lock, open_regular
 from unrolled.training.distributed import on_first
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 NAME = "run.lock"
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-_held: dict[Path, int] = {}
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+LONGEST = 1000
+"""Bytes of what a lock may say."""
+
+TRIES = 100
+"""How often a lock may be removed by the run before while it is being taken."""
+
+_held: set[tuple[Path, int]] = set()
+"""Folders, each with the thread that holds it."""
+
+
+class FolderLost(ValueError):
+    """A run no longer holds its folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder; inside, the same thread may hold it again. Of several processes the first one holds it for all.
+
+    As long as it is held, nothing is written into the folder unless its lock is still that of this run.
 
     Raises
     ------
@@ -40,54 +47,106 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    if _held.get(folder) == threading.get_ident():
+    here = folder, threading.get_ident()
+    if here in _held:
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _open_locked(folder / NAME)
+        mine = _Lock(folder / NAME)
     except OSError as error:
         raise ValueError(f"cannot write {folder / NAME}: {error}") from error
-    _held[folder] = threading.get_ident()
+    _held.add(here)
     try:
-        yield
+        with guarded(folder, mine.check):
+            yield
     finally:
-        del _held[folder]
-        with suppress(OSError):  # Windows does not remove a file that is open
-            (folder / NAME).unlink()
-        file.close()
+        _held.remove(here)
+        mine.release()
 
 
-def _open_locked(path: Path) -> IO[str]:
-    while True:
-        file = open(path, "a+")  # noqa: SIM115 - closed by the run that holds it
+class _Lock:
+    """A lock that is held, and the file that says by whom.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ValueError
+        if another run holds it, or the file is not a lock.
+    OSError
+        if the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+        for _ in range(TRIES):
+            self.handle = open_regular(path, os.O_RDWR | os.O_CREAT)
+            try:
+                self._take()
+                if self._is_there():
+                    self._sign()
+                    return
+            except BaseException:
+                os.close(self.handle)
+                raise
+            os.close(self.handle)  # the run before removed it after it had been opened here
+        raise OSError("it is removed again and again")
+
+    def _take(self) -> None:
         try:
-            _lock(file)
+            lock(self.handle)
         except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "just started"
-            file.close()
-            raise ValueError(f"folder: {path.parent} is in use by another run ({holder})") from error
+            holder = self._read().strip() or "just started"
+            raise ValueError(f"folder: {self.path.parent} is in use by another run ({holder})") from error
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            warnings.warn(f"{path.parent} is on a file system without locks: start only one run in it", stacklevel=2)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()  # the run before removed it after we had opened it
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-    file.flush()
-    return file
+            warnings.warn(
+                f"{self.path.parent} is on a file system without locks: start only one run in it", stacklevel=2
+            )
+        said = self._read()
+        if said and not said.startswith("process "):
+            raise ValueError(f"folder: {self.path} is not the lock of a run; remove it, or choose another folder")
 
-
-def _lock(file: IO[str]) -> None:
-    if sys.platform == "win32":
-        file.seek(1 << 30)  # a locked byte cannot be read: take one beyond what is written
+    def _sign(self) -> None:
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError(str(error)) from error
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self.handle, 0)
+            os.lseek(self.handle, 0, os.SEEK_SET)
+            os.write(self.handle, self.text.encode())
+        except OSError:
+            self.path.unlink()
+            raise
+
+    def _read(self) -> str:
+        os.lseek(self.handle, 0, os.SEEK_SET)
+        return os.read(self.handle, LONGEST).decode(errors="replace")
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open here is the one at the path, and not one of a folder that was made anew."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), self.path.lstat())
+        except FileNotFoundError:
+            return False
+
+    def _is_mine(self) -> bool:
+        # What it says matters where there are no locks: another run may have taken the same file.
+        return self._is_there() and self._read() == self.text
+
+    def check(self) -> None:
+        """Raise FolderLost if the lock was removed, or is that of another run."""
+        if not self._is_mine():
+            raise FolderLost(
+                f"folder: {self.path.parent} is no longer held by this run, for {NAME} was removed or is that of "
+                "another run"
+            )
+
+    def release(self) -> None:
+        """Let go of the folder; a lock of another run stays."""
+        with suppress(OSError):  # Windows does not remove a file that is open
+            if self._is_mine():
+                self.path.unlink()
+        os.close(self.handle)

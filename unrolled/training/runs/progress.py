@@ -58,6 +58,11 @@ class Progress:
         """That of a checkpoint."""
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
+    def of_length(self, steps: int | None) -> None:
+        """Take a number of steps, unless the run has one already; the steps that were made count."""
+        if self.steps is None and steps is not None:
+            self.steps = max(self.step, steps)
+
     def learned_from(self, loss: float) -> None:
         """Note the loss of a batch that was not skipped."""
         self.skipped_in_a_row = 0
@@ -76,6 +81,10 @@ def check_contents(state: Mapping[str, Any], folder: Path) -> None:
             raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is missing")
         if not isinstance(state.get(name), types):
             raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is {state[name]!r:.99}")
+    if not 0 <= state["step"] <= (math.inf if state["steps"] is None else state["steps"]):
+        raise ValueError(
+            f"resume: the checkpoint in {folder} is damaged: step is {state['step']} of {state['steps']} steps"
+        )
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], options: TrainingOptions, folder: Path) -> None:
@@ -113,7 +122,7 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], options: 
     if facts.get("data") != state["facts"].get("data"):
         notes.append(f"the data were {state['facts'].get('data')} and are {facts.get('data')}")
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    if any(name in changed for name in BUDGET):
+    if any(name in changed for name in BUDGET) and state["steps"] is not None:
         notes.append(f"the run keeps its {state['steps']} steps")
     notes += [f"{name} was {was} and is {new}" for name, (was, new) in changed.items() if name not in BUDGET]
     if notes and distributed.rank() == 0:

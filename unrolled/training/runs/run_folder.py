@@ -2,27 +2,94 @@
 
 import json
 import math
-import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from unrolled.system.files import check_writable, finite, remove_temporary, replacing, write_json
+from unrolled.system.files import (
+    append_line,
+    check_regular,
+    check_writable,
+    finite,
+    remove_temporary,
+    replacing,
+    write_json,
+)
 from unrolled.training import distributed
-from unrolled.training.runs.checkpoint import Checkpoints
+from unrolled.training.runs.checkpoint import LAST, PREVIOUS, Checkpoints
+from unrolled.training.runs.lock import FolderLost
 from unrolled.training.tasks.task import Task
 
 BEST = "best.safetensors"
+SPARSE = "sparse.safetensors"
 METRICS = "metrics.jsonl"
+CURVE = "curve.png"
+RESULTS = (LAST, PREVIOUS, METRICS, BEST, SPARSE, "sparsity.json", "result.json", CURVE)
+"""What a run writes from its first checkpoint on."""
+
+MARKS = {"config.yaml": "# Written by unrolled", "environment.json": '"unrolled":'}
+"""What it writes before its first checkpoint, and the text in each by which it is known."""
 
 
 class TrainingError(ValueError):
     """Training cannot go on; what was reached is kept."""
+
+
+def check_folder(folder: Path, goes_on: bool) -> None:
+    """Raise ValueError if a folder is not one for a run: nothing that another made is written over.
+
+    Parameters
+    ----------
+    folder : Path
+    goes_on : bool
+        whether the run in the folder goes on; one that begins finds there no more than what is left of a run that
+        ended before its first checkpoint.
+    """
+    _check_files(folder, (*RESULTS, *MARKS))
+    if goes_on:
+        return
+    if Checkpoints(folder).exist():
+        raise ValueError(f"folder: {folder} already holds a run; resume it or choose another folder")
+    for name in (*RESULTS, *MARKS):
+        path = folder / name
+        if path.exists() and not (name in MARKS and MARKS[name].encode() in path.read_bytes()):
+            raise ValueError(
+                f"folder: {folder} holds {name}, which a run that begins there would replace; move it away, or choose "
+                "another folder"
+            )
+
+
+def _check_files(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            check_regular(folder / name)
+        except OSError as error:
+            raise ValueError(f"folder: {folder / name} cannot be used: {error}") from error
+
+
+def remove_run(folder: Path, made_by: str, names: Sequence[str]) -> None:
+    """Remove files of a run, and its checkpoints, if these say that a certain command made it.
+
+    Raises
+    ------
+    ValueError
+        if the checkpoint is of something else or cannot be read, or if there is none but files of these names; nothing
+        is removed then.
+    """
+    checkpoints = Checkpoints(folder)
+    _check_files(folder, (*RESULTS, *names))
+    if checkpoints.exist() and checkpoints.load().get("made_by") != made_by:
+        raise ValueError(f"folder: {folder} holds a run that {made_by} did not make; choose another folder")
+    found = [name for name in names if (folder / name).exists()]
+    if found and not checkpoints.exist():
+        raise ValueError(f"folder: {folder} holds {found[0]}, and no {made_by} that made it; choose another folder")
+    for name in (*found, PREVIOUS, LAST):  # last of all that by which they are known
+        (folder / name).unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -34,11 +101,12 @@ class RunFolder:
     task : Task
         which writes the weights.
     card : dict
-        facts that are saved with the weights.
+        facts that are saved with the weights; "made_by", the command that trains, is saved with the checkpoints too.
     """
 
     def __init__(self, path: Path, task: Task, card: dict[str, Any]):
         self.path, self.task, self.card = path, task, card
+        self.made_by = str(card.get("made_by", ""))
         self.checkpoints = Checkpoints(path)
         self.saved_step, self.saved_at = 0, -math.inf
 
@@ -50,7 +118,7 @@ class RunFolder:
         checkpoint : int
             bytes of one checkpoint.
         """
-        check_writable(self.path / "last.pt")
+        check_writable(self.path / LAST)
         remove_temporary(self.path)
         needed = 3 * checkpoint - self.checkpoints.size()  # two that stay, and one that is being written
         free = shutil.disk_usage(self.path).free
@@ -59,17 +127,14 @@ class RunFolder:
                 f"folder: {self.path} has {free / 1e6:.1f} MB free, and the checkpoints need {needed / 1e6:.1f} MB"
             )
 
-    def clear(self) -> None:
-        """Remove checkpoints and metrics of a run before."""
-        self.checkpoints.clear()
-        (self.path / METRICS).unlink(missing_ok=True)
-
     def write(self, step: int, action: Callable[[], None]) -> None:
         """Let the first process write files; if it cannot, a TrainingError stops all of them."""
 
         def attempt() -> None:
             try:
                 action()
+            except FolderLost as error:
+                raise TrainingError(f"training: stopped at step {step}: {error}") from error
             except Exception as error:  # every way of writing files has errors of its own
                 raise TrainingError(
                     f"training: stopped at step {step}, for results could not be written: {error}; "
@@ -113,10 +178,7 @@ class RunFolder:
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append a line of metrics, and wait until it is on the disk."""
-        with open(self.path / METRICS, "a") as file:
-            file.write(json.dumps(finite(line), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path / METRICS, json.dumps(finite(line), allow_nan=False))
 
     def drop_metrics_after(self, step: int) -> None:
         """Remove lines of metrics that are later than a step, or damaged; of the latter a warning tells."""
