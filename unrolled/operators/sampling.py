@@ -7,18 +7,27 @@ middle.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import LARGEST_DRAWN
+from unrolled.system.claims import announce
 from unrolled.system.scalars import PlainNumbers
+
+LINES_AT_ONCE = 2**18
+"""Points on lines that are computed at once."""
 
 
 @dataclass(frozen=True)
 class SamplingMask(PlainNumbers, ABC):
     """A rule that draws a mask for an image of any size."""
+
+    memory: ClassVar[int] = 40
+    work: ClassVar[int] = 25
+    """Bytes and numbers that drawing takes for each frequency, see `announce`."""
 
     @abstractmethod
     def centered(self, height: int, width: int) -> np.ndarray:
@@ -40,6 +49,7 @@ class SamplingMask(PlainNumbers, ABC):
             raise ValueError(
                 f"{type(self).__name__}: at most {LARGEST_DRAWN:,} frequencies can be drawn, got {height} × {width}"
             )
+        announce(self.memory * height * width, self.work * height * width)
         return torch.from_numpy(np.fft.ifftshift(self.centered(height, width)).astype(np.float64))
 
     def _check(self, name: str, value: float, low: float, high: float, closed: bool = True) -> None:
@@ -65,6 +75,7 @@ class RadialMask(SamplingMask):
     """
 
     ratio: float = 0.2
+    work: ClassVar[int] = 150
 
     def __post_init__(self) -> None:
         self._check("ratio", self.ratio, 0, 1)
@@ -82,11 +93,12 @@ def _lines(count: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), dtype=bool)
     reach = math.hypot(height, width) / 2
     radius = np.arange(-2 * math.ceil(reach), 2 * math.ceil(reach) + 1) / 2  # half pixels, so that lines have no gaps
-    angle = np.pi * np.arange(count)[:, None] / count
-    rows = _nearest(radius * np.sin(angle)) + height // 2
-    columns = _nearest(radius * np.cos(angle)) + width // 2
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    mask[rows[inside], columns[inside]] = True
+    angles = np.pi * np.arange(count)[:, None] / count
+    for angle in np.array_split(angles, math.ceil(angles.size * radius.size / LINES_AT_ONCE)):
+        rows = _nearest(radius * np.sin(angle)) + height // 2
+        columns = _nearest(radius * np.cos(angle)) + width // 2
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        mask[rows[inside], columns[inside]] = True
     return mask
 
 
