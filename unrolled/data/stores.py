@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
+from unrolled.data.images import FORMATS, check_size, numbers_in, orientation_of, read_image
 from unrolled.data.unit_images import as_image, as_single, to_unit
 from unrolled.system.scales import Scale, brightness, check_scale, is_dark, refuse_dark, states_white
 
@@ -247,17 +247,14 @@ def image_size(path: Path, scale: Scale | None = None) -> tuple[int, int]:
         with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
             warnings.simplefilter("error")
             with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-                check_claim(file.size, os.path.getsize(path))
+                check_size(file, path)
                 width, height = file.size
-                upright = turn_of(file)
-                if upright is None:
+                orientation = orientation_of(file)
+                if orientation == 1:
                     return height, width
                 if file.format == "JPEG":
-                    return (width, height) if upright in SWAPPING else (height, width)
+                    return (width, height) if orientation >= 5 else (height, width)
     return _shape(read_image(path, scale=scale))[1:]
-
-
-SWAPPING = [TURNED[orientation] for orientation in (5, 6, 7, 8)]
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

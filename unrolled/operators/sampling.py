@@ -7,7 +7,6 @@ middle.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,10 +23,6 @@ LINES_AT_ONCE = 2**18
 @dataclass(frozen=True)
 class SamplingMask(PlainNumbers, ABC):
     """A rule that draws a mask for an image of any size."""
-
-    memory: ClassVar[int] = 40
-    work: ClassVar[int] = 25
-    """Bytes and numbers that drawing takes for each frequency, see `announce`."""
 
     @abstractmethod
     def centered(self, height: int, width: int) -> np.ndarray:
@@ -49,8 +44,12 @@ class SamplingMask(PlainNumbers, ABC):
             raise ValueError(
                 f"{type(self).__name__}: at most {LARGEST_DRAWN:,} frequencies can be drawn, got {height} × {width}"
             )
-        announce(self.memory * height * width, self.work * height * width)
+        announce(40 * height * width, self.work(height, width))
         return torch.from_numpy(np.fft.ifftshift(self.centered(height, width)).astype(np.float64))
+
+    def work(self, height: int, width: int) -> float:
+        """Numbers that are computed for a mask."""
+        return 25.0 * height * width
 
     def _check(self, name: str, value: float, low: float, high: float, closed: bool = True) -> None:
         """Raise ValueError unless low < value <= high (closed), or low <= value < high."""
@@ -75,7 +74,6 @@ class RadialMask(SamplingMask):
     """
 
     ratio: float = 0.2
-    work: ClassVar[int] = 150
 
     def __post_init__(self) -> None:
         self._check("ratio", self.ratio, 0, 1)
@@ -87,6 +85,9 @@ class RadialMask(SamplingMask):
             middle = (low + high) // 2
             low, high = (low, middle) if _lines(middle, height, width).sum() >= wanted else (middle + 1, high)
         return _lines(low, height, width)
+
+    def work(self, height: int, width: int) -> float:
+        return 50 * (height + width) * math.hypot(height, width)
 
 
 def _lines(count: int, height: int, width: int) -> np.ndarray:

@@ -67,8 +67,7 @@ class Allowance:
     def check(self, memory: float, work: float = 0) -> None:
         """Raise ValueError unless there is so much left."""
         if self._taken + memory > self.memory:
-            self._held = [(size, thing) for size, thing in self._held if thing() is not None]
-            self._taken = sum(size for size, _ in self._held)
+            self._forget()
         if self._taken + memory > self.memory or work > self.work:
             raise ValueError(f"it asks for more memory or work than is allowed, {self.memory:,} bytes; {self.remedy}")
 
@@ -77,6 +76,13 @@ class Allowance:
         self.check(memory)
         self._held.append((memory, weakref.ref(thing)))
         self._taken += memory
+        if len(self._held) % 1000 == 0:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Give back the memory of what is gone."""
+        self._held = [(size, thing) for size, thing in self._held if thing() is not None]
+        self._taken = sum(size for size, _ in self._held)
 
     def spend(self, work: float) -> None:
         """Count work."""

@@ -28,7 +28,7 @@ SPARE_MODULES = 2_000
 FLOPS = 100
 """Multiplications and additions, in products of matrices and convolutions, that take as long as computing a number."""
 
-OVERHEAD = 1000
+OVERHEAD = 8000
 """Numbers that are computed in the time that it takes to call an operation."""
 
 
@@ -100,20 +100,22 @@ class _Counted(TorchDispatchMode):
         return False  # nothing is compiled while a recipe is followed, and to skip the compiler is to import it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("device") == META or any(tensor.is_meta for tensor in _tensors((args, kwargs))):
-            self.allowance.spend(OVERHEAD)
+        kwargs, allowance, in_place = kwargs or {}, self.allowance, function._schema.is_mutable
+        given = _tensors((*args, *kwargs.values()))
+        if kwargs.get("device") == META or any(tensor.is_meta for tensor in given):
+            allowance.spend(OVERHEAD)
             return function(*args, **kwargs)
         work = 0.0
         # What is written in place is there already; and most results are seen to be small without a closer look.
-        if not function._schema.is_mutable and LARGEST_NUMBER * _bound(function, args, kwargs) > self.allowance.spare:
+        if not in_place and LARGEST_NUMBER * _bound(function, given, args, kwargs) > allowance.spare:
             memory, work = self._estimate(function, args, kwargs)
-            self.allowance.check(memory, work)
+            allowance.check(memory, work)
         results = function(*args, **kwargs)
-        made = _tensors(results) if function._schema.is_mutable else _new(results, args, kwargs)
-        self.allowance.spend(OVERHEAD + max(work, sum(tensor.numel() for tensor in made)))
-        for tensor in _new(results, args, kwargs):
-            self.allowance.hold(tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+        new = _new(results, given)
+        allowance.spend(OVERHEAD + max(work, sum(tensor.numel() for tensor in (given[:1] if in_place else new))))
+        for tensor in new:
+            storage = tensor.untyped_storage()
+            allowance.hold(storage, storage.nbytes())
         return results
 
     def _estimate(self, function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[float, float]:
@@ -126,38 +128,45 @@ class _Counted(TorchDispatchMode):
             results = function(*args, **kwargs)
         except RuntimeError as error:
             return (math.inf, math.inf) if "overflow" in str(error) else (0, 0)  # more numbers than 64 bits can count
-        made = _new(results, args, kwargs)
+        made = _new(results, _tensors((*args, *kwargs.values())))
         work = sum(tensor.numel() for tensor in made)
         if function.overloadpacket in flop_registry:
             work += flop_registry[function.overloadpacket](*args, **kwargs, out_val=results) / FLOPS
         return sum(tensor.untyped_storage().nbytes() for tensor in made), work
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors among arguments or results, which may be in lists."""
+    found: list[Tensor] = []
+    for value in values if isinstance(values, (tuple, list)) else (values,):
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _tensors(value)
+    return found
 
 
-def _new(results: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
+def _new(results: Any, given: list[Tensor]) -> list[Tensor]:
     """The tensors among results that have memory of their own."""
-    given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
-    return [tensor for tensor in _tensors(results) if tensor.untyped_storage()._cdata not in given]
+    made = _tensors(results)
+    known = {tensor.untyped_storage()._cdata for tensor in given} if made else ()
+    return [tensor for tensor in made if tensor.untyped_storage()._cdata not in known]
 
 
-def _bound(function: Any, args: Any, kwargs: dict[str, Any]) -> float:
+def _bound(function: Any, given: list[Tensor], args: Any, kwargs: dict[str, Any]) -> float:
     """No fewer numbers than the result has: the product of the sizes of all inputs, and of what could be a size.
 
     That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Without tensors among the
     inputs it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
     """
     if torch.Tag.pointwise in function.tags:
-        shapes = [reversed(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        shapes = [reversed(tensor.shape) for tensor in given]
         return math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1))
     kinds = {argument.name: str(argument.type) for argument in function._schema.arguments}
     values = {**dict(zip(kinds, args, strict=False)), **kwargs}
     leaves = [(kinds[name], leaf) for name, value in values.items() for leaf in tree_leaves(value)]
-    tensors = [max(leaf.numel(), 1) for _, leaf in leaves if isinstance(leaf, Tensor)]
     sizes = [abs(leaf) + 2 for kind, leaf in leaves if kind != "number" and type(leaf) in (int, float)]
-    if tensors:
-        return math.prod(tensors) * math.prod(sizes)
+    if given:
+        return math.prod(max(tensor.numel(), 1) for tensor in given) * math.prod(sizes)
     counts = sizes or [abs(leaf) + 2 if type(leaf) is int else math.inf for kind, leaf in leaves if kind == "number"]
     return math.prod(counts) ** 2
