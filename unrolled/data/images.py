@@ -96,7 +96,7 @@ def read_with_range(path: str | Path, color: bool = False, scale: Scale | None =
                     return _from_numbers(_turned(pixels, turn), color, scale)
                 with file:
                     check_size(file, path, color)
-                    _check_scans(file, stream)
+                    check_scans(file, stream)
                     _check_kind(file, scale)
                     white = _stated_white(file)
                     file.load()
@@ -241,7 +241,8 @@ def _stated_white(file: Image.Image) -> float:
     return float(2 ** bits[0] - 1) if bits == (12,) else 65535.0
 
 
-def _check_scans(file: Image.Image, stream: BinaryIO) -> None:
+def check_scans(file: Image.Image, stream: BinaryIO) -> None:
+    """Raise ValueError for a JPEG of so many scans that decoding it would take long."""
     if file.info.get("progressive"):
         at = stream.tell()
         stream.seek(0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unrolled.system.arrays import EXPANSION
+from unrolled.system.arrays import EXPANSION, TAKEN
+from unrolled.system.claims import check_claim
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF begin, in either order of bytes."""
@@ -35,6 +36,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, int]:
         claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype else 1)
         if claimed > EXPANSION * os.path.getsize(path):
             raise ValueError(f"it claims {claimed:,} bytes of pixels, more than it can hold")
+        check_claim("its pixels", TAKEN * math.prod(page.shape), os.path.getsize(path))
         if page.axes not in ("YX", "YXS", "SYX"):
             raise ValueError(f"its axes must be height, width and colors, are {page.axes}")
         pixels = page.asarray()
