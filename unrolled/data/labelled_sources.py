@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +251,7 @@ def _read_archive(folder: Path) -> tuple[LabelledImages, LabelledImages]:
             )
             for samples in found.values()
         )
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise ValueError(
             f"data: {JPEG} cannot be read from {path} ({error}); it is an archive {ARCHIVE} of train/<class>/*.jpg and "
             "test/<class>/*.jpg; give the folder where it lies: data.folder"
@@ -259,7 +260,7 @@ def _read_archive(folder: Path) -> tuple[LabelledImages, LabelledImages]:
 
 
 def _unpacked(path: Path) -> io.BytesIO:
-    """What is in a file of gzip, unpacked in memory as far as the file may ask for: headers in it may state any size."""
+    """What is in a file of gzip, as far as it may ask for; in memory, for headers in it may state any size."""
     unpacked, length = io.BytesIO(), path.stat().st_size
     with gzip.open(path) as packed:
         while piece := packed.read(2**20):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,12 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
             name,
             shape,
             kind,
-            (lambda name=name: loadmat(path, variable_names=[name])[name]) if kind not in ("char", "sparse") else None,
+            (lambda name=name: loadmat(BytesIO(data), variable_names=[name])[name])
+            if kind not in ("char", "sparse")
+            else None,
             packed=False,
         )
-        for name, shape, kind in whosmat(path)
+        for name, shape, kind in whosmat(BytesIO(data))  # which gives no more than there is, whatever is asked for
     ]
 
 
