@@ -121,7 +121,7 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "wide.gif": lambda: gif_of(13_000, 13_000),
     "wide.jpg": lambda: jpeg_of(13_000, 13_000),
     "scans.jpg": lambda: jpeg_of_scans(1000),
-    "blank.tif": lambda: tiff_of(np.zeros((4300, 4300), np.float16)),
+    "blank.tif": lambda: tiff_of(np.zeros((4200, 4200), np.float16)),
     "blank.bmp": lambda: b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 13_000, 13_000, 1, 24, *[0] * 6),
     "wide.pgm": lambda: b"P5 13000 13000 255\n" + bytes(99),
 }
@@ -143,8 +143,8 @@ SETS: dict[str, Callable[[], bytes]] = {
 """HDF5 files, each refused by `open_images`."""
 
 ARRAYS: dict[str, Callable[[], bytes]] = {
-    "stream.mat": lambda: mat_of((4, 9), 2**24),
-    "shape.mat": lambda: mat_of((4300, 4300), 2**24),
+    "stream.mat": lambda: mat_of((4, 9), 2**20),
+    "shape.mat": lambda: mat_of((4300, 4300), 2**25),
     "archive.npy": lambda: _archive(),
     "rows.h5": lambda: packed_by((10**7, 8), (10**6, 8)),
     "never.h5": lambda: hdf5_of(lambda file: file.create_dataset("phi", (10**6, 9), "f8", chunks=(10**5, 9))),

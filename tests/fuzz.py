@@ -188,7 +188,7 @@ def work(options: argparse.Namespace) -> int:
         path.write_bytes(data)
         before, began = _limit_memory(), time.process_time()
         outcome, reason = attempt(chosen[name].read, path, options.seconds)
-        taken = {"seconds": time.process_time() - began, "memory": _peak() - before}
+        taken = {"seconds": time.process_time() - began, "memory": peak() - before}
         leftover = sorted(found.name for found in here.iterdir() if found != path)
         if leftover:
             executed = any("canary" in found for found in leftover)
@@ -268,15 +268,22 @@ def _limit_memory() -> int:
     """Allow so much more memory than is taken now; return how much that is, in bytes."""
     if sys.platform != "linux":
         return 0
-    pages, resident = (int(count) for count in Path("/proc/self/statm").read_text().split()[:2])
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
-    with contextlib.suppress(OSError):  # the peak is counted from here on
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, hard))
+    return resident()
+
+
+def resident() -> int:
+    """The memory that is taken now, in bytes; the peak is counted from here on."""
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return resident * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _peak() -> int:
+def peak() -> int:
     """The most memory that was taken, in bytes."""
     if sys.platform != "linux":
         return 0
