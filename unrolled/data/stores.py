@@ -232,8 +232,13 @@ def as_stored(pixels: Tensor) -> Tensor:
     pixels = as_single(pixels)
     if pixels.is_complex():
         return pixels
-    coarse = (pixels * 255).round().clamp(0, 255).to(torch.uint8)
-    return coarse if torch.equal(to_float(coarse), pixels) else pixels
+    coarse = torch.empty_like(pixels, dtype=torch.uint8)
+    # By rows, so that a large image is not in memory several times over.
+    for part, into in zip(pixels.split(256, dim=-2), coarse.split(256, dim=-2), strict=True):
+        into.copy_((part * 255).round().clamp(0, 255))
+        if not torch.equal(to_float(into), part):
+            return pixels
+    return coarse
 
 
 def to_float(pixels: Tensor) -> Tensor:
