@@ -29,7 +29,7 @@ def loops(path: Path) -> None:
 
 
 def sleeps_through_signals(path: Path) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGPROF])
     loops(path)
 
 

@@ -25,8 +25,11 @@ from typing import Any
 
 from tests.mutations import BYTES, Mutation
 
-MEMORY = 4 * 2**30
-"""Bytes that a case may ask for: Pillow's largest image, some times over."""
+MEMORY = 2**30
+"""Bytes that a case may take."""
+
+WAITING = 6
+"""A case may last so many times as long as it may calculate: this machine may have other work."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Kind:
     write: Callable[[Path], None]
     read: Callable[[Path], None]
     mutations: tuple[Mutation, ...] = ()
-    share: float = 0.6
-    """How often one of these is done, and not one to bytes."""
+    aware: float = 0.6
+    """The share of the damage that is of these mutations, and not of any bytes."""
 
 
 @dataclass
@@ -49,6 +52,9 @@ class Tally:
     answers: int = 0
     refusals: int = 0
     findings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    memory: int = 0
+    """Of the case that calculated longest, and of the one that took most bytes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mutations", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", nargs="*", help="only these kinds")
-    parser.add_argument("--seconds", type=float, default=20, help="for a case, at most")
+    parser.add_argument("--seconds", type=float, default=10, help="of calculating, for a case, at most")
     parser.add_argument("--only", type=int, help="only the case of this number")
     parser.add_argument("--table", default="tests.kinds", help="the module with the table of kinds")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -70,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     for kind, tally in tallies.items():
         cases = tally.answers + tally.refusals + len(tally.findings)
         print(f"{kind:<14} {cases:>7} {tally.answers:>8} {tally.refusals:>9} {len(tally.findings):>9}")
+    slowest, largest = (max(tallies, key=lambda kind: getattr(tallies[kind], of)) for of in ("seconds", "memory"))
+    print(f"longest {tallies[slowest].seconds:.1f} s ({slowest}), most {tallies[largest].memory:,} bytes ({largest})")
     print(f"seed {options.seed}, {time.perf_counter() - began:.0f} s")
     for kind, tally in tallies.items():
         for finding in tally.findings:
@@ -97,7 +105,7 @@ def supervise(options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
         ) as worker:
             case = None
-            for message in _messages(worker, 2 * options.seconds):
+            for message in _messages(worker, 2 * WAITING * options.seconds):
                 if message.get("done"):
                     worker.wait()
                     return tallies
@@ -134,6 +142,10 @@ def _messages(worker: subprocess.Popen, seconds: float) -> Iterator[dict[str, An
 
 def _count(tallies: dict[str, Tally], message: dict[str, Any], options: argparse.Namespace) -> None:
     tally = tallies.setdefault(message["kind"], Tally())
+    tally.seconds, tally.memory = (
+        max(tally.seconds, message.get("seconds", 0)),
+        max(tally.memory, message.get("memory", 0)),
+    )
     if message["outcome"] == "answer":
         tally.answers += 1
     elif message["outcome"] == "refusal":
@@ -163,8 +175,8 @@ def work(options: argparse.Namespace) -> int:
             (wholes / name).mkdir(parents=True)
             kind.write(wholes / name)
     os.chdir(here)
-    _limit_memory()
-    signal.signal(signal.SIGALRM, _hang)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _hang)
     numbers = range(options.mutations) if options.only is None else [options.only]
     cases = [(name, index) for name in chosen for index in numbers]
     for at, (name, index) in enumerate(cases):
@@ -174,7 +186,9 @@ def work(options: argparse.Namespace) -> int:
         print(json.dumps(case), file=report)
         path, data = mutate(chosen[name], wholes / name, here, f"{options.seed} {name} {index}")
         path.write_bytes(data)
+        before, began = _limit_memory(), time.process_time()
         outcome, reason = attempt(chosen[name].read, path, options.seconds)
+        taken = {"seconds": time.process_time() - began, "memory": peak() - before}
         leftover = sorted(found.name for found in here.iterdir() if found != path)
         if leftover:
             executed = any("canary" in found for found in leftover)
@@ -183,7 +197,7 @@ def work(options: argparse.Namespace) -> int:
             outcome, reason = "finding", "the file was changed"
         for found in here.iterdir():
             found.unlink()
-        print(json.dumps({**case, "outcome": outcome, "reason": reason}), file=report)
+        print(json.dumps({**case, "outcome": outcome, "reason": reason, **taken}), file=report)
     print(json.dumps({"done": True}), file=report)
     return 0
 
@@ -199,15 +213,16 @@ def mutate(kind: Kind, wholes: Path, here: Path, seed: str) -> tuple[Path, bytes
             other = draw.choice(files).read_bytes()
             data = data[: draw.randrange(len(data) + 1)] + other[draw.randrange(len(other) + 1) :]
             continue
-        special = kind.mutations and draw.random() < kind.share
+        special = kind.mutations and draw.random() < kind.aware
         with contextlib.suppress(Exception):  # what was damaged before may be beyond a change inside of it
             data = draw.choice(kind.mutations if special else BYTES)(data, draw)
     return here / f"damaged{source.suffix}", data
 
 
-def attempt(read: Callable[[Path], None], path: Path, seconds: float = 20) -> tuple[str, str]:
+def attempt(read: Callable[[Path], None], path: Path, seconds: float = 10) -> tuple[str, str]:
     """The outcome of one case: answer, refusal or finding; and its reason."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
     try:
         read(path)
         return "answer", ""
@@ -220,7 +235,8 @@ def attempt(read: Callable[[Path], None], path: Path, seconds: float = 20) -> tu
     except BaseException as error:
         return "finding", f"{type(error).__name__}: {str(error)[:500]}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
 
 
 def command(*argv: str) -> str:
@@ -248,10 +264,30 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _limit_memory() -> None:
-    if sys.platform == "linux":
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
+def _limit_memory() -> int:
+    """Allow so much more memory than is taken now; return how much that is, in bytes."""
+    if sys.platform != "linux":
+        return 0
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, hard))
+    return resident()
+
+
+def resident() -> int:
+    """The memory that is taken now, in bytes; the peak is counted from here on."""
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def peak() -> int:
+    """The most memory that was taken, in bytes."""
+    if sys.platform != "linux":
+        return 0
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _hang(number: int, frame: Any) -> None:

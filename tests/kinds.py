@@ -1,11 +1,15 @@
 """The kinds of files that the project reads, for `tests.fuzz`: a kind more is an entry more in the table below."""
 
+import io
 import json
 import pickle
+import tarfile
 import tempfile
 import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,15 +21,21 @@ import yaml
 from PIL import Image
 
 import unrolled
+from tests import bombs
 from tests.fuzz import Kind, command
 from tests.helpers import picture, write_picture
 from tests.lying_headers import (
+    bomb,
+    card_sizes,
     exif_orientation,
     first_numbers,
     hdf5_sets,
     jpeg_frame,
     mat_numbers,
+    mat_packed,
     png_header,
+    png_pixels,
+    tar_header,
     tiff_tag,
 )
 from tests.mutations import (
@@ -37,17 +47,21 @@ from tests.mutations import (
     settings,
     words,
 )
+from unrolled.classifiers import Classifier, LeNet300100
 from unrolled.data import open_images, prepare_images, read_image
 from unrolled.data.kspace_files import read_kspace
+from unrolled.data.labelled_sources import read_labelled
 from unrolled.data.stores import FileImage, to_float
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, Dense
+from unrolled.operators import BlockCompressedSensing, Dense, Identity
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.tasks.reconstruction import ReconstructionTask
+from unrolled.weights import load_classifier, save_classifier
+from unrolled.weights.networks import only_by_programs
 
 GREY = (picture(20, 24)[0].numpy() * 255).round().astype(np.uint8)
 COLOR = np.dstack([GREY, GREY[::-1], 255 - GREY])
@@ -91,6 +105,10 @@ def open_image(path: Path) -> None:
         assert image.ndim == 3
         assert len(image) == (3 if color else 1)
         assert 0 <= image.min() <= image.max() <= 1
+
+
+def read_freely(path: Path) -> None:
+    read_image(path, color=True)
 
 
 def write_tiff_of_numbers(folder: Path) -> None:
@@ -305,6 +323,57 @@ def open_weights(path: Path) -> None:
     assert x.shape == (1, 1, side, side)
 
 
+def write_cards(folder: Path) -> None:
+    """Weights of every operator and network whose laws are tested, and of a classifier, if a file can hold them."""
+    from tests.networks.test_laws import every_law as network_laws
+    from tests.operators.test_laws import every_law as operator_laws
+
+    network, identity = EPGN(1, 2), Identity()
+    for law in operator_laws():
+        pairs = ({"network": network, "operator": make()[0].float()} for make in law.cases.values())
+        _save_first(folder / f"{law.operator_class.__name__}.safetensors", pairs)
+    for law in network_laws():
+        pairs = ({"network": make().float(), "operator": identity} for make in law.cases.values())
+        _save_first(folder / f"{law.network_class.__name__}.safetensors", pairs)
+
+
+def _save_first(path: Path, pairs: Iterable[dict[str, Any]]) -> None:
+    found = next((pair for pair in pairs if not only_by_programs(**pair)), None)
+    if found is not None:
+        unrolled.save(path, **found)
+
+
+def open_card(path: Path) -> None:
+    network, operator = unrolled.load(path)
+    assert not network.training
+    assert not operator.training
+
+
+def write_classifier(folder: Path) -> None:
+    classifier = Classifier(LeNet300100(size=9), [str(digit) for digit in range(10)], [0.5], [0.2], (9, 9))
+    save_classifier(folder / "lenet.safetensors", classifier)
+
+
+def open_classifier(path: Path) -> None:
+    classifier = load_classifier(path)
+    assert len(classifier.classes) > 0
+
+
+def write_archive(folder: Path) -> None:
+    jpeg = io.BytesIO()
+    Image.fromarray(COLOR).save(jpeg, "JPEG")
+    with tarfile.open(folder / "cifar10_jpeg.tar.gz", "w:gz") as archive:
+        for name in ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = len(jpeg.getvalue())
+            archive.addfile(member, io.BytesIO(jpeg.getvalue()))
+
+
+def open_archive(path: Path) -> None:
+    _, train, _ = read_labelled("CIFAR-10-JPEG", path)
+    assert train.images.dtype == torch.uint8
+
+
 def loop(folder: Path) -> Loop:
     network, operator = small_pair()
     task = ReconstructionTask(network, operator, unrolled.data.RandomCrops([picture(20, 20)], 10), [picture(10, 10)])
@@ -400,7 +469,7 @@ def train_settings(path: Path) -> None:
 
 
 KINDS = {
-    "png": Kind(write_images("png"), open_image, (png_checksums, png_header)),
+    "png": Kind(write_images("png"), open_image, (png_checksums, png_header, png_pixels, png_pixels)),
     "jpeg": Kind(write_images("jpg"), open_image, (jpeg_frame, exif_orientation)),
     "tiff": Kind(write_images("tif"), open_image, (tiff_tag, tiff_tag, exif_orientation)),
     "tiff-numbers": Kind(write_tiff_of_numbers, open_numbers, (tiff_tag,)),
@@ -408,18 +477,30 @@ KINDS = {
     "gif": Kind(write_images("gif"), open_image, (first_numbers,)),
     "bmp": Kind(write_images("bmp"), open_image, (first_numbers,)),
     "pgm": Kind(write_images("pgm"), open_image, (first_numbers,)),
-    "image-h5": Kind(write_image_h5, open_image_h5, (hdf5_sets,)),
+    "image-bombs": Kind(write_images("png"), read_freely, (bomb(bombs.IMAGES),), aware=0.95),
+    "image-h5": Kind(write_image_h5, open_image_h5, (hdf5_sets, hdf5_sets, bomb(bombs.SETS))),
     "scaled-h5": Kind(write_scaled_h5, open_scaled_h5, (hdf5_sets,)),
     "npy": Kind(write_npy, open_matrix, (npy_header,)),
-    "mat": Kind(write_mat, open_matrix, (mat_numbers,)),
+    "mat": Kind(
+        write_mat,
+        open_matrix,
+        (mat_numbers, mat_packed, bomb({name: bombs.ARRAYS[name] for name in bombs.ARRAYS if name.endswith("mat")})),
+    ),
     "mat73": Kind(write_h5("mat"), open_matrix, (hdf5_sets,)),
-    "h5": Kind(write_h5("h5"), open_matrix, (hdf5_sets,)),
+    "h5": Kind(
+        write_h5("h5"),
+        open_matrix,
+        (hdf5_sets, bomb({name: bombs.ARRAYS[name] for name in bombs.ARRAYS if name.endswith("h5")})),
+    ),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
     "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
     "kspace-h5": Kind(write_kspace_h5, open_kspace, (hdf5_sets,)),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
+    "cards": Kind(write_cards, open_card, (card_sizes,), aware=0.95),
+    "classifier": Kind(write_classifier, open_classifier, (card_sizes, safetensors_header)),
+    "archive": Kind(write_archive, open_archive, (tar_header, tar_header)),
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),
     "config": Kind(write_config, print_config, (words,)),
-    "settings": Kind(write_settings, train_settings, (settings,), share=1),
+    "settings": Kind(write_settings, train_settings, (settings,), aware=1),
 }

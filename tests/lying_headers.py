@@ -1,6 +1,9 @@
 """Files whose headers lie: what they say of sizes, types and layout is changed, and all else is left whole."""
 
+import functools
+import gzip
 import io
+import json
 import random
 import struct
 import zlib
@@ -16,6 +19,24 @@ def png_header(data: bytes, draw: random.Random) -> bytes:
     fields[at] = draw.choice(SIZES + LARGE) if at < 2 else draw.choice([0, 1, 2, 3, 4, 6, 8, 12, 16, 255])
     chunk = b"IHDR" + struct.pack(">IIBBBBB", *fields)
     return data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+
+
+def png_pixels(data: bytes, draw: random.Random) -> bytes:
+    """Fewer or more bytes of pixels, in a stream that ends as it should."""
+    out, packed, at = data[:8], b"", 8
+    while at + 12 <= len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        if kind == b"IDAT":
+            packed += data[at + 8 : at + 8 + size]
+        elif kind == b"IEND":
+            pixels = zlib.decompress(packed)
+            pixels = draw.choice([pixels[: draw.randrange(len(pixels))], pixels + bytes(10_000), b"", bytes(10**7)])
+            body = b"IDAT" + zlib.compress(pixels)
+            out += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + data[at:]
+        else:
+            out += data[at : at + 12 + size]
+        at += 12 + size
+    return out
 
 
 def jpeg_frame(data: bytes, draw: random.Random) -> bytes:
@@ -85,6 +106,37 @@ def mat_numbers(data: bytes, draw: random.Random) -> bytes:
     return data[:at] + struct.pack("<I", draw.choice(SIZES + LARGE) & 0xFFFFFFFF) + data[at + 4 :]
 
 
+def mat_packed(data: bytes, draw: random.Random) -> bytes:
+    """Another number within a variable that is compressed, or many zeros behind it."""
+    kind, size = struct.unpack("<II", data[128:136])
+    if kind != 15:
+        return mat_numbers(data, draw)
+    body = bytearray(zlib.decompress(data[136 : 136 + size]))
+    at = 4 * draw.randrange(0, 16)
+    body[at : at + 4] = struct.pack("<I", draw.choice(SIZES + LARGE) & 0xFFFFFFFF)
+    packed = zlib.compress(bytes(body) + bytes(draw.choice([0, 2**24])))
+    return data[:128] + struct.pack("<II", 15, len(packed)) + packed + data[136 + size :]
+
+
+def tar_header(data: bytes, draw: random.Random) -> bytes:
+    """Another size, type or name in a header of a packed archive, under a checksum that fits."""
+    archive = bytearray(gzip.decompress(data))
+    at = 512 * draw.randrange(len(archive) // 512)
+    if archive[at + 257 : at + 262] != b"ustar":
+        at = 0
+    which = draw.randrange(3)
+    if which == 0:
+        archive[at + 124 : at + 136] = b"%011o\0" % min(draw.choice([*SIZES, *LARGE, 3 * 2**30]), 8**11 - 1)
+    elif which == 1:
+        archive[at + 156] = draw.choice(b"01234567xgLKSDV")
+    else:
+        name = draw.choice([b"train/cat/../../canary", b"/canary", b"train/\xff/1.jpg", b"train/cat/1.jpg"])
+        archive[at : at + 100] = name.ljust(100, b"\0")
+    archive[at + 148 : at + 156] = b" " * 8
+    archive[at + 148 : at + 156] = b"%06o\0 " % sum(archive[at : at + 512])
+    return gzip.compress(bytes(archive), 1)
+
+
 def hdf5_sets(data: bytes, draw: random.Random) -> bytes:
     """Another shape, type, chunking or content of one data set; some claim what was never written."""
     import h5py  # not for the process that only watches
@@ -117,3 +169,37 @@ def hdf5_sets(data: bytes, draw: random.Random) -> bytes:
         else:
             file[name] = draw.choice(["text", 3, [1, 2, 3], np.zeros((2, 0, 3)), np.zeros((0,) * 32)])
     return out.getvalue()
+
+
+WHOLE = [9_999, 16_000, 30_000, 10**6, 2**28, 10**9, 2**31, 2**32 + 1, 2**63]
+SCALES = [1e-300, 1e-9, 0.5, 1e9, 1e300]
+
+
+def card_sizes(data: bytes, draw: random.Random) -> bytes:
+    """One number or two in a recipe of weights enormous, or tiny; also those that were left to a default."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    card = json.loads(header["__metadata__"]["card"])
+    part = "operator" if "operator" in card and draw.random() < 0.7 else "network"
+    places = list(_numbers(card[part])) or list(_numbers(card["network"]))
+    given = [(node, key) for node, key in places if node[key] is not None]
+    places = given if given and draw.random() < 0.8 else places
+    for node, key in [draw.choice(places) for _ in range(draw.choice([1, 2]))]:
+        node[key] = draw.choice(SCALES if isinstance(node[key], float) or draw.random() < 0.1 else WHOLE)
+    header["__metadata__"]["card"] = json.dumps(card)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def _numbers(tree: dict | list):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, (dict, list)):
+            yield from _numbers(value)
+        elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            yield tree, key
+
+
+def bomb(makers: dict):
+    """A mutation that puts a whole bomb in the place of a file."""
+    made = functools.cache(lambda name: makers[name]())
+    return lambda data, draw: made(draw.choice(sorted(makers)))

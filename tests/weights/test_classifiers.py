@@ -60,7 +60,10 @@ def test_classifiers_of_torchvision_and_of_programs_come_back_too(tmp_path):
             {"network": {"class_path": "os.system", "init_args": {"command": "ls"}}},
             "unknown ImageClassifier 'os.system'",
         ),
-        ({"network": {"class_path": "LeNet300100", "init_args": {"size": 10**9}}}, "many more parameters"),
+        (
+            {"network": {"class_path": "LeNet300100", "init_args": {"size": 10**9}}},
+            "more memory or work than is allowed",
+        ),
         ({"network": {"class_path": "LeNet300100", "init_args": {"size": 13}}}, "does not fit its own card"),
         ({"size": [3]}, "does not fit its own card"),
         ({"classes": None}, "does not fit its own card"),

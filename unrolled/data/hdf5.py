@@ -15,6 +15,8 @@ from torch import Tensor
 from unrolled.data.images import array_to_image
 from unrolled.data.stores import ALL, StoredImage
 from unrolled.system.arraylike import are_complex, as_tensor, with_complex
+from unrolled.system.claims import check_claim
+from unrolled.system.hdf5_sets import check_unpacking, is_link, lies_elsewhere
 from unrolled.system.scales import HOW, Scale, range_of
 
 SUFFIXES = (".h5", ".hdf5")
@@ -23,6 +25,9 @@ FORMAT, VERSION = "unrolled images", 1
 
 LARGEST_COMPRESSION = 2000
 """No image is packed better than this; what was never written would read as 0."""
+
+ENTRY = 256
+"""Bytes that each image takes in the list of a data set's images."""
 
 LAYOUTS = "(n, height, width), (n, 1 or 3, height, width) or (n, height, width, 1 or 3)"
 
@@ -248,6 +253,8 @@ def _prepared_keys(file: Any, path: Path, key: str | None) -> list[str]:
         raise ValueError(f"HDF5: {path} has version {version} of the format, this release reads version {VERSION}")
     if key is not None:
         raise ValueError(f"HDF5: {path} was prepared with all its images in one set; key must be left out, got {key!r}")
+    if is_link(file, "images") or any(is_link(file["images"], name) for name in file["images"]):
+        raise ValueError(f"HDF5: {path}: its images are links, which are not followed; name the file that they lead to")
     return [f"images/{name}" for name in file["images"]]
 
 
@@ -287,7 +294,7 @@ def _layout(data: Any, path: Path, key: str, scale: Scale | None) -> tuple[str, 
 
 def check_stored(data: Any, path: Path, key: str) -> None:
     """Raise ValueError unless the numbers of a data set lie in its file, as many as it claims."""
-    if data.is_virtual or data.external:
+    if lies_elsewhere(data):
         raise ValueError(
             f"HDF5: {path}: {key!r} lies in other files, which would read as 0 if missing; name those files"
         )
@@ -295,3 +302,8 @@ def check_stored(data: Any, path: Path, key: str) -> None:
     written = min(data.id.get_storage_size(), path.stat().st_size)
     if claimed > LARGEST_COMPRESSION * written:
         raise ValueError(f"HDF5: {path}: {key!r} claims {claimed:,} bytes of pixels, but {written:,} were written")
+    try:
+        check_unpacking(path, data)
+        check_claim(f"{key!r}", max(claimed, ENTRY * (data.shape or (1,))[0]), path.stat().st_size)
+    except ValueError as error:
+        raise ValueError(f"HDF5: {path}: {error}") from None

@@ -4,12 +4,12 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base as Exif
-from PIL.Image import Transpose
 from torch import Tensor
 
 from unrolled.data.file_numbers import (
@@ -21,8 +21,10 @@ from unrolled.data.file_numbers import (
     stated_white,
     stretch,
 )
+from unrolled.data.png import holds_all_rows, is_interlaced
 from unrolled.data.tiff import ZERO_IS_WHITE, is_tiff, read_tiff
 from unrolled.system.arraylike import as_tensor
+from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, range_of
 
@@ -37,15 +39,14 @@ MOST_PIXELS = 4000
 FREE_PIXELS = 2**22
 """So many pixels a file of any size may claim."""
 
-TURNED = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+MOST_SCANS = 64
+"""Scans of a progressive JPEG, at most; each goes over all pixels. Programs write about ten."""
+
+STRIP = 2**20
+"""Pixels that are converted at once."""
+
+FLIPS: dict[int, tuple[int, ...]] = {2: (1,), 3: (0, 1), 4: (0,), 6: (0,), 7: (0, 1), 8: (1,)}
+"""By the orientation of EXIF, the axes along which pixels are mirrored; from 5 on rows and columns are then swapped."""
 
 
 def read_image(path: str | Path, color: bool = False, scale: Scale | None = None) -> Tensor:
@@ -73,10 +74,10 @@ def read_image(path: str | Path, color: bool = False, scale: Scale | None = None
     Raises
     ------
     ValueError
-        if the file is missing, empty, broken, holds several images (an animation, a stack), NaN, without a scale
-        numbers whose white is not known (32-bit integers) or values of floating point outside of [0, 1], or more
-        pixels than a file of its size can hold, or than twice `PIL.Image.MAX_IMAGE_PIXELS`: 179 million, unless you
-        change it.
+        if the file is missing, empty, broken, lacks rows (PNG), holds several images (an animation, a stack), NaN,
+        without a scale numbers whose white is not known (32-bit integers) or values of floating point outside of
+        [0, 1], or more pixels than a file of its size may ask for (`unrolled.system.claims`), or than twice
+        `PIL.Image.MAX_IMAGE_PIXELS`: 179 million, unless you change it.
     """
     return read_with_range(path, color, scale)[0]
 
@@ -109,15 +110,16 @@ def read_with_range(
                         raise
                     return *_read_tiff(path, color, scale), torch.float32
                 with file:
-                    check_claim(file.size, os.path.getsize(path))
+                    check_size(file, path, color)
+                    check_scans(file, stream)
                     _check_kind(file, scale)
                     if pillow_misreads(file) or (scale is not None and is_deep_tiff(file)):
                         return *_read_tiff(path, color, scale), kind_of(file)
                     kind, white, stretched = kind_of(file), stated_white(file), stretch(file)
                     file.load()
-                    upright = turn_of(file)
-                    image = file if upright is None else file.transpose(upright)
-                    return *_to_tensor(image, color, scale, white, stretched), kind
+                    _check_rows(file, stream)
+                    found = _to_tensor(file, color, scale, white, stretched, orientation_of(file))
+                    return *found, kind
     except Refused as error:
         raise ValueError(f"image: {path}: {error}") from None
     except UnidentifiedImageError:
@@ -128,17 +130,27 @@ def read_with_range(
         raise ValueError(f"image: {path} is broken and cannot be decoded: {error or type(error).__name__}") from error
 
 
-def check_claim(size: tuple[int, int], length: int) -> None:
-    """Raise ValueError for more pixels than a file of so many bytes can hold."""
-    pixels = size[0] * size[1]
+def check_size(file: Image.Image, path: Path, color: bool = True) -> None:
+    """Raise ValueError for more pixels than a file of its size can hold, or may ask to be decoded."""
+    length, pixels = os.path.getsize(path), file.size[0] * file.size[1]
     if pixels > max(FREE_PIXELS, MOST_PIXELS * length):
         raise Refused(f"claims {pixels:,} pixels in {length:,} bytes, more than it can hold")
+    grey = file.mode in ("1", "L", "P")
+    decoded = 1 if grey else 4
+    decoded += 8 if file.format == "WEBP" or file.mode[0] in "IF" else 0
+    made = 12 if color and file.mode not in ("1", "L") else 4
+    try:
+        check_claim("its pixels", (decoded + made) * pixels, length)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
-def turn_of(file: Image.Image) -> Transpose | None:
-    """How an image is turned upright; what no camera writes turns nothing."""
-    orientation = file.getexif().get(Exif.Orientation)
-    return TURNED.get(orientation) if isinstance(orientation, int) else None
+def orientation_of(file: Image.Image) -> int:
+    """How an image is to be turned upright, from 1 to 8, as EXIF counts; what no camera writes turns nothing."""
+    with suppress(Exception):  # whatever else may stand there
+        orientation = file.getexif().get(Exif.Orientation)
+        return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+    return 1
 
 
 def numbers_in(path: Path) -> torch.dtype:
@@ -235,35 +247,71 @@ def _check_kind(file: Image.Image, scale: Scale | None) -> None:
         )
 
 
+def check_scans(file: Image.Image, stream: BinaryIO) -> None:
+    """Raise ValueError for a JPEG of so many scans that decoding it would take long."""
+    if file.info.get("progressive"):
+        at = stream.tell()
+        stream.seek(0)
+        if (scans := stream.read().count(b"\xff\xda")) > MOST_SCANS:
+            raise Refused(f"has {scans:,} scans, which would take long to decode; at most {MOST_SCANS} are read")
+        stream.seek(at)
+
+
+def _check_rows(file: Image.Image, stream: BinaryIO) -> None:
+    """Raise ValueError if rows of a PNG are missing, which leaves the last one black."""
+    if file.format == "PNG":
+        width, height = file.size
+        black = not any(file.crop((0, height - 1, width, height)).tobytes())
+        if (black or is_interlaced(stream)) and not holds_all_rows(stream):
+            raise Refused(f"lacks rows: there are fewer pixels than the {width} × {height} of its header")
+
+
 def _to_tensor(
-    image: Image.Image, color: bool, scale: Scale | None = None, white: float = 65535, stretched: float = 1
+    image: Image.Image,
+    color: bool,
+    scale: Scale | None = None,
+    white: float = 65535,
+    stretched: float = 1,
+    orientation: int = 1,
 ) -> tuple[Tensor, Range]:
-    # Photographs of 100 megapixels come this way: besides the pixels as decoded there is one float32 of each number.
     if image.mode == "F":
-        return _from_numbers(np.array(image), color, scale)
+        return _from_numbers(_turned(np.array(image), orientation), color, scale)
     if image.mode[0] == "I":  # 16 bits: of I;16 in either byte order, and of I where PGM and older Pillow use it
-        numbers = np.asarray(image)
+        numbers = _turned(np.asarray(image), orientation)
         if "transparency" in image.info:
             numbers = np.where(numbers == image.info["transparency"], white, numbers)
         if scale is not None:
             return _from_numbers(_unstretched(numbers, stretched), color, scale)
         if numbers.min() < 0 or numbers.max() > white:
             raise Refused(f"has numbers outside of 0 … {white:g}, the range that it states; give scale")
-        pixels = numbers.astype(np.float32)
+        pixels = np.array(numbers, np.float32, order="C")
         pixels /= white
-        return _channels_first(pixels, color), UNIT
+        return _channels_first(pixels[None], color), UNIT
+    # Photographs of 100 megapixels come this way: besides the pixels as decoded there is one number of each.
+    width, height = image.size
+    grey = not color or (image.mode in ("1", "L") and not image.has_transparency_data)
+    shape = (width, height) if orientation >= 5 else (height, width)
+    pixels = np.empty((1 if grey else 3, *shape), np.float32 if scale is None else np.uint8)
+    lying = _turned_back(np.moveaxis(pixels, 0, -1), orientation)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        lying[top : top + rows] = _levels(strip, grey).reshape(*strip.size[::-1], len(pixels))
+    if scale is not None:
+        return _from_numbers(_unstretched(np.moveaxis(pixels, 0, -1), stretched), color, scale)
+    pixels /= 255
+    return _channels_first(pixels, color), UNIT
+
+
+def _levels(image: Image.Image, grey: bool) -> np.ndarray:
+    """Pixels of 8 bits, (height, width), or (height, width, 3) in color, what is transparent on white."""
     if image.has_transparency_data:
         # What is transparent shows the paper behind it.
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode != "L":
         image = image.convert("RGB")
-    levels = np.asarray(image if color else image.convert("L"))
-    if scale is not None:
-        return _from_numbers(_unstretched(levels, stretched), color, scale)
-    pixels = np.moveaxis(levels, -1, 0).astype(np.float32, order="C") if levels.ndim == 3 else levels.astype(np.float32)
-    pixels /= 255
-    return _channels_first(pixels, color), UNIT
+    return np.asarray(image.convert("L") if grey else image)
 
 
 def _unstretched(numbers: np.ndarray, stretched: float) -> np.ndarray:
@@ -294,21 +342,25 @@ def _from_numbers(array: np.ndarray, color: bool, scale: Scale | None) -> tuple[
     if pixels.ndim == 3 and not color:
         pixels = pixels.double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
-    pixels = (pixels.movedim(-1, 0) if pixels.ndim == 3 else pixels).contiguous()
+    pixels = (pixels.movedim(-1, 0) if pixels.ndim == 3 else pixels[None]).contiguous()
     return _channels_first(pixels.numpy(), color), span if span.given else UNIT
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """An array of pixels turned upright, by the orientation of EXIF."""
-    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (0,), 7: (0, 1), 8: (1,)}
-    pixels = np.flip(pixels, flips.get(orientation, ()))
+    pixels = np.flip(pixels, FLIPS.get(orientation, ()))
     return pixels.swapaxes(0, 1) if 5 <= orientation <= 8 else pixels
 
 
+def _turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An array of upright pixels as it would have to be turned."""
+    pixels = pixels.swapaxes(0, 1) if 5 <= orientation <= 8 else pixels
+    return np.flip(pixels, FLIPS.get(orientation, ()))
+
+
 def _channels_first(pixels: np.ndarray, color: bool) -> Tensor:
-    tensor = torch.from_numpy(pixels)
-    tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor
-    return tensor.expand(3, -1, -1) if color and len(tensor) == 1 else tensor
+    """Pixels (channel, height, width) as an image, in color if it is to be."""
+    return torch.from_numpy(pixels).expand(3 if color else -1, -1, -1)
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

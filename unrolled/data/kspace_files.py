@@ -1,5 +1,6 @@
 """Measured k-space of magnetic resonance, from files."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -15,12 +16,17 @@ from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
 from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, magnitude, middle
 from unrolled.data.stores import ALL
 from unrolled.system.arraylike import are_complex, as_numbers, as_tensor, with_complex
+from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
+from unrolled.system.hdf5_sets import is_link
 from unrolled.system.scalars import as_number
 
 RSS, ESC = "reconstruction_rss", "reconstruction_esc"
 """What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
 were, and that of the one coil of a single-coil file."""
+
+TAKEN = 100
+"""Bytes that each number of a slice takes while it is read and looked at."""
 
 SAME = 0.02
 """Relative difference up to which the image of a file is that of its k-space."""
@@ -186,6 +192,8 @@ def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> 
         number = _which(index, data.shape[axis], path)
         places[axis] = number
     left = [name for name in names if name != "slice"]
+    size = math.prod(length for name, length in zip(names, data.shape, strict=True) if name in left)
+    check_claim(f"{path}: a slice of k-space", TAKEN * size, path.stat().st_size)
     numbers = with_complex(np.asarray(data[tuple(places)]))
     numbers = numbers.transpose([left.index(name) for name in NAMES if name in left])
     return numbers if "coil" in left else numbers[None], number
@@ -235,7 +243,7 @@ def _own(file: Any, path: Path, key: str) -> Any:
     """A data set that lies in the file itself, not behind a link; None if there is none of that name."""
     import h5py
 
-    if key not in _names(file) or not isinstance(file.get(key, getlink=True), h5py.HardLink):
+    if key not in _names(file) or is_link(file, key):
         return None
     item = file[key]
     if not isinstance(item, h5py.Dataset) or item.shape is None:

@@ -1,10 +1,12 @@
 """Where labelled images come from: torchvision's data sets, folders, an archive of JPEG, or drawn on the spot."""
 
 import difflib
+import gzip
 import inspect
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +19,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.data.digits import drawn_digits
-from unrolled.data.images import array_to_image, list_images, read_image
+from unrolled.data.images import array_to_image, check_scans, list_images, read_image
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.labelled import LabelledImages, LabelledSplits
 from unrolled.data.stores import FileImage, check_bright
+from unrolled.system.claims import check_claim
 from unrolled.system.scalars import PlainNumbers
 from unrolled.system.scales import Scale, as_scale
 from unrolled.system.vision import import_torchvision
 
 DRAWN, JPEG = "drawn-digits", "CIFAR-10-JPEG"
 ARCHIVE = "cifar10_jpeg.tar.gz"
+
+TAKEN = 10
+"""Bytes that each pixel of its pictures takes while they are read: in color, decoded, copied and stacked."""
 
 
 @dataclass
@@ -221,14 +227,21 @@ def _read_archive(folder: Path) -> tuple[LabelledImages, LabelledImages]:
     path = folder / ARCHIVE if folder.is_dir() else folder
     found: dict[str, list[tuple[np.ndarray, str]]] = {"train": [], "test": []}
     try:
-        with tarfile.open(path) as archive:
+        made = 0
+        with tarfile.open(fileobj=_unpacked(path)) as archive:
             for member in archive:
                 parts = Path(member.name).parts
                 if len(parts) != 3 or parts[0] not in found or not member.isfile():
                     continue
+                made += member.size  # of sparse ones more than is there
+                check_claim("its pictures", made, path.stat().st_size)
                 content = archive.extractfile(member)
                 assert content is not None
-                with Image.open(io.BytesIO(content.read()), formats=["JPEG"]) as picture:
+                stream = io.BytesIO(content.read())
+                with Image.open(stream, formats=["JPEG"]) as picture:
+                    made += TAKEN * picture.width * picture.height
+                    check_claim("its pictures", made, path.stat().st_size)
+                    check_scans(picture, stream)
                     found[parts[0]].append((np.asarray(picture.convert("RGB")), parts[1]))
         classes = sorted({name for _, name in found["train"]})
         train, test = (
@@ -239,12 +252,23 @@ def _read_archive(folder: Path) -> tuple[LabelledImages, LabelledImages]:
             )
             for samples in found.values()
         )
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise ValueError(
             f"data: {JPEG} cannot be read from {path} ({error}); it is an archive {ARCHIVE} of train/<class>/*.jpg and "
             "test/<class>/*.jpg; give the folder where it lies: data.folder"
         ) from error
     return train, test
+
+
+def _unpacked(path: Path) -> io.BytesIO:
+    """What is in a file of gzip, as far as it may ask for; in memory, for headers in it may state any size."""
+    unpacked, length = io.BytesIO(), path.stat().st_size
+    with gzip.open(path) as packed:
+        while piece := packed.read(2**20):
+            check_claim("its content", 2 * (unpacked.tell() + len(piece)), length)
+            unpacked.write(piece)
+    unpacked.seek(0)
+    return unpacked
 
 
 def _scaled(image: Tensor, size: int | None) -> Tensor:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrolled.data.file_numbers import kind_of
-from unrolled.data.images import FORMATS, TURNED, check_claim, numbers_in, read_image, turn_of
+from unrolled.data.images import FORMATS, check_size, numbers_in, orientation_of, read_image
 from unrolled.data.unit_images import as_image, as_single, to_unit
 from unrolled.system.scales import Scale, as_scale, brightness, refuse_dark, states_white
 
@@ -230,8 +230,13 @@ def as_stored(pixels: Tensor) -> Tensor:
     pixels = as_single(pixels)
     if pixels.is_complex():
         return pixels
-    coarse = (pixels * 255).round().clamp(0, 255).to(torch.uint8)
-    return coarse if torch.equal(to_float(coarse), pixels) else pixels
+    coarse = torch.empty_like(pixels, dtype=torch.uint8)
+    # By rows, so that a large image is not in memory several times over.
+    for part, into in zip(pixels.split(256, dim=-2), coarse.split(256, dim=-2), strict=True):
+        into.copy_((part * 255).round().clamp(0, 255))
+        if not torch.equal(to_float(into), part):
+            return pixels
+    return coarse
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -245,17 +250,14 @@ def image_size(path: Path, scale: Scale | None = None) -> tuple[int, int]:
         with suppress(Exception), warnings.catch_warnings():  # what is odd is left to the decoder, which names it
             warnings.simplefilter("error")
             with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
-                check_claim(file.size, os.path.getsize(path))
+                check_size(file, path)
                 width, height = file.size
-                upright = turn_of(file)
-                if upright is None:
+                orientation = orientation_of(file)
+                if orientation == 1:
                     return height, width
                 if file.format == "JPEG":
-                    return (width, height) if upright in SWAPPING else (height, width)
+                    return (width, height) if orientation >= 5 else (height, width)
     return _shape(read_image(path, scale=scale))[1:]
-
-
-SWAPPING = [TURNED[orientation] for orientation in (5, 6, 7, 8)]
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

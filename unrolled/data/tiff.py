@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.data.file_numbers import Refused
-from unrolled.system.arrays import EXPANSION
+from unrolled.system.arrays import EXPANSION, TAKEN
+from unrolled.system.claims import check_claim
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF begin, in either order of bytes."""
@@ -39,6 +40,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, int]:
         claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype else 1)
         if claimed > EXPANSION * os.path.getsize(path):
             raise Refused(f"claims {claimed:,} bytes of pixels, more than it can hold")
+        check_claim("its pixels", TAKEN * math.prod(page.shape), os.path.getsize(path))
         if page.axes not in ("YX", "YXS", "SYX"):
             raise Refused(f"must have the axes height, width and colors, has {page.axes}")
         if page.photometric == 0:

@@ -15,6 +15,7 @@ from unrolled.operators.matrix import LARGEST_DRAWN
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampled_fourier import sampling_mask
 from unrolled.system.arraylike import ArrayLike
+from unrolled.system.claims import announce
 from unrolled.system.devices import full_precision
 
 COARSER = 0.01
@@ -140,6 +141,7 @@ class Inpainting(LinearOperator):
 
 def _draw(keep: float, height: int, width: int, seed: int) -> Tensor:
     """A mask with exactly so many pixels, at least one."""
+    announce(16 * height * width, 3 * height * width)
     mask = np.zeros(height * width)
     mask[np.random.RandomState(seed).permutation(mask.size)[: max(1, round(keep * mask.size))]] = 1
     return torch.from_numpy(mask.reshape(height, width))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.system.arrays import read_array
+from unrolled.system.claims import announce
 
 LARGEST_DRAWN = 2**28
 """Numbers in a matrix that is drawn, at most: 2 GB, and minutes for the QR decomposition."""
@@ -60,6 +61,7 @@ def orthonormal_gaussian(rows: int, columns: int, seed: int) -> Tensor:
     """
     if rows * columns > LARGEST_DRAWN:
         raise ValueError(f"matrix: at most {LARGEST_DRAWN:,} numbers can be drawn, got {rows} × {columns}")
+    announce(4 * 8 * rows * columns, rows * columns * (10 + rows / 60))
     gaussian = np.random.RandomState(seed).standard_normal((columns, rows))
     q, r = np.linalg.qr(gaussian)
     return torch.from_numpy(np.ascontiguousarray((q * np.sign(np.diag(r))).T))

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.matrix import LARGEST_DRAWN
+from unrolled.system.claims import announce
 from unrolled.system.scalars import PlainNumbers, whole_number
+
+LINES_AT_ONCE = 2**18
+"""Points on lines that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,12 @@ class SamplingMask(PlainNumbers, ABC):
             raise ValueError(
                 f"{type(self).__name__}: at most {LARGEST_DRAWN:,} frequencies can be drawn, got {height} × {width}"
             )
+        announce(40 * height * width, self.work(height, width))
         return torch.from_numpy(np.fft.ifftshift(self.centered(height, width)).astype(np.float64))
+
+    def work(self, height: int, width: int) -> float:
+        """Numbers that are computed for a mask."""
+        return 25.0 * height * width
 
     def _check(self, name: str, value: float, low: float, high: float, closed: bool = True) -> None:
         """Raise ValueError unless low < value <= high (closed), or low <= value < high."""
@@ -79,16 +88,20 @@ class RadialMask(SamplingMask):
             low, high = (low, middle) if _lines(middle, height, width).sum() >= wanted else (middle + 1, high)
         return _lines(low, height, width)
 
+    def work(self, height: int, width: int) -> float:
+        return 50 * (height + width) * math.hypot(height, width)
+
 
 def _lines(count: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), dtype=bool)
     reach = math.hypot(height, width) / 2
     radius = np.arange(-2 * math.ceil(reach), 2 * math.ceil(reach) + 1) / 2  # half pixels, so that lines have no gaps
-    angle = np.pi * np.arange(count)[:, None] / count
-    rows = _nearest(radius * np.sin(angle)) + height // 2
-    columns = _nearest(radius * np.cos(angle)) + width // 2
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    mask[rows[inside], columns[inside]] = True
+    angles = np.pi * np.arange(count)[:, None] / count
+    for angle in np.array_split(angles, math.ceil(angles.size * radius.size / LINES_AT_ONCE)):
+        rows = _nearest(radius * np.sin(angle)) + height // 2
+        columns = _nearest(radius * np.cos(angle)) + width // 2
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        mask[rows[inside], columns[inside]] = True
     return mask
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import torch
 from torch import Tensor
 
 from unrolled.system.arraylike import EXACT_KINDS, are_complex, with_complex
+from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
+from unrolled.system.hdf5_sets import check_unpacking, is_link, lies_elsewhere
 from unrolled.system.matlab import variables
 
 EXPANSION = 1100
 """No compression that is read here makes data smaller than this: deflate reaches 1032."""
+
+TAKEN = 32
+"""Bytes that a number takes while it is read: once in double precision as it is returned, once before."""
 
 
 def read_array(path: str | Path, key: str | None = None, dimensions: int | None = None) -> Tensor:
@@ -70,17 +76,23 @@ class _Entry:
     shape: tuple[int, ...]
     kind: str
     load: Any  # () → array; None for what is not an array of numbers
+    itemsize: int = 1
+    """Bytes of a number, at least."""
     written: int | None = None
     """Bytes that the file holds of it, if it says so: what was never written would read as 0."""
+    packed: bool = True
+    """Whether the file may be compressed."""
 
     def __str__(self) -> str:
         return f"{self.name[:100]} ({self.kind[:100]}, {' × '.join(map(str, self.shape)) or 'a single number'})"
 
     def read(self, size: int) -> np.ndarray:
         """The numbers, in double precision; the size of the file, in bytes, bounds what can be in it."""
-        size = size if self.written is None else min(size, self.written)
-        if math.prod(self.shape) > EXPANSION * size:
-            raise _Refused(f"claims more than it can hold: {self}, in {size:,} bytes")
+        held = size if self.written is None else min(size, self.written)
+        numbers = math.prod(self.shape)
+        if self.itemsize * numbers > (EXPANSION if self.packed else 1) * held:
+            raise _Refused(f"claims more than it can hold: {self}, in {held:,} bytes")
+        check_claim(str(self), TAKEN * numbers, size)
         array = with_complex(np.asarray(self.load()))
         return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
 
@@ -104,8 +116,8 @@ def _open_npy(path: Path) -> Iterator[list[_Entry]]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise _Refused("is an archive of several arrays (.npz); save one array with numpy.save")
-    numbers = array.dtype.kind in EXACT_KINDS
-    yield [_Entry(path.stem, array.shape, str(array.dtype), (lambda: array) if numbers else None)]
+    load = (lambda: array) if array.dtype.kind in EXACT_KINDS else None
+    yield [_Entry(path.stem, array.shape, str(array.dtype), load, array.dtype.itemsize, packed=False)]
 
 
 @contextmanager
@@ -124,14 +136,21 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
     if 0 not in data[:4]:
         yield [_Entry(*variable) for variable in variables(data)]
         return
+
+    def stream() -> Any:  # of which the stubs of scipy know only files
+        return BytesIO(data)
+
     yield [  # version 4, which has nothing but matrices of numbers and of characters
         _Entry(
             name,
             shape,
             kind,
-            (lambda name=name: loadmat(path, variable_names=[name])[name]) if kind not in ("char", "sparse") else None,
+            (lambda name=name: loadmat(stream(), variable_names=[name])[name])
+            if kind not in ("char", "sparse")
+            else None,
+            packed=False,
         )
-        for name, shape, kind in whosmat(path)
+        for name, shape, kind in whosmat(stream())  # which gives no more than there is, whatever is asked for
     ]
 
 
@@ -142,18 +161,22 @@ def _open_h5(path: Path) -> Iterator[list[_Entry]]:
     with h5py.File(path, "r") as file:
         entries = []
         for name in file:
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            if is_link(file, name):
                 entries.append(_Entry(name, (), "link, not followed", None))
                 continue
             item = file[name]
             if not isinstance(item, h5py.Dataset):
                 entries.append(_Entry(name, (), "group", None))
                 continue
-            # Data sets may name other files as the place of their numbers.
-            elsewhere = item.is_virtual or item.external is not None
+            elsewhere = lies_elsewhere(item)
             numbers = item.dtype.kind in EXACT_KINDS or are_complex(item.dtype)
             readable = numbers and not elsewhere and item.shape is not None
             kind = "in another file" if elsewhere else str(item.dtype)
-            load = (lambda item=item: item[()]) if readable else None
-            entries.append(_Entry(name, item.shape or (), kind, load, item.id.get_storage_size()))
+            load = (lambda item=item: _unpacked(path, item)) if readable else None
+            entries.append(_Entry(name, item.shape or (), kind, load, item.dtype.itemsize, item.id.get_storage_size()))
         yield entries
+
+
+def _unpacked(path: Path, item: Any) -> np.ndarray:
+    check_unpacking(path, item)
+    return np.asarray(item[()])

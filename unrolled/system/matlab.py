@@ -3,6 +3,7 @@
 SciPy's reader looks the types of numbers up in a table, at places that an altered file may put outside of it.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ IS_COMPLEX = 0x0800
 
 HEAD = 10_000
 """Bytes of a compressed variable in which its shape and name must lie."""
+
+LARGEST_NUMBER = 16
+"""Bytes of a complex number in double precision."""
 
 Variable = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray] | None]
 
@@ -59,6 +63,9 @@ def _variable(body: memoryview, compressed: bool, order: str) -> Variable:
         return name, shape, CLASSES.get(kind, "object"), None
 
     def load() -> np.ndarray:
+        # The stream may go on for longer than the numbers.
+        if compressed and _stated_size(body, order) > HEAD + LARGEST_NUMBER * math.prod(shape):
+            raise ValueError(f"{name} would unpack to more numbers than its shape {shape} has")
         whole = _unpack(body, None, order) if compressed else body
         _, _, _, *numbers = _elements(whole, order)
         if len(numbers) != (2 if flags & IS_COMPLEX else 1) or any(kind not in NUMBERS for kind, _ in numbers):
@@ -72,10 +79,16 @@ def _variable(body: memoryview, compressed: bool, order: str) -> Variable:
 
 def _unpack(body: memoryview, length: int | None, order: str) -> memoryview:
     """What is inside of a compressed variable: its first bytes, or as many as it states."""
+    size = _stated_size(body, order)
+    return memoryview(zlib.decompressobj().decompress(body, 8 + (size if length is None else min(size, length))))[8:]
+
+
+def _stated_size(body: memoryview, order: str) -> int:
+    """Bytes of a compressed variable, as it states."""
     kind, size = struct.unpack(f"{order}II", zlib.decompressobj().decompress(body, 8))
     if kind != MATRIX:
         raise ValueError("a compressed element is not a variable")
-    return memoryview(zlib.decompressobj().decompress(body, 8 + (size if length is None else min(size, length))))[8:]
+    return int(size)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

@@ -47,7 +47,9 @@ def save_classifier(
     write(path, tensors, facts)
 
 
-def load_classifier(file: str | Path, network: nn.Module | None = None, device: str = "cpu") -> Classifier:
+def load_classifier(
+    file: str | Path, network: nn.Module | None = None, device: str = "cpu", memory_mib: int | None = None
+) -> Classifier:
     """Load a classifier, with the names of its classes and the mean and deviation of the images it was trained on.
 
     Nothing is unpickled, and nothing imported but torchvision, whose models can be named.
@@ -60,6 +62,8 @@ def load_classifier(file: str | Path, network: nn.Module | None = None, device: 
         takes the weights; needed if it is neither of `unrolled.classifiers` nor of torchvision.
     device : str
         where to; "auto" takes the GPU if there is one.
+    memory_mib : int, optional
+        memory that making the network may take, as in `load`.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def load_classifier(file: str | Path, network: nn.Module | None = None, device: 
         )
     try:
         if network is None:
-            with at_most(tensors):
+            with at_most(tensors, path.stat().st_size, memory_mib):
                 network = _build_classifier(card["network"])
         fill(nn.ModuleDict({"network": network}), tensors)
         height, width = card["size"]

@@ -1,4 +1,4 @@
-"""What the recipe in a file may make: not many more modules and numbers than the file holds."""
+"""What the recipe in a file may make: bounded by what the file holds."""
 
 import math
 import threading
@@ -12,56 +12,68 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import flop_registry
+
+from unrolled.system.claims import Allowance, affordable, within
+
+META = torch.device("meta")
+
+LARGEST_NUMBER = 16
+"""Bytes of a complex number in double precision."""
 
 SPARE_PARAMETERS = 1_000_000
-SPARE_BUFFERS = 2**28
-"""Numbers that are drawn anew and do not travel, such as masks; operators draw no more."""
 SPARE_MODULES = 2_000
 """Modules, parameters and buffers; each takes time to make."""
 
+FLOPS = 100
+"""Multiplications and additions, in products of matrices and convolutions, that take as long as computing a number."""
+
+OVERHEAD = 8000
+"""Numbers that are computed in the time that it takes to call an operation."""
+
 
 @contextmanager
-def at_most(tensors: dict[str, Tensor]) -> Iterator[None]:
-    """While a recipe is followed, refuse what the file cannot hold, before time and memory are spent on it.
+def at_most(tensors: dict[str, Tensor], length: int, memory_mib: int | None = None) -> Iterator[None]:
+    """While a recipe is followed, refuse what its file may not ask for, before time and memory are spent on it.
 
     The arguments in a recipe may be anything: a whole number may be a width or a seed. So what is made is counted, not
-    what is asked for: the modules, parameters and buffers as they are registered, the numbers in them, and the numbers
-    of each tensor before PyTorch computes it. There is room to spare, for a network may make parameters that it
-    replaces, and modules without any; what fits exactly is seen when the tensors are filled in.
+    what is asked for: the modules and parameters as they are registered, and the memory and work of every operation
+    before PyTorch computes it. There is room to spare, for a network may make parameters that it replaces, and an
+    operator may be drawn from few numbers; what fits exactly is seen when the tensors are filled in.
 
     What is made of neither modules nor tensors cannot be counted: a list of 10⁹ numbers, an array of NumPy. A class
-    that makes such things of its arguments checks them itself.
+    that makes such things of its arguments checks them itself, or says so by `unrolled.system.claims.announce`.
 
     Parameters
     ----------
     tensors : dict of Tensor
         those of the file.
+    length : int
+        of the file, in bytes.
+    memory_mib : int, optional
+        memory that may be taken, in MiB, instead of what a file of this length may ask for.
 
     Raises
     ------
     ValueError
-        in the block, from the registration or the allocation that goes too far.
+        in the block, from the registration or the operation that goes too far.
     """
+    if memory_mib is not None and memory_mib < 1:
+        raise ValueError(f"weights: memory_mib must be >= 1, got {memory_mib!r}")
     numbers = sum(tensor.numel() for tensor in tensors.values())
-    left = {
-        "modules": max(20 * len(tensors), SPARE_MODULES),
-        "parameters": max(10 * numbers, SPARE_PARAMETERS),
-        "buffers": max(10 * numbers, SPARE_BUFFERS),
-    }
-    largest, thread = max(left.values()), threading.get_ident()
-
-    def refusal(what: str) -> ValueError:
-        return ValueError(f"it asks for many more {what} than the {numbers:,} numbers in the file")
+    left = {"modules": max(20 * len(tensors), SPARE_MODULES), "parameters": max(10 * numbers, SPARE_PARAMETERS)}
+    allowance = Allowance(affordable(length) if memory_mib is None else memory_mib * 2**20, "memory_mib allows more")
+    thread = threading.get_ident()
 
     def count(module: nn.Module, name: str, part: nn.Module | Tensor | None) -> None:
         if part is None or threading.get_ident() != thread:  # the hooks are those of all threads
             return
         left["modules"] -= 1
-        if isinstance(part, Tensor):
-            left["parameters" if isinstance(part, nn.Parameter) else "buffers"] -= part.numel()
+        if isinstance(part, nn.Parameter):
+            left["parameters"] -= part.numel()
         for what, remaining in left.items():
             if remaining < 0:
-                raise refusal(what)
+                raise ValueError(f"it asks for many more {what} than the {numbers:,} numbers in the file")
 
     with ExitStack() as stack:
         for register in (
@@ -71,58 +83,90 @@ def at_most(tensors: dict[str, Tensor]) -> Iterator[None]:
         ):
             handle = register(count)
             stack.callback(handle.remove)
-        stack.enter_context(_SmallTensors(largest, refusal("parameters")))
+        stack.enter_context(within(allowance))
+        stack.enter_context(_Counted(allowance))
         yield
 
 
-class _SmallTensors(TorchDispatchMode):
-    """Refuse an operation whose result has more numbers than a limit."""
+class _Counted(TorchDispatchMode):
+    """Ask an allowance before every operation, and count what it computes and how much memory that holds."""
 
-    def __init__(self, largest: int, refusal: ValueError):
+    def __init__(self, allowance: Allowance):
         super().__init__()
-        self.largest, self.refusal = largest, refusal
+        self.allowance = allowance
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled while a recipe is followed, and to skip the compiler is to import it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs, allowance, in_place = kwargs or {}, self.allowance, function._schema.is_mutable
+        given = _tensors((*args, *kwargs.values()))
+        if kwargs.get("device") == META or any(tensor.is_meta for tensor in given):
+            allowance.spend(OVERHEAD)
+            return function(*args, **kwargs)
+        work = 0.0
         # What is written in place is there already; and most results are seen to be small without a closer look.
-        if not function._schema.is_mutable and _bound(function, args, kwargs) > self.largest:
-            for result in tree_leaves(self._without_memory(function, args, kwargs)):
-                if isinstance(result, Tensor) and result.numel() > self.largest:
-                    raise self.refusal
-        return function(*args, **kwargs)
+        if not in_place and LARGEST_NUMBER * _bound(function, given, args, kwargs) > allowance.spare:
+            memory, work = self._estimate(function, args, kwargs)
+            allowance.check(memory, work)
+        results = function(*args, **kwargs)
+        new = _new(results, given)
+        allowance.spend(OVERHEAD + max(work, sum(tensor.numel() for tensor in (given[:1] if in_place else new))))
+        for tensor in new:
+            storage = tensor.untyped_storage()
+            allowance.hold(storage, storage.nbytes())
+        return results
 
-    def _without_memory(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """The result on the device `meta`, where tensors have shapes and no memory; None if that cannot be told."""
-        args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-        replaced = {"device": torch.device("meta"), "generator": None}
+    def _estimate(self, function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[float, float]:
+        """Memory and work, found on the device `meta`, where tensors have shapes and no memory; 0 if it has no way."""
+        args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to(META), (args, kwargs))
+        replaced = {"device": META, "generator": None}
         known = {argument.name for argument in function._schema.arguments} & {*replaced}
+        kwargs |= {name: replaced[name] for name in known}
         try:
-            return function(*args, **{**kwargs, **{name: replaced[name] for name in known}})
+            results = function(*args, **kwargs)
         except RuntimeError as error:
-            if "overflow" in str(error):  # more numbers than 64 bits can count
-                raise self.refusal from error
-            return None
+            return (math.inf, math.inf) if "overflow" in str(error) else (0, 0)  # more numbers than 64 bits can count
+        made = _new(results, _tensors((*args, *kwargs.values())))
+        work = sum(tensor.numel() for tensor in made)
+        if function.overloadpacket in flop_registry:
+            work += flop_registry[function.overloadpacket](*args, **kwargs, out_val=results) / FLOPS
+        return sum(tensor.untyped_storage().nbytes() for tensor in made), work
 
 
-def _bound(function: Any, args: Any, kwargs: dict[str, Any]) -> float:
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors among arguments or results, which may be in lists."""
+    found: list[Tensor] = []
+    for value in values if isinstance(values, (tuple, list)) else (values,):
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _tensors(value)
+    return found
+
+
+def _new(results: Any, given: list[Tensor]) -> list[Tensor]:
+    """The tensors among results that have memory of their own."""
+    made = _tensors(results)
+    known = {tensor.untyped_storage()._cdata for tensor in given} if made else ()
+    return [tensor for tensor in made if tensor.untyped_storage()._cdata not in known]
+
+
+def _bound(function: Any, given: list[Tensor], args: Any, kwargs: dict[str, Any]) -> float:
     """No fewer numbers than the result has: the product of the sizes of all inputs, and of what could be a size.
 
     That holds of all that multiplies, joins, repeats or pads; pointwise operations broadcast. Without tensors among the
     inputs it is the square, for `eye(n)`; and `arange` has no bound unless it counts in whole numbers.
     """
     if torch.Tag.pointwise in function.tags:
-        shapes = [reversed(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        shapes = [reversed(tensor.shape) for tensor in given]
         return math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1))
     kinds = {argument.name: str(argument.type) for argument in function._schema.arguments}
     values = {**dict(zip(kinds, args, strict=False)), **kwargs}
     leaves = [(kinds[name], leaf) for name, value in values.items() for leaf in tree_leaves(value)]
-    tensors = [max(leaf.numel(), 1) for _, leaf in leaves if isinstance(leaf, Tensor)]
     sizes = [abs(leaf) + 2 for kind, leaf in leaves if kind != "number" and type(leaf) in (int, float)]
-    if tensors:
-        return math.prod(tensors) * math.prod(sizes)
+    if given:
+        return math.prod(max(tensor.numel(), 1) for tensor in given) * math.prod(sizes)
     counts = sizes or [abs(leaf) + 2 if type(leaf) is int else math.inf for kind, leaf in leaves if kind == "number"]
     return math.prod(counts) ** 2

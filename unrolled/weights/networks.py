@@ -74,6 +74,7 @@ def load(
     device: str = "cpu",
     operator: LinearOperator | None = None,
     network: UnrolledNetwork | None = None,
+    memory_mib: int | None = None,
 ) -> tuple[UnrolledNetwork, LinearOperator]:
     """Load a network and the operator it was trained for.
 
@@ -90,6 +91,9 @@ def load(
         takes the operator's tensors, and is returned; needed if only your program can make it, of functions.
     network : UnrolledNetwork, optional
         takes the network's tensors, and is returned; needed if only your program can make it, of modules.
+    memory_mib : int, optional
+        memory that making network and operator may take, in MiB, and with it the work; by default 512, and 256 times
+        the size of the file.
 
     Returns
     -------
@@ -99,7 +103,8 @@ def load(
     Raises
     ------
     ValueError
-        if there are no such weights, the file is not weights of this project, cut short or altered, or does not fit.
+        if there are no such weights, the file is not weights of this project, cut short or altered, does not fit, or
+        asks for more memory than it may.
     """
     check_parts(network, operator)
     target = torch_device(device)
@@ -118,7 +123,7 @@ def load(
             f"load(…, {needed}); no file holds {', nor '.join(missing.values())}"
         )
     try:
-        with at_most(tensors):
+        with at_most(tensors, path.stat().st_size, memory_mib):
             if network is None:
                 network = build(card["network"], *PARTS["network"])
             if operator is None:

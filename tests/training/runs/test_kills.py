@@ -19,6 +19,7 @@ from tests.training.small_runs import (
     Line,
     assert_same_end,
     at_step,
+    command,
     crash,
     options,
     pieces,
