@@ -121,5 +121,5 @@ def test_options_that_a_checkpoint_cannot_have_are_refused(finished):
     last = finished / "last.pt"
     state = load_checkpoint(last)
     write_checkpoint(last, {**state, "options": {**state["options"], "warmup": "long"}})
-    with pytest.raises(ValueError, match="belongs to another model or task"):
+    with pytest.raises(ValueError, match="warmup must be a whole number, got 'long'"):
         fit(finished, resume=True)
