@@ -91,10 +91,10 @@ def test_a_module_that_a_config_names_is_not_imported(tmp_path, monkeypatch, cap
 
 
 def test_null_is_a_value_like_others(tmp_path, capsys):
-    for setting, value in {"data": None, "folder": None, "training": [], "seed": None}.items():
+    for setting, value in {"data": None, "training": [], "seed": None, "folder": None}.items():
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**yaml.safe_load(CONFIG), setting: value}))
         with pytest.raises(SystemExit):
-            main(["train", "--config", str(tmp_path / "bad.yaml"), f"--folder={tmp_path / 'run'}"])
+            main(["train", "--config", str(tmp_path / "bad.yaml")])
         assert setting in capsys.readouterr().err.splitlines()[-1]
 
 

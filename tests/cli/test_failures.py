@@ -97,4 +97,4 @@ def test_a_curve_that_is_not_drawn_is_not_announced(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("unrolled.training.train_task._draw_curve", lambda folder, score: None)
     argv = ["classify", "--classifier=LeNet300100", "--training.steps=1", "--training.batch=5"]
     assert main([*argv, f"--folder={tmp_path}"]) == 0
-    assert "curve" not in capsys.readouterr().out
+    assert "curve.png" not in capsys.readouterr().out

@@ -19,7 +19,7 @@ CANARY = {"class_path": "os.system", "init_args": {"command": "touch canary"}}
 def refused(capsys, *argv) -> str:
     """The one line that is said of a command line that must fail."""
     try:
-        status = main([*argv, "--folder=run"])
+        status = main([*argv])
     except SystemExit as stop:
         status = stop.code
     assert status in (1, 2), argv
@@ -34,10 +34,10 @@ def refused(capsys, *argv) -> str:
         ("sparsifier", {"class_path": "torch.hub.load", "init_args": {"repo_or_dir": "x", "model": "y"}}, "torch.hub"),
         (
             "sparsifier",
-            {"class_path": "unrolled.weights.load"},
-            "sparsifier: only classes may be named, got the functi",
+            {"class_path": "unrolled.system.files.write_json", "init_args": {"path": "canary", "facts": 1}},
+            "sparsifier: only classes may be named, got the function write_json",
         ),
-        ("sparsifier", {"class_path": "unrolled.sparsify.sparsifier.torch.load"}, "'torch.load"),
+        ("sparsifier", {"class_path": "unrolled.sparsify.sparsifier.torch.load"}, "'torch.serialization.load' may not"),
         ("sparsifier", {"class_path": "EPGN"}, "no class is called 'EPGN'"),
         ("sparsifier", {"class_path": "unrolled.networks.EPGN"}, "to be a subclass of <class 'Sparsifier'>"),
         (
@@ -70,7 +70,7 @@ def test_only_classes_of_the_kind_of_a_place_are_made(place, value, message, tmp
     for more in ([], ["--print_config"]):
         assert message in refused(capsys, "train", "--config=config.yaml", *more)
     assert not (tmp_path / "canary").exists()
-    assert not list(tmp_path.glob("run/*.pt"))
+    assert not list(tmp_path.glob("runs/*/*.pt"))
 
 
 @pytest.mark.parametrize(

@@ -193,9 +193,9 @@ class Run:
 def run_training(command: str, parser: Parser, argv: list[str], train: Callable[[Run], None]) -> int:
     """Make what a command line says, train it in its folder, and say where the results are; returns the exit status."""
     config = parser.parse_args(import_modules(parser, argv))
-    for name, value in leaves(config):
+    for setting, value in leaves(config):
         if isinstance(value, str) and not is_text(value):
-            raise ValueError(f"{name}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
+            raise ValueError(f"{setting}: is kept in a config, so it must be text in UTF-8, got {value!r:.200}")
     options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__})
     folder = Path(options.folder)
     if options.threads is not None:
