@@ -81,7 +81,11 @@ class Parser(ArgumentParser):
             made: Namespace = super().instantiate(namespace, *args, **kwargs)
         except ValueError as error:  # which may tell of every type that was tried
             reasons = re.findall(r"^ +- (?!Not a valid |Expected |Import path )(.*)", str(error), re.MULTILINE)
-            raise ValueError(reasons[0] if reasons else str(error)) from error
+            kind = re.search(r"^Subtypes: .*?\.([A-Z]\w*)['>\]]", str(error), re.MULTILINE)
+            if not (reasons and kind):
+                raise
+            what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind[1]).lower()  # SamplingMask is a sampling mask
+            raise ValueError(f"{what}: {reasons[0]}") from error
         for name, cls in self.settings.items():
             made[name] = cls(**vars(made[name]))
         return made
