@@ -37,6 +37,8 @@ def read_tiff(path: Path) -> tuple[np.ndarray, int]:
         if len(file.pages) != 1:
             raise Refused(f"holds {len(file.pages)} images; split it into files of one image")
         page = file.pages.first
+        if sum(page.databytecounts) > os.path.getsize(path):
+            raise ValueError(f"it claims {sum(page.databytecounts):,} packed bytes, more than the file has")
         claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype else 1)
         if claimed > EXPANSION * os.path.getsize(path):
             raise Refused(f"claims {claimed:,} bytes of pixels, more than it can hold")
