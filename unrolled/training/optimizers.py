@@ -58,7 +58,8 @@ def check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
         raise ValueError("resume: the optimiser's state is of other groups of parameters")
     parameters: dict[Any, nn.Parameter] = {}
     for saved, group in zip(state["param_groups"], groups, strict=True):
-        for name in (saved.keys() & group.keys()) - {"params", "lr"}:  # a rate is set in every step
+        # A rate is set in every step, and the kernels are those of the device.
+        for name in (saved.keys() & group.keys()) - {"params", "lr", "fused", "foreach"}:
             if saved[name] != group[name]:
                 raise ValueError(f"resume: the optimiser's {name} is {saved[name]!r:.99} and should be {group[name]!r}")
         parameters |= dict(zip(saved["params"], group["params"], strict=True))

@@ -55,7 +55,7 @@ def test_runs_and_what_they_start_from_are_done_once(command, tmp_path, capsys):
 def test_a_run_that_fails_is_recorded_and_the_others_go_on(command):
     status, found = command(runs={"broken": {"training": {"learning_rate": -1}}, "dense": None})
     assert status == 1
-    assert "learning_rate must be a finite number > 0, got -1" in found["failed"]["broken-0"]
+    assert "learning_rate must be a number > 0" in found["failed"]["broken-0"]
     assert [row["name"] for row in found["runs"]] == ["dense"]
 
 
