@@ -65,7 +65,7 @@ class TrainingOptions(PlainNumbers):
         a checkpoint is also written when the last one is older than this.
     nan_limit : int
         a batch whose loss or gradient is not finite is skipped: nothing is learned from it. This many in a row stop
-        the run.
+        the run, on CUDA, where the device decides, one step later.
     optimizer : str
         "adam", "adamw" (weight decay apart from the gradient) or "sgd".
     momentum : float
