@@ -88,6 +88,31 @@ def test_without_a_compiler_for_c_it_runs_all_the_same(monkeypatch, tmp_path):
         torch.testing.assert_close(compiled(x), torch.sin(x))
 
 
+@pytest.mark.usefixtures("fresh_compiler", "quick_compiler")
+def test_half_a_library_that_a_killed_linker_left_is_made_again(tmp_path):
+    class LinkerError(Exception):
+        __module__ = "torch._inductor.exc"
+
+    def load(x):
+        if library.exists():
+            raise LinkerError(f"OSError: {library}: file too short")
+        return x + 1
+
+    library = tmp_path / "ab" / "cab.so"
+    library.parent.mkdir()
+    library.touch()
+    compiled = Compiled(torch.sin, "The sum")
+    compiled.graph = load
+    torch.testing.assert_close(compiled(torch.ones(2)), torch.full((2,), 2.0))
+    assert not library.exists()
+    mine = tmp_path.parent / "mine.so"  # what lies elsewhere is not ours
+    mine.touch()
+    library = mine
+    with pytest.warns(UserWarning, match="file too short"):
+        torch.testing.assert_close(compiled(torch.ones(2)), torch.ones(2).sin())
+    assert mine.exists()
+
+
 def test_code_is_kept_between_processes(monkeypatch, tmp_path):
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -37,16 +38,33 @@ class Compiled(Generic[P, R]):
         self.graph: Callable[P, R] | None = torch.compile(function, fullgraph=True, dynamic=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self.graph is not None:
+        while self.graph is not None:
             try:
                 return self.graph(*args, **kwargs)
             except Exception as error:
                 if not any(kind.__module__.startswith(COMPILERS) for kind in type(error).__mro__):
                     raise
+                if _removed_half_a_library(error):
+                    continue
                 self.graph = None
-                reason = next((line for line in str(error).splitlines() if line.strip()), "") or type(error).__name__
-                warnings.warn(f"{self.name} cannot be compiled and runs without: {reason.strip():.200}", stacklevel=2)
+                cause = error.__cause__ or error
+                reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+                warnings.warn(f"{self.name} cannot be compiled and runs without: {reason:.200}", stacklevel=2)
         return self.function(*args, **kwargs)
+
+
+def _removed_half_a_library(error: Exception) -> bool:
+    """Whether an error is of a library in the cache that a killed linker has left, which is gone now.
+
+    Else every later process would find it and could not load it.
+    """
+    found = re.search(r"(/\S+\.so): file too short", str(error))
+    library = Path(found[1]) if found else None
+    if library is None or not library.is_relative_to(os.environ["TORCHINDUCTOR_CACHE_DIR"]) or not library.is_file():
+        return False
+    library.unlink()
+    torch.compiler.reset()
+    return True
 
 
 def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
