@@ -58,6 +58,7 @@ from unrolled.operators import BlockCompressedSensing, Dense, Identity
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace, zero_fill
+from unrolled.system.scales import ROUNDING
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.tasks.reconstruction import ReconstructionTask
 from unrolled.weights import load_classifier, save_classifier
@@ -104,7 +105,7 @@ def open_image(path: Path) -> None:
         assert image.dtype == torch.float32
         assert image.ndim == 3
         assert len(image) == (3 if color else 1)
-        assert 0 <= image.min() <= image.max() <= 1
+        assert -ROUNDING <= image.min() <= image.max() <= 1 + ROUNDING
 
 
 def read_freely(path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.helpers import write_picture
 from unrolled.data import embedded_images, list_images, read_image, read_images, to_uint8
 from unrolled.data.embedded import SPLITS
 from unrolled.data.images import _to_tensor, array_to_image
-from unrolled.data.stores import image_size
+from unrolled.data.stores import FileImage, image_size
 
 GRADIENT = (np.arange(40)[:, None] * 3 + np.arange(50)[None] * 2).astype(np.uint8)
 COLOR = np.stack([GRADIENT, GRADIENT[::-1], 255 - GRADIENT], axis=-1)
@@ -394,3 +394,10 @@ def test_a_file_cannot_hold_more_pixels_than_its_bytes_allow(tmp_path):
             read_image(tmp_path / name)
         assert tracemalloc.get_traced_memory()[1] < 2**20
         tracemalloc.stop()
+
+
+def test_an_orientation_that_is_written_in_an_odd_way_is_the_same_in_header_and_picture(tmp_path):
+    # Two numbers where one belongs: of which the decoder warns.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x02\0\x08\0\0\0\0"
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert FileImage(tmp_path / "a.jpg", True).shape == read_image(tmp_path / "a.jpg", color=True).shape == (3, 40, 20)

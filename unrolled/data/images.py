@@ -147,7 +147,8 @@ def check_size(file: Image.Image, path: Path, color: bool = True) -> None:
 
 def orientation_of(file: Image.Image) -> int:
     """How an image is to be turned upright, from 1 to 8, as EXIF counts; what no camera writes turns nothing."""
-    with suppress(Exception):  # whatever else may stand there
+    with suppress(Exception), warnings.catch_warnings():  # whatever else may stand there
+        warnings.simplefilter("ignore")
         orientation = file.getexif().get(Exif.Orientation)
         return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
     return 1
