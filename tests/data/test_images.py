@@ -398,6 +398,6 @@ def test_a_file_cannot_hold_more_pixels_than_its_bytes_allow(tmp_path):
 
 def test_an_orientation_that_is_written_in_an_odd_way_is_the_same_in_header_and_picture(tmp_path):
     # Two numbers where one belongs: of which the decoder warns.
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x02\0\x08\0\0\0\0"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x02\0\x08" + bytes(6)
     Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
     assert FileImage(tmp_path / "a.jpg", True).shape == read_image(tmp_path / "a.jpg", color=True).shape == (3, 40, 20)
