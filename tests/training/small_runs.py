@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -157,6 +158,18 @@ def assert_same_end(one: Path, other: Path) -> None:
         assert best[0].keys() == best[1].keys()
         assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
     assert metrics(one) == metrics(other)
+
+
+def assert_a_crash_does_no_harm(folder: Path, monkeypatch) -> None:
+    """A run with bad batches, `straight`, and one that crashes between checkpoints and goes on, `run`, end alike."""
+    fit(folder / "straight", loss=poisoned)
+    with monkeypatch.context() as patch:
+        at_step(patch, 7, crash)
+        with pytest.raises(Crash):
+            fit(folder / "run", loss=poisoned, training=options(checkpoint_minutes=1e-9))
+    with pytest.warns(UserWarning, match="checkpoint_minutes"):
+        fit(folder / "run", loss=poisoned, resume=True)
+    assert_same_end(folder / "straight", folder / "run")
 
 
 def short_command(folder):

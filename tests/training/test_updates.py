@@ -12,11 +12,8 @@ from tests.pairs import FULL
 from tests.training.small_runs import (
     HELD_OUT,
     IMAGES,
-    Crash,
     Line,
-    assert_same_end,
-    at_step,
-    crash,
+    assert_a_crash_does_no_harm,
     fit,
     metrics,
     options,
@@ -62,14 +59,7 @@ def test_what_the_device_decides_is_what_the_host_decides(name, tmp_path, monkey
 
 
 def test_a_killed_run_goes_on_bit_for_bit_and_another_device_may_take_over(late, tmp_path, monkeypatch):
-    fit(tmp_path / "straight", loss=poisoned)
-    with monkeypatch.context() as patch:
-        at_step(patch, 7, crash)
-        with pytest.raises(Crash):
-            fit(tmp_path / "run", loss=poisoned, training=options(checkpoint_minutes=1e-9))
-    with pytest.warns(UserWarning, match="checkpoint_minutes"):
-        fit(tmp_path / "run", loss=poisoned, resume=True)
-    assert_same_end(tmp_path / "straight", tmp_path / "run")
+    assert_a_crash_does_no_harm(tmp_path, monkeypatch)
     for late_now in (False, True):  # and back
         monkeypatch.setattr(loop, "can_decide", lambda *_, late=late_now: late)
         (tmp_path / "run" / "last.pt").write_bytes((tmp_path / "run" / "previous.pt").read_bytes())

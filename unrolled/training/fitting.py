@@ -24,9 +24,10 @@ from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
+from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
-from unrolled.training.train_task import may_go_on, train
+from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
 
 Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches

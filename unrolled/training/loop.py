@@ -18,10 +18,9 @@ from unrolled.training.average import Average
 from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer
 from unrolled.training.options import WORTH_COMPILING, TrainingOptions
 from unrolled.training.random_numbers import own_randomness, seed_step
-from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.progress import Progress, check_contents, check_same_run
-from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError, check_folder
+from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError, may_go_on
 from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
 from unrolled.training.tasks.task import Task
@@ -152,9 +151,7 @@ class Loop:
         seed_step(self.seed, self.progress.step)
         recipe = self.sparse.recipe
         self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
-        goes_on = distributed.on_first(lambda: to_resume(self.folder.path, resume))
-        distributed.on_first(lambda: check_folder(self.folder.path, goes_on))
-        if goes_on:
+        if may_go_on(self.folder.path, resume):
             self.load()
         else:
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn

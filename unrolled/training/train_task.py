@@ -8,9 +8,8 @@ from unrolled.system.files import write_json
 from unrolled.training import distributed
 from unrolled.training.loop import Loop
 from unrolled.training.options import TrainingOptions
-from unrolled.training.runs.checkpoint import to_resume
 from unrolled.training.runs.lock import locked
-from unrolled.training.runs.run_folder import check_folder
+from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.runs.surroundings import environment
 from unrolled.training.sparse import MakeSparsifier
 from unrolled.training.tasks.task import Task
@@ -72,17 +71,6 @@ def train(
         task.model.eval()
         distributed.on_first(lambda: _draw_curve(folder, task.score))
     return figures
-
-
-def may_go_on(folder: Path, resume: bool) -> bool:
-    """Whether a run in a folder goes on from a checkpoint; a folder that is not for this run is refused."""
-
-    def decide() -> bool:
-        goes_on = to_resume(folder, resume)
-        check_folder(folder, goes_on)
-        return goes_on
-
-    return distributed.on_first(decide)
 
 
 def _draw_curve(folder: Path, score: str) -> None:

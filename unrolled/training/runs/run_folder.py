@@ -21,7 +21,7 @@ from unrolled.system.files import (
     write_json,
 )
 from unrolled.training import distributed
-from unrolled.training.runs.checkpoint import LAST, PREVIOUS, Checkpoints
+from unrolled.training.runs.checkpoint import LAST, PREVIOUS, Checkpoints, to_resume
 from unrolled.training.runs.lock import FolderLost
 from unrolled.training.tasks.task import Task
 
@@ -38,6 +38,17 @@ MARKS = {"config.yaml": "# Written by unrolled", "environment.json": '"unrolled"
 
 class TrainingError(ValueError):
     """Training cannot go on; what was reached is kept."""
+
+
+def may_go_on(folder: Path, resume: bool) -> bool:
+    """Whether a run in a folder goes on from a checkpoint; a folder that is not for this run is refused."""
+
+    def decide() -> bool:
+        goes_on = to_resume(folder, resume)
+        check_folder(folder, goes_on)
+        return goes_on
+
+    return distributed.on_first(decide)
 
 
 def check_folder(folder: Path, goes_on: bool) -> None:
