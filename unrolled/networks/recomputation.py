@@ -101,15 +101,12 @@ class Draws:
 
 
 def _same(a: Any, b: Any) -> bool:
+    """Whether two states of a generator are equal: nested values of Python, arrays and tensors."""
     if isinstance(a, dict):
         return all(_same(a[name], b[name]) for name in a)
-    return (
-        bool(np.array_equal(a, b))
-        if isinstance(a, np.ndarray)
-        else torch.equal(a, b)
-        if isinstance(a, Tensor)
-        else a == b
-    )
+    if isinstance(a, np.ndarray):
+        return bool(np.array_equal(a, b))
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
 
 
 def states(generators: Sequence[torch.Generator | np.random.Generator]) -> list[Any]:
