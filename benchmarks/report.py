@@ -14,9 +14,10 @@ from unrolled.system.files import replacing
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "performance"
 PAGE = ROOT / "docs" / "performance.md"
-TITLES = {"cpu": "On two CPU cores", "gpu": "On a GPU"}
+TITLES = {"cpu": "On two CPU cores", "cpu-amd": "On two CPU cores without matrix units", "gpu": "On a GPU"}
 COMMANDS = {
-    "cpu": "python -m benchmarks.throughput --deepinv --json docs/performance/cpu.json",
+    "cpu": "python -m benchmarks.throughput --compile --deepinv --json docs/performance/cpu.json",
+    "cpu-amd": "python -m benchmarks.throughput --deepinv --json docs/performance/cpu-amd.json",
     "gpu": "python -m benchmarks.device --minutes 12 --out runs/device && cp runs/device/gpu.json docs/performance/",
 }
 
@@ -238,7 +239,7 @@ def page() -> str:
     """The page, of all figures there are."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FIGURES.glob("*.json"))}
     parts = [(FIGURES / "introduction.md").read_text().strip()]
-    parts += [throughput("cpu", found["cpu"]), on_a_gpu(found.get("gpu"))]
+    parts += [*(throughput(name, found[name]) for name in ("cpu", "cpu-amd")), on_a_gpu(found.get("gpu"))]
     parts += [section(found[name]) for name, section in SECTIONS.items() if name in found]
     return "\n\n".join(parts) + "\n"
 

@@ -274,28 +274,54 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
         torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("fresh_compiler")
-def test_long_runs_are_compiled_and_a_resumed_run_keeps_what_it_began_with(tmp_path, monkeypatch):
-    compiled = []
-    monkeypatch.setattr("unrolled.training.distributed.Compiled", lambda loss, name: compiled.append(name) or loss)
-    long, short = ({"steps": None, "minutes": minutes, "validations": 1} for minutes in (0.012, 0.01))
+@pytest.fixture
+def tried(monkeypatch):
+    """What trials said, in a world in which a run of .011 minutes is worth one, and compiled code is eager code."""
+    said = []
+    monkeypatch.setattr("unrolled.training.loop.Compiled", lambda loss, name: loss)
     monkeypatch.setattr("unrolled.training.loop.WORTH_COMPILING", 0.011)
-    run = functools.partial(fit, tmp_path / "run")
-    fit(tmp_path / "short", training=options(**short))
+    monkeypatch.setattr("unrolled.training.loop.compiled_is_faster", lambda *_: said.append(True) or True)
+    return said
+
+
+LONG, SHORT = ({"steps": None, "minutes": minutes, "validations": 1} for minutes in (0.012, 0.01))
+
+
+def test_only_long_runs_on_real_images_try_compiled_code(tried, tmp_path):
+    fit(tmp_path / "short", training=options(**SHORT))
     fit(tmp_path / "steps", training=options(steps=2))
-    Loop(Line(), options(**long), tmp_path / "line", progress=False).run()  # a task of which nothing is known
-    assert not compiled
-    fit(tmp_path / "eager", training=options(**long, compile=False))
-    assert not compiled
-    run(training=options(**long))
-    assert compiled == ["The loss"]
+    fit(tmp_path / "eager", training=options(**LONG, compile=False))
+    Loop(Line(), options(**LONG), tmp_path / "line", progress=False).run()  # a task of which nothing is known
+    assert not tried
+    fit(tmp_path / "long", training=options(**LONG))
+    assert tried
+
+
+def test_a_resumed_run_keeps_the_form_that_it_began_with(tried, tmp_path):
+    run = functools.partial(fit, tmp_path / "run")
+    run(training=options(**LONG))
     assert load_checkpoint(tmp_path / "run" / "last.pt")["options"]["compile"] is True
     more = {"steps": 10_000, "validations": 1, "nan_limit": 1, "minutes": None}
     with pytest.warns(UserWarning, match="the run keeps its"):
         run(training=options(**more), resume=True)
+    assert tried == [True]
     assert load_checkpoint(tmp_path / "run" / "last.pt")["options"]["compile"] is True
     with pytest.warns(UserWarning, match="compile was True and is False"):
         run(training=options(**more, compile=False), resume=True)
+
+
+def test_a_run_that_was_killed_in_its_trial_tries_again(tried, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as until:
+        until.setattr("unrolled.training.loop.compiled_is_faster", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, training=options(**LONG))
+    assert load_checkpoint(tmp_path / "last.pt")["options"]["compile"] is None
+    fit(tmp_path, training=options(**LONG), resume=True)
+    assert tried
+    assert load_checkpoint(tmp_path / "last.pt")["options"]["compile"] is True
 
 
 def test_an_operator_of_any_size_that_does_not_know_its_norm_is_trained(tmp_path):

@@ -48,7 +48,7 @@ def evaluate_weights(
     bfloat16 : bool
         compute the learned part in bfloat16.
     compile : bool, optional
-        compile the network first, which takes a minute; by default from 36 megapixels on, on a CPU.
+        compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
     """
     network, operator = load(weights, device)
     if json is not None:

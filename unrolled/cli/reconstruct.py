@@ -70,7 +70,7 @@ def reconstruct_image(
     bfloat16 : bool
         compute the learned part in bfloat16.
     compile : bool, optional
-        compile the network first, which takes a minute; by default from 36 megapixels on, on a CPU.
+        compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     scale : optional

@@ -91,7 +91,8 @@ def evaluate(
             size = (x.shape[-2], x.shape[-1])
             began = time.perf_counter()
             y = measure(x, network, operator)
-            worth = gains_by_compiling(pixels[stored_image.shape], network, operator) if compile is None else compile
+            many = pixels[stored_image.shape]
+            worth = gains_by_compiling(many, network, operator, bfloat16) if compile is None else compile
             image = after_measuring(y, network, operator, size, bfloat16=bfloat16, compile=worth)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error

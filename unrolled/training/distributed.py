@@ -14,8 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unrolled.system.compilation import Compiled
-from unrolled.training.tasks.task import Task
+from unrolled.training.tasks.task import LossOfModel, Task
 
 TIMEOUT = timedelta(minutes=15)
 """How long a process waits for the others: longer than one of them reads its data or writes a checkpoint."""
@@ -147,15 +146,15 @@ def part(batch: int) -> range | None:
 
 @contextmanager
 def shared_loss(
-    task: Task, broadcast_buffers: bool, compiled: Callable[[], bool] = bool
+    task: Task, broadcast_buffers: bool, form: Callable[[], LossOfModel] | None = None
 ) -> Iterator[Callable[[Any, int], Tensor]]:
-    """(batch, step) ↦ loss, compiled to one graph if so asked at the first step, and if that is possible.
+    """(batch, step) ↦ loss, in the form that is asked for at the first step: the task's own by default.
 
     With several processes its backward leaves the mean of their gradients on each of them.
     Losses must be means over the batch, so that the mean over equal parts is that over the whole. All processes take
     over the weights of the first one. What is yielded must not be kept.
     """
-    loss = _Loss(task, compiled)
+    loss = _Loss(task, (lambda: task.loss) if form is None else form)
     if size() == 1:
         yield loss
         return
@@ -173,13 +172,13 @@ def shared_loss(
 class _Loss(nn.Module):
     """The loss as a module, for gradients are averaged only of what is called through its wrapper."""
 
-    def __init__(self, task: Task, compiled: Callable[[], bool]):
+    def __init__(self, task: Task, form: Callable[[], LossOfModel]):
         super().__init__()
-        self.model, self.task_loss, self.compiled = task.model, task.loss, compiled
+        self.model, self.form = task.model, form
 
     @cached_property
-    def loss(self) -> Callable[[nn.Module, Any, int], Tensor]:
-        return Compiled(self.task_loss, "The loss") if self.compiled() else self.task_loss
+    def loss(self) -> LossOfModel:
+        return self.form()
 
     def forward(self, batch: Any, step: int) -> Tensor:
         return self.loss(self.model, batch, step)

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from unrolled.system.compilation import Compiled
 from unrolled.training import distributed
 from unrolled.training.average import Average
 from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer
@@ -23,7 +24,8 @@ from unrolled.training.runs.progress import Progress, check_contents, check_same
 from unrolled.training.runs.run_folder import BEST, RunFolder, TrainingError, may_go_on
 from unrolled.training.runs.signals import stop_between_steps
 from unrolled.training.sparse import DenseTraining, MakeSparsifier, SparseTraining
-from unrolled.training.tasks.task import Task
+from unrolled.training.tasks.task import LossOfModel, Task
+from unrolled.training.trial import compiled_is_faster
 from unrolled.training.updates import Outcome, Updates, UpdatesOnDevice, can_decide
 
 CALIBRATION_STEPS = 20
@@ -97,7 +99,10 @@ class Loop:
         else:
             with own_randomness(self.device):
                 self.sparse = SparseTraining(task, self.average, sparsifier, bool(options.compile), seed)
-        self.compiled = self._gains_by_compiling() if options.compile is None else options.compile
+        self.compiled = options.compile
+        """None: to be found out by a trial."""
+        self.loss_of_model: LossOfModel = task.loss
+        self.seconds_of_trial = 0.0
         late = sparsifier is None and can_decide(self.device, self.parameters)
         self.optimizer = make_optimizer(options, task.model, self.sparse.learned, fused=late)
         self.updates = (UpdatesOnDevice if late else Updates)(task.model, self.optimizer, self.sparse)
@@ -130,7 +135,7 @@ class Loop:
             own_randomness(self.device),
             self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
-            distributed.shared_loss(self.task, bool(self.updates.statistics), lambda: self.compiled) as loss_of,
+            distributed.shared_loss(self.task, bool(self.updates.statistics), lambda: self.loss_of_model) as loss_of,
         ):
             self._start(resume)
             for _ in self._steps(loss_of):
@@ -156,14 +161,41 @@ class Loop:
         else:
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
         self.sparse.tell_length(self.progress.steps)
-        if self.compiled:  # what layers keep between calls they do not make inside of a graph
-            with torch.no_grad():
-                batch = self.task.batch(self.progress.step, self.options.batch)
-                self.task.loss(self.task.model, batch, self.progress.step)
+        if self.compiled is None and not self._may_gain_by_compiling():
+            self.compiled = False
+        if self.compiled is not False:
+            self._compile()
 
-    def _gains_by_compiling(self) -> bool:
+    def _may_gain_by_compiling(self) -> bool:
         long = self.options.minutes is not None and self.options.minutes >= WORTH_COMPILING
         return long and self.device.type == "cpu" and self.task.gains_by_compiling and not self.sparse.acts_in_forward
+
+    def _compile(self) -> None:
+        """Let the loss be compiled; where nothing is said, if a trial finds that this pays."""
+        step, model, loss_of = self.progress.step, self.task.model, self.task.loss
+        compiled = Compiled(loss_of, "The loss")
+        batch = self._batch(step)
+        with torch.no_grad():  # what layers keep between calls they do not make inside of a graph
+            loss_of(model, batch, step)
+        if self.compiled is None:
+            began = time.perf_counter()
+            model.train()
+            self.updates.begin()
+            faster = compiled_is_faster(loss_of, compiled, model, batch, step, self.parameters, self._autocast)
+            self.updates.restore()
+            self.compiled = distributed.on_first(lambda: faster)
+            self.seconds_of_trial = time.perf_counter() - began
+            self.progress.elapsed += self.seconds_of_trial
+            self.save()  # with the form that was chosen
+        if self.compiled:
+            self.loss_of_model = compiled
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
+
+    def _batch(self, step: int) -> Any:
+        part = {} if self.part is None else {"part": self.part}
+        return self.task.batch(step, self.options.batch, **part)
 
     def _checkpoint_bytes(self) -> int:
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
@@ -194,11 +226,9 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(progress.step, progress.steps)
         seed_step(self.seed, progress.step)
-        part = {} if self.part is None else {"part": self.part}
-        batch = self.task.batch(progress.step, self.options.batch, **part)
+        batch = self._batch(progress.step)
         self.updates.begin()
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
-        with autocast:
+        with self._autocast():
             loss = loss_of(batch, progress.step)
         self.sparse.penalised(loss).backward()  # the penalty is never in bfloat16, and the same on every process
         distributed.average_gradients(learned)
@@ -244,7 +274,7 @@ class Loop:
         validations = self.options.validations * (time.perf_counter() - began)
         # The first steps also pay for allocations and kernel choices.
         typical = sorted(times[CALIBRATION_STEPS // 4 :])[(CALIBRATION_STEPS - CALIBRATION_STEPS // 4) // 2]
-        left = 60 * self.options.minutes - validations - sum(times)
+        left = 60 * self.options.minutes - validations - self.seconds_of_trial - sum(times)
         step = self.progress.step
         self.progress.steps = distributed.on_first(lambda: max(step, step + int(left / typical)))
         self.sparse.tell_length(self.progress.steps)
@@ -308,7 +338,7 @@ class Loop:
         state = self.folder.load()
         check_contents(state, path)
         if self.options.compile is None:
-            self.compiled = bool(state["options"].get("compile"))
+            self.compiled = state["options"].get("compile", False)
         try:
             check_same_run(state, self.facts, self.options, path)
             check_state(self.optimizer, state["optimizer"])

@@ -11,8 +11,7 @@ OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
 
 WORTH_COMPILING = 15.0
-"""Minutes of a run on a CPU from which on a compiled loss pays: compilation takes about one and a half of them, and
-steps become 1.3 to 1.5 times as fast (docs/performance.md)."""
+"""Minutes of a run on a CPU from which on a compiled loss is tried: compilation takes about one and a half of them."""
 
 LARGEST = 1e15
 """Of the numbers here: the product of two of them is still a number in single precision."""
@@ -57,8 +56,9 @@ class TrainingOptions(PlainNumbers):
         keep the numbers of a pixel side by side in memory; the fastest on every machine it was measured on.
     compile : bool, optional
         let torch.compile make one graph of the loss; where it cannot, the run goes on without, with a warning. By
-        default a run of 15 minutes or more on real images on a CPU is compiled, others are not. A resumed run keeps
-        what it began with, unless told otherwise: the bits of its steps depend on it.
+        default a run of 15 minutes or more on real images on a CPU compiles it and times a step in both forms, and
+        others do not. A resumed run keeps what it began with, unless told otherwise: the bits of its steps depend on
+        it.
     validations : int
         how many times to validate and to write a checkpoint, evenly spaced.
     checkpoint_minutes : float

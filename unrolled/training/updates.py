@@ -75,9 +75,13 @@ class Updates:
             if self.sparse.averages:
                 self.sparse.average.update(self.model)
         else:
-            for buffer, old in zip(self.statistics, self.before, strict=True):
-                buffer.copy_(old)
+            self.restore()
         return [outcome]
+
+    def restore(self) -> None:
+        """Set running statistics back to what they were at `begin`."""
+        for buffer, old in zip(self.statistics, self.before, strict=True):
+            buffer.copy_(old)
 
     def settle(self) -> list[Outcome]:
         """Wait for the device: the outcomes that were still unknown."""

@@ -1,11 +1,14 @@
 """What is trained: a model, its loss on the batch of a step, and its validation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+
+LossOfModel = Callable[[nn.Module, Any, int], Tensor]
+"""(model, batch, step) ↦ loss."""
 
 
 class Task(ABC):
@@ -20,7 +23,7 @@ class Task(ABC):
     score : str
         the key of `validate`'s result by which the best weights are chosen: higher is better.
     gains_by_compiling : bool
-        whether a long run on a CPU is compiled where its options do not say.
+        whether a long run on a CPU tries compiled code where its options do not say.
     """
 
     model: nn.Module
