@@ -1,5 +1,7 @@
 """unrolled evaluate --weights epgn-cs25 --data FOLDER"""
 
+import os
+
 from unrolled.cli import command_line
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.system.files import check_writable, write_json
@@ -37,7 +39,7 @@ def evaluate_weights(
     json : str, optional
         write the figures to this file.
     record : str, optional
-        keep the means in the card of the weights, under this name.
+        keep the means in the card of the weights, under this name; the weights are then a file, not a name.
     scale : optional
         what white is in the files, and with it PSNR's peak: a number, [BLACK,WHITE], max (each image's own largest
         magnitude) or a percentile such as 99.5%; by default what the type says, 255, 65535 or 1.
@@ -50,6 +52,10 @@ def evaluate_weights(
     compile : bool, optional
         compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
     """
+    if record is not None and not os.path.isfile(weights):
+        raise ValueError(
+            f"record: is kept in a file of weights, got the shipped {weights!r}; copy {find(weights)} first"
+        )
     network, operator = load(weights, device)
     if json is not None:
         check_writable(json, weights, data)
