@@ -170,7 +170,8 @@ class Loop:
 
     def _may_gain_by_compiling(self) -> bool:
         long = self.options.minutes is not None and self.options.minutes >= WORTH_COMPILING
-        return long and self.device.type == "cpu" and self.task.gains_by_compiling and not self.sparse.acts_in_forward
+        compilable = self.device.type in ("cpu", "cuda") and self.task.gains_by_compiling
+        return long and compilable and not self.sparse.acts_in_forward
 
     def _compile(self) -> None:
         """Let the loss be compiled; where nothing is said, if a trial finds that this pays."""
