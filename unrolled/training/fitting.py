@@ -96,7 +96,9 @@ def fit(
         makes the strategy that makes the network sparse while it is trained, such as
         `lambda network: ProximalStep(network, L1(), target=0.9)`.
     noise : callable y ↦ noisy y, optional
-        added to the measurements of training and validation, drawn with torch's random numbers.
+        added to the measurements of training and validation, drawn with torch's random numbers, such as
+        `GaussianNoise(0.05)`. Of `VaryingGaussianNoise(0.01, 0.1)` every image has a level of its own, and a network
+        that takes the noise level is told it.
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the images, those of validation too; "max" is each image's own largest magnitude. By default
         what the type says: 255 of bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. `ImageStore` and
@@ -149,7 +151,7 @@ def fit(
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
-        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
+        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise, seed)
         if distributed.rank() == 0:
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
