@@ -203,8 +203,8 @@ def check_levels(network: UnrolledNetwork, noise: Noise | None) -> None:
     if levels is None or not low <= levels[0] <= levels[1] <= high:
         got = "none" if noise is None else f"{_name(noise)}{'' if levels is None else f', {levels[0]} … {levels[1]}'}"
         raise ValueError(
-            f"noise: {type(network).__name__} with noise_range=({low}, {high}) must be trained with white noise of such "
-            f"levels, as VaryingGaussianNoise({low or high / 100:g}, {high:g}) adds, got {got}"
+            f"noise: must be white, of levels within the noise_range=({low}, {high}) of {type(network).__name__}, as "
+            f"that of VaryingGaussianNoise({low or high / 100:g}, {high:g}) is, got {got}"
         )
 
 
