@@ -156,7 +156,8 @@ def shrunk(image: Tensor, size: list[int]) -> Tensor:
 class Prefetch(Batches):
     """The same batches, the next one being drawn in a thread while the present one is trained on.
 
-    For images that are read from files as they are drawn. All drawing happens in that one thread.
+    For images that are read from files as they are drawn. All drawing happens in that one thread. Where the batch of a
+    step is asked for in parts, which part follows which is learned in the first steps.
 
     Parameters
     ----------
@@ -165,6 +166,8 @@ class Prefetch(Batches):
 
     def __init__(self, batches: Batches):
         self.batches = batches
+        self.following: dict[range | None, tuple[int, range | None]] = {}
+        self.last: tuple[int, range | None] | None = None
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self.next: tuple[tuple[int, int, range | None], Future[Tensor]] | None = None
 
@@ -178,7 +181,12 @@ class Prefetch(Batches):
         else:
             drawn = self.next[1]
         batch = drawn.result()
-        self.next = (step + 1, size, part), self.thread.submit(self.batches.batch, step + 1, size, part)
+        if self.last is not None:
+            self.following[self.last[1]] = step - self.last[0], part
+        self.last = step, part
+        ahead, other = self.following.get(part, (1, part))
+        expected = max(0, step + ahead), size, other
+        self.next = expected, self.thread.submit(self.batches.batch, *expected)
         return batch
 
 

@@ -16,7 +16,7 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.noise_level import told
+from unrolled.reconstruction.noise_level import level_of, told
 from unrolled.reconstruction.pipeline import (
     after_measuring,
     gains_by_compiling,
@@ -83,6 +83,7 @@ def evaluate(
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
     scale = as_scale("images", scale)
+    noise = None if noise is None else level_of(noise)
     network, operator = resolve(network, operator)
     rows = []
     pairs = named_images(images, scale, key)
