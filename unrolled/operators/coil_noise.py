@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,9 @@ class CoilNoise(Noise):
 
     def __post_init__(self) -> None:
         given = read_array(self.covariance, dimensions=2) if isinstance(self.covariance, str) else self.covariance
-        matrix = as_numbers("CoilNoise: covariance", given, torch.complex128)
+        matrix = as_numbers("CoilNoise: covariance", given, torch.float64).to(torch.complex128)
+        if isinstance(given, (list, tuple)):  # of which a tensor would have single precision
+            matrix = torch.from_numpy(np.array(given, complex))
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
             raise ValueError(f"CoilNoise: covariance must be (coil, coil), got {tuple(matrix.shape)}")
         if not bool(torch.isfinite(torch.view_as_real(matrix)).all()):
