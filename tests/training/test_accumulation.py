@@ -1,5 +1,7 @@
 """The gradient of a batch, part by part: that of the whole."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -99,10 +101,32 @@ def whole_and_parted(folder):
         Loop(task, few, folder / name, progress=False).run()
 
 
+@pytest.mark.full
 def test_two_processes_of_two_parts_are_one_of_one(tmp_path):
     whole_and_parted(tmp_path)
     run_together(whole_and_parted, tmp_path)
     assert_alike(tmp_path / "alone", tmp_path / "together", 1e-9)
+
+
+def test_gradients_are_exchanged_in_the_last_part_alone(tmp_path, monkeypatch):
+    held, exchanged = [], []
+
+    class Wrapped:
+        @contextmanager
+        def no_sync(self):
+            held.append(True)
+            yield
+            held.pop()
+
+        def __call__(self, batch, step):
+            exchanged.append(not held)
+            return task.loss(task.model, batch, step)
+
+    task = Wide()
+    run = Loop(task, options(batch=12, accumulate=3), tmp_path, progress=False)
+    for _ in range(2):
+        run._one_step(distributed._Together([Wrapped()]))
+    assert exchanged == [False, False, True] * 2
 
 
 def test_parts_that_are_not_equal_are_refused(monkeypatch):

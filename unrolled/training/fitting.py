@@ -244,16 +244,16 @@ def _data(
     if not isinstance(dataset, (ImageData, ImageStore, list, tuple)):
         return None, DatasetBatches(dataset, seed, scale), None
     held_out: Sequence[Tensor] | None = None
-    smallest, frame = 1.0, False
+    how: dict[str, Any] = {}
     if isinstance(dataset, ImageData):
         sides = crop_sides(crop if dataset.crop is None else dataset.crop, multiple, size)
         own = dataset.scale if scale is None else scale
         images, held_out = replace(dataset, crop=sides, scale=own).load(multiple, seed, size)
-        smallest, frame = dataset.smallest, dataset.frame
+        how = {name: getattr(dataset, name) for name in ("smallest", "frame", "augmentation")}
     elif isinstance(dataset, ImageStore):
         sides, images = crop_sides(crop, multiple, size), dataset
     else:
         sides = crop_sides(crop, multiple, size)
         images = ImageStore(large_enough(list(stored(dataset, scale, "dataset: image")), sides))
-    crops = RandomCrops(images, sides, seed, smallest, frame)
+    crops = RandomCrops(images, sides, seed, **how)
     return images, Prefetch(crops) if ahead or images.streams else crops, held_out
