@@ -49,6 +49,7 @@ def reconstruct_file(
     size: tuple[int, int] | None = None,
     bfloat16: bool = False,
     device: str = "auto",
+    noise_level: float | None = None,
 ) -> None:
     """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method.
 
@@ -85,6 +86,8 @@ def reconstruct_file(
         compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
+    noise_level : float, optional
+        √E|noise|² of a number of k-space, in its units, for weights that take the noise level.
     """
     if (weights is None) == (method is None):
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
@@ -111,7 +114,7 @@ def reconstruct_file(
         name, complex_images = type(reconstruct).__name__, trained.complex_images
     operator = kspace_operator(kspace, complex_images, given_maps, center).to(torch_device(device))
     size = size or _smaller(kspace.mask, truth)
-    found = reconstruct_kspace(kspace, reconstruct, operator, size, bfloat16=bfloat16)
+    found = reconstruct_kspace(kspace, reconstruct, operator, size, bfloat16=bfloat16, noise=noise_level)
     images = {"zero-filled": reconstruct_kspace(kspace, zero_fill, operator, size)}
     if reconstruct is not zero_fill:
         images[name] = found
