@@ -1,4 +1,4 @@
-"""unrolled data list | check NAME | get NAME | prepare FOLDER … --out FILE"""
+"""unrolled data list | check NAME | get NAME | prepare FOLDER … --out FILE | index SHARDS … --out FILE"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from unrolled.cli.command_line import Flag, Parser, call, parser_for
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.prepare import prepare_images
+from unrolled.data.shard_index import write_index
 from unrolled.system.scales import Scale
 
 
@@ -90,7 +91,7 @@ def prepare(
     folders : list of str
         folders of images, which may lie in subfolders.
     out : str
-        the file to write, .h5.
+        the file to write, .h5; or .tar, for shards of image files as they are, with an index (.json) beside them.
     color : bool
         keep red, green and blue instead of the luma.
     shards : int
@@ -112,11 +113,28 @@ def prepare(
     print(f"written: {', '.join(map(str, files))}")
 
 
+def index(files: list[str], /, *, out: str, force: Flag = False) -> None:
+    """Write the index of shards, which training reads: tar files in the layout of WebDataset, or prepared HDF5.
+
+    Parameters
+    ----------
+    files : list of str
+        the shards, in the folder of the index or below.
+    out : str
+        the index to write, .json.
+    force : bool
+        replace an index that is there.
+    """
+    write_index(files, out, force=force)
+    print(f"written: {out}")
+
+
 SUBCOMMANDS: dict[str, tuple[Callable[..., int | None], str]] = {
     "list": (list_sets, "the known data sets"),
     "check": (check, "whether a data set is there, whole and unaltered"),
     "get": (get, "download a data set, or say how to get it"),
-    "prepare": (prepare, "turn folders of images into HDF5, of which training reads crops"),
+    "prepare": (prepare, "turn folders of images into HDF5, of which training reads crops, or into shards"),
+    "index": (index, "write the index of shards, which training reads"),
 }
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from unrolled.data.augmentation import Augmentation
-from unrolled.data.crops import Crop, crop_sides, crop_text
+from unrolled.data.cropping import Cropping
+from unrolled.data.crops import Crop, crop_sides
 from unrolled.data.stores import ImageStore, MemoryImage, check_bright, to_float
 from unrolled.data.unit_images import as_single, to_unit
 from unrolled.system.scales import OUTSIDE, Scale, as_scale
@@ -98,24 +98,21 @@ class RandomCrops(Batches):
         frame: bool = False,
         augmentation: Augmentation | None = None,
     ):
-        self.augmentation = Augmentation() if augmentation is None else augmentation
         self.store = images if isinstance(images, ImageStore) else ImageStore(images)
         if not self.store.images:
             raise ValueError("RandomCrops: needs at least one image")
-        if not 0 < smallest <= 1:
-            raise ValueError(f"RandomCrops: smallest must be in (0, 1], got {smallest!r}")
-        self.crop, self.seed, self.smallest, self.frame = crop_sides(crop), seed, smallest, frame
-        for image in [] if frame else self.store.images:
-            if any(side * smallest < wanted for side, wanted in zip(image.shape[-2:], self.crop, strict=True)):
-                shrunk = "" if smallest == 1 else f", shrunk by {smallest},"
-                raise ValueError(
-                    f"RandomCrops: an image of {tuple(image.shape)}{shrunk} is smaller than the crop of "
-                    f"{crop_text(self.crop)}"
-                )
+        varied = Augmentation() if augmentation is None else augmentation
+        self.seed = seed
+        try:
+            self.cropping = Cropping(crop_sides(crop), smallest, frame, varied)
+            for image in self.store.images:
+                self.cropping.check(image)
+        except ValueError as error:
+            raise ValueError(f"RandomCrops: {error}") from error
         area = np.array([height * width for _, height, width in (image.shape for image in self.store.images)], float)
         self.distribution = (area / area.sum()).cumsum()
         self.distribution /= self.distribution[-1]
-        self.length = max(1, int(area.sum() / math.prod(self.crop)))
+        self.length = max(1, int(area.sum() / math.prod(self.cropping.crop)))
 
     def __len__(self) -> int:
         return self.length
@@ -130,32 +127,7 @@ class RandomCrops(Batches):
         """
         random = np.random.default_rng((self.seed, step, index))
         image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
-        scale = 1.0 if self.smallest == 1 else random.uniform(self.smallest, 1)
-        reach = [min(side, math.ceil(wanted / scale)) for side, wanted in zip(image.shape[-2:], self.crop, strict=True)]
-        top, left = (int(random.integers(side - part + 1)) for side, part in zip(image.shape[-2:], reach, strict=True))
-        patch = image.read(slice(top, top + reach[0]), slice(left, left + reach[1]))
-        if scale < 1:
-            size = [max(1, min(side, round(scale * part))) for side, part in zip(self.crop, reach, strict=True)]
-            patch = shrunk(to_float(patch), size)
-        if self.frame:
-            patch = self._framed(patch, random)
-        return self.augmentation.vary(patch, random)
-
-    def _framed(self, patch: Tensor, random: np.random.Generator) -> Tensor:
-        """The patch in a black frame of the crop's size, at a random place."""
-        down, across = (side - part for side, part in zip(self.crop, patch.shape[-2:], strict=True))
-        top, left = int(random.integers(down + 1)), int(random.integers(across + 1))
-        return F.pad(patch, (left, across - left, top, down - top))
-
-
-def shrunk(image: Tensor, size: list[int]) -> Tensor:
-    """An image (channel, height, width), real or complex, by bicubic interpolation; real ones do not overshoot."""
-    if image.is_complex():
-        parts = torch.cat([image.real, image.imag])
-        real, imaginary = F.interpolate(parts[None], size, mode="bicubic", antialias=True)[0].chunk(2)
-        return torch.complex(real, imaginary)
-    low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))
-    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(low, high)
+        return self.cropping.of(image, random)
 
 
 class Prefetch(Batches):

@@ -187,7 +187,11 @@ def list_hdf5(folder: Path) -> list[Path]:
 
 
 def hdf5_images(
-    paths: Sequence[Path], key: str | None = None, color: bool = False, scale: Scale | None = None
+    paths: Sequence[Path],
+    key: str | None = None,
+    color: bool = False,
+    scale: Scale | None = None,
+    whole_sets: bool = True,
 ) -> list[StoredImage]:
     """All images of HDF5 files.
 
@@ -204,6 +208,8 @@ def hdf5_images(
         red, green and blue; otherwise the luma, as in `read_image`.
     scale : Scale, optional
         what white is, likewise.
+    whole_sets : bool
+        all shards of a prepared set must be there.
 
     Raises
     ------
@@ -234,7 +240,7 @@ def hdf5_images(
                     ]
             except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
                 raise ValueError(f"HDF5: {path} is damaged: {error}") from error
-    for (of, count), found in shards.items():
+    for (of, count), found in shards.items() if whole_sets else ():
         if len(found) != count:
             raise ValueError(f"HDF5: of the {count} shards of {of} only these are there: {sorted(found)}")
     return images

@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from unrolled.data.hdf5 import FORMAT, SUFFIXES, VERSION, is_prepared, open_file
 from unrolled.data.images import list_images, read_with_range
+from unrolled.data.shard_writing import write_shards
 from unrolled.data.stores import as_stored
+from unrolled.data.tar_images import TAR
 from unrolled.system.files import as_path, check_writable, one_or_several, replacing
 from unrolled.system.scalars import plain_number
 from unrolled.system.scales import Scale, brightness, refuse_dark
@@ -46,7 +48,8 @@ def prepare_images(
     folders : list of str or Path
         with subfolders; single images too.
     out : str or Path
-        ends in .h5 or .hdf5; with several shards, `set.h5` becomes `set-1-of-4.h5` and so on.
+        ends in .h5 or .hdf5; with several shards, `set.h5` becomes `set-1-of-4.h5` and so on. Or .tar: the image files
+        as they are, in the layout of WebDataset, and the index `set.json`, see `unrolled.data.ShardBatches`.
     color : bool
         keep red, green and blue; otherwise the luma.
     shards : int
@@ -74,11 +77,16 @@ def prepare_images(
         are named), or if nothing can be read.
     """
     out, shards = as_path("out", out), plain_number("prepare: shards", shards, int)
-    if out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"prepare: out must end in {' or '.join(SUFFIXES)}, got {out}")
+    if out.suffix.lower() not in (*SUFFIXES, TAR):
+        raise ValueError(f"prepare: out must end in {', '.join(SUFFIXES)} or {TAR}, got {out}")
     sources = [(Path(folder), path) for folder in one_or_several(folders) for path in list_images(folder)]
     if not 1 <= shards <= max(1, len(sources)):
         raise ValueError(f"prepare: shards must be between 1 and the number of images, {len(sources)}, got {shards}")
+    if out.suffix.lower() == TAR:
+        if color or scale is not None:
+            raise ValueError(f"prepare: {TAR} holds image files as they are: give color and scale where they are read")
+        check_writable(out.with_suffix(".json"), *(path for _, path in sources))
+        return write_shards([path for _, path in sources], out, shards, licence, force, skip_broken, progress)
     name = re.compile(rf"{re.escape(out.stem)}(-\d+-of-\d+)?{re.escape(out.suffix)}")
     existing = sorted(path for path in out.parent.glob("*") if name.fullmatch(path.name))
     if existing and not force:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from torch import Tensor
@@ -34,6 +34,14 @@ VALIDATION_SIDE = 264
 """Validation images are cut to at most this many pixels a side, so that validating stays a small part of training."""
 
 
+OnError = Literal["stop", "skip"]
+
+
+def is_index(source: str) -> bool:
+    """Whether a source is an index of shards."""
+    return str(source).lower().endswith(".json")
+
+
 @dataclass
 class ImageData(PlainNumbers):
     """Images to train on.
@@ -42,12 +50,13 @@ class ImageData(PlainNumbers):
     ----------
     train : list of str
         folders of images (subfolders too), HDF5 files or folders of them, names of known data sets (`unrolled data
-        list`); "embedded" stands for the images that ship inside scikit-image.
+        list`); "embedded" stands for the images that ship inside scikit-image. Or one index of shards (.json), a file
+        or an address, see `ShardBatches`.
     validation : str or None
         images to validate on, given like one of train; by default some of the training images are held out.
     hold_out : int
         how many training images are held out, drawn by the seed, if validation is not given; the embedded images
-        have a split of their own.
+        have a split of their own, and of shards they are the first ones of the last shard, which is not trained on.
     crop : int or (height, width) or None
         of the random training crops, in pixels: several blocks, so that the network learns to remove block edges. By
         default of the size that the operator measures if there is only one, otherwise squares of 66.
@@ -70,6 +79,10 @@ class ImageData(PlainNumbers):
     bias_field : float >= 0
         training crops are multiplied by smooth random fields with values in [e^−b, 1], b up to this, as receiver coils
         shade images of magnetic resonance.
+    on_error : "stop" or "skip"
+        of shards: whether training stops at what cannot be read, or takes others in its place.
+    disk_mib : int
+        of shards at an address: the most that their copies on this machine take, in MiB.
     """
 
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
@@ -84,6 +97,8 @@ class ImageData(PlainNumbers):
     orientations: bool = True
     intensity: tuple[float, float] = (1.0, 1.0)
     bias_field: float = 0.0
+    on_error: OnError = "stop"
+    disk_mib: int = 10_240
 
     def __post_init__(self) -> None:
         self.train = one_or_several(self.train)
@@ -92,12 +107,22 @@ class ImageData(PlainNumbers):
         crop_sides(self.crop)  # it names a crop that is no size
         if self.hold_out < 1:
             raise ValueError(f"data: hold_out must be >= 1, got {self.hold_out!r}")
-        if self.cache_mib < 0:
-            raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
+        for name in ("cache_mib", "disk_mib"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data: {name} must be >= 0, got {getattr(self, name)!r}")
+        if self.on_error not in get_args(OnError):
+            raise ValueError(f"data: on_error must be 'stop' or 'skip', got {self.on_error!r}")
+        if any(map(is_index, self.train)) and len(self.train) > 1:
+            raise ValueError(f"data: an index of shards must be the only source of training images, got {self.train}")
         if not 0 < self.smallest <= 1:
             raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
         self.scale = as_scale("data", self.scale)
         _ = self.augmentation  # which names what it cannot do
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether the training images lie in shards."""
+        return is_index(self.train[0])
 
     @property
     def augmentation(self) -> Augmentation:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.crops import Crop, crop_sides
+from unrolled.data.shard_batches import sharded_data
 from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
@@ -155,7 +156,9 @@ def fit(
         if distributed.rank() == 0:
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
-            operator.fit_images(images.spread() if images is not None else list(batches.batch(0, 64)))
+            operator.fit_images(
+                images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
+            )
         return train(
             task,
             training,
@@ -247,8 +250,11 @@ def _data(
     how: dict[str, Any] = {}
     if isinstance(dataset, ImageData):
         sides = crop_sides(crop if dataset.crop is None else dataset.crop, multiple, size)
-        own = dataset.scale if scale is None else scale
-        images, held_out = replace(dataset, crop=sides, scale=own).load(multiple, seed, size)
+        own = replace(dataset, crop=sides, scale=dataset.scale if scale is None else scale)
+        if own.in_shards:
+            batches, held_out = sharded_data(own, multiple, seed, size)
+            return None, Prefetch(batches), held_out
+        images, held_out = own.load(multiple, seed, size)
         how = {name: getattr(dataset, name) for name in ("smallest", "frame", "augmentation")}
     elif isinstance(dataset, ImageStore):
         sides, images = crop_sides(crop, multiple, size), dataset
