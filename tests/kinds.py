@@ -51,7 +51,9 @@ from unrolled.classifiers import Classifier, LeNet300100
 from unrolled.data import open_images, prepare_images, read_image
 from unrolled.data.kspace_files import read_kspace
 from unrolled.data.labelled_sources import read_labelled
+from unrolled.data.shard_index import Shard, read_index, save_index
 from unrolled.data.stores import FileImage, to_float
+from unrolled.data.tar_images import images_in_tar
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, Dense, Identity
@@ -370,6 +372,29 @@ def write_archive(folder: Path) -> None:
             archive.addfile(member, io.BytesIO(jpeg.getvalue()))
 
 
+def write_shard(folder: Path) -> None:
+    with tarfile.open(folder / "set-1.tar", "w") as archive:
+        for suffix, kind in (("jpg", "JPEG"), ("png", "PNG")):
+            content = io.BytesIO()
+            Image.fromarray(COLOR).save(content, kind)
+            member = tarfile.TarInfo(f"0.{suffix}")
+            member.size = len(content.getvalue())
+            archive.addfile(member, io.BytesIO(content.getvalue()))
+
+
+def open_shard(path: Path) -> None:
+    for image in images_in_tar(path):
+        assert float(to_float(image.read()).min()) >= 0
+
+
+def write_index_of_shards(folder: Path) -> None:
+    save_index([Shard("set-1.tar", 100, 3, "0" * 64), Shard("b/set-2.tar", 9, 1, "1" * 64)], folder / "set.json")
+
+
+def open_index(path: Path) -> None:
+    assert all(shard.images > 0 and ".." not in shard.name for shard in read_index(path))
+
+
 def open_archive(path: Path) -> None:
     _, train, _ = read_labelled("CIFAR-10-JPEG", path)
     assert train.images.dtype == torch.uint8
@@ -500,6 +525,8 @@ KINDS = {
     "cards": Kind(write_cards, open_card, (card_sizes,), aware=0.95),
     "classifier": Kind(write_classifier, open_classifier, (card_sizes, safetensors_header)),
     "archive": Kind(write_archive, open_archive, (tar_header, tar_header)),
+    "shard": Kind(write_shard, open_shard, (tar_header, tar_header)),
+    "shards": Kind(write_index_of_shards, open_index, (words,)),
     "checkpoint": Kind(write_checkpoint, resume, (checkpoint_member, checkpoint_state)),
     "metrics": Kind(write_metrics, go_on_with_metrics, (words,)),
     "config": Kind(write_config, print_config, (words,)),

@@ -120,8 +120,9 @@ def mat_packed(data: bytes, draw: random.Random) -> bytes:
 
 
 def tar_header(data: bytes, draw: random.Random) -> bytes:
-    """Another size, type or name in a header of a packed archive, under a checksum that fits."""
-    archive = bytearray(gzip.decompress(data))
+    """Another size, type or name in a header of an archive, packed or not, under a checksum that fits."""
+    packed = data.startswith(b"\x1f\x8b")
+    archive = bytearray(gzip.decompress(data) if packed else data)
     at = 512 * draw.randrange(len(archive) // 512)
     if archive[at + 257 : at + 262] != b"ustar":
         at = 0
@@ -135,7 +136,7 @@ def tar_header(data: bytes, draw: random.Random) -> bytes:
         archive[at : at + 100] = name.ljust(100, b"\0")
     archive[at + 148 : at + 156] = b" " * 8
     archive[at + 148 : at + 156] = b"%06o\0 " % sum(archive[at : at + 512])
-    return gzip.compress(bytes(archive), 1)
+    return gzip.compress(bytes(archive), 1) if packed else bytes(archive)
 
 
 def hdf5_sets(data: bytes, draw: random.Random) -> bytes:

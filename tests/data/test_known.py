@@ -5,14 +5,13 @@ import hashlib
 import io
 import re
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers import write_picture
+from tests.http_server import serving
 from unrolled.data import ImageData, known, open_images, prepare_images, read_image
 from unrolled.data.known import Copy, Download, KnownData, SplitFiles, find_known, known_sets, read_manifest
 
@@ -129,30 +128,6 @@ def test_a_set_of_test_images_cannot_be_trained_on():
         ImageData(["Set11"]).load()
 
 
-class Server(ThreadingHTTPServer):
-    """Files on this machine; a path that begins with /cut sends half of what it announces."""
-
-    def __init__(self, files):
-        self.files, self.asked = files, []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    def url(self, name):
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        data = self.server.files.get(self.path.removeprefix("/").removeprefix("cut/"))
-        self.send_response(200 if data is not None else 404)
-        self.send_header("Content-Length", str(len(data or b"")))
-        self.end_headers()
-        self.wfile.write((data or b"")[: len(data or b"") // 2 if self.path.startswith("/cut/") else None])
-
-    def log_message(self, *_):
-        pass
-
-
 def packed(name, data):
     with io.BytesIO() as buffer:
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -163,16 +138,10 @@ def packed(name, data):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def server():
     pixels = np.random.default_rng(0).bytes(5000)
-    server = Server({"a.gz": gzip.compress(pixels), "b.tar.gz": packed("b", pixels)})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving({"a.gz": gzip.compress(pixels), "b.tar.gz": packed("b", pixels)}) as server:
+        yield server
 
 
 def downloadable(server, path="", wrong=()):

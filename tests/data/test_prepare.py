@@ -106,7 +106,7 @@ def test_interrupted_it_leaves_nothing(folder, tmp_path, monkeypatch):
 
 def test_what_cannot_be_is_refused(folder, tmp_path):
     for out, options, message in [
-        ("set.zip", {}, r"out must end in \.h5 or \.hdf5, got .*set\.zip"),
+        ("set.zip", {}, r"out must end in \.h5, \.hdf5 or \.tar, got .*set\.zip"),
         ("set.h5", {"shards": 0}, "shards must be between 1 and the number of images, 6, got 0"),
         ("set.h5", {"shards": 7}, "got 7"),
         ("photos/deep.tif/set.h5", {}, "cannot write"),

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from unrolled.data.hdf5 import hdf5_images, list_hdf5
 from unrolled.data.shard_files import digest_of, read_small
 from unrolled.data.stores import StoredImage
-from unrolled.data.tar_images import TAR, tar_images
+from unrolled.data.tar_images import TAR, images_in_tar
 from unrolled.system.files import as_path, check_regular, replacing
 from unrolled.system.scales import Scale
 
@@ -141,7 +141,7 @@ def check_index_target(out: Path, force: bool) -> None:
 def images_of(path: Path, color: bool = False, scale: Scale | None = None) -> Sequence[StoredImage]:
     """The images of a shard that lies here."""
     if path.suffix.lower() == TAR:
-        return tar_images(path, color, scale)
+        return images_in_tar(path, color, scale)
     if list_hdf5(path):
         return hdf5_images([path], None, color, scale, whole_sets=False)
     raise ValueError(f"shards: {path} must end in {TAR}, .h5 or .hdf5")

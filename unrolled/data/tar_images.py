@@ -16,7 +16,7 @@ from unrolled.system.scales import Scale
 TAR = ".tar"
 
 
-def tar_images(path: Path, color: bool = False, scale: Scale | None = None) -> "TarImages":
+def images_in_tar(path: Path, color: bool = False, scale: Scale | None = None) -> "TarImages":
     """The images of a tar file, by their order in it; members of other kinds are left out.
 
     Raises
