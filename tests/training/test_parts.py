@@ -123,6 +123,10 @@ def test_a_sparsifier_leaves_alone_what_is_frozen(tmp_path):
         ({"freeze": ["*"]}, "train_only and freeze leave nothing to train"),
         ({"rates": {"3.*": 0.0}}, r"rates must be factors > 0, at most 1e\+15, got 3.\*: 0.0"),
         ({"rates": {"3.*": "fast"}}, "rates must be factors > 0"),
+        ({"rates": {"9.*": 0.1}, "freeze": ["0.*"]}, r"rates: '9.\*' fits no parameter"),
+        ({"rates": None}, "rates must be factors by patterns of names, got None"),
+        ({"freeze": [0]}, r"freeze must be a list of patterns of names, got \[0\]"),
+        ({"train_only": None}, "train_only must be a list of patterns"),
     ],
 )
 def test_patterns_that_fit_nothing_are_named_with_what_there_is(changes, message, tmp_path):

@@ -35,7 +35,8 @@ class Batches(ABC):
         size : int
             of the whole batch, over all processes that train together.
         part : range, optional
-            draw only these places of the batch, as one of several processes does; by default all, range(size).
+            draw only these places of the batch, as one of several processes does, or a run that accumulates gradients;
+            by default all, range(size).
 
         Returns
         -------

@@ -175,7 +175,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             )
         if not isinstance(noise, (int, float, Tensor)):
             noise = as_numbers(f"{type(self).__name__}: noise", noise, y.real.dtype)
-        level = noise if isinstance(noise, Tensor) else torch.tensor(noise, dtype=y.real.dtype)
+        level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
         if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
             raise ValueError(
                 f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "

@@ -93,20 +93,21 @@ class Loop:
         self.parts = distributed.parts(options.batch, options.accumulate)
         task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         self.frozen = Frozen(task.model, options)
-        self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-        self.device = self.parameters[0].device
         self.average = Average(task.model, options.average)
-        if sparsifier is None:
-            self.sparse = DenseTraining(task, self.average)
-        else:
-            with own_randomness(self.device):
-                self.sparse = SparseTraining(task, self.average, sparsifier, bool(options.compile), seed)
         self.compiled = options.compile
         """None: to be found out by a trial."""
         self.loss_of_model: LossOfModel = task.loss
         self.seconds_of_trial = 0.0
-        late = sparsifier is None and can_decide(self.device, self.parameters)
-        self.optimizer = make_optimizer(options, task.model, self.sparse.learned, fused=late)
+        with self.frozen.standing_still():
+            self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+            self.device = self.parameters[0].device
+            if sparsifier is None:
+                self.sparse = DenseTraining(task, self.average)
+            else:
+                with own_randomness(self.device):
+                    self.sparse = SparseTraining(task, self.average, sparsifier, bool(options.compile), seed)
+            late = sparsifier is None and can_decide(self.device, self.parameters)
+            self.optimizer = make_optimizer(options, task.model, self.sparse.learned, fused=late)
         self.updates = (UpdatesOnDevice if late else Updates)(task.model, self.optimizer, self.sparse)
 
     def run(self, resume: bool = False) -> dict[str, float]:
@@ -135,7 +136,7 @@ class Loop:
         with (
             locked(self.folder.path),
             own_randomness(self.device),
-            self.frozen.until_the_end(),
+            self.frozen.standing_still(),
             self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
             distributed.shared_loss(self.task, bool(self.updates.statistics), lambda: self.loss_of_model) as loss_of,

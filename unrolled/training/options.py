@@ -189,8 +189,13 @@ class TrainingOptions(PlainNumbers):
             raise ValueError(f"training: factor must be in (0, 1), got {self.factor!r}")
 
     def _check_parts(self) -> None:
-        self.train_only, self.freeze = one_or_several(self.train_only), one_or_several(self.freeze)
-        self.rates = dict(self.rates)
+        for name in ("train_only", "freeze"):
+            patterns = one_or_several(getattr(self, name))
+            if not (isinstance(patterns, (list, tuple)) and all(isinstance(each, str) for each in patterns)):
+                raise ValueError(f"training: {name} must be a list of patterns of names, got {patterns!r:.100}")
+            setattr(self, name, list(patterns))
+        if not isinstance(self.rates, dict):
+            raise ValueError(f"training: rates must be factors by patterns of names, got {self.rates!r:.100}")
         for pattern, factor in self.rates.items():
             number = as_number(factor)
             if number is None or not 0 < number <= LARGEST:

@@ -31,28 +31,24 @@ class Frozen:
         named = dict(model.named_parameters())
         kept = _fitting(named, options.train_only, "train_only") if options.train_only else set(named)
         kept -= _fitting(named, options.freeze, "freeze")
-        self.parameters = [parameter for name, parameter in named.items() if name not in kept]
-        self.parameters = [parameter for parameter in self.parameters if parameter.requires_grad]
-        self._set(False)
-        if not any(parameter.requires_grad for parameter in named.values()):
-            self._set(True)
+        if not any(named[name].requires_grad for name in kept):
             raise ValueError("training: train_only and freeze leave nothing to train")
+        self.parameters = [each for name, each in named.items() if name not in kept and each.requires_grad]
         still = {id(parameter) for parameter in self.parameters}
         norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase))
         own = ((norm, {id(parameter) for parameter in norm.parameters()}) for norm in norms)
         self.norms = [norm for norm, parameters in own if parameters and parameters <= still]
 
-    def _set(self, trained: bool) -> None:
-        for parameter in self.parameters:
-            parameter.requires_grad_(trained)
-
     @contextmanager
-    def until_the_end(self) -> Iterator[None]:
-        """A block after which nothing is frozen that was not before."""
+    def standing_still(self) -> Iterator[None]:
+        """A block in which they are frozen; after it nothing is that was not before."""
         try:
+            for parameter in self.parameters:
+                parameter.requires_grad_(False)
             yield
         finally:
-            self._set(True)
+            for parameter in self.parameters:
+                parameter.requires_grad_(True)
 
     def keep(self) -> None:
         """Let norms stand still, which `model.train()` sets moving."""

@@ -47,7 +47,8 @@ class Task(ABC):
     def batch(self, step: int, size: int, part: range | None = None) -> Any:
         """The batch of a step, on the model's device: a function of the step, with no memory.
 
-        One of several processes asks only for its part of the places range(size); alone it asks for all, with None.
+        One of several processes asks only for its part of the places range(size), and a run that accumulates gradients
+        for one part after the other; otherwise all are asked for, with None.
         """
 
     @abstractmethod
