@@ -20,7 +20,7 @@ from tests.pairs import FULL
 from unrolled.data import DatasetBatches, ImageStore, LabelledImages, RandomCrops
 from unrolled.data.complex_phase import with_fixed_phase, with_phase
 from unrolled.data.kspace_files import KSpace
-from unrolled.metrics import nmse, psnr, ssim
+from unrolled.metrics import nmse, psnr, ssim, volume_figures
 from unrolled.networks import EPGN
 from unrolled.operators import (
     BlockCompressedSensing,
@@ -206,6 +206,10 @@ ENTRIES: dict[str, Entry] = {
     "nmse.truth": Entry(
         lambda x: nmse(torch.from_numpy(WHOLE)[None, None] + 1, x), WHOLE[None, None] + 2, "truth|image"
     ),
+    "volume_figures.image": Entry(lambda x: volume_figures(x, WHOLE[None] + 1)["nmse"], WHOLE[None], "image|volumes"),
+    "volume_figures.truth": Entry(
+        lambda x: volume_figures(WHOLE[None] + 1, x)["nmse"], WHOLE[None] + 2, "truth|image|volumes"
+    ),
     "with_phase.images": Entry(
         lambda x: with_phase(x, torch.Generator().manual_seed(0)), WHOLE[None, None] / 4, "images"
     ),
@@ -339,10 +343,11 @@ UNKNOWN: dict[str, Callable[[np.ndarray], Any]] = {
 """Images of which nobody can know what white is."""
 
 NO_MATTER = {
-    # What is right for some entries, and not for others.
-    "inf": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
-    "-inf": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
-    "NaN": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
+    form: {
+        *("psnr.image", "ssim.image", "nmse.image", "nmse.truth", "volume_figures.image"),
+        *("with_phase.images", "with_fixed_phase.image"),
+    }
+    for form in ("inf", "-inf", "NaN")
 }
 """Elementwise mathematics: NaN goes in, and NaN comes out."""
 

@@ -7,6 +7,7 @@ from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
 from unrolled.operators.downsampling import Downsampling
 from unrolled.operators.fan_beam import FanBeam
+from unrolled.operators.fastmri_mask import FastMRIMask
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
@@ -31,6 +32,7 @@ __all__ = [
     "Dense",
     "Downsampling",
     "FanBeam",
+    "FastMRIMask",
     "FromFunctions",
     "GaussianKernel",
     "GaussianMask",
