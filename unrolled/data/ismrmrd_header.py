@@ -1,0 +1,140 @@
+"""The XML header of ISMRMRD, which fastMRI's files have too: what was encoded, and which part of it is the image."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+LONGEST = 2**20
+"""Bytes of a header that are read; those of scanners have some ten thousand."""
+
+LARGEST = 2**16
+"""Samples along an axis, which acquisitions count with 16 bits."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A grid along readout, first and second phase encoding.
+
+    Parameters
+    ----------
+    matrix : (int, int, int)
+        numbers of samples or pixels.
+    field : (float, float, float) or None
+        of view in mm.
+    """
+
+    matrix: tuple[int, int, int]
+    field: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a header says of its first encoding.
+
+    Parameters
+    ----------
+    encoded, image : Space
+        what was sampled, also beyond the image ("oversampling"), and the image.
+    middle : int or None
+        the number of the phase encoding of the zero frequency, if it is stated.
+    trajectory, calibration : str
+        such as "cartesian" and "embedded"; "" if not stated.
+    """
+
+    encoded: Space
+    image: Space
+    middle: int | None = None
+    trajectory: str = ""
+    calibration: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image on the grid that was sampled, readout along the height.
+
+        That is the part of the field of view that is the image, whose own matrix may be finer; without fields of view
+        it is that matrix.
+        """
+        whole, fields = self.encoded.matrix, (self.encoded.field, self.image.field)
+        sides = [
+            min(whole[axis], max(1, round(whole[axis] * fields[1][axis] / fields[0][axis])))
+            if fields[0] and fields[1]
+            else min(whole[axis], self.image.matrix[axis])
+            for axis in (0, 1)
+        ]
+        return sides[0], sides[1]
+
+
+def read_header(text: str, path: Path) -> Encoding:
+    """Read the XML header of ISMRMRD.
+
+    Documents that define something of their own (entities, which may grow beyond any bound or lead to other files) are
+    refused.
+
+    Parameters
+    ----------
+    text : str
+    path : Path
+        of the file, for messages.
+
+    Raises
+    ------
+    ValueError
+        for what is no such header, or states sizes that cannot be.
+    """
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError(f"k-space: {path}: its header defines entities, which headers of ISMRMRD do not")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"k-space: {path}: its header is no XML: {error}") from error
+    encoding = root.find("{*}encoding")
+    if encoding is None:
+        raise ValueError(f"k-space: {path}: its header has no <encoding>")
+    reader = _Reader(encoding, path)
+    middle = "encodingLimits/kspace_encoding_step_1/center"
+    return Encoding(
+        reader.space("encodedSpace"),
+        reader.space("reconSpace"),
+        None if reader.text(middle) is None else reader.whole(middle, 0),
+        reader.text("trajectory") or "",
+        reader.text("parallelImaging/calibrationMode") or "",
+    )
+
+
+class _Reader:
+    """Values below an element, by the names that lead to them."""
+
+    def __init__(self, root: ElementTree.Element, path: Path):
+        self._root, self._path = root, path
+
+    def text(self, names: str) -> str | None:
+        found = self._root.find("/".join(f"{{*}}{name}" for name in names.split("/")))
+        return None if found is None else (found.text or "").strip()
+
+    def whole(self, names: str, least: int) -> int:
+        text = self.text(names) or ""
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= LARGEST):
+            raise ValueError(
+                f"k-space: {self._path}: its header must have a whole number in {least} … {LARGEST} for {names}, has "
+                f"{text[:30]!r}"
+            )
+        return int(text)
+
+    def space(self, name: str) -> Space:
+        x, y, z = (self.whole(f"{name}/matrixSize/{axis}", 1) for axis in "xyz")
+        lengths = [self._length(f"{name}/fieldOfView_mm/{axis}") for axis in "xyz"]
+        known = lengths[0] > 0 and lengths[1] > 0
+        return Space((x, y, z), (lengths[0], lengths[1], lengths[2]) if known else None)
+
+    def _length(self, names: str) -> float:
+        try:
+            length = float(self.text(names) or 0)
+        except ValueError:
+            length = math.nan
+        if not 0 <= length < math.inf:
+            raise ValueError(
+                f"k-space: {self._path}: its header must have a length in mm for {names}, has "
+                f"{(self.text(names) or '')[:30]!r}"
+            )
+        return length
