@@ -1,9 +1,13 @@
 """The XML header of ISMRMRD, which fastMRI's files have too: what was encoded, and which part of it is the image."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+from unrolled.system.hdf5_heaps import Heaps, text_of
 
 LONGEST = 2**20
 """Bytes of a header that are read; those of scanners have some ten thousand."""
@@ -100,6 +104,18 @@ def read_header(text: str, path: Path) -> Encoding:
         reader.text("trajectory") or "",
         reader.text("parallelImaging/calibrationMode") or "",
     )
+
+
+def stated_matrix(path: Path, file: Any, data: Any) -> tuple[int, int] | None:
+    """(height, width) of the image by the header in a data set of an open HDF5 file; None if it states none."""
+    if data is None:
+        return None
+    try:
+        with Heaps(path, file) as heaps:
+            return read_header(text_of(heaps, data, LONGEST), path).image.matrix[:2]
+    except ValueError as error:  # what is measured can be read without it
+        warnings.warn(f"{error}; so the size of the image is not known", stacklevel=5)
+        return None
 
 
 class _Reader:

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 
 from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
-from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, magnitude, middle
+from unrolled.data.ismrmrd_header import stated_matrix
+from unrolled.data.kspace_ismrmrd import RawVolume, is_ismrmrd
+from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, kspace_of_middle, magnitude, middle
 from unrolled.data.stores import ALL
 from unrolled.system.arraylike import are_complex, as_numbers, as_tensor, with_complex
+from unrolled.system.cfl import open_cfl
 from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
 from unrolled.system.hdf5_sets import is_link
-from unrolled.system.scalars import as_number
+from unrolled.system.scalars import as_number, sides_within
 
 RSS, ESC = "reconstruction_rss", "reconstruction_esc"
 """What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
@@ -30,6 +33,11 @@ TAKEN = 100
 
 SAME = 0.02
 """Relative difference up to which the image of a file is that of its k-space."""
+
+ENDINGS = (".npy", ".cfl", ".mrd", *SUFFIXES)
+
+SCANNERS = {".dat": "siemens_to_ismrmrd", ".7": "ge_to_ismrmrd", ".raw": "philips_to_ismrmrd"}
+"""Raw files of scanners by their endings, and the programs that convert them."""
 
 AXES = {
     "HDF5": ("slice, height, width", "slice, coil, height, width"),
@@ -52,12 +60,16 @@ class KSpace:
         where the zero frequency lies, see `unrolled.operators.MaskedFourier`.
     truth : Tensor, (height, width), float32, or None
         the magnitude of the true image if it is known, in the units of the file; it may be the middle of what y shows.
+    size : (height, width), or None
+        of the part in the middle of what y shows that is the image, if the file says so; the rest are margins that the
+        scanner sampled too ("oversampling").
     """
 
     y: Tensor
     mask: Tensor
     centered: bool
     truth: Tensor | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name, axes in (("y", "coil, height, width"), ("mask", "height, width"), ("truth", "height, width")):
@@ -79,6 +91,9 @@ class KSpace:
         for name, value in (("y", torch.view_as_real(self.y)), ("truth", self.truth)):
             if value is not None and not bool(torch.isfinite(value).all()):
                 raise ValueError(f"k-space: {name} must be finite, but holds NaN or inf")
+        if self.size is not None:
+            whole = self.mask.shape[0], self.mask.shape[1]
+            object.__setattr__(self, "size", sides_within("k-space: size", self.size, whole))
 
     @property
     def ratio(self) -> float:
@@ -106,6 +121,25 @@ class KSpace:
             raise ValueError("mask: must leave some of what was sampled, but leaves nothing")
         return replace(self, y=self.y * both, mask=both)
 
+    def cropped(self, size: tuple[int, int]) -> "KSpace":
+        """As if only the middle of what it shows had been there, so that all that follows takes less time.
+
+        Of k-space that is sampled in whole columns the height can be cut, to that of the image without its oversampling
+        along the readout.
+
+        Parameters
+        ----------
+        size : (height, width)
+
+        Raises
+        ------
+        ValueError
+            if it is larger, or k-space is not sampled throughout along an axis that becomes shorter.
+        """
+        y, mask = kspace_of_middle(self.y, self.mask, self.centered, size)
+        kept = None if self.size is None else (min(self.size[0], size[0]), min(self.size[1], size[1]))
+        return replace(self, y=y, mask=mask, size=kept)
+
 
 def read_kspace(
     path: str | Path,
@@ -114,13 +148,15 @@ def read_kspace(
     centered: bool | None = None,
     axes: str | None = None,
 ) -> KSpace:
-    """Read one slice of k-space from an `.npy` or HDF5 file; of a volume no more than that slice is read.
+    """Read one slice of k-space from a file; of a volume no more than that slice is read.
 
-    HDF5 is taken to be in the layout of fastMRI (Zbontar and others, arXiv:1811.08839): a complex data set
-    (slice, height, width) of one coil or (slice, coil, height, width) of several; `mask` (width,) or (height, width) if
-    it is there; as the true image `reconstruction_esc` of one coil and `reconstruction_rss` of several, each
-    (slice, height, width), if there. NumPy files hold (height, width) or (slice, coil, height, width); three axes may
-    be of coils or of slices, so they must be named.
+    HDF5 is raw data of scanners in ISMRMRD if it has a group of that kind; what is taken of it, see
+    `unrolled.data.kspace_ismrmrd`. Otherwise HDF5 is taken to be in the layout of fastMRI (Zbontar and others,
+    arXiv:1811.08839): a complex data set (slice, height, width) of one coil or (slice, coil, height, width) of several;
+    `mask` (width,) or (height, width) if it is there; as the true image `reconstruction_esc` of one coil and
+    `reconstruction_rss` of several, each (slice, height, width), if there; of `ismrmrd_header` the size of the image.
+    NumPy files hold (height, width) or (slice, coil, height, width); three axes may be of coils or of slices, so they
+    must be named. Files of BART have axes of their own, see `unrolled.system.cfl`.
 
     Sampled is where k-space is not 0 in every coil. If the file has a mask of columns: those columns of it that are not
     0 altogether, for fastMRI pads k-space with columns of 0.
@@ -128,7 +164,7 @@ def read_kspace(
     Parameters
     ----------
     path : str or Path
-        `.npy`, `.h5` or `.hdf5`.
+        `.npy`, `.h5`, `.hdf5`, `.mrd` or `.cfl`.
     slice : int >= 0, optional
         by default the one in the middle of the volume.
     key : str
@@ -147,16 +183,23 @@ def read_kspace(
         mask or true image do not fit it.
     """
     path = as_path("k-space", path)
-    if path.suffix.lower() not in (".npy", *SUFFIXES):
-        raise ValueError(f"k-space: {path} must end in one of .npy, {', '.join(SUFFIXES)}")
+    suffix = path.suffix.lower()
+    if suffix not in ENDINGS:
+        how = f"; convert it to ISMRMRD first, by {SCANNERS[suffix]}" if suffix in SCANNERS else ""
+        raise ValueError(f"k-space: {path} must end in one of {', '.join(ENDINGS)}{how}")
     if not os.path.isfile(path):
         raise ValueError(f"k-space: there is no file {path}")
     names = None if axes is None else axis_names(axes)
-    if path.suffix.lower() == ".npy":
+    if suffix == ".npy":
         y, centered = in_one_layout(_read_npy(path, slice, names), centered, path, False)
+        return KSpace(y, _nonzero(y), centered)
+    if suffix == ".cfl":
+        y, centered = in_one_layout(_read_cfl(path, slice, names), centered, path, True)
         return KSpace(y, _nonzero(y), centered)
     with open_file(path) as file:
         try:
+            if is_ismrmrd(file):
+                return _read_ismrmrd(file, path, slice, names)
             return _read_hdf5(file, path, slice, key, centered, names)
         except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"k-space: {path} is damaged: {error}") from error
@@ -183,6 +226,29 @@ def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> T
     return _checked(_slice(array, names, index, path)[0], path)
 
 
+def _read_cfl(path: Path, index: int | None, names: tuple[str, ...] | None) -> Tensor:
+    if names is not None:
+        raise ValueError(f"axes: must be left out for {path}, whose header states them")
+    array = open_cfl(path)
+    if array.shape[1] != 1:
+        raise ValueError(f"k-space: {path} has {array.shape[1]} sets of maps, so it is not k-space")
+    names = ("slice", "coil", "height", "width")
+    return _checked(_slice(array[:, 0], names, index, path)[0], path)
+
+
+def _read_ismrmrd(file: Any, path: Path, index: int | None, names: tuple[str, ...] | None) -> KSpace:
+    if names is not None:
+        raise ValueError(f"axes: must be left out for {path}, whose acquisitions state where they lie")
+    with RawVolume(path, file) as volume:
+        index = _which(index, volume.slices, path)
+        y, mask = volume.read(index, lambda count: _check_size(path, count))
+    return KSpace(_checked(y, path), torch.from_numpy(mask), True, size=volume.encoding.size)
+
+
+def _check_size(path: Path, count: int) -> None:
+    check_claim(f"{path}: a slice of k-space", TAKEN * count, path.stat().st_size)
+
+
 def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> tuple[np.ndarray, int]:
     """A slice (coil, height, width) of a data set, and its number."""
     number = 0
@@ -193,7 +259,7 @@ def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> 
         places[axis] = number
     left = [name for name in names if name != "slice"]
     size = math.prod(length for name, length in zip(names, data.shape, strict=True) if name in left)
-    check_claim(f"{path}: a slice of k-space", TAKEN * size, path.stat().st_size)
+    _check_size(path, size)
     numbers = with_complex(np.asarray(data[tuple(places)]))
     numbers = numbers.transpose([left.index(name) for name in NAMES if name in left])
     return numbers if "coil" in left else numbers[None], number
@@ -211,7 +277,9 @@ def _read_hdf5(
     mask = _read_mask(_own(file, path, "mask"), path, y)
     count = data.shape[names.index("slice")] if "slice" in names else 1
     both, centered = in_one_layout(torch.cat([y * mask, mask[None]]), centered, path, True)
-    kspace = KSpace(both[:-1], both[-1].real, centered)
+    matrix = stated_matrix(path, file, _own(file, path, "ismrmrd_header"))
+    size = None if matrix is None else (min(matrix[0], y.shape[-2]), min(matrix[1], y.shape[-1]))
+    kspace = KSpace(both[:-1], both[-1].real, centered, size=size)
     return replace(kspace, truth=_find_truth(file, path, number, count, kspace))
 
 

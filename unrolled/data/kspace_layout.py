@@ -107,6 +107,46 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image[top : top + rows, left : left + columns]
 
 
+def kspace_of_middle(y: Tensor, mask: Tensor, centered: bool, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The k-space of the part of the images in their middle, of a size, and its mask.
+
+    Along an axis that becomes shorter every line must be sampled throughout, or not at all: then nothing is lost but
+    the borders of the images, and their units stay.
+
+    Parameters
+    ----------
+    y : Tensor, (coil, height, width)
+    mask : Tensor, (height, width)
+    centered : bool
+    size : (height, width)
+
+    Raises
+    ------
+    ValueError
+        for a size that is larger than the image, or not >= 1; and if lines are sampled in part.
+    """
+    size = sides_within("size", size, (mask.shape[0], mask.shape[1]))
+    for axis, name in ((-2, "height"), (-1, "width")):
+        whole, kept = mask.shape[axis], size[axis]
+        if kept == whole:
+            continue
+        if not bool((mask == mask.narrow(axis, 0, 1)).all()):
+            raise ValueError(
+                f"size: k-space cannot be cut to a {name} of {kept}, because its lines along the {name} are sampled in "
+                "part; the image that is made of it can"
+            )
+        there, back = (torch.fft.ifftshift, torch.fft.fftshift) if centered else (_same, _same)
+        lines = back(torch.fft.ifft(there(y, axis), dim=axis, norm="ortho"), axis)
+        lines = lines.narrow(axis, (whole - kept) // 2, kept)
+        y = back(torch.fft.fft(there(lines, axis), dim=axis, norm="ortho"), axis)
+        mask = mask.narrow(axis, 0, kept)
+    return y, mask.clone()
+
+
+def _same(x: Tensor, axis: int) -> Tensor:
+    return x
+
+
 def zero_frequency_in_the_middle(y: Tensor) -> bool | None:
     """Whether nearly all energy of k-space (coil, height, width) lies in the middle, or at [0, 0]; None: not clear.
 

@@ -37,17 +37,23 @@ class Heaps:
     """
 
     def __init__(self, path: Path, file: Any):
+        self._path = path
         if tuple(file.id.get_create_plist().get_sizes()) != (8, 8):
-            raise ValueError("its addresses do not have 64 bits; write it again with h5repack")
+            raise self.refused("its addresses do not have 64 bits; write it again with h5repack")
         with open(path, "rb") as handle:
             self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         self._known: dict[int, dict[int, tuple[int, int]]] = {}
+        self._walked = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *reason: object) -> None:
         self._bytes.close()
+
+    def refused(self, why: str) -> ValueError:
+        """What is raised for this file."""
+        return ValueError(f"HDF5: {self._path}: {why}")
 
     def rows(self, data: Any) -> np.ndarray:
         """The stored bytes of a data set of one axis or none, a row an element: (n, bytes).
@@ -58,17 +64,17 @@ class Heaps:
             if it is compressed, lies in other files, or was not written as far as it claims.
         """
         if data.ndim > 1 or lies_elsewhere(data):
-            raise ValueError(f"{data.name!r} must be a list that lies in the file itself")
+            raise self.refused(f"{data.name!r} must be a list that lies in the file itself")
         kind = data.id.get_type()
         # Of a text of any length this is the size in memory, that of an address; on disk it is a reference.
         width = REFERENCE.itemsize if _is_long_text(kind) else kind.get_size()
         count = data.shape[0] if data.ndim else 1
         if count * width > len(self._bytes):
-            raise ValueError(f"{data.name!r} claims {count * width:,} bytes of a file of {len(self._bytes):,}")
+            raise self.refused(f"{data.name!r} claims {count * width:,} bytes of a file of {len(self._bytes):,}")
         if data.chunks is None:
             return self._rows_at(data, data.id.get_offset(), count, width).copy()
         if data.id.get_create_plist().get_nfilters():
-            raise ValueError(f"{data.name!r} is compressed; write it again with: h5repack -f NONE IN OUT")
+            raise self.refused(f"{data.name!r} is compressed; write it again with: h5repack -f NONE IN OUT")
         chunks: list[Any] = []
         data.id.chunk_iter(chunks.append)
         found, written = np.zeros((count, width), np.uint8), 0
@@ -79,12 +85,12 @@ class Heaps:
                 found[first : first + some] = self._rows_at(data, chunk.byte_offset, some, width)
                 written += some
         if written != count:
-            raise ValueError(f"{data.name!r} claims {count} entries, but {written} were written")
+            raise self.refused(f"{data.name!r} claims {count} entries, but {written} were written")
         return found
 
     def _rows_at(self, data: Any, offset: int | None, count: int, width: int) -> np.ndarray:
         if offset is None or offset + count * width > len(self._bytes):
-            raise ValueError(f"{data.name!r} was not written, or the file is cut short")
+            raise self.refused(f"{data.name!r} was not written, or the file is cut short")
         return np.frombuffer(self._bytes, np.uint8, count * width, offset).reshape(count, width)
 
     def entry(self, reference: np.void, size: int) -> bytes:
@@ -109,16 +115,17 @@ class Heaps:
             self._known[heap] = self._entries(heap)
         at, there = self._known[heap].get(int(reference["index"]), (0, -1))
         if there != length:
-            raise ValueError(f"an entry claims {length:,} bytes, but {max(there, 0):,} are there")
+            raise self.refused(f"an entry claims {length:,} bytes, but {max(there, 0):,} are there")
         return self._bytes[at : at + length]
 
     def _entries(self, heap: int) -> dict[int, tuple[int, int]]:
         """Of each entry of a heap by its number: where it begins, and its bytes."""
         if heap + HEADER > len(self._bytes) or self._bytes[heap : heap + 5] != b"GCOL\x01":
-            raise ValueError(f"there is no heap at {heap}")
+            raise self.refused(f"there is no heap at {heap}")
         end = heap + int.from_bytes(self._bytes[heap + 8 : heap + HEADER], "little")
-        if end > len(self._bytes):
-            raise ValueError(f"the heap at {heap} is cut short")
+        self._walked += end - heap
+        if end > len(self._bytes) or self._walked > len(self._bytes):
+            raise self.refused(f"the heap at {heap} reaches beyond the file, or into another")
         found, at = dict[int, tuple[int, int]](), heap + HEADER
         while at + HEADER <= end:
             index, size = struct.unpack("<H6xQ", self._bytes[at : at + HEADER])
@@ -126,18 +133,18 @@ class Heaps:
             if index == 0:  # what is left is free
                 break
             if size > end - at:
-                raise ValueError(f"the heap at {heap} is damaged")
+                raise self.refused(f"the heap at {heap} is damaged")
             found[index] = at, size
             at += -(-size // 8) * 8
         return found
 
 
-def text_of(path: Path, data: Any, longest: int) -> str:
+def text_of(heaps: Heaps, data: Any, longest: int) -> str:
     """A single text of a data set, whatever kind of text it is; letters that are not UTF-8 are replaced.
 
     Parameters
     ----------
-    path : Path
+    heaps : Heaps
         of the file.
     data : h5py.Dataset
         of no axis, or of one with one entry.
@@ -151,16 +158,13 @@ def text_of(path: Path, data: Any, longest: int) -> str:
     """
     long = _is_long_text(data.id.get_type())
     if data.shape not in ((), (1,)) or not (long or data.dtype.kind == "S"):
-        raise ValueError(f"{data.name!r} must be a text, is {data.dtype} {data.shape}")
-    with Heaps(path, data.file) as heaps:
-        (row,) = heaps.rows(data)
-        if long:
-            reference = row.view(REFERENCE)[0]
-            if reference["length"] > longest:
-                raise ValueError(f"{data.name!r} claims {reference['length']:,} bytes; at most {longest:,} are read")
-            text = heaps.entry(reference, 1)
-        else:
-            text = row[:longest].tobytes()
+        raise heaps.refused(f"{data.name!r} must be a text, is {data.dtype} {data.shape}")
+    (row,) = heaps.rows(data)
+    reference = row.view(REFERENCE)[0] if long else None
+    length = len(row) if reference is None else int(reference["length"])
+    if length > longest:
+        raise heaps.refused(f"{data.name!r} claims {length:,} bytes; at most {longest:,} are read")
+    text: bytes = row.tobytes() if reference is None else heaps.entry(reference, 1)
     return text.rstrip(b"\0").decode("utf-8", "replace")
 
 
