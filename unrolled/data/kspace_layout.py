@@ -1,5 +1,6 @@
 """The layout of k-space in files: what its axes are, and where the zero frequency and the origin of images lie."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -105,6 +106,47 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = sides_within("size", size, (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[top : top + rows, left : left + columns]
+
+
+def hann(count: int, reach: int) -> Tensor:
+    """A Hann window around the middle of so many frequencies, 0 beyond its reach, (count,), float64."""
+    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
+    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
+
+
+def symmetric_reach(lines: Tensor) -> int:
+    """How far lines, (count,) of truth values, are sampled on both sides of the middle one without a gap, or −1."""
+    middle = len(lines) // 2
+    outward = lines[middle:], lines[: middle + 1].flip(0)
+    both = outward[0] & outward[1][: len(outward[0])]
+    return int(both.int().cumprod(0).sum()) - 1
+
+
+def one_sided(mask: Tensor, centered: bool) -> dict[str, float]:
+    """Along which axes one side of k-space was measured farther than the other: partial Fourier, asymmetric echoes.
+
+    The shorter side must end a tenth of the longer one before it, and twice the largest gap between sampled lines, so
+    that masks that were drawn at random are not taken for it.
+
+    Parameters
+    ----------
+    mask : Tensor, (height, width), of 0 and 1
+    centered : bool
+
+    Returns
+    -------
+    dict of "height" or "width" → the part of the frequencies between the outermost that were sampled
+    """
+    mask = mask if centered else torch.fft.fftshift(mask)
+    found = {}
+    for name, axis in (("height", 1), ("width", 0)):
+        lines = mask.any(axis).nonzero().flatten()
+        count, first, last = mask.shape[1 - axis], int(lines[0]), int(lines[-1])
+        low, high = count // 2 - first, last - count // 2
+        gap = int(lines.diff().max()) if len(lines) > 1 else 0
+        if abs(low - high) > max(0.1 * max(low, high), 2 * gap):
+            found[name] = (last - first + 1) / count
+    return found
 
 
 def kspace_of_middle(y: Tensor, mask: Tensor, centered: bool, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """From measured k-space to the picture: coils, scale, and a network or a classical method."""
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +8,10 @@ import torch
 from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
-from unrolled.data.kspace_layout import coil_images, magnitude, middle
+from unrolled.data.kspace_layout import coil_images, hann, magnitude, middle
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.units import image_scale
+from unrolled.reconstruction.partial_fourier import pocs
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
@@ -38,6 +38,7 @@ def zero_fill(y: Tensor, operator: LinearOperator) -> Tensor:
 METHODS: dict[str, Method] = {
     "zero-fill": zero_fill,
     **{name: partial(classical, name) for name in ("wavelet-l1", "tv", "reweighted")},
+    "pocs": pocs,
 }
 """The classical methods by their names: functions (y, operator) ↦ x, for k-space of images in [0, 1]."""
 
@@ -74,7 +75,7 @@ def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
     mask = kspace.mask if kspace.centered else torch.fft.fftshift(kspace.mask)
     height, width = mask.shape
     reach = _reach(mask, center)
-    window = _hann(height, reach)[:, None] * _hann(width, reach)
+    window = hann(height, reach)[:, None] * hann(width, reach)
     window = window if kspace.centered else torch.fft.ifftshift(window)
     y = kspace.y.to(torch.complex128)
     low = coil_images(window * y / y.abs().max(), kspace.centered)
@@ -102,11 +103,6 @@ def _reach(mask: Tensor, center: int | None) -> int:
             f"but only {max(0, 2 * reach + 1)}×{max(0, 2 * reach + 1)} are; give maps of your own"
         )
     return reach
-
-
-def _hann(count: int, reach: int) -> Tensor:
-    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
-    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
 
 
 def kspace_operator(
