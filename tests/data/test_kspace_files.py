@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.raw_files import header
-from unrolled.data.kspace_files import KSpace, read_kspace
+from tests.raw_files import header, lines_of, write_raw
+from unrolled.data.kspace_fastmri import VolumeFacts
+from unrolled.data.kspace_files import KSpace, read_kspace, volume_facts
 from unrolled.system.cfl import write_cfl
 
 
@@ -380,3 +381,51 @@ def test_files_of_bart(tmp_path):
 def test_raw_files_of_scanners_are_named_for_what_converts_them(tmp_path):
     with pytest.raises(ValueError, match="convert it to ISMRMRD first, by siemens_to_ismrmrd"):
         read_kspace(tmp_path / "meas.dat")
+
+
+STATED = {"acquisition": "CORPDFS_FBK", "patient_id": "ä" * 40, "max": 3e-4, "norm": np.float32(0.5)}
+
+
+def test_what_fastmri_states_of_a_volume(tmp_path):
+    path = write(tmp_path / "volume.h5", kspace=random(4, 3, 6, 5))
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5))
+    assert volume_facts(path, axes="coil, slice, height, width") == VolumeFacts(3, (4, 6, 5))
+    with h5py.File(path, "a") as file:
+        file.attrs.update(STATED)
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5), *STATED.values())
+    # Other forms: of fixed length, and what is no text and no number.
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"], file.attrs["patient_id"] = np.bytes_("AXT2"), 3
+        file.attrs["max"], file.attrs["norm"] = "large", np.nan
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5), "AXT2")
+    with h5py.File(tmp_path / "latest.h5", "w", libver="latest") as file:
+        file["kspace"] = random(4, 6, 5)
+        file.attrs.update(STATED)
+    assert volume_facts(tmp_path / "latest.h5") == VolumeFacts(4, (1, 6, 5), None, None, 3e-4, 0.5)
+
+
+def test_texts_that_claim_more_than_there_is_are_refused(tmp_path):
+    path = write(tmp_path / "volume.h5", kspace=random(4, 6, 5))
+    with h5py.File(path, "a") as file:
+        file.attrs.update(STATED)
+    whole = path.read_bytes()
+    at = whole.index(b"acquisition\0") + 48  # behind its name, type and space, each in multiples of 8 bytes
+    for claimed, message in ((2**32 - 1, "claims 4,294,967,295 bytes; at most 1,000"), (99, "claims 99 bytes, but 11")):
+        path.write_bytes(whole[:at] + claimed.to_bytes(4, "little") + whole[at + 4 :])
+        with pytest.raises(ValueError, match=message):
+            volume_facts(path)
+
+
+def test_the_shapes_of_other_files(tmp_path):
+    np.save(tmp_path / "stack.npy", random(7, 3, 4, 5))
+    np.save(tmp_path / "turned.npy", random(4, 5))
+    write_cfl(tmp_path / "y.cfl", random(2, 3, 4, 5), "slice, coil, height, width")
+    lines = [*lines_of(random(3, 20, 12)), *lines_of(random(3, 20, 12), slice=1)]
+    assert volume_facts(tmp_path / "stack.npy") == VolumeFacts(7, (3, 4, 5))
+    assert volume_facts(tmp_path / "turned.npy", axes="width, height") == VolumeFacts(1, (1, 5, 4))
+    assert volume_facts(tmp_path / "y.cfl") == VolumeFacts(2, (3, 4, 5))
+    assert volume_facts(write_raw(tmp_path / "raw.h5", lines)) == VolumeFacts(2, (3, 10, 12))
+    other = write_raw(tmp_path / "other.h5", [*lines, *lines_of(random(2, 20, 12), slice=2)])
+    with pytest.raises(ValueError, match="has 3 coils in slice 0, and 2 in slice 2"):
+        volume_facts(other)
+    assert read_kspace(other, 2).y.shape == (2, 10, 12)

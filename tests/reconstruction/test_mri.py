@@ -329,7 +329,10 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
         (["--method", "zero-fill", "--size", "[100,20]"], "size: must be within the image"),
         (["--method", "zero-fill", "--maps", "nowhere.npy"], "there is no file nowhere.npy"),
         (["--method", "zero-fill", "--mask", "nowhere.npy"], "--mask: there is no file nowhere.npy"),
-        (["--method", "zero-fill", "--mask", "Nonesuch"], "no such kind of mask; known: CartesianMask, FastMRIMask, GaussianMask, "),
+        (
+            ["--method", "zero-fill", "--mask", "Nonesuch"],
+            "no such kind of mask; known: CartesianMask, FastMRIMask, GaussianMask, ",
+        ),
         (["--method", "zero-fill", "--device", "abacus"], "device: 'abacus'"),
     ]:
         assert main([*argv, *more]) == 1, more

@@ -114,7 +114,7 @@ def stated_matrix(path: Path, file: Any, data: Any) -> tuple[int, int] | None:
         with Heaps(path, file) as heaps:
             return read_header(text_of(heaps, data, LONGEST), path).image.matrix[:2]
     except ValueError as error:  # what is measured can be read without it
-        warnings.warn(f"{error}; so the size of the image is not known", stacklevel=5)
+        warnings.warn(f"{error}; so the size of the image is not known", stacklevel=4)
         return None
 
 

@@ -58,6 +58,8 @@ class RawVolume:
     path : Path
     file : h5py.File
         the same file, open.
+    axes : any, optional
+        must be left out.
 
     Raises
     ------
@@ -68,7 +70,9 @@ class RawVolume:
     encoding: Encoding
     slices: int
 
-    def __init__(self, path: Path, file: Any):
+    def __init__(self, path: Path, file: Any, axes: Any = None):
+        if axes is not None:
+            raise ValueError(f"axes: must be left out for {path}, whose acquisitions state where they lie")
         self._path, self._heaps = path, Heaps(path, file)
         group = _group(file)
         self.encoding = read_header(text_of(self._heaps, group["xml"], LONGEST), path)
@@ -178,15 +182,10 @@ class RawVolume:
             if an acquisition is damaged, lies outside of the encoded matrix, or has other coils than others.
         """
         chosen = np.flatnonzero(self._counter("slice") == self._numbers[index])
-        coils = np.unique(self._heads["active_channels"][chosen])
-        if len(coils) != 1 or coils[0] == 0:
-            raise self._refused(
-                f"has acquisitions of {' and of '.join(map(str, coils[:5]))} coils in slice {index}; all must have the "
-                "same"
-            )
+        coils = self._coils(index)
         height, width = self.encoding.encoded.matrix[:2]
-        check(int(coils[0]) * height * width)
-        y = np.zeros((int(coils[0]), height, width), np.complex64)
+        check(coils * height * width)
+        y = np.zeros((coils, height, width), np.complex64)
         times = np.zeros((height, width), np.float32)
         for at in chosen:
             readout, first, line = self._readout(int(at), height, width)
@@ -197,11 +196,29 @@ class RawVolume:
         if not (mask == mask[0]).all():
             warnings.warn(
                 f"k-space: {self._path}: its echoes are asymmetric, so the margins along the readout are left in it",
-                stacklevel=5,
+                stacklevel=4,
             )
             return y, mask
         kept = kspace_of_middle(torch.from_numpy(y), torch.from_numpy(mask), True, (self.encoding.size[0], width))
         return kept[0].numpy(), kept[1].numpy()
+
+    def _coils(self, index: int) -> int:
+        coils = np.unique(self._heads["active_channels"][self._counter("slice") == self._numbers[index]])
+        if len(coils) != 1 or coils[0] == 0:
+            raise self._refused(
+                f"has acquisitions of {' and of '.join(map(str, coils[:5]))} coils in slice {index}; all must have the "
+                "same"
+            )
+        return int(coils[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(coil, height, width) of every slice's k-space, without the margins along the readout."""
+        coils = [*map(self._coils, range(self.slices))]
+        other = next((index for index, count in enumerate(coils) if count != coils[0]), None)
+        if other is not None:
+            raise self._refused(f"has {coils[0]} coils in slice 0, and {coils[other]} in slice {other}")
+        return coils[0], self.encoding.size[0], self.encoding.encoded.matrix[1]
 
     def _readout(self, at: int, height: int, width: int) -> tuple[np.ndarray, int, int]:
         """The samples (coil, samples) of an acquisition, and the row and column where they begin."""

@@ -82,6 +82,11 @@ def in_one_layout(y: Tensor, centered: bool | None, path: Path, usual: bool) -> 
     return (torch.fft.ifftshift if centered else torch.fft.fftshift)(y, (-2, -1)), not centered
 
 
+def nonzero(y: Tensor) -> Tensor:
+    """1 where any coil of k-space (coil, height, width) is not 0, (height, width)."""
+    return (y != 0).any(0).float()
+
+
 def coil_images(y: Tensor, centered: bool) -> Tensor:
     """The images of coils from k-space (coil, height, width), with zeros where nothing was sampled."""
     if not centered:

@@ -18,7 +18,10 @@ REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 """What a data set has in the place of an entry: how many numbers it is, and where they lie."""
 
 HEADER = 16
-"""Bytes at the head of a heap, and of each entry in it."""
+"""Bytes at the head of a heap, of each entry in it, and of an object."""
+
+ATTRIBUTE, CONTINUED = 0x000C, 0x0010
+"""Kinds of messages in the header of an object."""
 
 
 class Heaps:
@@ -118,6 +121,40 @@ class Heaps:
             raise self.refused(f"an entry claims {length:,} bytes, but {max(there, 0):,} are there")
         return self._bytes[at : at + length]
 
+    def attribute(self, header: int, name: str) -> np.void | None:
+        """The reference that an attribute of an object is; None if the object's header has none of this name, or is not
+        of version 1, which h5py writes by default.
+
+        Parameters
+        ----------
+        header : int
+            where the object's header lies.
+        name : str
+        """
+        start = self._bytes[header : header + HEADER]
+        if len(start) < HEADER or start[0] != 1:
+            return None
+        blocks, walked = [(header + HEADER, int.from_bytes(start[8:12], "little"))], 0
+        for begin, length in blocks:  # a block may state where the next one is
+            walked += length
+            if begin + length > len(self._bytes) or walked > len(self._bytes):
+                raise self.refused("the header of its attributes is damaged")
+            at = begin
+            while at + 8 <= begin + length:
+                kind, size = struct.unpack("<HH", self._bytes[at : at + 4])
+                body = self._bytes[at + 8 : at + 8 + size]
+                at += 8 + size
+                if kind == CONTINUED and size >= 16:
+                    blocks.append(struct.unpack("<QQ", body[:16]))
+                elif kind == ATTRIBUTE and size >= 8 and body[0] == 1:
+                    # Its name, type and space are each padded to 8 bytes.
+                    lengths = [-(-each // 8) * 8 for each in struct.unpack("<HHH", body[2:8])]
+                    value = body[8 + sum(lengths) :][: REFERENCE.itemsize]
+                    if body[8 : 8 + lengths[0]].rstrip(b"\0") == name.encode() and len(value) == REFERENCE.itemsize:
+                        found: np.void = np.frombuffer(value, REFERENCE)[0]
+                        return found
+        return None
+
     def _entries(self, heap: int) -> dict[int, tuple[int, int]]:
         """Of each entry of a heap by its number: where it begins, and its bytes."""
         if heap + HEADER > len(self._bytes) or self._bytes[heap : heap + 5] != b"GCOL\x01":
@@ -166,6 +203,49 @@ def text_of(heaps: Heaps, data: Any, longest: int) -> str:
         raise heaps.refused(f"{data.name!r} claims {length:,} bytes; at most {longest:,} are read")
     text: bytes = row.tobytes() if reference is None else heaps.entry(reference, 1)
     return text.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def text_attribute(heaps: Heaps, file: Any, name: str, longest: int) -> str | None:
+    """A text that is an attribute of a file, of any length or of a fixed one.
+
+    Parameters
+    ----------
+    heaps, file
+        as in `Heaps`.
+    name : str
+        of the attribute.
+    longest : int
+        bytes of a text that is taken.
+
+    Returns
+    -------
+    str, or None
+        where there is no such text, or it lies in a form that only files written with `libver="latest"` have
+
+    Raises
+    ------
+    ValueError
+        if it is damaged or longer.
+    """
+    import h5py
+
+    if name not in file.attrs:
+        return None
+    kind = file.attrs.get_id(name)
+    if kind.shape != ():
+        return None
+    if kind.dtype.kind == "S":
+        text = bytes(file.attrs[name])
+    elif _is_long_text(kind.get_type()):
+        reference = heaps.attribute(h5py.h5o.get_info(file.id).addr, name)
+        if reference is None:
+            return None
+        if reference["length"] > longest:
+            raise heaps.refused(f"{name!r} claims {reference['length']:,} bytes; at most {longest:,} are read")
+        text = heaps.entry(reference, 1)
+    else:
+        return None
+    return text[:longest].rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _is_long_text(kind: Any) -> bool:
