@@ -10,6 +10,7 @@ from PIL import Image
 
 import unrolled
 from tests.helpers import picture, write_picture
+from tests.raw_files import header, lines_of, write_raw
 from unrolled.cli import main
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.data.kspace_layout import middle
@@ -403,3 +404,43 @@ def test_a_truth_in_other_units_has_no_psnr(tmp_path, capsys):
     path = write_volume(tmp_path / "volume.h5", body() * phase(), 1e-3 * body())
     assert main(["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]) == 0
     assert "zero-filled: no PSNR, image: has values about" in capsys.readouterr().out
+
+
+def test_the_command_on_all_slices_of_a_volume(tmp_path, capsys):
+    whole = body()
+    path = write_volume(tmp_path / "volume.h5", coils() * whole * phase(), whole)
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"] = "AXT2"
+    out = tmp_path / "images.h5"
+    argv = ["kspace", str(path), "--method", "zero-fill", "--mask", "FastMRIMask", "--mask.seed", path.name]
+    argv += ["--mask.center", "0.2", "--size", "[32,40]", "--crop", "--out"]
+    assert main([*argv, str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "3 slices of 32 × 40, AXT2\n" in said
+    with h5py.File(out) as file:
+        images = file["reconstruction"][()]
+    assert (images.dtype, images.shape) == (np.float32, (3, 32, 40))
+    assert {found.name for found in tmp_path.iterdir()} == {"volume.h5", "images.h5"}
+    truth = SHARE * np.stack([0.5 * whole, whole, whole[:, ::-1]])[:, 8:40]
+    nmse = ((images - truth) ** 2).sum() / (truth**2).sum()
+    psnr = -10 * np.log10(((images - truth) ** 2).mean() / truth.max() ** 2)
+    figures = re.search(r"NMSE ([\d.]+), PSNR ([\d.]+) dB, SSIM [\d.]+\n", said)
+    assert float(figures[1]) == pytest.approx(nmse, rel=1e-3)
+    assert float(figures[2]) == pytest.approx(psnr, abs=0.01)
+    # A slice alone is the same.
+    assert main([*argv, str(tmp_path / "x.png"), "--slice", "0"]) == 0
+    shown = np.asarray(Image.open(tmp_path / "x.png")).astype(float) / 255
+    np.testing.assert_allclose(shown, (images[0] / truth[0].max()).clip(0, 1), atol=0.01)
+    capsys.readouterr()
+    assert main([*argv, str(out), "--slice", "0"]) == 1
+    assert "is for all slices; leave --slice out" in capsys.readouterr().err
+
+
+def test_the_command_on_raw_data_cuts_to_the_image_and_tells_of_partial_fourier(tmp_path, capsys):
+    y = centered_fourier(coils() * body() * phase())
+    text = header(encoded=(HEIGHT, WIDTH), image=(24, 20), field=(400, 250), center=10, last=29)
+    path = write_raw(tmp_path / "raw.h5", lines_of(y[..., 10:]), text)
+    out = tmp_path / "x.png"
+    assert main(["kspace", str(path), "--method", "partial-fourier", "--out", str(out)]) == 0
+    assert "farther along the width, 75% in all: --method partial-fourier fills it in" in capsys.readouterr().out
+    assert size_of(out) == (32, 24)  # 200 of 250 mm and of 400 mm

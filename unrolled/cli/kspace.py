@@ -1,24 +1,31 @@
 """unrolled kspace FILE --weights epgn-mri20 --out slice.png"""
 
 import warnings
+from collections.abc import Callable
 from inspect import isabstract
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from jsonargparse import set_parsing_settings
 from torch import Tensor
+from tqdm import trange
 
 from unrolled.cli import command_line
+from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import panels_beside, write_panels
-from unrolled.data.kspace_files import KSpace, read_kspace
-from unrolled.data.kspace_layout import middle
+from unrolled.data.hdf5 import SUFFIXES
+from unrolled.data.kspace_fastmri import VolumeFacts
+from unrolled.data.kspace_files import KSpace, read_kspace, volume_facts
+from unrolled.data.kspace_layout import middle, one_sided
 from unrolled.figures.pictures import check_beside, check_format, save_picture
-from unrolled.metrics import psnr
+from unrolled.metrics import psnr, volume_figures
 from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.sampled_fourier import sampling_mask
-from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
+from unrolled.reconstruction.mri import METHODS, Method, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import torch_device
-from unrolled.system.files import check_writable
+from unrolled.system.files import check_writable, replacing
 from unrolled.system.recipes import subclasses
 from unrolled.weights.networks import load
 
@@ -47,24 +54,27 @@ def reconstruct_file(
     maps: str | None = None,
     center: int | None = None,
     size: tuple[int, int] | None = None,
+    crop: Flag = False,
     bfloat16: bool = False,
     device: str = "auto",
 ) -> None:
-    """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method.
+    """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method, or a volume.
 
     A second picture shows the mask, k-space, the zero-filled image and the reconstruction. If the true image is known,
-    it shows their errors too, and their PSNR is printed.
+    it shows their errors too, and their PSNR is printed. Of a volume NMSE, PSNR and SSIM are printed as fastMRI defines
+    them, with the largest value of the true volume for the peak.
 
     Parameters
     ----------
     file : str
-        k-space: .npy of one coil or several, or HDF5 in the layout of fastMRI.
+        k-space: .npy of one coil or several, HDF5 in the layout of fastMRI or of ISMRMRD, or .cfl of BART.
     out : str
-        the file of the picture; another is written beside it.
+        the file of the picture; another is written beside it. A name that ends in .h5 is for the images of all slices,
+        in the layout of fastMRI's submissions: reconstruction, (slice, height, width).
     weights : str, optional
         a name that `unrolled zoo` lists, or a file.
     method : str, optional
-        a classical method instead of weights: zero-fill, wavelet-l1, tv or reweighted.
+        a classical method instead of weights: zero-fill, wavelet-l1, tv, reweighted or partial-fourier.
     slice : int, optional
         which slice of a volume, counted from 0; by default the middle one.
     key : str
@@ -80,7 +90,10 @@ def reconstruct_file(
     center : int, optional
         the sensitivities are estimated from a square of this side in the middle of k-space.
     size : (int, int), optional
-        [HEIGHT,WIDTH] of the part in the middle of the image that is kept.
+        [HEIGHT,WIDTH] of the part in the middle of the image that is kept; by default that of the true image, or what
+        the file states.
+    crop : bool
+        cut the height of k-space to that part first, which takes less time; its columns must be sampled throughout.
     bfloat16 : bool
         compute the learned part in bfloat16.
     device : str
@@ -93,41 +106,106 @@ def reconstruct_file(
     if isinstance(mask, str) and not Path(mask).exists():
         kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
         raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
-    check_format(out)
     inputs = file, weights, maps, mask if isinstance(mask, str) else None
+    whole_volume = Path(out).suffix.lower() in SUFFIXES
+    if whole_volume and slice is not None:
+        raise ValueError(f"--slice: {out} is for all slices; leave --slice out, or name a picture")
     check_writable(out, *inputs)
-    check_beside(panels_beside(Path(out)), *inputs)
-    kspace = read_kspace(file, slice, key, centered, axes)
-    truth = kspace.truth
-    if mask is not None:
-        truth = coil_magnitude(kspace).float() if truth is None else truth
-        kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
+    if not whole_volume:
+        check_format(out)
+        check_beside(panels_beside(Path(out)), *inputs)
     given_maps = None if maps is None else read_array(maps, dimensions=3)
     if weights is None:
-        name, reconstruct, complex_images = str(method), METHODS[str(method)], True
+        name, reconstruct, trained = str(method), METHODS[str(method)], None
     else:
         reconstruct, trained = load(weights, device)
-        _check_trained(trained, kspace)
-        name, complex_images = type(reconstruct).__name__, trained.complex_images
-    operator = kspace_operator(kspace, complex_images, given_maps, center).to(torch_device(device))
-    size = size or _smaller(kspace.mask, truth)
-    found = reconstruct_kspace(kspace, reconstruct, operator, size, bfloat16=bfloat16)
-    images = {"zero-filled": reconstruct_kspace(kspace, zero_fill, operator, size)}
+        name = type(reconstruct).__name__
+    complex_images = trained is None or trained.complex_images
+
+    def prepare(index: int | None) -> _Prepared:
+        kspace = read_kspace(file, index, key, centered, axes)
+        truth = kspace.truth
+        if mask is not None:
+            truth = coil_magnitude(kspace).float() if truth is None else truth
+            kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
+        if trained is not None:
+            _check_trained(trained, kspace)
+        kept = size or _smaller(kspace, truth)
+        kspace = kspace.cropped((kept[0], kspace.mask.shape[1])) if crop else kspace
+        operator = kspace_operator(kspace, complex_images, given_maps, center).to(torch_device(device))
+        return _Prepared(kspace, operator, kept, None if truth is None else middle(truth, kept))
+
+    if whole_volume:
+        _volume(Path(out), volume_facts(file, key, axes), prepare, reconstruct, bfloat16)
+    else:
+        _picture(Path(out), prepare(slice), name, reconstruct, bfloat16)
+
+
+class _Prepared(NamedTuple):
+    """A slice with its operator, the size of the image that is kept, and the true image of that size."""
+
+    kspace: KSpace
+    operator: SampledFourier
+    size: tuple[int, int]
+    truth: Tensor | None
+
+    def image(self, reconstruct: Method, bfloat16: bool = False) -> Tensor:
+        return reconstruct_kspace(self.kspace, reconstruct, self.operator, self.size, bfloat16=bfloat16)
+
+
+def _picture(out: Path, prepared: _Prepared, name: str, reconstruct: Method, bfloat16: bool) -> None:
+    """Write the picture of a slice, and the panels beside it."""
+    kspace, truth = prepared.kspace, prepared.truth
+    found = prepared.image(reconstruct, bfloat16)
+    images = {"zero-filled": prepared.image(zero_fill)}
     if reconstruct is not zero_fill:
         images[name] = found
-    if truth is not None:
-        truth = middle(truth, size)
     peak = float((found if truth is None else truth).max())
     if not peak > 0:
         raise ValueError("k-space: its reconstruction is 0 everywhere")
     save_picture(out, (found / peak).clamp(0, 1)[None])
     print(f"{100 * kspace.ratio:.1f} % of the frequencies, {len(kspace.y)} coil{'s' * (len(kspace.y) > 1)}")
+    for axis, part in one_sided(kspace.mask, kspace.centered).items():
+        print(
+            f"one side was measured farther along the {axis}, {part:.0%} in all: --method partial-fourier fills it in"
+        )
     if truth is not None:
         for label, image in images.items():
             print(f"{label}: {_quality(image, truth, peak)}")
     print(f"wrote {out}")
     shown = {label: image / peak for label, image in images.items()}
-    write_panels(Path(out), kspace.mask, kspace.y, kspace.centered, shown, None if truth is None else truth / peak)
+    write_panels(out, kspace.mask, kspace.y, kspace.centered, shown, None if truth is None else truth / peak)
+
+
+def _volume(
+    out: Path,
+    facts: VolumeFacts,
+    prepare: Callable[[int], _Prepared],
+    reconstruct: Method,
+    bfloat16: bool,
+) -> None:
+    """Write the images of all slices, and print the figures of the volume."""
+    images, truths = list[Tensor](), list[Tensor]()
+    for index in trange(facts.slices, unit="slice", leave=False):
+        try:
+            prepared = prepare(index)
+            images.append(prepared.image(reconstruct, bfloat16))
+        except ValueError as error:
+            raise ValueError(f"slice {index}: {error}") from error
+        if prepared.truth is not None:
+            truths.append(prepared.truth)
+    volume = torch.stack(images)
+    import h5py
+
+    with replacing(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        file["reconstruction"] = volume.numpy()
+    what = "" if facts.acquisition is None else f", {facts.acquisition}"
+    print(f"{len(images)} slices of {volume.shape[1]} × {volume.shape[2]}{what}")
+    if len(truths) == len(images):
+        figures = volume_figures(volume, torch.stack(truths))
+        print(f"NMSE {figures['nmse']:.4g}, PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}")
+        print("The peak is the largest value of the true volume.")
+    print(f"wrote {out}")
 
 
 def _quality(image: Tensor, truth: Tensor, peak: float) -> str:
@@ -154,9 +232,9 @@ def _sides(image: Tensor) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _smaller(whole: Tensor, truth: Tensor | None) -> tuple[int, int]:
-    """The size of the true image if it is known, but no larger than what was measured."""
-    height, width = _sides(whole)
+def _smaller(kspace: KSpace, truth: Tensor | None) -> tuple[int, int]:
+    """The size of the true image if it is known, or what the file states, but no larger than what was measured."""
+    height, width = _sides(kspace.mask)
     if truth is None:
-        return height, width
+        return kspace.size or (height, width)
     return min(height, truth.shape[0]), min(width, truth.shape[1])

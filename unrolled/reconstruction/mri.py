@@ -11,7 +11,7 @@ from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_layout import coil_images, hann, magnitude, middle
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.units import image_scale
-from unrolled.reconstruction.partial_fourier import pocs
+from unrolled.reconstruction.phase_constraint import partial_fourier
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
@@ -38,7 +38,7 @@ def zero_fill(y: Tensor, operator: LinearOperator) -> Tensor:
 METHODS: dict[str, Method] = {
     "zero-fill": zero_fill,
     **{name: partial(classical, name) for name in ("wavelet-l1", "tv", "reweighted")},
-    "pocs": pocs,
+    "partial-fourier": partial_fourier,
 }
 """The classical methods by their names: functions (y, operator) ↦ x, for k-space of images in [0, 1]."""
 
