@@ -26,6 +26,7 @@ from unrolled.reconstruction.mri import (
     unexplained,
     zero_fill,
 )
+from unrolled.system.cfl import open_cfl
 
 HEIGHT, WIDTH = 48, 40
 SHARE = 1e-5
@@ -427,6 +428,8 @@ def test_the_command_on_all_slices_of_a_volume(tmp_path, capsys):
     figures = re.search(r"NMSE ([\d.]+), PSNR ([\d.]+) dB, SSIM [\d.]+\n", said)
     assert float(figures[1]) == pytest.approx(nmse, rel=1e-3)
     assert float(figures[2]) == pytest.approx(psnr, abs=0.01)
+    assert main([*argv, str(tmp_path / "images.cfl")]) == 0
+    np.testing.assert_array_equal(open_cfl(tmp_path / "images.cfl")[:, 0, 0], images)
     # A slice alone is the same.
     assert main([*argv, str(tmp_path / "x.png"), "--slice", "0"]) == 0
     shown = np.asarray(Image.open(tmp_path / "x.png")).astype(float) / 255

@@ -24,6 +24,7 @@ from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.sampled_fourier import sampling_mask
 from unrolled.reconstruction.mri import METHODS, Method, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
+from unrolled.system.cfl import check_header, write_cfl
 from unrolled.system.devices import torch_device
 from unrolled.system.files import check_writable, replacing
 from unrolled.system.recipes import subclasses
@@ -69,8 +70,8 @@ def reconstruct_file(
     file : str
         k-space: .npy of one coil or several, HDF5 in the layout of fastMRI or of ISMRMRD, or .cfl of BART.
     out : str
-        the file of the picture; another is written beside it. A name that ends in .h5 is for the images of all slices,
-        in the layout of fastMRI's submissions: reconstruction, (slice, height, width).
+        the file of the picture; another is written beside it. A name that ends in .h5 or .cfl is for the images of all
+        slices, (slice, height, width); in HDF5 as fastMRI's submissions have them, under the name reconstruction.
     weights : str, optional
         a name that `unrolled zoo` lists, or a file.
     method : str, optional
@@ -107,10 +108,12 @@ def reconstruct_file(
         kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
         raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
     inputs = file, weights, maps, mask if isinstance(mask, str) else None
-    whole_volume = Path(out).suffix.lower() in SUFFIXES
+    whole_volume = Path(out).suffix.lower() in (*SUFFIXES, ".cfl")
     if whole_volume and slice is not None:
         raise ValueError(f"--slice: {out} is for all slices; leave --slice out, or name a picture")
     check_writable(out, *inputs)
+    if Path(out).suffix.lower() == ".cfl":
+        check_header(Path(out))
     if not whole_volume:
         check_format(out)
         check_beside(panels_beside(Path(out)), *inputs)
@@ -195,10 +198,7 @@ def _volume(
         if prepared.truth is not None:
             truths.append(prepared.truth)
     volume = torch.stack(images)
-    import h5py
-
-    with replacing(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file["reconstruction"] = volume.numpy()
+    _save(out, volume)
     what = "" if facts.acquisition is None else f", {facts.acquisition}"
     print(f"{len(images)} slices of {volume.shape[1]} × {volume.shape[2]}{what}")
     if len(truths) == len(images):
@@ -206,6 +206,17 @@ def _volume(
         print(f"NMSE {figures['nmse']:.4g}, PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}")
         print("The peak is the largest value of the true volume.")
     print(f"wrote {out}")
+
+
+def _save(out: Path, volume: Tensor) -> None:
+    import h5py
+
+    if out.suffix.lower() == ".cfl":
+        write_cfl(out, volume, "slice, height, width")
+        return
+    # The file is locked already, by who replaces it.
+    with replacing(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        file["reconstruction"] = volume.numpy()
 
 
 def _quality(image: Tensor, truth: Tensor, peak: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.system.arraylike import as_tensor
-from unrolled.system.files import as_path, replacing
+from unrolled.system.files import as_path, check_writable, replacing
 
 NAMES = ("readout", "phase", "second phase", "coil", "set of maps", "echo", "coefficient", "second coefficient",
          "iteration", "cycle", "time", "second time", "level", "slice", "average", "batch")  # fmt: skip
@@ -85,6 +85,16 @@ def _lengths(header: Path) -> list[int]:
     return [int(word) for word in words] + [1] * (len(NAMES) - len(words))
 
 
+def check_header(path: Path) -> None:
+    """Raise ValueError if the header of a `.cfl` file cannot be written, or would replace what is none."""
+    header = path.with_suffix(".hdr")
+    check_writable(header)
+    if header.exists():
+        with open(header, "rb") as file:
+            if file.read(len(FIRST)) != FIRST.encode():
+                raise ValueError(f"cfl: {header} is there, and is no header of this format; name another file")
+
+
 def write_cfl(path: str | Path, numbers: Any, axes: str) -> None:
     """Write an array as `.cfl`, and its header beside it.
 
@@ -105,16 +115,14 @@ def write_cfl(path: str | Path, numbers: Any, axes: str) -> None:
     path = as_path("cfl", path)
     names = [name.strip() for name in axes.split(",")]
     tensor = as_tensor("cfl", numbers).detach().cpu()
-    if path.suffix != ".cfl":
+    if path.suffix.lower() != ".cfl":
         raise ValueError(f"cfl: {path} must end in .cfl")
     if len({*names}) != len(names) or not {"height", "width"} <= {*names} <= {*ORDER} or len(names) != tensor.ndim:
         raise ValueError(
             f"cfl: axes must be height, width, and any of slice, set and coil, as many as the array has, "
             f"{tuple(tensor.shape)}, got {axes!r}"
         )
-    header = path.with_suffix(".hdr")
-    if header.exists() and not header.read_bytes()[: len(FIRST)] == FIRST.encode():
-        raise ValueError(f"cfl: {header} is there, and is no header of this format; name another file")
+    check_header(path)
     order = sorted(names, key=lambda name: ORDER[name])
     array = tensor.numpy().transpose([names.index(name) for name in order]).astype(KIND)
     lengths = [1] * len(NAMES)
@@ -122,5 +130,5 @@ def write_cfl(path: str | Path, numbers: Any, axes: str) -> None:
         lengths[ORDER[name]] = length
     with replacing(path) as temporary:
         array.ravel(order="F").tofile(temporary)
-    with replacing(header) as temporary:
+    with replacing(path.with_suffix(".hdr")) as temporary:
         temporary.write_text(f"{FIRST}\n{' '.join(map(str, lengths))}\n", encoding="ascii")
