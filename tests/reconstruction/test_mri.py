@@ -445,5 +445,7 @@ def test_the_command_on_raw_data_cuts_to_the_image_and_tells_of_partial_fourier(
     path = write_raw(tmp_path / "raw.h5", lines_of(y[..., 10:]), text)
     out = tmp_path / "x.png"
     assert main(["kspace", str(path), "--method", "partial-fourier", "--out", str(out)]) == 0
-    assert "farther along the width, 75% in all: --method partial-fourier fills it in" in capsys.readouterr().out
+    assert (
+        "partial Fourier: 75% was measured along the width, one side farther than the other" in capsys.readouterr().out
+    )
     assert size_of(out) == (32, 24)  # 200 of 250 mm and of 400 mm

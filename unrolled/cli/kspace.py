@@ -170,7 +170,8 @@ def _picture(out: Path, prepared: _Prepared, name: str, reconstruct: Method, bfl
     print(f"{100 * kspace.ratio:.1f} % of the frequencies, {len(kspace.y)} coil{'s' * (len(kspace.y) > 1)}")
     for axis, part in one_sided(kspace.mask, kspace.centered).items():
         print(
-            f"one side was measured farther along the {axis}, {part:.0%} in all: --method partial-fourier fills it in"
+            f"partial Fourier: {part:.0%} was measured along the {axis}, one side farther than the other; where the "
+            "phase is smooth, --method partial-fourier fills in the rest"
         )
     if truth is not None:
         for label, image in images.items():
