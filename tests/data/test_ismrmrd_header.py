@@ -16,18 +16,18 @@ def test_a_header_is_read_as_its_package_reads_it():
     for mine, theirs in ((found.encoded, encoding.encodedSpace), (found.image, encoding.reconSpace)):
         assert mine.matrix == tuple(getattr(theirs.matrixSize, axis) for axis in "xyz")
         assert mine.field == tuple(getattr(theirs.fieldOfView_mm, axis) for axis in "xyz")
-    assert found.middle == encoding.encodingLimits.kspace_encoding_step_1.center == 6
+    assert found.middles == (encoding.encodingLimits.kspace_encoding_step_1.center, None) == (6, None)
     assert found.trajectory == encoding.trajectory.value
     assert found.calibration == encoding.parallelImaging.calibrationMode.value
 
 
 def test_the_image_is_the_part_of_the_field_of_view():
-    whole = Space((640, 368, 1), (400.0, 230.0, 5.0))
+    whole = Space((640, 368, 40), (400.0, 230.0, 100.0))
     # An image of a finer grid is no larger than its part; without lengths its matrix counts.
-    assert Encoding(whole, Space((512, 512, 1), (200.0, 200.0, 5.0))).size == (320, 320)
-    assert Encoding(whole, Space((320, 400, 1), None)).size == (320, 368)
-    assert Encoding(whole, Space((320, 320, 1), (800.0, 0.1, 5.0))).size == (640, 1)
-    assert read_header(header(field=("", "")), PATH).size == (10, 10)
+    assert Encoding(whole, Space((512, 512, 64), (200.0, 200.0, 80.0))).sides == (320, 320, 32)
+    assert Encoding(whole, Space((320, 400, 36), (0.0, 0.0, 0.0))).sides == (320, 368, 36)
+    assert Encoding(whole, Space((320, 320, 1), (1e308, 0.1, 5.0))).sides == (640, 1, 2)
+    assert read_header(header(field=("", "")), PATH).sides == (10, 10, 1)
 
 
 @pytest.mark.parametrize(

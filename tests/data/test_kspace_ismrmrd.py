@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.raw_files import header, lines_of, readout, write_raw
-from unrolled.data.kspace_files import read_kspace
+from unrolled.data.kspace_fastmri import VolumeFacts
+from unrolled.data.kspace_files import read_kspace, volume_facts
 
 HEIGHT, WIDTH = 20, 12
 
@@ -71,6 +72,26 @@ def test_partial_fourier_and_asymmetric_echoes(tmp_path):
     assert (kspace.mask.shape, kspace.size) == ((20, 12), (10, 10))
 
 
+def test_slices_of_three_dimensions_lie_across_the_readout(tmp_path):
+    volume = random(2, 8 * 6, 5).reshape(2, 8, 6, 5)  # coil, readout, both phase encodings
+    volume[:, :, 1, 3] = 0
+    lines = [
+        readout(volume[:, :, line, second], line, kspace_encode_step_2=second)
+        for line in range(6)
+        for second in range(5)
+        if (line, second) != (1, 3)
+    ]
+    text = header(encoded=(8, 6), image=(4, 6), field=(400, 200), depth=5, center=3, last=5)
+    path = write_raw(tmp_path / "raw.h5", lines, text)
+    across = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(volume, 1), axis=1, norm="ortho"), 1)
+    for index in range(4):
+        kspace = read_kspace(path, index)
+        np.testing.assert_allclose(kspace.y.numpy(), across[:, 2 + index], atol=1e-5)
+        np.testing.assert_array_equal(kspace.mask.numpy(), across[0, 0] != 0)
+        assert kspace.size == (6, 5)
+    assert volume_facts(path) == VolumeFacts(4, (2, 6, 5))
+
+
 def test_of_several_images_of_a_slice_the_first_is_taken(tmp_path):
     y = random()
     path = write_raw(tmp_path / "raw.h5", [*lines_of(random(seed=1), repetition=1), *lines_of(y)])
@@ -86,14 +107,14 @@ Y = random()
     [
         (lines_of(Y), {"trajectory": "radial"}, "has the trajectory 'radial'; only Cartesian"),
         (lines_of(Y), {"trajectory": "epi"}, "correct the phases of its echoes"),
-        (lines_of(Y), {"depth": 4}, "encoded in three dimensions"),
-        (lines_of(Y, kspace_encode_step_2=1), {}, "encoded in three dimensions"),
+        ([*lines_of(Y), *lines_of(Y, slice=1)], {"depth": 4}, "has 2 slabs of three dimensions"),
+        (lines_of(Y, kspace_encode_step_2=1), {}, r"at \(0, 1\) of both phase encodings"),
         (lines_of(Y, flags=[ismrmrd.ACQ_IS_REVERSE]), {}, "read out in both directions"),
         (lines_of(Y, flags=[ismrmrd.ACQ_IS_NOISE_MEASUREMENT]), {}, "has no acquisition of an image among its 12"),
         (lines_of(Y, encoding_space_ref=1), {}, "has no acquisition of an image"),
         ([*lines_of(Y), *lines_of(Y[:2])], {}, "acquisitions of 2 and of 3 coils in slice 0"),
-        (lines_of(Y), {"encoded": (20, 10)}, "samples 0 … 19 of line -1, but the encoded matrix has 20 samples and 10"),
-        (lines_of(Y), {"encoded": (16, 12)}, r"samples -2 … 17 of line 0, but the encoded matrix has 16"),
+        (lines_of(Y), {"encoded": (20, 10)}, r"samples 0 … 19 at \(-1, 0\) of both .* matrix is \(20, 10, 1\)"),
+        (lines_of(Y), {"encoded": (16, 12)}, r"samples -2 … 17 at \(0, 0\) .* matrix is \(16, 12, 1\)"),
         (lines_of(Y, discard_pre=30), {}, "samples 30 … 19"),
         (lines_of(0 * Y), {}, "is 0 everywhere"),
         (lines_of(Y * np.nan), {}, "must be finite"),

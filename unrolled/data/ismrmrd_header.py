@@ -24,12 +24,12 @@ class Space:
     ----------
     matrix : (int, int, int)
         numbers of samples or pixels.
-    field : (float, float, float) or None
-        of view in mm.
+    field : (float, float, float)
+        of view in mm, 0 where it is not stated.
     """
 
     matrix: tuple[int, int, int]
-    field: tuple[float, float, float] | None
+    field: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -40,33 +40,33 @@ class Encoding:
     ----------
     encoded, image : Space
         what was sampled, also beyond the image ("oversampling"), and the image.
-    middle : int or None
-        the number of the phase encoding of the zero frequency, if it is stated.
+    middles : (int or None, int or None)
+        the number of the zero frequency along the first and the second phase encoding, where they are stated.
     trajectory, calibration : str
         such as "cartesian" and "embedded"; "" if not stated.
     """
 
     encoded: Space
     image: Space
-    middle: int | None = None
+    middles: tuple[int | None, int | None] = (None, None)
     trajectory: str = ""
     calibration: str = ""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the image on the grid that was sampled, readout along the height.
+    def sides(self) -> tuple[int, int, int]:
+        """Of the image, on the grid that was sampled: along readout, first and second phase encoding.
 
         That is the part of the field of view that is the image, whose own matrix may be finer; without fields of view
         it is that matrix.
         """
-        whole, fields = self.encoded.matrix, (self.encoded.field, self.image.field)
-        sides = [
-            min(whole[axis], max(1, round(whole[axis] * fields[1][axis] / fields[0][axis])))
-            if fields[0] and fields[1]
-            else min(whole[axis], self.image.matrix[axis])
-            for axis in (0, 1)
-        ]
-        return sides[0], sides[1]
+        x, y, z = (self._side(axis) for axis in range(3))
+        return x, y, z
+
+    def _side(self, axis: int) -> int:
+        whole, of_whole, of_image = self.encoded.matrix[axis], self.encoded.field[axis], self.image.field[axis]
+        stated = of_whole > 0 and of_image > 0
+        side = round(whole * min(1.0, of_image / of_whole)) if stated else self.image.matrix[axis]
+        return min(whole, max(1, side))
 
 
 def read_header(text: str, path: Path) -> Encoding:
@@ -96,11 +96,10 @@ def read_header(text: str, path: Path) -> Encoding:
     if encoding is None:
         raise ValueError(f"k-space: {path}: its header has no <encoding>")
     reader = _Reader(encoding, path)
-    middle = "encodingLimits/kspace_encoding_step_1/center"
     return Encoding(
         reader.space("encodedSpace"),
         reader.space("reconSpace"),
-        None if reader.text(middle) is None else reader.whole(middle, 0),
+        (reader.middle("kspace_encoding_step_1"), reader.middle("kspace_encoding_step_2")),
         reader.text("trajectory") or "",
         reader.text("parallelImaging/calibrationMode") or "",
     )
@@ -137,11 +136,14 @@ class _Reader:
             )
         return int(text)
 
+    def middle(self, name: str) -> int | None:
+        names = f"encodingLimits/{name}/center"
+        return None if self.text(names) is None else self.whole(names, 0)
+
     def space(self, name: str) -> Space:
         x, y, z = (self.whole(f"{name}/matrixSize/{axis}", 1) for axis in "xyz")
-        lengths = [self._length(f"{name}/fieldOfView_mm/{axis}") for axis in "xyz"]
-        known = lengths[0] > 0 and lengths[1] > 0
-        return Space((x, y, z), (lengths[0], lengths[1], lengths[2]) if known else None)
+        length, width, depth = (self._length(f"{name}/fieldOfView_mm/{axis}") for axis in "xyz")
+        return Space((x, y, z), (length, width, depth))
 
     def _length(self, names: str) -> float:
         try:

@@ -280,7 +280,7 @@ def _read_ismrmrd(file: Any, path: Path, index: int | None, names: tuple[str, ..
     with RawVolume(path, file, names) as volume:
         index = _which(index, volume.slices, path)
         y, mask = volume.read(index, lambda count: _check_size(path, count))
-    return KSpace(_checked(y, path), torch.from_numpy(mask), True, size=volume.encoding.size)
+    return KSpace(_checked(y, path), torch.from_numpy(mask), True, size=volume.size)
 
 
 def _check_size(path: Path, count: int) -> None:

@@ -1,7 +1,9 @@
 """Raw data of scanners in ISMRMRD: readouts one by one, put in their places in k-space.
 
 The format is that of Inati and others (MRM 77, 2017), as HDF5: a group, "dataset" by name, with a header in XML and a
-list of acquisitions, each of them one readout of all coils with numbers that say where it lies.
+list of acquisitions, each of them one readout of all coils with numbers that say where it lies. Of scans in three
+dimensions the slices are those across the readout, along which nothing is undersampled; their axes are both phase
+encodings.
 """
 
 import warnings
@@ -51,7 +53,7 @@ def _group(file: Any) -> Any:
 
 
 class RawVolume:
-    """The slices of a file of ISMRMRD, sampled on a Cartesian grid of two dimensions.
+    """The slices of a file of ISMRMRD, sampled on a Cartesian grid.
 
     Parameters
     ----------
@@ -69,6 +71,8 @@ class RawVolume:
 
     encoding: Encoding
     slices: int
+    size: tuple[int, int]
+    """(height, width) of their images, on the grid that was sampled."""
 
     def __init__(self, path: Path, file: Any, axes: Any = None):
         if axes is not None:
@@ -83,12 +87,14 @@ class RawVolume:
             )
         self._read_acquisitions(group["data"])
         self._keep(self._of_the_image())
-        if (self._counter("kspace_encode_step_2") > 0).any() or self.encoding.encoded.matrix[2] > 1:
-            raise self._refused("is encoded in three dimensions; transform it along one of them by other means first")
         for name in FIRST_OF:
             self._keep(self._first_of(name))
         self._numbers = np.unique(self._counter("slice"))
-        self.slices = len(self._numbers)
+        self._solid = self.encoding.encoded.matrix[2] > 1
+        if self._solid and len(self._numbers) > 1:
+            raise self._refused(f"has {len(self._numbers)} slabs of three dimensions; write each to a file of its own")
+        sides = self.encoding.sides
+        self.slices, self.size = (sides[0], sides[1:]) if self._solid else (len(self._numbers), sides[:2])
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +179,7 @@ class RawVolume:
         Returns
         -------
         y : array, (coil, height, width), complex64
-            readout along the height, zero frequency in the middle.
+            readout along the height, or in three dimensions both phase encodings; zero frequency in the middle.
         mask : array, (height, width), float32 of 0 and 1
 
         Raises
@@ -181,29 +187,39 @@ class RawVolume:
         ValueError
             if an acquisition is damaged, lies outside of the encoded matrix, or has other coils than others.
         """
-        chosen = np.flatnonzero(self._counter("slice") == self._numbers[index])
-        coils = self._coils(index)
-        height, width = self.encoding.encoded.matrix[:2]
+        coils, whole = self._coils(index), self.encoding.encoded.matrix
+        height, width = whole[1:] if self._solid else whole[:2]
         check(coils * height * width)
-        y = np.zeros((coils, height, width), np.complex64)
-        times = np.zeros((height, width), np.float32)
-        for at in chosen:
-            readout, first, line = self._readout(int(at), height, width)
-            y[:, first : first + readout.shape[1], line] += readout
-            times[first : first + readout.shape[1], line] += 1
+        y, times = np.zeros((coils, height, width), np.complex64), np.zeros((height, width), np.float32)
+        wave = _wave(whole[0], (whole[0] - self.slices) // 2 + index) if self._solid else None
+        for at in np.flatnonzero(self._of_slice(index)):
+            readout, first, line, second = self._readout(int(at))
+            part = slice(first, first + readout.shape[1])
+            if wave is None:
+                y[:, part, line] += readout
+                times[part, line] += 1
+            else:
+                y[:, line, second] += readout @ wave[part]
+                times[line, second] += 1
         y /= np.maximum(times, 1)
         mask = (times > 0).astype(np.float32)
+        if self._solid:
+            return y, mask
         if not (mask == mask[0]).all():
             warnings.warn(
                 f"k-space: {self._path}: its echoes are asymmetric, so the margins along the readout are left in it",
                 stacklevel=4,
             )
             return y, mask
-        kept = kspace_of_middle(torch.from_numpy(y), torch.from_numpy(mask), True, (self.encoding.size[0], width))
+        kept = kspace_of_middle(torch.from_numpy(y), torch.from_numpy(mask), True, (self.size[0], width))
         return kept[0].numpy(), kept[1].numpy()
 
+    def _of_slice(self, index: int) -> np.ndarray:
+        found: np.ndarray = self._counter("slice") == self._numbers[0 if self._solid else index]
+        return found
+
     def _coils(self, index: int) -> int:
-        coils = np.unique(self._heads["active_channels"][self._counter("slice") == self._numbers[index]])
+        coils = np.unique(self._heads["active_channels"][self._of_slice(index)])
         if len(coils) != 1 or coils[0] == 0:
             raise self._refused(
                 f"has acquisitions of {' and of '.join(map(str, coils[:5]))} coils in slice {index}; all must have the "
@@ -214,27 +230,39 @@ class RawVolume:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(coil, height, width) of every slice's k-space, without the margins along the readout."""
-        coils = [*map(self._coils, range(self.slices))]
+        coils = [*map(self._coils, range(len(self._numbers)))]
         other = next((index for index, count in enumerate(coils) if count != coils[0]), None)
         if other is not None:
             raise self._refused(f"has {coils[0]} coils in slice 0, and {coils[other]} in slice {other}")
-        return coils[0], self.encoding.size[0], self.encoding.encoded.matrix[1]
+        height, width = (
+            self.encoding.encoded.matrix[1:] if self._solid else (self.size[0], self.encoding.encoded.matrix[1])
+        )
+        return coils[0], height, width
 
-    def _readout(self, at: int, height: int, width: int) -> tuple[np.ndarray, int, int]:
-        """The samples (coil, samples) of an acquisition, and the row and column where they begin."""
-        head = self._heads[at]
+    def _readout(self, at: int) -> tuple[np.ndarray, int, int, int]:
+        """The samples (coil, samples) of an acquisition, where they begin, and where they lie along both encodings."""
+        head, whole = self._heads[at], self.encoding.encoded.matrix
         samples, coils = int(head["number_of_samples"]), int(head["active_channels"])
         data = self._heaps.entry(self._references[at], 4)
         if len(data) != 8 * samples * coils:
             raise self._refused(f"has an acquisition of {len(data):,} bytes for {coils} coils with {samples} samples")
         begin, end = int(head["discard_pre"]), samples - int(head["discard_post"])
         # One that fills the matrix lies nowhere else, whatever its header says.
-        first = 0 if samples == height else height // 2 - int(head["center_sample"])
-        middle = width // 2 if self.encoding.middle is None else self.encoding.middle
-        line = int(head["idx"]["kspace_encode_step_1"]) - middle + width // 2
-        if not (0 <= first + begin < first + end <= height and 0 <= line < width):
+        first = 0 if samples == whole[0] else whole[0] // 2 - int(head["center_sample"])
+        places = [
+            int(head["idx"][f"kspace_encode_step_{axis}"]) + (0 if middle is None else whole[axis] // 2 - middle)
+            for axis, middle in enumerate(self.encoding.middles, 1)
+        ]
+        inside = all(0 <= place < count for place, count in zip(places, whole[1:], strict=True))
+        if not (inside and 0 <= first + begin < first + end <= whole[0]):
             raise self._refused(
-                f"has an acquisition with samples {first + begin} … {first + end - 1} of line {line}, but the encoded "
-                f"matrix has {height} samples and {width} lines"
+                f"has an acquisition with samples {first + begin} … {first + end - 1} at {tuple(places)} of both phase "
+                f"encodings, but the encoded matrix is {whole}"
             )
-        return np.frombuffer(data, "<c8").reshape(coils, samples)[:, begin:end], first + begin, line
+        return np.frombuffer(data, "<c8").reshape(coils, samples)[:, begin:end], first + begin, places[0], places[1]
+
+
+def _wave(count: int, position: int) -> np.ndarray:
+    """What samples along a readout are multiplied with for their sum to be the image at a position along it."""
+    turns = (np.arange(count) - count // 2) * (position - count // 2) / count
+    return (np.exp(2j * np.pi * turns) / np.sqrt(count)).astype(np.complex64)

@@ -62,7 +62,7 @@ def open_cfl(path: str | Path) -> np.ndarray:
     if others:
         raise ValueError(
             f"cfl: {path} has {', '.join(others)}; only slices, coils, sets of maps, readout and one phase encoding "
-            "are taken: choose one of the others (bart slice), or transform along it first (bart fft)"
+            "are taken; bring it to these by BART's slice, fft and transpose first"
         )
     array = np.memmap(path, KIND, "r", shape=tuple(lengths), order="F")
     kept = [axis for axis in range(len(lengths)) if axis in ORDER.values()]
