@@ -314,7 +314,7 @@ def write_raw_files(folder: Path) -> None:
     raw_files.write_raw(folder / "whole.h5", lines, text)
     noise = raw_files.readout(y[0, :, :, 0], 0, [19])
     raw_files.write_raw(folder / "part.h5", [noise, *lines[3:10]], text)
-    solid = [raw_files.readout(y[0, :, :, step], step // 4, kspace_encode_step_2=step % 4) for step in range(10)]
+    solid = [raw_files.readout(y[0, :1, :, step], step // 4, kspace_encode_step_2=step % 4) for step in range(10)]
     text = raw_files.header(encoded=(12, 3), image=(6, 3), depth=4, center=1, last=2)
     raw_files.write_raw(folder / "solid.h5", solid, text)
 
