@@ -176,5 +176,6 @@ def test_other_lists_and_packed_ones_are_refused(tmp_path):
                 file["dataset"].create_dataset("data", **sets)
             with pytest.raises(ValueError, match=message):
                 read_kspace(tmp_path / f"{name}.h5")
-    with pytest.raises(ValueError, match=r"axes: must be left out for .*whole\.h5"):
-        read_kspace(whole, axes="coil, height, width")
+    for given in ({"axes": "coil, height, width"}, {"centered": False}):
+        with pytest.raises(ValueError, match=r"(axes|centered): must be left out for .*whole\.h5"):
+            read_kspace(whole, **given)

@@ -184,7 +184,9 @@ def read_kspace(
         y, centered = in_one_layout(_checked(numbers, path), centered, path, True)
         return KSpace(y, nonzero(y), centered)
     with _opened(path) as file:
-        if is_ismrmrd(file):
+        if key not in names_of(file) and is_ismrmrd(file):
+            if centered is False:
+                raise ValueError(f"centered: must be left out for {path}, whose acquisitions state where they lie")
             return _read_ismrmrd(file, path, slice, names)
         return _read_hdf5(file, path, slice, key, centered, names)
 
@@ -209,7 +211,7 @@ def volume_facts(path: str | Path, key: str = "kspace", axes: str | None = None)
     if path.suffix.lower() == ".cfl":
         return VolumeFacts(*_counts(_open_cfl(path, names).shape, NAMES))
     with _opened(path) as file:
-        if is_ismrmrd(file):
+        if key not in names_of(file) and is_ismrmrd(file):
             with RawVolume(path, file, names) as volume:
                 return VolumeFacts(volume.slices, volume.shape)
         data, names = _kspace_set(file, path, key, names)
