@@ -126,7 +126,7 @@ def test_the_middle_must_be_sampled():
     with pytest.raises(ValueError, match=r"must be sampled to estimate them, 25×25 .* but only 25×14 are"):
         Espirit(25).estimate(y, mask, True)
     with pytest.raises(ValueError, match=r"16×16 .* only 24×14 are; take LowResolution or a smaller kernel"):
-        Espirit(kernel=15).estimate(y, mask, True)
+        Espirit(kernel_size=15).estimate(y, mask, True)
     mask[:, 20] = 0
     with pytest.raises(ValueError, match=r"5×5 .* but only 0×0 are"):
         LowResolution().estimate(y, mask, True)
@@ -161,7 +161,7 @@ def test_k_space_that_tells_nothing_is_refused(way):
     ("options", "message"),
     [
         ({"center": 0}, "center must be >= 1"),
-        ({"kernel": 1}, "kernel must be >= 2"),
+        ({"kernel_size": 1}, "kernel_size must be >= 2"),
         ({"threshold": 0.0}, r"threshold must be in \(0, 1\)"),
         ({"threshold": float("nan")}, r"threshold must be in \(0, 1\)"),
         ({"crop": 1.0}, r"crop must be in \[0, 1\)"),
