@@ -62,6 +62,23 @@ def test_espirit_gives_the_coils_with_the_phase_of_the_image_where_there_is_one(
     assert not maps[:, :, :2].any()
 
 
+SIGPY = {
+    (3, 4): [0.750291 - 0.814708j, 5.159750 - 0.320825j],
+    (9, 12): [0.525053 + 0.085244j, 0.525438 - 0.189346j],
+    (16, 7): [1.899578 + 2.027834j, 0.654204 + 0.601794j],
+}
+"""The maps of sigpy 0.1.27 at three pixels, over that of the first coil. With y as in the test, they are those of
+`sigpy.mri.app.EspiritCalib(y.numpy(), calib_width=14, kernel_width=4, thresh=0.02, crop=0.8, max_iter=1000).run()`."""
+
+
+def test_espirit_is_that_of_sigpy():
+    texture = torch.from_numpy(np.random.RandomState(0).uniform(size=(20, 18)))
+    y = fourier(Coils(3, 1.2).draw(20, 18) * texture, True)
+    maps = Espirit(14, kernel_size=4, crop=0.8).estimate(y, centered=True)
+    for pixel, theirs in SIGPY.items():
+        np.testing.assert_allclose(maps[1:, *pixel] / maps[0, *pixel], theirs, atol=2e-6)
+
+
 def test_espirit_explains_what_it_has_not_seen():
     y = fourier(coils() * body() * phase(), True)
     outside = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
