@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.data.kspace_layout import hann, one_sided, symmetric_reach
+from unrolled.data.kspace_layout import one_sided, symmetric_reach
 from unrolled.operators import CartesianMask, Coils, FastMRIMask, Identity, MaskedFourier, MultiCoilFourier, RadialMask
+from unrolled.operators.frequencies import hann
 from unrolled.reconstruction.mri import METHODS
 from unrolled.reconstruction.phase_constraint import partial_fourier
 
@@ -106,5 +107,5 @@ def test_the_reach_on_both_sides():
         ("11011", -1),
     ):
         assert symmetric_reach(torch.tensor([line == "1" for line in lines])) == reach, lines
-    np.testing.assert_allclose(hann(5, 1).numpy(), [0, 0.5, 1, 0.5, 0], atol=1e-15)
-    np.testing.assert_array_equal(hann(4, -1).numpy(), np.zeros(4))
+    np.testing.assert_allclose(hann(5, 1, torch.ones(1)).numpy(), [0, 0.5, 1, 0.5, 0], atol=1e-15)
+    np.testing.assert_array_equal(hann(4, -1, torch.ones(1)).numpy(), np.zeros(4))

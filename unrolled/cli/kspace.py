@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import isabstract
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,9 @@ from unrolled.data.kspace_files import KSpace, read_kspace, volume_facts
 from unrolled.data.kspace_layout import middle, one_sided
 from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr, volume_figures
-from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
-from unrolled.operators.sampled_fourier import sampling_mask
+from unrolled.operators import CoilMaps, LinearOperator, SampledFourier, SamplingMask
+from unrolled.operators.coil_mixing import compression, mixed, whitening
+from unrolled.operators.frequencies import sampling_mask
 from unrolled.reconstruction.mri import METHODS, Method, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
 from unrolled.system.cfl import check_header, write_cfl
@@ -36,7 +38,7 @@ DIFFERS = 0.1
 
 def run(argv: list[str]) -> int:
     """Reconstruct k-space."""
-    set_parsing_settings(subclasses_enabled=[SamplingMask])
+    set_parsing_settings(subclasses_enabled=[SamplingMask, CoilMaps])
     return command_line.run("kspace", reconstruct_file, argv, own_classes=True)
 
 
@@ -52,8 +54,10 @@ def reconstruct_file(
     centered: bool | None = None,
     axes: str | None = None,
     mask: SamplingMask | str | None = None,
-    maps: str | None = None,
+    maps: CoilMaps | str | None = None,
     center: int | None = None,
+    coils: int | None = None,
+    noise: str | None = None,
     size: tuple[int, int] | None = None,
     crop: Flag = False,
     bfloat16: bool = False,
@@ -86,10 +90,15 @@ def reconstruct_file(
         what the axes are, such as coil,height,width or slice,height,width; needed for .npy of three axes.
     mask : SamplingMask or str, optional
         a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
-    maps : str, optional
-        a file of the coils' sensitivities, which are estimated otherwise.
+    maps : CoilMaps or str, optional
+        a file of the coils' sensitivities, or a way to estimate them such as Espirit (the default), of one set or, by
+        --maps.sets 2, of several, or LowResolution.
     center : int, optional
-        the sensitivities are estimated from a square of this side in the middle of k-space.
+        by default the sensitivities are estimated from a square of this side in the middle of k-space.
+    coils : int, optional
+        mix the coils to so many virtual ones, which hold as much of the energy as possible; that takes less time.
+    noise : str, optional
+        a file of noise alone, (coil, samples), by which the noise of the coils is made white.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the part in the middle of the image that is kept; by default that of the true image, or what
         the file states.
@@ -104,10 +113,11 @@ def reconstruct_file(
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
     if method is not None and method not in METHODS:
         raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {method!r}")
-    if isinstance(mask, str) and not Path(mask).exists():
-        kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
-        raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
-    inputs = file, weights, maps, mask if isinstance(mask, str) else None
+    for given, value, base in (("mask", mask, SamplingMask), ("maps", maps, CoilMaps)):
+        if isinstance(value, str) and not Path(value).exists():
+            kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(base) if not isabstract(kind)))
+            raise ValueError(f"--{given}: there is no file {value}, and no such kind of {given}; known: {kinds}")
+    inputs = file, weights, *(given for given in (maps, mask, noise) if isinstance(given, str))
     whole_volume = Path(out).suffix.lower() in (*SUFFIXES, ".cfl")
     if whole_volume and slice is not None:
         raise ValueError(f"--slice: {out} is for all slices; leave --slice out, or name a picture")
@@ -117,7 +127,8 @@ def reconstruct_file(
     if not whole_volume:
         check_format(out)
         check_beside(panels_beside(Path(out)), *inputs)
-    given_maps = None if maps is None else read_array(maps, dimensions=3)
+    given_maps = read_array(maps, dimensions=(3, 4)) if isinstance(maps, str) else maps
+    whitened = None if noise is None else whitening(read_array(noise, dimensions=2))
     if weights is None:
         name, reconstruct, trained = str(method), METHODS[str(method)], None
     else:
@@ -126,16 +137,21 @@ def reconstruct_file(
     complex_images = trained is None or trained.complex_images
 
     def prepare(index: int | None) -> _Prepared:
-        kspace = read_kspace(file, index, key, centered, axes)
+        kspace, sensitivities = read_kspace(file, index, key, centered, axes), given_maps
+        if whitened is not None:
+            kspace, sensitivities = _mixed(kspace, sensitivities, whitened)
+            kspace = replace(kspace, truth=None)  # which is of the coils as they were
         truth = kspace.truth
         if mask is not None:
             truth = coil_magnitude(kspace).float() if truth is None else truth
             kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
+        if coils is not None:
+            kspace, sensitivities = _mixed(kspace, sensitivities, compression(kspace.y, coils))
         if trained is not None:
             _check_trained(trained, kspace)
         kept = size or _smaller(kspace, truth)
         kspace = kspace.cropped((kept[0], kspace.mask.shape[1])) if crop else kspace
-        operator = kspace_operator(kspace, complex_images, given_maps, center).to(torch_device(device))
+        operator = kspace_operator(kspace, complex_images, sensitivities, center).to(torch_device(device))
         return _Prepared(kspace, operator, kept, None if truth is None else middle(truth, kept))
 
     if whole_volume:
@@ -218,6 +234,14 @@ def _save(out: Path, volume: Tensor) -> None:
     # The file is locked already, by who replaces it.
     with replacing(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file["reconstruction"] = volume.numpy()
+
+
+def _mixed(kspace: KSpace, maps: CoilMaps | Tensor | None, matrix: Tensor) -> tuple[KSpace, CoilMaps | Tensor | None]:
+    """k-space, and maps if they are given, of coils that are mixed."""
+    for what, given in (("k-space", kspace.y), ("maps", maps)):
+        if isinstance(given, Tensor) and given.shape[-3] != matrix.shape[1]:
+            raise ValueError(f"{what}: must be of as many coils as are mixed, {matrix.shape[1]}, got {given.shape[-3]}")
+    return replace(kspace, y=mixed(matrix, kspace.y)), mixed(matrix, maps) if isinstance(maps, Tensor) else maps
 
 
 def _quality(image: Tensor, truth: Tensor, peak: float) -> str:

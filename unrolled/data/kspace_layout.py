@@ -1,6 +1,5 @@
 """The layout of k-space in files: what its axes are, and where the zero frequency and the origin of images lie."""
 
-import math
 import warnings
 from pathlib import Path
 
@@ -111,12 +110,6 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = sides_within("size", size, (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[top : top + rows, left : left + columns]
-
-
-def hann(count: int, reach: int) -> Tensor:
-    """A Hann window around the middle of so many frequencies, 0 beyond its reach, (count,), float64."""
-    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
-    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
 
 
 def symmetric_reach(lines: Tensor) -> int:

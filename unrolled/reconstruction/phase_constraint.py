@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from unrolled.data.kspace_layout import hann, symmetric_reach
+from unrolled.data.kspace_layout import symmetric_reach
 from unrolled.operators import LinearOperator, SampledFourier
+from unrolled.operators.frequencies import hann
 from unrolled.operators.krylov import conjugate_gradients
 
 
@@ -50,9 +51,10 @@ def partial_fourier(y: Tensor, operator: LinearOperator, strength: float = 0.1, 
 
 def _window(operator: SampledFourier) -> Tensor:
     """A window (height, width) of the frequencies around zero that are sampled on both sides, along both axes."""
-    mask = operator.mask.flatten(0, -3).any(0) if operator.mask.ndim > 2 else operator.mask > 0
+    height, width = operator.mask.shape[-2:]
+    mask = (operator.mask > 0).view(-1, height, width).all(0)  # of masks of each image what all have
     mask = mask if operator.centered else torch.fft.fftshift(mask)
-    rows, columns = (hann(len(lines), symmetric_reach(lines)) for lines in (mask.any(1), mask.any(0)))
+    rows, columns = (hann(len(lines), symmetric_reach(lines), mask) for lines in (mask.any(1), mask.any(0)))
     window = rows[:, None] * columns
     if not bool(window.any()):
         raise ValueError("partial_fourier: the zero frequency must be measured, for the phase is taken from around it")
