@@ -15,7 +15,9 @@ class TestEPGN(ProximalGradientLaws):
     network_class = EPGN
     cases = {
         "accelerated": lambda **options: EPGN(features=4, **options),
-        "plain": lambda **options: EPGN(features=4, variant="plain", **options),
+        "plain, told the noise": lambda **options: EPGN(
+            features=4, variant="plain", noise_range=(0.01, 0.2), **options
+        ),
         "nonlocal, a mixture per channel": lambda **options: EPGN(
             features=8,
             nonlocal_window=11,

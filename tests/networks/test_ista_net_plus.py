@@ -14,8 +14,8 @@ class TestISTANetPlus(ProximalGradientLaws):
     network_class = ISTANetPlus
     cases = {
         "soft thresholding": lambda **options: ISTANetPlus(features=4, **options),
-        "mixture": lambda **options: ISTANetPlus(
-            features=4, penalty=[L1(), LogSum(0.1)], learn_penalty=True, **options
+        "mixture, told the noise": lambda **options: ISTANetPlus(
+            features=4, penalty=[L1(), LogSum(0.1)], learn_penalty=True, noise_range=(0.0, 0.5), **options
         ),
     }
     implicit_options = {"shared": True, "symmetry": 0.0}

@@ -25,3 +25,19 @@ def test_training_goes_on_for_another_mask(tmp_path):
     fresh = BlockCompressedSensing(ratio=0.5, block=4, seed=1, learned=True)
     weights.take(tmp_path / "l.safetensors", network=other, operator=fresh)
     assert torch.equal(fresh.matrix, learned.matrix)
+
+
+def test_a_network_that_is_told_the_noise_begins_as_one_that_was_not(tmp_path):
+    torch.manual_seed(0)
+    operator, x = BlockCompressedSensing(ratio=0.5, block=4), torch.rand(1, 1, 8, 8)
+    network, told, other = EPGN(1, 2), EPGN(1, 2, noise_range=(0, 0.1)), EPGN(1, 2, noise_range=(0, 0.2))
+    torch.nn.init.normal_(network.phases[0].prox.synthesize.pair.second)
+    unrolled.save(tmp_path / "w.safetensors", network, operator)
+    weights.take(tmp_path / "w.safetensors", network=told, operator=operator)
+    y = operator(x)
+    torch.testing.assert_close(told(y, operator, noise=0.05), network(y, operator))
+    # What was learned of the noise level is taken too.
+    torch.nn.init.normal_(told.phases[0].factors.last.weight)
+    unrolled.save(tmp_path / "t.safetensors", told, operator)
+    weights.take(tmp_path / "t.safetensors", network=other, operator=operator)
+    assert torch.equal(other.phases[0].factors.last.weight, told.phases[0].factors.last.weight)

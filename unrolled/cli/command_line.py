@@ -172,7 +172,8 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
     """Add an option for every parameter of a function or class.
 
     What is positional only (before the `/`) is given without a name: one value, or several if its type is a list. What
-    is a `Flag` takes no value. Everything else is `--name value`, of the type that is stated.
+    is a `Flag` takes no value. Everything else is `--name value`, of the type that is stated. A name of several words
+    has dashes between them.
     """
     hints = get_type_hints(function, include_extras=True)
     help_of = {each.arg_name: each.description for each in docstring_parser.parse(function.__doc__ or "").params}
@@ -188,6 +189,11 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
         elif hints.get(name) is Flag:
             option = f"--{name.replace('_', '-')}"
             parser.add_argument(option, dest=name, action="store_true", help=help_of.get(name))
+        elif "_" in name:
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(
+                option, dest=name, type=hints[name], help=help_of.get(name), required=required, **default
+            )
         else:
             continue
         by_hand.add(name)

@@ -1,5 +1,7 @@
 """unrolled evaluate --weights epgn-cs25 --data FOLDER"""
 
+from typing import Any
+
 from unrolled.cli import command_line
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.system.files import check_writable, write_json
@@ -25,6 +27,7 @@ def evaluate_weights(
     device: str = "auto",
     bfloat16: bool = False,
     compile: bool | None = None,
+    noise_level: float | None = None,
 ) -> None:
     """Measure images, reconstruct them with trained weights, and print PSNR and SSIM of each.
 
@@ -49,13 +52,17 @@ def evaluate_weights(
         compute the learned part in bfloat16.
     compile : bool, optional
         compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
+    noise_level : float, optional
+        standard deviation of white noise that is added to the measurements, where white is 1; weights that take the
+        noise level are told it.
     """
     network, operator = load(weights, device)
     if json is not None:
         check_writable(json, weights, data)
     if record is not None:
         check_writable(find(weights))
-    result = evaluate(network, data, operator, bfloat16=bfloat16, compile=compile, progress=True, scale=scale, key=key)
+    how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key, "noise": noise_level}
+    result = evaluate(network, data, operator, progress=True, **how)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

@@ -62,6 +62,7 @@ def reconstruct_file(
     crop: Flag = False,
     bfloat16: bool = False,
     device: str = "auto",
+    noise_level: float | None = None,
 ) -> None:
     """Reconstruct a slice of measured k-space (magnetic resonance), by weights or by a classical method, or a volume.
 
@@ -108,6 +109,8 @@ def reconstruct_file(
         compute the learned part in bfloat16.
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
+    noise_level : float, optional
+        √E|noise|² of a number of k-space, in its units, for weights that take the noise level.
     """
     if (weights is None) == (method is None):
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
@@ -155,9 +158,9 @@ def reconstruct_file(
         return _Prepared(kspace, operator, kept, None if truth is None else middle(truth, kept))
 
     if whole_volume:
-        _volume(Path(out), volume_facts(file, key, axes), prepare, reconstruct, bfloat16)
+        _volume(Path(out), volume_facts(file, key, axes), prepare, reconstruct, bfloat16, noise_level)
     else:
-        _picture(Path(out), prepare(slice), name, reconstruct, bfloat16)
+        _picture(Path(out), prepare(slice), name, reconstruct, bfloat16, noise_level)
 
 
 class _Prepared(NamedTuple):
@@ -168,14 +171,16 @@ class _Prepared(NamedTuple):
     size: tuple[int, int]
     truth: Tensor | None
 
-    def image(self, reconstruct: Method, bfloat16: bool = False) -> Tensor:
-        return reconstruct_kspace(self.kspace, reconstruct, self.operator, self.size, bfloat16=bfloat16)
+    def image(self, reconstruct: Method, bfloat16: bool = False, noise: float | None = None) -> Tensor:
+        return reconstruct_kspace(self.kspace, reconstruct, self.operator, self.size, bfloat16=bfloat16, noise=noise)
 
 
-def _picture(out: Path, prepared: _Prepared, name: str, reconstruct: Method, bfloat16: bool) -> None:
+def _picture(
+    out: Path, prepared: _Prepared, name: str, reconstruct: Method, bfloat16: bool, noise: float | None
+) -> None:
     """Write the picture of a slice, and the panels beside it."""
     kspace, truth = prepared.kspace, prepared.truth
-    found = prepared.image(reconstruct, bfloat16)
+    found = prepared.image(reconstruct, bfloat16, noise)
     images = {"zero-filled": prepared.image(zero_fill)}
     if reconstruct is not zero_fill:
         images[name] = found
@@ -203,13 +208,14 @@ def _volume(
     prepare: Callable[[int], _Prepared],
     reconstruct: Method,
     bfloat16: bool,
+    noise: float | None,
 ) -> None:
     """Write the images of all slices, and print the figures of the volume."""
     images, truths = list[Tensor](), list[Tensor]()
     for index in trange(facts.slices, unit="slice", leave=False):
         try:
             prepared = prepare(index)
-            images.append(prepared.image(reconstruct, bfloat16))
+            images.append(prepared.image(reconstruct, bfloat16, noise))
         except ValueError as error:
             raise ValueError(f"slice {index}: {error}") from error
         if prepared.truth is not None:

@@ -44,6 +44,7 @@ def reconstruct_image(
     device: str = "auto",
     scale: Scale | None = None,
     kspace: str | None = None,
+    noise_level: float | None = None,
 ) -> None:
     """Measure an image and reconstruct it from the measurements, or reconstruct from measurements.
 
@@ -79,6 +80,9 @@ def reconstruct_image(
         default 1.
     kspace : str, optional
         has become a command of its own: unrolled kspace FILE.
+    noise_level : float, optional
+        standard deviation of the noise, for weights that take it. White noise of this level is added to what is
+        measured of an image, in which white is 1; given measurements have it, in their own units.
     """
     if kspace is not None:
         raise ValueError(f"--kspace is a command of its own: unrolled kspace {kspace} --out {out} …")
@@ -95,20 +99,21 @@ def reconstruct_image(
     if image is None:
         y = read_array(str(measurements))
         how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": True, "scale": scale}
+        how["noise"] = noise_level
         found = from_measurements(y, network, operator, size, **how)  # type: ignore[arg-type]
         save_picture(target, found if scale is None else _to_white(found, scale))
         print(f"wrote {target}")
         return
     truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
-    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
+    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "noise": noise_level}
     found = reconstruct(truth, network, operator, **how, progress=True, scale=given)  # type: ignore[arg-type]
     save_picture(target, found)
     print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:
         print(f"no comparison: {target} has more than {WHOLE:,} pixels")
         return
-    _compare(target, truth, found, network, operator, iterates)
+    _compare(target, truth, found, network, operator, iterates, noise_level)
 
 
 def _to_white(image: Tensor, scale: Scale) -> Tensor:
@@ -118,12 +123,18 @@ def _to_white(image: Tensor, scale: Scale) -> Tensor:
 
 
 def _compare(
-    out: Path, truth: Tensor, found: Tensor, network: UnrolledNetwork, operator: LinearOperator, strip: bool
+    out: Path,
+    truth: Tensor,
+    found: Tensor,
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    strip: bool,
+    noise: float | None,
 ) -> None:
     """Write what lies beside the reconstruction: the comparison, panels of magnetic resonance, and the iterates."""
-    name, y = type(network).__name__, measure(truth, network, operator)
+    name, y = type(network).__name__, measure(truth, network, operator, noise)
     if strip:
-        start, *phases = [x.cpu() for x in iterates(truth, network, operator, scale=1.0)]
+        start, *phases = [x.cpu() for x in iterates(truth, network, operator, scale=1.0, noise=noise)]
     else:
         start = linear_start(y, network, operator, (truth.shape[-2], truth.shape[-1])).cpu()
     comparison = _beside(out, "comparison")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from unrolled.data.augmentation import Augmentation
 from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.stores import ImageStore, MemoryImage, check_bright, to_float
 from unrolled.data.unit_images import as_single, to_unit
@@ -62,7 +63,7 @@ def places(size: int, part: range | None) -> range:
 
 
 class RandomCrops(Batches):
-    """Crops of images at random places, in random orientations.
+    """Crops of images at random places, in random orientations unless the augmentation says otherwise.
 
     Square crops come in all eight orientations, by quarter turns and a reflection. Others keep their sides: they come
     in four orientations, by half turns and a reflection. Images are drawn in proportion to their area.
@@ -78,6 +79,8 @@ class RandomCrops(Batches):
         images are shrunk at random by factors of `smallest` to 1, so that what is in them comes in several sizes.
     frame : bool
         images that are smaller than the crop, or become so, are put into black frames, at random places.
+    augmentation : Augmentation, optional
+        how crops are varied; by default by their orientation alone.
 
     Raises
     ------
@@ -93,7 +96,9 @@ class RandomCrops(Batches):
         seed: int = 0,
         smallest: float = 1.0,
         frame: bool = False,
+        augmentation: Augmentation | None = None,
     ):
+        self.augmentation = Augmentation() if augmentation is None else augmentation
         self.store = images if isinstance(images, ImageStore) else ImageStore(images)
         if not self.store.images:
             raise ValueError("RandomCrops: needs at least one image")
@@ -119,7 +124,10 @@ class RandomCrops(Batches):
         return torch.stack([to_float(self.sample(step, index)) for index in places(size, part)])
 
     def sample(self, step: int, index: int) -> Tensor:
-        """One crop as it is stored, (channel, height, width): a function of (seed, step, index)."""
+        """One crop, (channel, height, width), as it is stored unless its numbers are varied.
+
+        It is a function of (seed, step, index).
+        """
         random = np.random.default_rng((self.seed, step, index))
         image = self.store.images[int(self.distribution.searchsorted(random.random(), side="right"))]
         scale = 1.0 if self.smallest == 1 else random.uniform(self.smallest, 1)
@@ -131,10 +139,7 @@ class RandomCrops(Batches):
             patch = shrunk(to_float(patch), size)
         if self.frame:
             patch = self._framed(patch, random)
-        square = self.crop[0] == self.crop[1]
-        quarters = int(random.integers(4)) if square else 2 * int(random.integers(2))  # a quarter turn swaps the sides
-        patch = torch.rot90(patch, quarters, dims=(-2, -1))
-        return patch.flip(-1) if random.integers(2) else patch
+        return self.augmentation.vary(patch, random)
 
     def _framed(self, patch: Tensor, random: np.random.Generator) -> Tensor:
         """The patch in a black frame of the crop's size, at a random place."""
@@ -156,7 +161,8 @@ def shrunk(image: Tensor, size: list[int]) -> Tensor:
 class Prefetch(Batches):
     """The same batches, the next one being drawn in a thread while the present one is trained on.
 
-    For images that are read from files as they are drawn. All drawing happens in that one thread.
+    For images that are read from files as they are drawn. All drawing happens in that one thread. Where the batch of a
+    step is asked for in parts, which part follows which is learned in the first steps.
 
     Parameters
     ----------
@@ -165,6 +171,8 @@ class Prefetch(Batches):
 
     def __init__(self, batches: Batches):
         self.batches = batches
+        self.following: dict[range | None, tuple[int, range | None]] = {}
+        self.last: tuple[int, range | None] | None = None
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self.next: tuple[tuple[int, int, range | None], Future[Tensor]] | None = None
 
@@ -178,7 +186,12 @@ class Prefetch(Batches):
         else:
             drawn = self.next[1]
         batch = drawn.result()
-        self.next = (step + 1, size, part), self.thread.submit(self.batches.batch, step + 1, size, part)
+        if self.last is not None:
+            self.following[self.last[1]] = step - self.last[0], part
+        self.last = step, part
+        ahead, other = self.following.get(part, (1, part))
+        expected = max(0, step + ahead), size, other
+        self.next = expected, self.thread.submit(self.batches.batch, *expected)
         return batch
 
 

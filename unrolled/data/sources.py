@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
+from unrolled.data.augmentation import Augmentation
 from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.embedded import Split, embedded_images
 from unrolled.data.hdf5 import hdf5_images, list_hdf5
@@ -62,6 +63,13 @@ class ImageData(PlainNumbers):
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the numbers of the files, for training and validation; "max" is each image's own largest
         magnitude. By default what the type says: 255 of bytes, 65535 of 16 bits, 1 of floating point.
+    orientations : bool
+        training crops come in random orientations, by quarter turns and reflections.
+    intensity : (low, high), 0 < low <= high
+        training crops are multiplied by a number that is drawn evenly from here.
+    bias_field : float >= 0
+        training crops are multiplied by smooth random fields with values in [e^−b, 1], b up to this, as receiver coils
+        shade images of magnetic resonance.
     """
 
     train: list[str] = field(default_factory=lambda: [EMBEDDED])
@@ -73,6 +81,9 @@ class ImageData(PlainNumbers):
     smallest: float = 1.0
     frame: bool = False
     scale: float | tuple[float, float] | str | None = None
+    orientations: bool = True
+    intensity: tuple[float, float] = (1.0, 1.0)
+    bias_field: float = 0.0
 
     def __post_init__(self) -> None:
         self.train = one_or_several(self.train)
@@ -86,6 +97,12 @@ class ImageData(PlainNumbers):
         if not 0 < self.smallest <= 1:
             raise ValueError(f"data: smallest must be in (0, 1], got {self.smallest!r}")
         self.scale = as_scale("data", self.scale)
+        _ = self.augmentation  # which names what it cannot do
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training crops are varied."""
+        return Augmentation(self.orientations, self.intensity, self.bias_field)
 
     def load(
         self, multiple: int = 1, seed: int = 0, size: tuple[int, int] | None = None

@@ -1,7 +1,7 @@
 """EPGN, the unrolled extra proximal gradient network."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import per_channel
+from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, shrinking
+from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, scaled, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.phases import Images, Phase, State, gradient, positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
@@ -61,6 +62,9 @@ class EPGN(UnrolledNetwork):
     complex_images : bool
         for operators that measure complex images: the learned maps then see the real and the imaginary part of a
         channel together, as two channels of one image.
+    noise_range : (low, high) or None
+        noise levels to be told, 0 <= low < high: steps and thresholds of every phase then follow the noise level, which
+        is given when the network is called. By default it takes none.
 
     Examples
     --------
@@ -82,6 +86,7 @@ class EPGN(UnrolledNetwork):
         differentiation: Differentiation | None = None,
         start: Start | None = None,
         complex_images: bool = False,
+        noise_range: tuple[float, float] | None = None,
     ):
         check_sizes("EPGN", phases=phases)
         if isinstance(features, int):
@@ -90,6 +95,7 @@ class EPGN(UnrolledNetwork):
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:
             raise ValueError(f"EPGN: nonlocal_window must be in 1 … {LARGEST_SIZE:,} or None, got {nonlocal_window!r}")
+        told = noise_interval("EPGN", noise_range)
         super().__init__(
             [
                 _PHASES[variant](
@@ -98,7 +104,8 @@ class EPGN(UnrolledNetwork):
                         shrinkage_of(penalty, each.shrunk if shrink_channels else None, threshold, learn_penalty),
                         nonlocal_window,
                         2 if complex_images else 1,
-                    )
+                    ),
+                    [] if told is None else [told],
                 )
                 for each in _widths(features, 1 if shared else phases)
             ],
@@ -106,6 +113,7 @@ class EPGN(UnrolledNetwork):
             differentiation,
             start,
             complex_images,
+            told,
         )
 
     @torch.no_grad()
@@ -192,14 +200,21 @@ class LearnedProx(nn.Module):
         self.attend = nn.Identity() if window is None else WindowAttention(widths.shrunk, window)  # N
         self.synthesize = SynthesisMap(widths.shrunk, widths.back, widths.middle, parts)  # G̃
 
-    def prepare(self) -> Callable[[Tensor], Tensor]:
-        """The map with its kernels composed once, for every image that a phase applies it to."""
+    def prepare(self, factor: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """The map with its kernels composed once, for every image that a phase applies it to.
+
+        Parameters
+        ----------
+        factor : Tensor, (batch, 1, 1, 1), optional
+            of the thresholds.
+        """
         g, g_back = self.sparsify, self.synthesize
         first, last = g.pair.kernel(), g_back.pair.kernel()
-        shrink: Callable[[Tensor], Tensor] = self.shrinkage
         inner, inner_back = g.conv.weight, g_back.conv.weight
         if isinstance(self.attend, nn.Identity):
-            shrink, inner, inner_back = shrinking(self.shrinkage, inner, inner_back)
+            shrink, inner, inner_back = shrinking(self.shrinkage, inner, inner_back, factor)
+        else:
+            shrink = scaled(self.shrinkage, factor)
 
         def prox(b: Tensor) -> Tensor:
             z = F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
@@ -269,13 +284,14 @@ def _of_channels(shrinkage: Shrinkage | ShrinkageMixture, channels: Tensor) -> S
 class _ExtraProximalGradient(Phase):
     data_steps = 2
 
-    def __init__(self, prox: LearnedProx):
+    def __init__(self, prox: LearnedProx, ranges: Sequence[Interval] = ()):
         super().__init__()
         self.prox = prox
         self.reach = 2 * prox.reach
         self.alignment = prox.attend.window if isinstance(prox.attend, WindowAttention) else 1
         # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
         self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
+        self.factors = Factors(ranges, 3) if ranges else None
 
     @property
     def alpha(self) -> Tensor:
@@ -287,10 +303,14 @@ class _ExtraProximalGradient(Phase):
         """Step size of the second half-step, > 0."""
         return F.softplus(self.raw_beta)
 
-    def prepare_prox(self) -> Callable[[Tensor], Tensor]:
-        """The learned proximal map on images of any number of channels; both half-steps share it."""
-        prox = self.prox.prepare()
-        return lambda b: per_channel(prox, b)
+    def prepare(self, condition: Tensor | None, channels: int) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """α, β, and the learned proximal map on images of so many channels, which both half-steps share."""
+        alpha, beta, factor = self.alpha, self.beta, None
+        if self.factors is not None and condition is not None:
+            first, second, threshold = self.factors(condition).unbind(1)
+            alpha, beta, factor = alpha * of_images(first), beta * of_images(second), of_images(threshold, channels)
+        prox = self.prox.prepare(factor)
+        return alpha, beta, lambda b: per_channel(prox, b)
 
 
 class PlainPhase(_ExtraProximalGradient):
@@ -298,9 +318,9 @@ class PlainPhase(_ExtraProximalGradient):
 
     def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
         (x,) = state
-        prox = self.prepare_prox()
-        half = prox(x - self.alpha * gradient(x, y, operator))
-        return (prox(x - self.beta * gradient(half, y, operator)),)
+        alpha, beta, prox = self.prepare(condition, x.shape[1])
+        half = prox(x - alpha * gradient(x, y, operator))
+        return (prox(x - beta * gradient(half, y, operator)),)
 
 
 class AcceleratedPhase(_ExtraProximalGradient):
@@ -311,8 +331,8 @@ class AcceleratedPhase(_ExtraProximalGradient):
 
     carries = (Images(),)
 
-    def __init__(self, prox: LearnedProx):
-        super().__init__(prox)
+    def __init__(self, prox: LearnedProx, ranges: Sequence[Interval] = ()):
+        super().__init__(prox, ranges)
         self.raw_gamma = positive(0.1)
 
     @property
@@ -325,13 +345,13 @@ class AcceleratedPhase(_ExtraProximalGradient):
 
     def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
         x, before = state
-        prox = self.prepare_prox()
+        alpha, beta, prox = self.prepare(condition, x.shape[1])
         # At the start both are one tensor. Its momentum would be 0, but the gradients of its two parts would cancel
         # only up to rounding.
         t = x if before is x else x + self.gamma * (x - before)
-        half = prox(t - self.alpha * gradient(t, y, operator))
+        half = prox(t - alpha * gradient(t, y, operator))
         s = half + self.gamma * (half - x)
-        return prox(s - self.beta * gradient(s, y, operator)), half
+        return prox(s - beta * gradient(s, y, operator)), half
 
 
 _PHASES = {"accelerated": AcceleratedPhase, "plain": PlainPhase}

@@ -1,12 +1,13 @@
 """ISTA-Net+, the unrolled iterative shrinkage-thresholding network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import apart, mean_square, per_channel, together
+from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, shrinking
 from unrolled.networks.narrow import convolve
@@ -50,6 +51,9 @@ class ISTANetPlus(UnrolledNetwork):
     complex_images : bool
         for operators that measure complex images: the learned maps then see the real and the imaginary part of a
         channel together, as two channels of one image.
+    noise_range : (low, high) or None
+        noise levels to be told, 0 <= low < high: step and threshold of every phase then follow the noise level, which
+        is given when the network is called. By default it takes none.
 
     Examples
     --------
@@ -69,6 +73,7 @@ class ISTANetPlus(UnrolledNetwork):
         differentiation: Differentiation | None = None,
         start: Start | None = None,
         complex_images: bool = False,
+        noise_range: tuple[float, float] | None = None,
     ):
         check_sizes("ISTANetPlus", phases=phases, features=features)
         if not symmetry >= 0:
@@ -77,25 +82,34 @@ class ISTANetPlus(UnrolledNetwork):
             raise ValueError(
                 f"ISTANetPlus: symmetry must be 0 with Implicit, which sees only the last phase, got {symmetry!r}"
             )
+        told = noise_interval("ISTANetPlus", noise_range)
         super().__init__(
             [
-                ISTAPhase(features, shrinkage_of(penalty, None, threshold, learn_penalty), 2 if complex_images else 1)
+                ISTAPhase(
+                    features,
+                    shrinkage_of(penalty, None, threshold, learn_penalty),
+                    2 if complex_images else 1,
+                    [] if told is None else [told],
+                )
                 for _ in range(1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
             start,
             complex_images,
+            told,
         )
         self.symmetry = symmetry
 
-    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
-            return super().loss(x, y, operator)
+            return super().loss(x, y, operator, noise=noise)
         y = self.taken(y)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
-        image, asymmetry = self.differentiation.run(steps, self.begin(y, operator), y, operator)
+        image, asymmetry = self.differentiation.run(
+            steps, self.begin(y, operator), y, operator, self.condition(y, noise)
+        )
         return mean_square(image - x) + self.symmetry * asymmetry / len(steps)
 
 
@@ -108,11 +122,19 @@ class ISTAPhase(Phase):
     shrinkage : Shrinkage or ShrinkageMixture
     parts : int
         1, or 2 for complex images.
+    ranges : sequence of (low, high)
+        of the numbers of the condition that step and threshold follow.
     """
 
     reach = 2 + 1 + 1 + 2  # 5×5 and 3×3 on either side of the shrinkage
 
-    def __init__(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, parts: int = 1):
+    def __init__(
+        self,
+        features: int,
+        shrinkage: Shrinkage | ShrinkageMixture,
+        parts: int = 1,
+        ranges: Sequence[Interval] = (),
+    ):
         super().__init__()
         self.raw_step = positive(1.0)
         self.shrinkage = shrinkage
@@ -123,6 +145,7 @@ class ISTAPhase(Phase):
         for weight in (self.analysis_last, self.synthesis_first):
             nn.init.xavier_normal_(weight)
         nn.init.zeros_(self.synthesis.second)
+        self.factors = Factors(ranges, 2) if ranges else None
 
     @property
     def step(self) -> Tensor:
@@ -130,8 +153,9 @@ class ISTAPhase(Phase):
         return F.softplus(self.raw_step)
 
     def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
-        b = self.descend(state[0], y, operator)
-        analyse, synthesise, _ = self.prepare()
+        step, threshold = self.conditioned(condition, state[0].shape[1])
+        b = state[0] - step * gradient(state[0], y, operator)
+        analyse, synthesise, _ = self.prepare(threshold)
         return (b + per_channel(lambda image: synthesise(analyse(image)), b),)
 
     def with_asymmetry(
@@ -139,19 +163,28 @@ class ISTAPhase(Phase):
     ) -> State:
         """The phase for training, whose state is the image and, after the first phase, the sum of the asymmetries."""
         x, *so_far = state
-        b = self.descend(x, y, operator)
-        analyse, synthesise, asymmetry = self.prepare()
+        step, threshold = self.conditioned(condition, x.shape[1])
+        b = x - step * gradient(x, y, operator)
+        analyse, synthesise, asymmetry = self.prepare(threshold)
         single = apart(b)
         features = analyse(single)
         total = so_far[0] + asymmetry(single, features) if so_far else asymmetry(single, features)
         return b + together(synthesise(features), b), total
 
-    def descend(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
-        """b = x − ρ∇f(x)."""
-        return x - self.step * gradient(x, y, operator)
+    def conditioned(self, condition: Tensor | None, channels: int) -> tuple[Tensor, Tensor | None]:
+        """The step for images of so many channels, and the factor of thresholds for each channel; None: 1."""
+        if self.factors is None or condition is None:
+            return self.step, None
+        step, threshold = self.factors(condition).unbind(1)
+        return self.step * of_images(step), of_images(threshold, channels)
 
-    def prepare(self) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
+    def prepare(self, factor: Tensor | None = None) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
         """The learned maps on images of one channel, real or complex, with their kernels composed.
+
+        Parameters
+        ----------
+        factor : Tensor, (batch, 1, 1, 1), optional
+            of the thresholds.
 
         Returns
         -------
@@ -163,7 +196,7 @@ class ISTAPhase(Phase):
             b and its features to the mean of |H̃(H(d)) − d|² over the feature maps d = D(b).
         """
         first, last = self.analysis.kernel(), self.synthesis.kernel()
-        shrink, inner, inner_back = shrinking(self.shrinkage, self.analysis_last, self.synthesis_first)
+        shrink, inner, inner_back = shrinking(self.shrinkage, self.analysis_last, self.synthesis_first, factor)
 
         def analyse(b: Tensor) -> Tensor:
             return F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)

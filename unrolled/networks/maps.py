@@ -124,8 +124,28 @@ class SynthesisMap(nn.Module):
         nn.init.zeros_(self.pair.second)
 
 
+def scaled(shrinkage: Callable[[Tensor], Tensor], factor: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """A shrinkage with its thresholds multiplied by a factor: c·S(v/c).
+
+    That is the proximal map of the penalty with its argument divided by c, so it does not expand either.
+
+    Parameters
+    ----------
+    shrinkage : callable
+    factor : Tensor, (batch, 1, 1, 1), or None
+    """
+    if factor is None:
+        return shrinkage
+
+    def shrink(v: Tensor) -> Tensor:
+        own = factor.to(v.dtype)
+        return own * shrinkage(v / own)
+
+    return shrink
+
+
 def shrinking(
-    shrinkage: Shrinkage | ShrinkageMixture, before: Tensor, after: Tensor
+    shrinkage: Shrinkage | ShrinkageMixture, before: Tensor, after: Tensor, factor: Tensor | None = None
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
     """The shrinkage between two convolutions, its step moved into their kernels where the penalty allows that.
 
@@ -139,15 +159,21 @@ def shrinking(
     shrinkage : Shrinkage or ShrinkageMixture
     before, after : Tensor, (features, inputs, k, k) and (outputs, features, k, k)
         kernels of the convolutions around it.
+    factor : Tensor, (batch, 1, 1, 1), optional
+        of the thresholds, see `scaled`.
 
     Returns
     -------
     shrink, before, after
     """
     if isinstance(shrinkage, ShrinkageMixture) or not shrinkage.penalty.homogeneous:
-        return shrinkage, before, after
+        return scaled(shrinkage, factor), before, after
     step = shrinkage.step.view(-1, 1, 1, 1)
-    return lambda v: shrinkage.penalty.prox(v, 1.0), before / step, after * step.transpose(0, 1)
+
+    def shrink(v: Tensor) -> Tensor:
+        return shrinkage.penalty.prox(v, 1.0 if factor is None else factor.to(v.dtype))
+
+    return shrink, before / step, after * step.transpose(0, 1)
 
 
 class WindowAttention(nn.Module):

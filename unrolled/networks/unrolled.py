@@ -3,12 +3,13 @@
 import copy
 from abc import ABC
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
+from unrolled.networks.conditioning import noise_interval
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases import Phase, State, gradient
 from unrolled.networks.starts import LinearStart, Start
@@ -35,14 +36,16 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         (y, operator) ↦ x₀; by default `LinearStart()`.
     complex_images : bool
         whether it is made for operators that measure complex images.
+    noise_range : (low, high) or None, 0 <= low < high
+        noise levels that its phases are made to be told; with one the network takes the noise level.
 
     Raises
     ------
     ValueError
-        if there are no phases, or one of them is not a `Phase`.
+        if there are no phases, one of them is not a `Phase`, or the range is none.
     """
 
-    takes_noise: ClassVar[bool] = False
+    takes_noise: bool = False
     """Whether its phases are told the noise level of the measurements, as their condition."""
 
     fused = False
@@ -54,6 +57,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         differentiation: Differentiation | None = None,
         start: Start | None = None,
         complex_images: bool = False,
+        noise_range: tuple[float, float] | None = None,
     ):
         super().__init__()
         name = type(self).__name__
@@ -66,6 +70,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.phases = nn.ModuleList(phases)
         self.repeats = repeats
         self.complex_images = complex_images
+        self.noise_range = noise_interval(name, noise_range)
+        if self.noise_range is not None:
+            self.takes_noise = True
         self.differentiation = Unroll() if differentiation is None else differentiation
         if isinstance(self.differentiation, Implicit) and len(phases) > 1:
             raise ValueError(f"{name}: differentiation by Implicit needs shared=True")
@@ -89,7 +96,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             of any type; they are brought into the precision of the network.
         operator : LinearOperator
         noise : float or Tensor, (batch,), optional
-            standard deviation of the noise in the measurements, for networks that take it.
+            standard deviation of the noise in the measurements, for networks that take it. Without it a network with a
+            range of noise levels is told the lowest.
 
         Returns
         -------
@@ -150,11 +158,15 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     def condition(self, y: Tensor, noise: float | Tensor | None) -> Tensor | None:
         """What the phases are told beside the measurements: the noise level, (batch, 1), or None.
 
+        Values are not looked at here, for that would stop the device: those who take them from users do.
+
         Raises
         ------
         ValueError
             if there is a noise level, and the network does not take it.
         """
+        if noise is None and self.noise_range is not None:
+            noise = self.noise_range[0]
         if noise is None:
             return None
         if not self.takes_noise:
@@ -163,7 +175,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             )
         if not isinstance(noise, (int, float, Tensor)):
             noise = as_numbers(f"{type(self).__name__}: noise", noise, y.real.dtype)
-        level = noise if isinstance(noise, Tensor) else torch.tensor(noise, dtype=y.real.dtype)
+        level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
         if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
             raise ValueError(
                 f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "
@@ -195,8 +207,11 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     def description(self) -> dict[str, Any]:
         if self.fused:
             raise ValueError("a fused network is for use only: save or describe the network it was made from")
-        return super().description()
+        described = super().description()
+        if described.get("noise_range", 0) is None:  # as before there were such: runs and weights of then go on
+            del described["noise_range"]
+        return described
 
-    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
         """What training minimises: the mean of |x̂ − x|², x the true images. A network may add to it."""
-        return mean_square(self(y, operator) - x)
+        return mean_square(self(y, operator, noise=noise) - x)

@@ -3,6 +3,7 @@
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
 from unrolled.operators.coil_maps import CoilMaps, Espirit, LowResolution
+from unrolled.operators.coil_noise import CoilNoise
 from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
@@ -16,10 +17,12 @@ from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, Motion
 from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gradients
 from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
+from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
+from unrolled.operators.signal_dependent_noise import PoissonGaussianNoise, RicianNoise, SpeckleNoise
 from unrolled.operators.stack import Stack
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "BoxKernel",
     "CartesianMask",
     "CoilMaps",
+    "CoilNoise",
     "Coils",
     "ComplexGaussianNoise",
     "Composition",
@@ -50,16 +54,20 @@ __all__ = [
     "MotionKernel",
     "MultiCoilFourier",
     "Noise",
+    "PoissonGaussianNoise",
     "PoissonNoise",
     "RadialMask",
     "Radon",
+    "RicianNoise",
     "SaltAndPepperNoise",
     "SampledFourier",
     "SamplingMask",
     "Scaled",
+    "SpeckleNoise",
     "Stack",
     "Sum",
     "UniformMask",
+    "VaryingGaussianNoise",
     "as_operator",
     "conjugate_gradient_iterates",
     "conjugate_gradients",

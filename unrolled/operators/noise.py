@@ -41,6 +41,11 @@ class Noise(PlainNumbers, ABC):
     def variance(self, y: Tensor) -> Tensor:
         """The expected |difference to the mean|² of every number, real."""
 
+    @property
+    def level_range(self) -> tuple[float, float] | None:
+        """The least and the largest level of white Gaussian noise; None of other noise, which has no level."""
+        return None
+
     def _taken(self, y: Any, is_complex: bool = False) -> Tensor:
         """Measurements as a tensor of the numbers that have such noise; arrays in their own precision."""
         y = as_tensor(f"{type(self).__name__}: measurements", y)
@@ -51,13 +56,31 @@ class Noise(PlainNumbers, ABC):
         return y
 
 
-def _place(y: Tensor, generator: torch.Generator | None) -> torch.device:
+def drawn_on(y: Tensor, generator: torch.Generator | None) -> torch.device:
+    """The device on which random numbers for measurements are drawn."""
     return y.device if generator is None else generator.device
 
 
-def _check_sigma(noise: Noise, sigma: float) -> None:
+def check_sigma(noise: Noise, sigma: float) -> None:
+    """Raise ValueError unless this is a standard deviation."""
     if not (math.isfinite(sigma) and sigma >= 0):
         raise ValueError(f"{type(noise).__name__}: sigma must be a finite number >= 0, got {sigma!r}")
+
+
+def with_white_noise(y: Tensor, level: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """y + σn, n standard normal, of complex y circular with E|n|² = 1.
+
+    Parameters
+    ----------
+    y : Tensor, (batch, …)
+    level : float, or Tensor (batch,)
+        σ, one for all or one for each image.
+    generator : Generator, optional
+    """
+    drawn = torch.randn(y.shape, dtype=y.dtype, device=drawn_on(y, generator), generator=generator)
+    if isinstance(level, Tensor):
+        level = level.to(y.device, y.real.dtype).view(-1, *[1] * (y.ndim - 1))
+    return y + level * drawn.to(y.device)
 
 
 @dataclass(frozen=True)
@@ -73,12 +96,14 @@ class GaussianNoise(Noise):
     sigma: float
 
     def __post_init__(self) -> None:
-        _check_sigma(self, self.sigma)
+        check_sigma(self, self.sigma)
 
     def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
-        y = self._taken(y)
-        drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
-        return y + self.sigma * drawn.to(y.device)
+        return with_white_noise(self._taken(y), self.sigma, generator)
+
+    @property
+    def level_range(self) -> tuple[float, float]:
+        return self.sigma, self.sigma
 
     def mean(self, y: Tensor) -> Tensor:
         return y
@@ -100,12 +125,14 @@ class ComplexGaussianNoise(Noise):
     sigma: float
 
     def __post_init__(self) -> None:
-        _check_sigma(self, self.sigma)
+        check_sigma(self, self.sigma)
 
     def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
-        y = self._taken(y, is_complex=True)
-        drawn = torch.randn(y.shape, dtype=y.dtype, device=_place(y, generator), generator=generator)
-        return y + self.sigma * drawn.to(y.device)
+        return with_white_noise(self._taken(y, is_complex=True), self.sigma, generator)
+
+    @property
+    def level_range(self) -> tuple[float, float]:
+        return self.sigma, self.sigma
 
     def mean(self, y: Tensor) -> Tensor:
         return y
@@ -131,18 +158,30 @@ class PoissonNoise(Noise):
             raise ValueError(f"PoissonNoise: gain must be a finite number > 0, got {self.gain!r}")
 
     def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
-        y = self._taken(y)
-        if not bool(((y >= 0) & y.isfinite()).all()):
-            raise ValueError(f"PoissonNoise: measurements must be finite and >= 0, got {y.min().item():.6g} as least")
-        # Counts beyond 2048 have no place in 16 bits.
-        rate = (y.detach() / self.gain).to(_place(y, generator), torch.promote_types(y.dtype, torch.float32))
-        return (self.gain * torch.poisson(rate, generator=generator)).to(y.device, y.dtype)
+        return counted(self, self._taken(y), self.gain, generator)
 
     def mean(self, y: Tensor) -> Tensor:
         return y
 
     def variance(self, y: Tensor) -> Tensor:
         return self.gain * y
+
+
+def counted(noise: Noise, y: Tensor, gain: float, generator: torch.Generator | None) -> Tensor:
+    """γ·Poisson(y/γ).
+
+    Raises
+    ------
+    ValueError
+        unless y is finite and >= 0.
+    """
+    if not bool(((y >= 0) & y.isfinite()).all()):
+        raise ValueError(
+            f"{type(noise).__name__}: measurements must be finite and >= 0, got {y.min().item():.6g} as least"
+        )
+    # Counts beyond 2048 have no place in 16 bits.
+    rate = (y.detach() / gain).to(drawn_on(y, generator), torch.promote_types(y.dtype, torch.float32))
+    return (gain * torch.poisson(rate, generator=generator)).to(y.device, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -173,7 +212,7 @@ class SaltAndPepperNoise(Noise):
         y = self._taken(y)
         # In 16 bits there would be too few numbers between 0 and 1.
         kind = torch.promote_types(y.dtype, torch.float32)
-        drawn = torch.rand(y.shape, dtype=kind, device=_place(y, generator), generator=generator).to(y.device)
+        drawn = torch.rand(y.shape, dtype=kind, device=drawn_on(y, generator), generator=generator).to(y.device)
         lost = torch.where(drawn < self.probability / 2, self.low, self.high).to(y.dtype)
         return torch.where(drawn < self.probability, lost, y)
 

@@ -16,6 +16,7 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.reconstruction.noise_level import level_of, told
 from unrolled.reconstruction.pipeline import (
     after_measuring,
     gains_by_compiling,
@@ -37,6 +38,7 @@ def evaluate(
     progress: bool = False,
     scale: Scale | None = None,
     key: str | None = None,
+    noise: float | None = None,
 ) -> dict[str, Any]:
     """Measure, reconstruct and compare every image, by the protocol of the literature on Set11.
 
@@ -65,6 +67,9 @@ def evaluate(
         1 of floating point.
     key : str, optional
         of the images in HDF5 files, see `unrolled.data.ImageData`.
+    noise : float >= 0, optional
+        standard deviation of white noise that is added to the measurements, where white is 1: for the image of a number
+        always the same. A network that takes the noise level is told it.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def evaluate(
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
     scale = as_scale("images", scale)
+    noise = None if noise is None else level_of(noise)
     network, operator = resolve(network, operator)
     rows = []
     pairs = named_images(images, scale, key)
@@ -90,10 +96,11 @@ def evaluate(
             x = with_fixed_phase(truth, index) if operator.complex_images else truth
             size = (x.shape[-2], x.shape[-1])
             began = time.perf_counter()
-            y = measure(x, network, operator)
+            y = measure(x, network, operator, noise, seed=index)
             many = pixels[stored_image.shape]
             worth = gains_by_compiling(many, network, operator, bfloat16) if compile is None else compile
-            image = after_measuring(y, network, operator, size, bfloat16=bfloat16, compile=worth)
+            how: dict[str, Any] = {"bfloat16": bfloat16, "compile": worth, "noise": told(noise, network)}
+            image = after_measuring(y, network, operator, size, **how)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began

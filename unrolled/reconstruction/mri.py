@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_layout import magnitude, middle
+from unrolled.networks import UnrolledNetwork
 from unrolled.operators import (
     CoilMaps,
     Espirit,
@@ -19,6 +20,7 @@ from unrolled.operators import (
     SampledFourier,
 )
 from unrolled.operators.units import image_scale
+from unrolled.reconstruction.noise_level import level_of, warn_of_others
 from unrolled.reconstruction.phase_constraint import partial_fourier
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
@@ -140,6 +142,7 @@ def reconstruct_kspace(
     size: tuple[int, int] | None = None,
     *,
     bfloat16: bool = False,
+    noise: float | None = None,
 ) -> Tensor:
     """Reconstruct one slice.
 
@@ -157,6 +160,8 @@ def reconstruct_kspace(
         of the part in the middle that is returned: what scanners sample beyond the image ("oversampling") is cut off.
     bfloat16 : bool
         run the learned part in bfloat16.
+    noise : float >= 0, optional
+        √E|noise|² of a number of k-space, in its units, for a network that takes the noise level; others refuse it.
 
     Returns
     -------
@@ -177,8 +182,17 @@ def reconstruct_kspace(
     scale = float(image_scale(y, operator))
     y = y / scale
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        x = method(y, operator)
+        x = method(y, operator) if noise is None else _told(method, y, operator, level_of(noise) / scale)
     image = scale / units * torch.linalg.vector_norm(x[0], dim=0).float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
     return middle(image, size or (image.shape[0], image.shape[1]))
+
+
+def _told(method: Method, y: Tensor, operator: LinearOperator, noise: float) -> Tensor:
+    """The reconstruction by a network that is told the noise level."""
+    if not isinstance(method, UnrolledNetwork):
+        raise ValueError(f"noise: is for networks that take the noise level, got {noise:g} with a method")
+    warn_of_others(noise, method, stacklevel=3)
+    found: Tensor = method(y, operator, noise=noise)
+    return found

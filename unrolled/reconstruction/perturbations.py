@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def robustness(
     the method itself, found by gradient ascent on its squared error with ‖δ‖ <= ε‖y‖, from a random start.
 
     Classical methods know the operator, and for noise its level: their strength is the default plus what is usual
-    against noise. The network is as it is.
+    against noise. The network is as it is, and told the noise level if it takes it.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def _numbers(name: str, values: Any, high: float, above: bool = False) -> list[f
 
 def _reconstruction(name: str, network: UnrolledNetwork, level: float) -> Reconstruct:
     if name == "network":
-        return network
+        return partial(network, noise=level) if network.takes_noise else network
     if not level:
         return lambda y, operator: classical(name, y, operator, iterations=60, scale=1.0)
     # About the threshold that removes white noise from an orthonormal transform of this size, halved.

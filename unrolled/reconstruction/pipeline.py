@@ -13,7 +13,9 @@ from torch import Tensor
 from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.operators.noise import with_white_noise
 from unrolled.operators.units import image_scale
+from unrolled.reconstruction.noise_level import level_of, told, warn_of_others
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 from unrolled.system.compilation import Compiled
@@ -46,6 +48,7 @@ def reconstruct(
     compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
+    noise: float | None = None,
 ) -> Tensor:
     """Measure an image of any size and reconstruct it from the measurements.
 
@@ -74,6 +77,10 @@ def reconstruct(
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
         bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
+    noise : float >= 0, optional
+        standard deviation of white noise that is added to the measurements, the same each time, where the image's white
+        is 1; of complex measurements √E|noise|². A network that takes the noise level is told it, and a warning says so
+        if it lies outside of the levels that the network was trained for.
 
     Returns
     -------
@@ -98,9 +105,10 @@ def reconstruct(
     """
     network, operator = resolve(network, operator)
     x, span = single_to_unit("image", image, scale, color)
-    y = measure(x, network, operator)
+    y = measure(x, network, operator, noise)
     size = (x.shape[-2], x.shape[-1])
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
+    how["noise"] = told(noise, network)
     found = after_measuring(y, network, operator, size, **how, clip=not span.given, magnitude=not x.is_complex())
     found = span.from_unit(found).to(x.device)
     picture_or_file = isinstance(image, (str, Path, Image.Image))
@@ -108,19 +116,25 @@ def reconstruct(
 
 
 def iterates(
-    image: Any, network: UnrolledNetwork, operator: LinearOperator, *, scale: Scale | None = None
+    image: Any,
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    *,
+    scale: Scale | None = None,
+    noise: float | None = None,
 ) -> list[Tensor]:
     """The start and the image after every phase, clipped to [0, 1], each (channel, height, width).
 
     Parameters
     ----------
-    image, network, operator, scale
+    image, network, operator, scale, noise
         as in `reconstruct`.
     """
     image, _ = single_to_unit("image", image, scale)
     height, width = image.shape[-2:]
     with torch.no_grad():
-        found = network.iterates(measure(image, network, operator), operator)
+        y = measure(image, network, operator, noise)
+        found = network.iterates(y, operator, noise=told(noise, network))
     return [picture(x, (height, width)) for x in found]
 
 
@@ -131,17 +145,25 @@ def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, 
     return picture(x, size)
 
 
-def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
+def measure(
+    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, noise: float | None = None, seed: int = 0
+) -> Tensor:
     """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
 
     Parameters
     ----------
     image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
+    network, operator
+    noise : float >= 0, optional
+        standard deviation of white noise that is added.
+    seed : int
+        of that noise, which is drawn on the CPU.
     """
     check_image(image, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
-        return operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        y: Tensor = operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        return y if noise is None else with_white_noise(y, level_of(noise), torch.Generator().manual_seed(seed))
 
 
 def from_measurements(
@@ -155,6 +177,7 @@ def from_measurements(
     compile: bool | None = None,
     progress: bool = False,
     scale: float | str | None = None,
+    noise: float | None = None,
 ) -> Tensor:
     """Reconstruct from measurements that were taken elsewhere.
 
@@ -170,6 +193,8 @@ def from_measurements(
     scale : float or "max", optional
         what white is in the image that was measured; "max" is the largest magnitude of the operator's estimate, see
         `image_scale`. By default white is 1, and measurements of another scale are refused.
+    noise : float >= 0, optional
+        standard deviation of the noise in y, in the units of y, for a network that takes it; others refuse it.
 
     Returns
     -------
@@ -194,6 +219,7 @@ def from_measurements(
     white = _white_of(y.to(device_of(network)), operator, scale)
     y = as_numbers("measurements", y / white, torch.float32).to(device_of(network))
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
+    how["noise"] = None if noise is None else level_of(noise) / white
     found = after_measuring(y, network, operator, size, **how, clip=scale is None)
     return found if scale is None else white * found
 
@@ -210,6 +236,7 @@ def after_measuring(
     progress: bool = False,
     clip: bool = True,
     magnitude: bool = True,
+    noise: float | None = None,
 ) -> Tensor:
     """The reconstruction from measurements of one image of about unit scale, (channel, height, width).
 
@@ -219,22 +246,27 @@ def after_measuring(
         to [0, 1]; of real images.
     magnitude : bool
         of complex images their magnitude.
+    noise : float, optional
+        the noise level, at the scale of y, for a network that takes it.
 
     Others as in `from_measurements`.
     """
     pixels = math.prod(operator.image_size(y)) if operator.local else 0
     tiled = tile is not None or (pixels > WHOLE and why_no_tiles(network, operator) is None)
+    level = None if noise is None else torch.tensor(level_of(noise))
+    if noise is not None:
+        warn_of_others(noise, network, stacklevel=3)
     if compile is None:
         compile = gains_by_compiling(pixels, network, operator, bfloat16)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         if tiled:
-            x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile)
+            x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile, level)
         elif compile:
             network = network if network.fused else network.fuse()
             network.start(y, operator)  # what it keeps is made outside of the graph
-            x = Compiled(_reconstruct, "The network")(network, y, operator)
+            x = Compiled(_reconstruct, "The network")(network, y, operator, level)
         else:
-            x = network(y, operator)
+            x = network(y, operator, noise=level)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(
             f"measurements: no image could be made of them, they reach {float(y.abs().max()):.3g}; they must be of an "
@@ -265,8 +297,8 @@ def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOp
     return pixels >= WORTH_COMPILING and compilable and not bfloat16
 
 
-def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator) -> Tensor:
-    return network(y, operator)
+def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator, noise: Tensor | None) -> Tensor:
+    return network(y, operator, noise=noise)
 
 
 def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:

@@ -24,8 +24,9 @@ def in_tiles(
     tile: int = TILE,
     progress: bool = False,
     compiled: bool = False,
+    noise: float | Tensor | None = None,
 ) -> Tensor:
-    """Reconstruct tile by tile, phase after phase: what `network(y, operator)` gives, whatever the tile.
+    """Reconstruct tile by tile, phase after phase: what `network(y, operator, noise=noise)` gives, whatever the tile.
 
     In every phase a tile is computed with as many pixels around it as the phase looks at, so no seam can arise. In
     memory are the image, what phases hand to the next one, and the feature maps of one tile.
@@ -42,6 +43,8 @@ def in_tiles(
     progress : bool
     compiled : bool
         let torch.compile make code for tiles in the interior, which all have one size.
+    noise : float or Tensor, (batch,), optional
+        the noise level, for networks that take it.
 
     Returns
     -------
@@ -58,6 +61,7 @@ def in_tiles(
         raise ValueError(f"tile: {reason}, so it has no tiles")
     tile = whole_number("tile:", tile)
     network.check(operator)
+    condition = network.condition(y, noise)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence
@@ -86,7 +90,7 @@ def in_tiles(
         del x, begun
         graph = Compiled(_call, "A phase") if compiled else _call
         for phase in phases:
-            state = _apply(phase, state, y, operator, tile, unit, graph, bar)
+            state = _apply(phase, state, y, operator, condition, tile, unit, graph, bar)
     return state[0]
 
 
@@ -103,8 +107,8 @@ def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | No
     return None
 
 
-def _call(phase: Phase, state: State, y: Tensor, operator: LinearOperator) -> State:
-    return phase(state, y, operator)
+def _call(phase: Phase, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None) -> State:
+    return phase(state, y, operator, condition)
 
 
 def _apply(
@@ -112,9 +116,10 @@ def _apply(
     state: list[Tensor],
     y: Tensor,
     operator: LinearOperator,
+    condition: Tensor | None,
     tile: int,
     unit: int,
-    interior: Callable[[Phase, State, Tensor, LinearOperator], State],
+    interior: Callable[[Phase, State, Tensor, LinearOperator, Tensor | None], State],
     bar: tqdm,
 ) -> list[Tensor]:
     """One phase, in place: rows of tiles from top to bottom, from a copy of the rows that they look at.
@@ -144,7 +149,7 @@ def _apply(
             window = tuple(entry[..., begin // s : end // s] for entry, s in zip(old, scales, strict=False))
             around = operator.crop(y, first, begin, old[0].shape[-2], end - begin)
             whole = (old[0].shape[-2], end - begin) == (tile + 2 * halo, tile + 2 * halo)
-            found = (interior if whole else _call)(phase, window, around, operator)
+            found = (interior if whole else _call)(phase, window, around, operator, condition)
             _check_entries(phase, found, old[0].shape[-2], end - begin)
             for entry, s in zip(found[len(following) :], scales[len(following) :], strict=True):
                 # The first phase of older programs is given the image alone, and hands on more.

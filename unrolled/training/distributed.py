@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,16 @@ TIMEOUT = timedelta(minutes=15)
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+class SharedLoss(Protocol):
+    """(batch, step) ↦ loss, of one process or of several that train together, see `shared_loss`."""
+
+    def __call__(self, batch: Any, step: int) -> Tensor:
+        """Its backward leaves on each process the mean of their gradients, with those that were there before."""
+
+    def apart(self, batch: Any, step: int) -> Tensor:
+        """Its backward adds to the gradients of this process alone."""
 
 
 def size() -> int:
@@ -144,10 +154,30 @@ def part(batch: int) -> range | None:
     return range(rank() * own, (rank() + 1) * own)
 
 
+def parts(batch: int, count: int) -> list[range | None]:
+    """The same in so many equal pieces, for gradients that are accumulated.
+
+    Raises
+    ------
+    ValueError
+        if the batch cannot be shared so.
+    """
+    own = part(batch)
+    if count == 1:
+        return [own]
+    places = range(batch) if own is None else own
+    if len(places) % count:
+        raise ValueError(
+            f"training: accumulate must divide the {len(places)} samples of a process into equal parts, got {count}"
+        )
+    piece = len(places) // count
+    return [places[first : first + piece] for first in range(0, len(places), piece)]
+
+
 @contextmanager
 def shared_loss(
     task: Task, broadcast_buffers: bool, form: Callable[[], LossOfModel] | None = None
-) -> Iterator[Callable[[Any, int], Tensor]]:
+) -> Iterator[SharedLoss]:
     """(batch, step) ↦ loss, in the form that is asked for at the first step: the task's own by default.
 
     With several processes its backward leaves the mean of their gradients on each of them.
@@ -163,7 +193,7 @@ def shared_loss(
     option: dict[str, Any] = {name: broadcast_buffers}
     wrapped = [DistributedDataParallel(loss, **option)]
     try:
-        yield lambda batch, step: wrapped[0](batch, step)
+        yield _Together(wrapped)
     finally:
         # If it outlived the process group it would end the group's threads while these wait for Python, for ever.
         wrapped.clear()
@@ -182,3 +212,29 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Any, step: int) -> Tensor:
         return self.loss(self.model, batch, step)
+
+    def apart(self, batch: Any, step: int) -> Tensor:
+        """The same, for there is nobody to share gradients with."""
+        return self.forward(batch, step)
+
+
+class _Together:
+    """The loss of several processes.
+
+    Parameters
+    ----------
+    wrapped : list of DistributedDataParallel
+        one, which is taken out of the list at the end.
+    """
+
+    def __init__(self, wrapped: list[DistributedDataParallel]):
+        self.wrapped = wrapped
+
+    def __call__(self, batch: Any, step: int) -> Tensor:
+        loss: Tensor = self.wrapped[0](batch, step)
+        return loss
+
+    def apart(self, batch: Any, step: int) -> Tensor:
+        """Without an exchange of gradients."""
+        with self.wrapped[0].no_sync():
+            return self(batch, step)

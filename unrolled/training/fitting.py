@@ -96,7 +96,9 @@ def fit(
         makes the strategy that makes the network sparse while it is trained, such as
         `lambda network: ProximalStep(network, L1(), target=0.9)`.
     noise : callable y ↦ noisy y, optional
-        added to the measurements of training and validation, drawn with torch's random numbers.
+        added to the measurements of training and validation, drawn with torch's random numbers, such as
+        `GaussianNoise(0.05)`. Of `VaryingGaussianNoise(0.01, 0.1)` every image has a level of its own, and a network
+        that takes the noise level is told it.
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the images, those of validation too; "max" is each image's own largest magnitude. By default
         what the type says: 255 of bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. `ImageStore` and
@@ -149,7 +151,7 @@ def fit(
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
-        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
+        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise, seed)
         if distributed.rank() == 0:
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
@@ -242,16 +244,16 @@ def _data(
     if not isinstance(dataset, (ImageData, ImageStore, list, tuple)):
         return None, DatasetBatches(dataset, seed, scale), None
     held_out: Sequence[Tensor] | None = None
-    smallest, frame = 1.0, False
+    how: dict[str, Any] = {}
     if isinstance(dataset, ImageData):
         sides = crop_sides(crop if dataset.crop is None else dataset.crop, multiple, size)
         own = dataset.scale if scale is None else scale
         images, held_out = replace(dataset, crop=sides, scale=own).load(multiple, seed, size)
-        smallest, frame = dataset.smallest, dataset.frame
+        how = {name: getattr(dataset, name) for name in ("smallest", "frame", "augmentation")}
     elif isinstance(dataset, ImageStore):
         sides, images = crop_sides(crop, multiple, size), dataset
     else:
         sides = crop_sides(crop, multiple, size)
         images = ImageStore(large_enough(list(stored(dataset, scale, "dataset: image")), sides))
-    crops = RandomCrops(images, sides, seed, smallest, frame)
+    crops = RandomCrops(images, sides, seed, **how)
     return images, Prefetch(crops) if ahead or images.streams else crops, held_out

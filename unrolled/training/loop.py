@@ -16,8 +16,9 @@ from tqdm import tqdm
 from unrolled.system.compilation import Compiled
 from unrolled.training import distributed
 from unrolled.training.average import Average
-from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer
+from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer, set_rate
 from unrolled.training.options import WORTH_COMPILING, TrainingOptions
+from unrolled.training.parts import Frozen
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.progress import Progress, check_contents, check_same_run
@@ -29,7 +30,6 @@ from unrolled.training.trial import compiled_is_faster
 from unrolled.training.updates import Outcome, Updates, UpdatesOnDevice, can_decide
 
 CALIBRATION_STEPS = 20
-Loss = Callable[[Any, int], Tensor]
 
 
 class Loop:
@@ -69,7 +69,8 @@ class Loop:
     Raises
     ------
     ValueError
-        if the batch cannot be shared among the processes, or the sparsifier is refused.
+        if the batch cannot be shared among the processes, the sparsifier is refused, or the options name parts that the
+        model does not have.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class Loop:
         self.shows_bar, self.shown = progress and distributed.rank() == 0, dict[str, str]()
         self.stop_wanted: Callable[[], int] = lambda: 0
         self.stop, self.save_is_due = False, False
-        self.part = distributed.part(options.batch)
+        self.parts = distributed.parts(options.batch, options.accumulate)
         task.model.to(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+        self.frozen = Frozen(task.model, options)
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
         self.average = Average(task.model, options.average)
@@ -133,6 +135,7 @@ class Loop:
         with (
             locked(self.folder.path),
             own_randomness(self.device),
+            self.frozen.until_the_end(),
             self.sparse.attached(),
             stop_between_steps(patient) as self.stop_wanted,
             distributed.shared_loss(self.task, bool(self.updates.statistics), lambda: self.loss_of_model) as loss_of,
@@ -146,7 +149,7 @@ class Loop:
                     figures = self.validate()
                 elif self.save_is_due and not self.progress.skipped_in_a_row:  # keep what is from before the trouble
                     self.save()
-                if self.stop and not self.progress.is_over:
+                if self.stop and not self._is_over:
                     self.save()
                     raise KeyboardInterrupt(self.stop_wanted() or signal.SIGTERM)
             return self.sparse.finish(self.folder, self.progress.step, figures or self.sparse.figures())
@@ -174,7 +177,7 @@ class Loop:
         """Let the loss be compiled; where nothing is said, if a trial finds that this pays."""
         step, model, loss_of = self.progress.step, self.task.model, self.task.loss
         compiled = Compiled(loss_of, "The loss")
-        batch = self._batch(step)
+        batch = self._batch(step, self.parts[0])
         with torch.no_grad():  # what layers keep between calls they do not make inside of a graph
             loss_of(model, batch, step)
         if self.compiled is None:
@@ -193,23 +196,26 @@ class Loop:
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.options.bfloat16 else nullcontext()
 
-    def _batch(self, step: int) -> Any:
-        part = {} if self.part is None else {"part": self.part}
-        return self.task.batch(step, self.options.batch, **part)
+    def _batch(self, step: int, part: range | None) -> Any:
+        return self.task.batch(step, self.options.batch, **({} if part is None else {"part": part}))
+
+    @property
+    def _is_over(self) -> bool:
+        return self.progress.is_over or self.progress.has_waited(self.options.patience)
 
     def _checkpoint_bytes(self) -> int:
         tensors = [*self.task.model.state_dict().values(), *self.average.state_dict().values()]
         tensors += copies(self.options) * [*self.parameters, *self.sparse.learned] + self.sparse.checkpointed()
         return sum(tensor.nbytes for tensor in tensors)
 
-    def _steps(self, loss_of: Loss) -> Iterator[None]:
+    def _steps(self, loss_of: distributed.SharedLoss) -> Iterator[None]:
         progress = self.progress
         self.task.model.train()
         with tqdm(
             total=progress.steps, initial=progress.step, disable=not self.shows_bar, dynamic_ncols=True, unit="step"
         ) as bar:
             times: list[float] = []
-            while progress.steps is None or progress.step < progress.steps:
+            while not self._is_over:
                 began = time.perf_counter()
                 self._one_step(loss_of)
                 times.append(time.perf_counter() - began)
@@ -220,25 +226,36 @@ class Loop:
                 bar.set_postfix({"loss": f"{progress.smooth_loss:.2e}", **self.shown}, refresh=False)
                 bar.update()
                 yield
+            if not progress.is_over and self.shows_bar:
+                tqdm.write(f"ended at step {progress.step}: no improvement in {progress.waited} validations")
 
-    def _one_step(self, loss_of: Loss) -> None:
+    def _one_step(self, loss_of: distributed.SharedLoss) -> None:
         progress, learned = self.progress, self.sparse.learned
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate(progress.step, progress.steps)
+        set_rate(self.optimizer, self.options.rate(progress.step, progress.steps))
         seed_step(self.seed, progress.step)
-        batch = self._batch(progress.step)
+        self.frozen.keep()
         self.updates.begin()
-        with self._autocast():
-            loss = loss_of(batch, progress.step)
-        self.sparse.penalised(loss).backward()  # the penalty is never in bfloat16, and the same on every process
+        loss = self._gradients(loss_of)
         distributed.average_gradients(learned)
         clip = math.inf if self.options.clip is None else self.options.clip
         norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         norm = norm + nn.utils.get_total_norm([p.grad for p in learned if p.grad is not None])
-        numbers = distributed.agreed(loss.detach(), norm, self.stop_wanted() != 0, self._checkpoint_is_old())
+        numbers = distributed.agreed(loss, norm, self.stop_wanted() != 0, self._checkpoint_is_old())
         self._look_at(self.updates.apply(progress.step, numbers))
         self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
+
+    def _gradients(self, loss_of: distributed.SharedLoss) -> Tensor:
+        """Leave the gradients of a step's batch, part by part, and return its loss."""
+        step, last, losses = self.progress.step, self.parts[-1], []
+        for part in self.parts:
+            batch = self._batch(step, part)
+            with self._autocast():
+                loss = (loss_of if part is last else loss_of.apart)(batch, step) / len(self.parts)
+            losses.append(loss.detach())
+            # The penalty is never in bfloat16, and the same on every process.
+            (self.sparse.penalised(loss) if part is last else loss).backward()
+        return sum(losses[1:], losses[0])
 
     def _look_at(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -287,6 +304,8 @@ class Loop:
         score = figures[self.sparse.score]
         best = score > progress.best  # never a NaN
         progress.best = score if best else progress.best
+        if self.sparse.averages:  # not while a sparsifier makes the score fall
+            progress.scored(score, self.options.min_improvement)
         progress.elapsed += time.perf_counter() - began
         line = {
             "step": progress.step,

@@ -9,6 +9,10 @@ from torch.optim import Optimizer
 
 from unrolled.sparsify.selection import NORMS
 from unrolled.training.options import TrainingOptions
+from unrolled.training.parts import rate_factors
+
+FACTOR = "factor"
+"""The entry of a group of parameters that its learning rate is multiplied by, where rates differ."""
 
 
 def make_optimizer(
@@ -25,11 +29,12 @@ def make_optimizer(
         spared = [parameter for parameter in own if id(parameter) not in weights]
     else:
         decayed, spared = own, []
-    groups = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decayed, options.weight_decay), (spared, 0.0), ([*more], 0.0))
-        if parameters
-    ]
+    factors = rate_factors(model, options.rates)
+    groups: list[dict[str, Any]] = []
+    for parameters, decay in ((decayed, options.weight_decay), (spared, 0.0), ([*more], 0.0)):
+        for factor in dict.fromkeys(factors.get(id(parameter), 1.0) for parameter in parameters):
+            chosen = [parameter for parameter in parameters if factors.get(id(parameter), 1.0) == factor]
+            groups.append({"params": chosen, "weight_decay": decay, **({FACTOR: factor} if factors else {})})
     common: dict[str, Any] = {"lr": options.learning_rate, "fused": fused or None}
     if options.optimizer == "sgd":
         optimizer = torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, **common)
@@ -39,6 +44,12 @@ def make_optimizer(
         return optimizer
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, **common)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The learning rate of a step; of parts with a rate of their own times their factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(FACTOR, 1.0)
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from unrolled.system.scalars import PlainNumbers
+from unrolled.system.files import one_or_several
+from unrolled.system.scalars import PlainNumbers, as_number
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
@@ -38,6 +39,10 @@ class TrainingOptions(PlainNumbers):
         steps is fixed, and a resumed run keeps it.
     batch : int
         samples per step, over all processes that train together.
+    accumulate : int
+        in how many equal parts the samples of a step go through the model, one after the other: less memory, and the
+        gradient of the whole batch but for rounding. Layers that look at a batch as a whole, as batch norms do, see its
+        parts, and what is drawn at random, such as noise, is drawn for each part.
     learning_rate : float
         of the optimiser, at its highest.
     warmup : int or None
@@ -61,6 +66,13 @@ class TrainingOptions(PlainNumbers):
         it.
     validations : int
         how many times to validate and to write a checkpoint, evenly spaced.
+    patience : int, optional
+        the run ends after so many validations in a row without a better score, counted from the best one; the best
+        weights stay. By default it does not end before its steps. With a sparsifier validations count while it
+        fine-tunes. A run that ended so goes on if it is resumed with more patience.
+    min_improvement : float
+        by how much a score must be better than the best one before it to end the wait, in units of the score: dB of
+        PSNR, % of accuracy.
     checkpoint_minutes : float
         a checkpoint is also written when the last one is older than this.
     nan_limit : int
@@ -83,12 +95,20 @@ class TrainingOptions(PlainNumbers):
         of the schedule "steps": parts of the run, rising, in (0, 1).
     factor : float
         of the schedule "steps", in (0, 1).
+    train_only : list of str
+        patterns of the names of parameters, such as "network.phases.0.*" or "*.raw_step": only those are trained.
+    freeze : list of str
+        patterns of parameters that are not trained; they keep their bits.
+    rates : dict of str and float
+        factors of the learning rate by patterns of parameters, such as {"operator.*": 0.1}; the first pattern that fits
+        counts.
     """
 
     steps: int | None = None
     epochs: float | None = None
     minutes: float | None = None
     batch: int = 16
+    accumulate: int = 1
     learning_rate: float = 1e-3
     warmup: int | None = None
     final_rate: float = 0.01
@@ -98,6 +118,8 @@ class TrainingOptions(PlainNumbers):
     channels_last: bool = True
     compile: bool | None = None
     validations: int = 20
+    patience: int | None = None
+    min_improvement: float = 0.0
     checkpoint_minutes: float = 5.0
     nan_limit: int = 10
     optimizer: OptimizerName = "adam"
@@ -108,21 +130,31 @@ class TrainingOptions(PlainNumbers):
     schedule: ScheduleName = "cosine"
     milestones: list[float] = field(default_factory=list)
     factor: float = 0.1
+    train_only: list[str] = field(default_factory=list)
+    freeze: list[str] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         budget = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
         given = {name: value for name, value in budget.items() if value is not None}
         if len(given) != 1:
             raise ValueError(f"training: give exactly one of steps, epochs and minutes, got {given or 'none'}")
-        names = ("batch", "learning_rate", "validations", "checkpoint_minutes", "nan_limit")
+        names = ("batch", "accumulate", "learning_rate", "validations", "checkpoint_minutes", "nan_limit")
         positive = {**given, **{name: getattr(self, name) for name in names}}
-        if self.clip is not None:
-            positive["clip"] = self.clip
+        for name in ("clip", "patience"):
+            if getattr(self, name) is not None:
+                positive[name] = getattr(self, name)
         for name, value in positive.items():
             if not 0 < value <= LARGEST:
                 raise ValueError(f"training: {name} must be a number > 0, at most {LARGEST:g}, got {value!r}")
         if self.batch > LARGEST_BATCH:
             raise ValueError(f"training: batch must be at most {LARGEST_BATCH:,}, got {self.batch!r}")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"training: accumulate must divide batch, {self.batch}, into equal parts, got {self.accumulate!r}"
+            )
+        if not 0 <= self.min_improvement <= LARGEST:
+            raise ValueError(f"training: min_improvement must be in [0, {LARGEST:g}], got {self.min_improvement!r}")
         if self.warmup is not None and self.warmup < 0:
             raise ValueError(f"training: warmup must be >= 0, got {self.warmup!r}")
         for name in ("final_rate", "average", "momentum"):
@@ -131,6 +163,7 @@ class TrainingOptions(PlainNumbers):
                 raise ValueError(f"training: {name} must be in [0, 1), got {value!r}")
         self._check_optimizer()
         self._check_schedule()
+        self._check_parts()
 
     def _check_optimizer(self) -> None:
         if self.optimizer not in get_args(OptimizerName):
@@ -154,6 +187,14 @@ class TrainingOptions(PlainNumbers):
             raise ValueError(f"training: milestones must rise and be parts of the run in (0, 1), got {self.milestones}")
         if not 0 < self.factor < 1:
             raise ValueError(f"training: factor must be in (0, 1), got {self.factor!r}")
+
+    def _check_parts(self) -> None:
+        self.train_only, self.freeze = one_or_several(self.train_only), one_or_several(self.freeze)
+        self.rates = dict(self.rates)
+        for pattern, factor in self.rates.items():
+            number = as_number(factor)
+            if number is None or not 0 < number <= LARGEST:
+                raise ValueError(f"training: rates must be factors > 0, at most {LARGEST:g}, got {pattern}: {factor!r}")
 
     def length(self, epoch: int) -> int | None:
         """The number of steps, where an epoch has so many samples; None of minutes, which are to be timed first."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from unrolled.networks.conditioning import Factors
 from unrolled.weights.card import CLASSIFIER, find, read
 from unrolled.weights.earlier import autocorrelations, rename_earlier
 from unrolled.weights.tensors import fill
@@ -12,7 +13,9 @@ from unrolled.weights.tensors import fill
 def take(name_or_file: str | Path, **modules: nn.Module) -> None:
     """Give modules the weights of a file, to train them on from there.
 
-    What an operator measures with stays its own unless it is learned: weights can be trained on for another mask.
+    What an operator measures with stays its own unless it is learned: weights can be trained on for another mask. A
+    network that is told the noise level takes weights of one that was not: as long as nothing more is learned, it then
+    does what that one did.
 
     Parameters
     ----------
@@ -38,6 +41,10 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
     kept -= {name for name in autocorrelations(operator) if name in tensors}  # not of the measurement, but of images
     tensors = {key: tensor for key, tensor in tensors.items() if key not in kept}
     own = model.state_dict()
+    factors = [name for name, module in model.named_modules() if isinstance(module, Factors)]
+    told = {key for key in own if key.startswith(tuple(f"{name}." for name in factors))}
+    if not told & tensors.keys():
+        kept |= told
     tensors |= {key: own[key] for key in own if key in kept}
     for key in sorted({*own, *tensors}):
         shapes = [tuple(found[key].shape) if key in found else "nothing" for found in (tensors, own)]

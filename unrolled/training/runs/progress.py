@@ -12,7 +12,7 @@ from unrolled.training.options import TrainingOptions
 
 BUDGET = ("steps", "epochs", "minutes")
 
-FIXED = ("optimizer", "momentum", "nesterov", "weight_decay", "decay_all")
+FIXED = ("optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "train_only", "freeze", "rates")
 """Options that a run keeps when it goes on, for they are part of the optimiser's state."""
 
 STATE: dict[str, tuple[type, ...]] = {
@@ -21,8 +21,13 @@ STATE: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("facts", "options", "model", "average", "optimizer"), (dict,)),
     "steps": (int, type(None)),
     "sparsifier": (dict, type(None)),
+    "waited": (int,),
+    "to_beat": (int, float),
 }
-"""What a checkpoint holds, and of which types; older ones have no entry of a sparsifier."""
+"""What a checkpoint holds, and of which types."""
+
+NEWER = ("sparsifier", "waited", "to_beat")
+"""Entries that older ones do not have."""
 
 
 @dataclass
@@ -43,6 +48,10 @@ class Progress:
         the exponential moving average of the loss.
     skipped, skipped_in_a_row : int
         batches whose loss or gradient was not finite, in all and last.
+    waited : int
+        validations since the last one that counted as an improvement.
+    to_beat : float
+        the score of that one.
     """
 
     step: int = 0
@@ -52,11 +61,13 @@ class Progress:
     smooth_loss: float = math.nan
     skipped: int = 0
     skipped_in_a_row: int = 0
+    waited: int = 0
+    to_beat: float = -math.inf
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Progress":
         """That of a checkpoint."""
-        return cls(**{field.name: state[field.name] for field in fields(cls)})
+        return cls(**{field.name: state[field.name] for field in fields(cls) if field.name in state})
 
     def of_length(self, steps: int | None) -> None:
         """Take a number of steps, unless the run has one already; the steps that were made count."""
@@ -68,6 +79,17 @@ class Progress:
         self.skipped_in_a_row = 0
         self.smooth_loss = loss if math.isnan(self.smooth_loss) else 0.98 * self.smooth_loss + 0.02 * loss
 
+    def scored(self, score: float, min_improvement: float) -> None:
+        """Note a score that counts for the patience of the run."""
+        if score > self.to_beat + min_improvement:  # never a NaN
+            self.to_beat, self.waited = score, 0
+        else:
+            self.waited += 1
+
+    def has_waited(self, patience: int | None) -> bool:
+        """Whether there were as many validations without improvement as the run has patience for."""
+        return patience is not None and self.waited >= patience
+
     @property
     def is_over(self) -> bool:
         """Whether all steps were made."""
@@ -77,9 +99,11 @@ class Progress:
 def check_contents(state: Mapping[str, Any], folder: Path) -> None:
     """Raise ValueError if the checkpoint of a folder lacks something, or holds something of another type."""
     for name, types in STATE.items():
-        if name not in state and name != "sparsifier":
+        if name not in state:
+            if name in NEWER:
+                continue
             raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is missing")
-        if not isinstance(state.get(name), types):
+        if not isinstance(state[name], types):
             raise ValueError(f"resume: the checkpoint in {folder} is damaged: {name} is {state[name]!r:.99}")
     if not 0 <= state["step"] <= (math.inf if state["steps"] is None else state["steps"]):
         raise ValueError(

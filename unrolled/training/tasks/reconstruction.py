@@ -14,7 +14,9 @@ from unrolled import weights
 from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, VaryingGaussianNoise
+from unrolled.operators import Noise as NoiseLaw
+from unrolled.operators.noise import with_white_noise
 from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
@@ -45,10 +47,20 @@ class Reconstructor(nn.Module):
         self.network, self.operator, self.noise = network, operator, noise
         self.register_load_state_dict_pre_hook(_rename_earlier)
 
-    def measure(self, x: Tensor) -> Tensor:
-        """The measurements of images x, with noise."""
+    def measure(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        """The measurements of images x, with noise; of a level for each image, if they are given, (batch,)."""
         y: Tensor = self.operator(x)
+        if level is not None:
+            return with_white_noise(y, level)
         return y if self.noise is None else self.noise(y)
+
+    def told(self, level: Tensor | None = None) -> float | Tensor | None:
+        """The noise level as the network is told it; None if it takes none, or the noise has none."""
+        if not self.network.takes_noise:
+            return None
+        if level is None and isinstance(self.noise, NoiseLaw) and self.noise.level_range is not None:
+            return self.noise.level_range[0]
+        return level
 
     def forward(self, x: Tensor) -> Tensor:
         """Measure the images x and reconstruct them."""
@@ -80,12 +92,16 @@ class ReconstructionTask(Task):
     device : torch.device, optional
     noise : callable y ↦ noisy y, optional
         added to all measurements; it draws with torch's random numbers: in training other ones in every step, in
-        validation for every image always the same.
+        validation for every image always the same. Of a `VaryingGaussianNoise` every image has a level of its own; in
+        validation they are spread evenly.
+    seed : int
+        of these levels.
 
     Raises
     ------
     ValueError
-        if there is no validation image, or the network is not made for the operator's images.
+        if there is no validation image, the network is not made for the operator's images, or its range of noise levels
+        is not that of the noise.
     """
 
     score = "psnr"
@@ -99,15 +115,18 @@ class ReconstructionTask(Task):
         loss: Loss | None = None,
         device: torch.device | None = None,
         noise: Noise | None = None,
+        seed: int = 0,
     ):
         if not validation:
             raise ValueError("validation: needs at least one image")
         network.check(operator)
+        check_levels(network, noise)
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
-        self.batches, self.own_loss = batches, loss
+        self.batches, self.own_loss, self.seed = batches, loss, seed
+        self.varying = noise if isinstance(noise, VaryingGaussianNoise) else None
         self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
         if operator.complex_images:
             validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
@@ -122,15 +141,21 @@ class ReconstructionTask(Task):
         operator = self.model.operator
         return operator(self.validation[0]), operator
 
-    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
-        return send(self.batches.batch(step, size, part), self.device)
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Images; with the noise level of each if they vary."""
+        images = send(self.batches.batch(step, size, part), self.device)
+        if self.varying is None:
+            return images
+        return images, send(self.varying.levels(self.seed, step, range(size) if part is None else part), self.device)
 
-    def loss(self, model: nn.Module, batch: Tensor, step: int) -> Tensor:
+    def loss(self, model: nn.Module, batch: Tensor | tuple[Tensor, Tensor], step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
-        x = with_phase(batch) if model.operator.complex_images else batch
+        images, level = batch if isinstance(batch, tuple) else (batch, None)
+        x = with_phase(images) if model.operator.complex_images else images
+        y, noise = model.measure(x, level), model.told(level)
         if self.own_loss is not None:
-            return self.own_loss(model(x), x)
-        return model.network.loss(x, model.measure(x), model.operator)
+            return self.own_loss(model.network(y, model.operator, noise=noise), x)
+        return model.network.loss(x, y, model.operator, noise=noise)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -141,8 +166,11 @@ class ReconstructionTask(Task):
         def figures(numbered: tuple[int, Tensor]) -> tuple[float, float]:
             index, x = numbered
             seed_generators(NOISE_SEED + index)
-            y = model.measure(x)
-            found, start = network(y, operator), network.start(y, operator)
+            level = None
+            if self.varying is not None:
+                level = torch.tensor([self.varying.quantile((index + 0.5) / len(self.validation))])
+            y = model.measure(x, level)
+            found, start = network(y, operator, noise=model.told(level)), network.start(y, operator)
             return float(shown_psnr(found, x)), float(shown_psnr(start, x))
 
         with own_randomness(self.device):
@@ -152,7 +180,8 @@ class ReconstructionTask(Task):
 
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
         assert isinstance(model, Reconstructor)
-        weights.save(path, model.network, model.operator, card)
+        noise = {} if model.noise is None else {"noise": _name(model.noise)}
+        weights.save(path, model.network, model.operator, {**card, **noise})
 
     def facts(self) -> Mapping[str, str | None]:
         model = self.model
@@ -163,6 +192,20 @@ class ReconstructionTask(Task):
             "noise": None if model.noise is None else _name(model.noise),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
+
+
+def check_levels(network: UnrolledNetwork, noise: Noise | None) -> None:
+    """Raise ValueError if a network has a range of noise levels, and the noise of training none within it."""
+    if network.noise_range is None:
+        return
+    low, high = network.noise_range
+    levels = noise.level_range if isinstance(noise, NoiseLaw) else None
+    if levels is None or not low <= levels[0] <= levels[1] <= high:
+        got = "none" if noise is None else f"{_name(noise)}{'' if levels is None else f', {levels[0]} … {levels[1]}'}"
+        raise ValueError(
+            f"noise: must be white, of levels within the noise_range=({low}, {high}) of {type(network).__name__}, as "
+            f"that of VaryingGaussianNoise({low or high / 100:g}, {high:g}) is, got {got}"
+        )
 
 
 def _name(noise: Noise) -> str:

@@ -1,0 +1,77 @@
+"""How phases follow what a network is told of the measurements: their steps and thresholds are scaled by it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.system.devices import full_precision
+from unrolled.system.scalars import as_number
+
+Interval = tuple[float, float]
+
+RESOLUTION = 100.0
+"""Numbers are told apart by their ratio down to this part of the largest, and by their difference below it."""
+
+
+class Factors(nn.Module):
+    """Positive factors, a small learned function of the condition: exp(V tanh(U c + u)), and 1 before training.
+
+    c holds the numbers of the condition, each brought from its range to [−1, 1], logarithmically as a noise level is
+    felt; beyond its range a factor soon stops to change, for tanh does.
+
+    Parameters
+    ----------
+    ranges : sequence of (low, high), 0 <= low < high
+        of every number of the condition.
+    count : int
+        of factors.
+    hidden : int
+        features between.
+    """
+
+    def __init__(self, ranges: Sequence[Interval], count: int, hidden: int = 8):
+        super().__init__()
+        self.ranges = list(ranges)
+        self.first, self.last = nn.Linear(len(self.ranges), hidden), nn.Linear(hidden, count, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """The factors of every image, (batch, count), of a condition (batch, numbers)."""
+        with full_precision(condition):
+            numbers = zip(condition.unbind(1), self.ranges, strict=True)
+            places = torch.stack([_place(number, low, high) for number, (low, high) in numbers], 1)
+            return self.last(self.first(places).tanh()).exp()
+
+    def extra_repr(self) -> str:
+        return f"ranges={self.ranges}"
+
+
+def _place(number: Tensor, low: float, high: float) -> Tensor:
+    """−1 at the low end of a range, 1 at the high one."""
+    bottom, top = math.log1p(RESOLUTION * low / high), math.log1p(RESOLUTION)
+    return 2 * ((RESOLUTION / high * number).log1p() - bottom) / (top - bottom) - 1
+
+
+def of_images(factor: Tensor, copies: int = 1) -> Tensor:
+    """One number for each image of a batch, (batch,), in a shape that multiplies images, or so many maps of each."""
+    return factor.repeat_interleave(copies).view(-1, 1, 1, 1)
+
+
+def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None:
+    """A range of noise levels, checked.
+
+    Raises
+    ------
+    ValueError
+        unless it is two finite numbers, 0 <= low < high; or None.
+    """
+    if given is None:
+        return None
+    numbers = [as_number(number) for number in given] if isinstance(given, (list, tuple)) else []
+    if len(numbers) == 2 and None not in numbers:
+        low, high = (float(number) for number in numbers if number is not None)
+        if 0 <= low < high < math.inf:
+            return low, high
+    raise ValueError(f"{owner}: noise_range must be two numbers, 0 <= low < high, or None, got {given!r}")

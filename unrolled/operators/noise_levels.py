@@ -1,0 +1,86 @@
+"""Gaussian noise of which every image has a level of its own."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.operators.noise import Noise, with_white_noise
+from unrolled.system.arraylike import as_tensor
+
+Spread = Literal["logarithmic", "uniform"]
+
+DOMAIN = 0x6E6F697365
+"""Keeps the levels apart from all else that is drawn from the same seed and step."""
+
+
+@dataclass(frozen=True)
+class VaryingGaussianNoise(Noise):
+    """y + σn, n standard normal, with a level σ that is drawn for every image of a batch, real or complex.
+
+    In training the level is a function of the seed, the step and the place in the batch; a network that takes the noise
+    level is told it.
+
+    Parameters
+    ----------
+    low, high : float, 0 <= low < high
+        of the level, a standard deviation in the units of y; of complex measurements √E|noise|².
+    spread : "logarithmic" or "uniform"
+        whether log σ or σ is drawn evenly. A logarithm needs low > 0.
+    """
+
+    low: float
+    high: float
+    spread: Spread = "logarithmic"
+
+    def __post_init__(self) -> None:
+        if self.spread not in get_args(Spread):
+            raise ValueError(
+                f"VaryingGaussianNoise: spread must be 'logarithmic' or 'uniform', got {self.spread!r:.100}"
+            )
+        if not 0 <= self.low < self.high < math.inf:
+            raise ValueError(
+                f"VaryingGaussianNoise: must have 0 <= low < high, both finite, got {self.low!r} and {self.high!r}"
+            )
+        if self.spread == "logarithmic" and self.low == 0:
+            raise ValueError("VaryingGaussianNoise: low must be > 0 for a logarithmic spread, got 0; or use 'uniform'")
+
+    @property
+    def level_range(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def quantile(self, part: float) -> float:
+        """The level that a part, in [0, 1], of all levels is below."""
+        if self.spread == "uniform":
+            return self.low + part * (self.high - self.low)
+        return self.low * (self.high / self.low) ** part
+
+    def levels(self, seed: int, step: int, places: Iterable[int]) -> Tensor:
+        """The level of every image of a step, (places,): whatever the other places are, and other steps."""
+        drawn = (np.random.default_rng((DOMAIN, seed, step, place)).random() for place in places)
+        return torch.tensor([self.quantile(part) for part in drawn])
+
+    def __call__(self, y: Any, generator: torch.Generator | None = None) -> Tensor:
+        y = as_tensor("VaryingGaussianNoise: measurements", y)
+        y = self._taken(y, is_complex=y.is_complex())
+        if y.ndim == 0:
+            raise ValueError("VaryingGaussianNoise: measurements must be those of a batch of images, got one number")
+        place = y.device if generator is None else generator.device
+        drawn = torch.rand(len(y), dtype=torch.float64, device=place, generator=generator).tolist()
+        return with_white_noise(y, torch.tensor([self.quantile(part) for part in drawn]), generator)
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y
+
+    def variance(self, y: Tensor) -> Tensor:
+        """E σ², over all levels."""
+        low, high = self.low, self.high
+        if self.spread == "uniform":
+            mean = (low**2 + low * high + high**2) / 3
+        else:
+            mean = (high**2 - low**2) / (2 * math.log(high / low))
+        return torch.full_like(y.real, mean)
