@@ -57,7 +57,7 @@ from unrolled.data.labelled_sources import read_labelled
 from unrolled.data.stores import FileImage, to_float
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, Dense, Identity
+from unrolled.operators import BlockCompressedSensing, Dense, Identity, LowResolution
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace, zero_fill
@@ -335,7 +335,8 @@ def open_kspace(path: Path) -> None:
     assert kspace.truth is None or bool(torch.isfinite(kspace.truth).all())
     if coils * height * width > 10**5:
         return
-    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace))
+    maps = LowResolution() if coils > 1 else None  # for numbers that are drawn have no maps by ESPIRiT
+    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps))
     assert image.shape == (height, width)
     assert torch.isfinite(image).all()
 
