@@ -108,7 +108,7 @@ def reconstruct_file(
     check_writable(out, *inputs)
     check_beside(panels_beside(Path(out)), *inputs)
     kspace = read_kspace(file, slice, key, centered, axes)
-    sensitivities = read_array(maps, dimensions=(3, 4)) if isinstance(maps, str) else maps
+    sensitivities = read_array(maps, dimensions=(3, 4, 5)) if isinstance(maps, str) else maps
     if noise is not None:
         kspace, sensitivities = _mixed(kspace, sensitivities, whitening(read_array(noise, dimensions=2)))
         kspace = replace(kspace, truth=None)  # which is of the coils as they were
