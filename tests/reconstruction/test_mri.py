@@ -181,6 +181,8 @@ def test_coils_that_are_seen_as_they_are_add_up_to_the_image(maps):
     kspace = kspace_of(coils() * body() * phase())
     if maps == "two sets":
         maps = np.stack([coils() * np.sqrt(0.5), coils() * np.sqrt(0.5)])
+        again = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps[None]))
+        assert torch.equal(again, reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)))
     image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)) / SHARE
     np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
 

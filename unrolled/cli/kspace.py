@@ -130,7 +130,7 @@ def reconstruct_file(
     if not whole_volume:
         check_format(out)
         check_beside(panels_beside(Path(out)), *inputs)
-    given_maps = read_array(maps, dimensions=(3, 4)) if isinstance(maps, str) else maps
+    given_maps = read_array(maps, dimensions=(3, 4, 5)) if isinstance(maps, str) else maps
     whitened = None if noise is None else whitening(read_array(noise, dimensions=2))
     if weights is None:
         name, reconstruct, trained = str(method), METHODS[str(method)], None
