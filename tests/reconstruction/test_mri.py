@@ -450,6 +450,9 @@ def test_the_command_on_all_slices_of_a_volume(tmp_path, capsys):
     shown = np.asarray(Image.open(tmp_path / "x.png")).astype(float) / 255
     np.testing.assert_allclose(shown, (images[0] / truth[0].max()).clip(0, 1), atol=0.01)
     capsys.readouterr()
+    np.save(tmp_path / "y.npy", centered_fourier(whole))
+    assert main(["kspace", str(tmp_path / "y.npy"), "--method", "zero-fill", "--out", str(out)]) == 0
+    assert "1 slice of 48 × 40\n" in capsys.readouterr().out
     assert main([*argv, str(out), "--slice", "0"]) == 1
     assert "is for all slices; leave --slice out" in capsys.readouterr().err
 

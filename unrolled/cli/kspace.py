@@ -205,7 +205,7 @@ def _picture(
 def _volume(
     out: Path,
     facts: VolumeFacts,
-    prepare: Callable[[int], _Prepared],
+    prepare: Callable[[int | None], _Prepared],
     reconstruct: Method,
     bfloat16: bool,
     noise: float | None,
@@ -214,7 +214,7 @@ def _volume(
     images, truths = list[Tensor](), list[Tensor]()
     for index in trange(facts.slices, unit="slice", leave=False):
         try:
-            prepared = prepare(index)
+            prepared = prepare(index if facts.slices > 1 else None)  # a file of one slice may have no number for it
             images.append(prepared.image(reconstruct, bfloat16, noise))
         except ValueError as error:
             raise ValueError(f"slice {index}: {error}") from error
@@ -223,7 +223,7 @@ def _volume(
     volume = torch.stack(images)
     _save(out, volume)
     what = "" if facts.acquisition is None else f", {facts.acquisition}"
-    print(f"{len(images)} slices of {volume.shape[1]} × {volume.shape[2]}{what}")
+    print(f"{len(images)} slice{'s' * (len(images) > 1)} of {volume.shape[1]} × {volume.shape[2]}{what}")
     if len(truths) == len(images):
         figures = volume_figures(volume, torch.stack(truths))
         print(f"NMSE {figures['nmse']:.4g}, PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}")
