@@ -1,5 +1,6 @@
 """The kinds of files that the project reads, for `tests.fuzz`: a kind more is an entry more in the table below."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -21,7 +22,7 @@ import yaml
 from PIL import Image
 
 import unrolled
-from tests import bombs
+from tests import bombs, raw_files
 from tests.fuzz import Kind, command
 from tests.helpers import picture, write_picture
 from tests.lying_headers import (
@@ -30,11 +31,13 @@ from tests.lying_headers import (
     exif_orientation,
     first_numbers,
     hdf5_sets,
+    heaps,
     jpeg_frame,
     mat_numbers,
     mat_packed,
     png_header,
     png_pixels,
+    raw_heads,
     tar_header,
     tiff_tag,
 )
@@ -49,17 +52,18 @@ from tests.mutations import (
 )
 from unrolled.classifiers import Classifier, LeNet300100
 from unrolled.data import open_images, prepare_images, read_image
-from unrolled.data.kspace_files import read_kspace
+from unrolled.data.kspace_files import read_kspace, volume_facts
 from unrolled.data.labelled_sources import read_labelled
 from unrolled.data.shard_index import Shard, read_index, save_index
 from unrolled.data.stores import FileImage, to_float
 from unrolled.data.tar_images import images_in_tar
 from unrolled.figures.training_curves import training_curve
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, Dense, Identity
+from unrolled.operators import BlockCompressedSensing, Dense, Identity, LowResolution
 from unrolled.operators.matrix import read_matrix
 from unrolled.penalties import MCP
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace, zero_fill
+from unrolled.system.cfl import write_cfl
 from unrolled.system.scales import ROUNDING
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.tasks.reconstruction import ReconstructionTask
@@ -285,13 +289,41 @@ def write_kspace_h5(folder: Path) -> None:
         with h5py.File(folder / f"{name}.h5", "w", libver="latest" if name == "zip" else None) as file:
             file.create_dataset("kspace", data=y * mask, **options)
             file["mask"], file["reconstruction_rss"] = mask, truth
-            file.attrs["acquisition"], file.attrs["max"] = "drawn", 1.0
+            file.attrs["acquisition"], file.attrs["patient_id"], file.attrs["max"] = "drawn", np.bytes_("x"), 1.0
+            file["ismrmrd_header"] = raw_files.header(image=(6, 6))
     with h5py.File(folder / "one.h5", "w") as file:
         file["kspace"], file["reconstruction_esc"] = y[:, 0], truth
         file["away"] = h5py.ExternalLink("elsewhere.h5", "x")
 
 
+def write_cfl_pairs(folder: Path) -> None:
+    """Of each pair, whose other half `open_cfl_pair` makes again."""
+    write_cfl(folder / "y.cfl", drawn_kspace(), "slice, coil, height, width")
+
+
+def open_cfl_pair(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_cfl_pairs(Path(folder))
+        half = Path(folder, "y").with_suffix(path.suffix)
+        half.write_bytes(path.read_bytes())
+        open_kspace(half.with_suffix(".cfl"))
+
+
+def write_raw_files(folder: Path) -> None:
+    y = drawn_kspace()
+    text = raw_files.header(encoded=(12, 10), image=(6, 8), field=(400, 250), center=5, last=9)
+    lines = [line for number in (0, 1) for line in raw_files.lines_of(y[number], slice=number)]
+    raw_files.write_raw(folder / "whole.h5", lines, text)
+    noise = raw_files.readout(y[0, :, :, 0], 0, [19])
+    raw_files.write_raw(folder / "part.h5", [noise, *lines[3:10]], text)
+    solid = [raw_files.readout(y[0, :1, :, step], step // 4, kspace_encode_step_2=step % 4) for step in range(10)]
+    text = raw_files.header(encoded=(12, 3), image=(6, 3), depth=4, center=1, last=2)
+    raw_files.write_raw(folder / "solid.h5", solid, text)
+
+
 def open_kspace(path: Path) -> None:
+    with contextlib.suppress(ValueError):  # what the file states may be damaged where its numbers are not
+        assert volume_facts(path).slices > 0
     try:
         kspace = read_kspace(path)
     except ValueError as error:
@@ -305,7 +337,8 @@ def open_kspace(path: Path) -> None:
     assert kspace.truth is None or bool(torch.isfinite(kspace.truth).all())
     if coils * height * width > 10**5:
         return
-    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace))
+    maps = LowResolution() if coils > 1 else None  # for numbers that are drawn have no maps by ESPIRiT
+    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps))
     assert image.shape == (height, width)
     assert torch.isfinite(image).all()
 
@@ -520,7 +553,9 @@ KINDS = {
     ),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
     "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
-    "kspace-h5": Kind(write_kspace_h5, open_kspace, (hdf5_sets,)),
+    "kspace-h5": Kind(write_kspace_h5, open_kspace, (hdf5_sets, heaps)),
+    "cfl": Kind(write_cfl_pairs, open_cfl_pair, (words,)),
+    "ismrmrd": Kind(write_raw_files, open_kspace, (hdf5_sets, heaps, heaps, raw_heads)),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
     "cards": Kind(write_cards, open_card, (card_sizes,), aware=0.95),
     "classifier": Kind(write_classifier, open_classifier, (card_sizes, safetensors_header)),

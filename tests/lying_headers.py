@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import re
 import struct
 import zlib
 
@@ -173,6 +174,48 @@ def hdf5_sets(data: bytes, draw: random.Random) -> bytes:
         else:
             file[name] = draw.choice(["text", 3, [1, 2, 3], np.zeros((2, 0, 3)), np.zeros((0,) * 32)])
     return out.getvalue()
+
+
+def heaps(data: bytes, draw: random.Random) -> bytes:
+    """Another size of a heap of HDF5 or of an entry in it, or another length or place in a reference to one."""
+    out = bytearray(data)
+    places = _heaps(data)
+    if not places:
+        return data
+    heap = draw.choice(places)
+    entries = [at for at in range(heap + 16, min(heap + 4096, len(data) - 16), 8) if data[at + 4 : at + 8] == bytes(4)]
+    references = _references(data, heap)
+    which = draw.randrange(4)
+    number = draw.choice([*LARGE, *SIZES, 2**62, 2**63, 2**64 - 1])
+    if which == 0:
+        struct.pack_into("<Q", out, heap + 8, number)
+    elif which == 1 and entries:
+        struct.pack_into(draw.choice(["<Q", "<8xQ"]), out, draw.choice(entries), number)
+    elif which == 2 and references:
+        struct.pack_into("<I", out, draw.choice(references) + draw.choice([-4, 8]), number % 2**32)
+    elif references:
+        struct.pack_into("<Q", out, draw.choice(references), draw.choice([number, *places]))
+    return bytes(out)
+
+
+def raw_heads(data: bytes, draw: random.Random) -> bytes:
+    """Another number in the header of an acquisition of ISMRMRD."""
+    ends = [at - 20 for heap in _heaps(data) for at in _references(data, heap)]
+    out = bytearray(data)
+    for end in draw.choices(ends, k=draw.choice([1, 1, 3])) if ends else []:
+        at = max(0, end - 2 * draw.randrange(1, 170))
+        struct.pack_into("<H", out, at, draw.choice(SIZES))
+    return bytes(out)
+
+
+def _heaps(data: bytes) -> list[int]:
+    return [found.start() for found in re.finditer(b"GCOL", data) if found.start() + 32 < len(data)]
+
+
+def _references(data: bytes, heap: int) -> list[int]:
+    """Where the address of a heap is written."""
+    found = re.finditer(re.escape(struct.pack("<Q", heap)), data)
+    return [each.start() for each in found if 4 <= each.start() < len(data) - 12]
 
 
 WHOLE = [9_999, 16_000, 30_000, 10**6, 2**28, 10**9, 2**31, 2**32 + 1, 2**63]

@@ -3,7 +3,7 @@ import pytest
 import skimage.metrics
 import torch
 
-from unrolled.metrics import nmse, psnr, shown_psnr, ssim
+from unrolled.metrics import nmse, psnr, shown_psnr, ssim, volume_figures
 
 
 def pair(channels=1, noise=0.1):
@@ -136,3 +136,32 @@ def test_a_peak_is_any_number_or_pair():
 def test_tensors_without_values_are_refused():
     with pytest.raises(ValueError, match="image: is on the device meta"):
         psnr(torch.empty(1, 1, 9, 9, device="meta"), torch.ones(1, 1, 9, 9))
+
+
+def test_figures_of_a_volume_are_those_of_fastmri():
+    draw = np.random.default_rng(0)
+    truth = 1e-5 * draw.gamma(2.0, size=(3, 30, 24)).astype(np.float32)
+    image = truth + 2e-6 * draw.normal(size=truth.shape).astype(np.float32)
+    found = volume_figures(image, torch.from_numpy(truth))
+    a, b, peak = image.astype(float), truth.astype(float), float(truth.max())
+    assert found["nmse"] == pytest.approx(np.linalg.norm(a - b) ** 2 / np.linalg.norm(b) ** 2, rel=1e-6)
+    assert found["psnr"] == pytest.approx(skimage.metrics.peak_signal_noise_ratio(b, a, data_range=peak), abs=1e-5)
+    slices = [skimage.metrics.structural_similarity(y, x, data_range=peak) for x, y in zip(a, b, strict=True)]
+    assert found["ssim"] == pytest.approx(np.mean(slices), abs=1e-6)
+    assert volume_figures(image * 1j, truth)["nmse"] == pytest.approx(volume_figures(abs(image), truth)["nmse"])
+    assert volume_figures(truth, truth) == {"nmse": 0, "psnr": np.inf, "ssim": pytest.approx(1)}
+    assert all(np.isnan(value) for value in volume_figures(image * np.nan, truth).values())
+
+
+def test_volumes_without_figures_are_refused():
+    truth = np.ones((2, 9, 8))
+    for image, wrong, message in [
+        (truth, truth[:, :, :6], "must be .* at least 7 × 7"),
+        (truth[0], truth[0], r"must be \(slice, height, width\)"),
+        (truth[:1], truth, "must both be"),
+        (truth[:0], truth[:0], "none of them 0"),
+        (truth, 0 * truth, "truth: must be finite and greater than 0"),
+        (truth, np.nan * truth, "truth: must be finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            volume_figures(image, wrong)

@@ -1,4 +1,4 @@
-"""Image quality: one number per image."""
+"""Image quality: one number per image, or per volume."""
 
 import math
 from collections.abc import Callable
@@ -102,7 +102,22 @@ def ssim(image: Any, truth: Any, window: int = 7, peak: Peak | None = None) -> T
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
     span = _range(image, truth, peak)
-    x, y = _clipped(image, span), _shown(truth, span)
+    return structural_similarity(_clipped(image, span), _shown(truth, span), window)
+
+
+def structural_similarity(x: Tensor, y: Tensor, window: int) -> Tensor:
+    """`ssim` of images with black at 0 and white at 1, as it stands in an equation: differentiable, nothing clipped.
+
+    Parameters
+    ----------
+    x, y : Tensor, (batch, channel, height, width), real
+    window : int
+        at most as large as the sides.
+
+    Returns
+    -------
+    Tensor, (batch,)
+    """
     mean_x, mean_y = F.avg_pool2d(x, window, 1), F.avg_pool2d(y, window, 1)
     unbiased = window**2 / (window**2 - 1)
     var_x = unbiased * (F.avg_pool2d(x * x, window, 1) - mean_x**2)
@@ -128,6 +143,54 @@ def nmse(image: Any, truth: Any) -> Tensor:
     error = (image - truth).abs().square().flatten(1).sum(1)
     energy = truth.abs().square().flatten(1).sum(1)
     return torch.where((error == 0) & (energy == 0), torch.zeros_like(error), error / energy)
+
+
+def volume_figures(image: Any, truth: Any) -> dict[str, float]:
+    """NMSE, PSNR and SSIM of a volume, as fastMRI defines them (Zbontar and others, arXiv:1811.08839, section 5).
+
+    NMSE and mean squared error are those of all slices together; the peak of PSNR and the data range of SSIM are the
+    largest value of the true volume; SSIM has a uniform window of 7 pixels and is averaged over the slices. Nothing is
+    clipped. Of complex volumes these are the figures of their magnitudes.
+
+    Parameters
+    ----------
+    image, truth : Tensor or array, (slice, height, width), real or complex, in the same units, sides at least 7
+
+    Returns
+    -------
+    dict
+        "nmse", "psnr" in dB (inf where both are equal) and "ssim"; NaN where the image is not finite
+
+    Raises
+    ------
+    ValueError
+        for shapes that differ, and a truth that is not finite or nowhere greater than 0.
+    """
+    image, truth = as_tensor("image", image), as_tensor("truth", truth)
+    if image.ndim != 3 or truth.ndim != 3 or min(*image.shape[1:], *truth.shape[1:]) < 7:
+        raise ValueError(
+            f"volumes must be (slice, height, width) of at least 7 × 7 pixels, got {tuple(image.shape)} and "
+            f"{tuple(truth.shape)}"
+        )
+    image, truth = _pair(image[:, None], truth[:, None])
+    seen = magnitudes(truth)
+    peak = float(seen.max())
+    if not (peak > 0 and bool(seen.isfinite().all())):
+        raise ValueError(
+            f"truth: must be finite and greater than 0 somewhere, got {float(seen.min()):.6g} to {peak:.6g}"
+        )
+    error, energy, similarity = 0.0, 0.0, 0.0
+    for slices in zip(image.split(1), truth.split(1), strict=True):  # so that no copy of a volume is in memory
+        x, y = (_shown(each, Range(0.0, peak, True)) for each in slices)
+        error += float((x - y).square().sum())
+        energy += float(y.square().sum())
+        similarity += float(structural_similarity(x, y, 7))
+    mean = error / truth.numel()
+    return {
+        "nmse": error / energy,
+        "psnr": math.inf if mean == 0 else -10 * math.log10(mean),
+        "ssim": similarity / len(truth),
+    }
 
 
 def _exact(x: Tensor) -> Tensor:

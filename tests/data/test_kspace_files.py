@@ -3,12 +3,20 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.data.kspace_files import KSpace, read_kspace
+from tests.raw_files import header, lines_of, write_raw
+from unrolled.data.kspace_fastmri import VolumeFacts
+from unrolled.data.kspace_files import KSpace, read_kspace, volume_facts
+from unrolled.system.cfl import write_cfl
 
 
 def centered_fourier(x: np.ndarray) -> np.ndarray:
     axes = (-2, -1)
     return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(x, axes), norm="ortho"), axes)
+
+
+def centered_inverse(y: np.ndarray) -> np.ndarray:
+    axes = (-2, -1)
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(y, axes), norm="ortho"), axes)
 
 
 def random(*shape: int) -> np.ndarray:
@@ -313,3 +321,111 @@ def test_pairs_are_complex_and_slices_whole_numbers(tmp_path):
         with pytest.raises(ValueError, match="has slices 0 … 1, got slice"):
             read_kspace(tmp_path / "a.h5", slice=wrong, centered=True)
     torch.testing.assert_close(KSpace(found.y.conj(), found.mask, True).y, found.y.conj().resolve_conj())
+
+
+def test_the_size_of_the_image_is_that_of_fastmris_header(tmp_path):
+    y = random(2, 3, 20, 12)
+    for name, text in {
+        "text": header(image=(10, 10)),
+        "bytes": np.bytes_(header(image=(10, 10)).encode()),
+        "wide": header(image=(10, 16)),
+    }.items():
+        kspace = read_kspace(write(tmp_path / f"{name}.h5", kspace=y, ismrmrd_header=text))
+        assert kspace.size == ((10, 12) if name == "wide" else (10, 10))
+        assert kspace.undersampled(np.ones((20, 12))).size == kspace.size
+    for text, message in (("<a>", "is no XML"), ("x" * 2**21, "at most 1,048,576 are read"), (3, "must be a text")):
+        with pytest.warns(UserWarning, match=f"{message}.*; so the size of the image is not known"):
+            assert read_kspace(write(tmp_path / "bad.h5", kspace=y, ismrmrd_header=text)).size is None
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("size", [(6, 7), (5, 9), (10, 4)])
+def test_k_space_of_the_middle_shows_the_middle(centered, size):
+    y = random(2, 10, 9)
+    kspace = KSpace(y, np.ones((10, 9)), centered, size=(8, 5)).cropped(size)
+    to_image = centered_inverse if centered else lambda y: np.fft.ifft2(y, norm="ortho")
+    top, left = (10 - size[0]) // 2, (9 - size[1]) // 2
+    expected = to_image(y)[:, top : top + size[0], left : left + size[1]]
+    np.testing.assert_allclose(to_image(kspace.y.numpy()), expected, atol=1e-5)
+    assert kspace.mask.shape == size
+    assert kspace.size == (min(8, size[0]), min(5, size[1]))
+
+
+def test_along_undersampled_lines_k_space_is_not_cut():
+    mask = np.ones((10, 9))
+    mask[:, ::2] = 0
+    kspace = KSpace(random(2, 10, 9) * mask, mask, True).cropped((6, 9))
+    np.testing.assert_array_equal(kspace.mask.numpy(), mask[:6])
+    assert bool((kspace.y[:, kspace.mask == 0] == 0).all())
+    with pytest.raises(ValueError, match="cannot be cut to a width of 5, because its lines along the width"):
+        kspace.cropped((6, 5))
+    for size in ((7, 9), (0, 3)):
+        with pytest.raises(ValueError, match="size: must be within the image"):
+            kspace.cropped(size)
+
+
+def test_files_of_bart(tmp_path):
+    y = random(2, 3, 12, 10)
+    y[..., 5:8, 4:7] *= 30
+    write_cfl(tmp_path / "y.cfl", y, "slice, coil, height, width")
+    kspace = read_kspace(tmp_path / "y.cfl", 0)
+    np.testing.assert_array_equal(kspace.y.numpy(), y[0])
+    assert kspace.centered
+    with pytest.raises(ValueError, match="axes: must be left out"):
+        read_kspace(tmp_path / "y.cfl", axes="coil, height, width")
+    write_cfl(tmp_path / "maps.cfl", y, "set, coil, height, width")
+    with pytest.raises(ValueError, match="has 2 sets of maps, so it is not k-space"):
+        read_kspace(tmp_path / "maps.cfl")
+
+
+def test_raw_files_of_scanners_are_named_for_what_converts_them(tmp_path):
+    with pytest.raises(ValueError, match="convert it to ISMRMRD first, by siemens_to_ismrmrd"):
+        read_kspace(tmp_path / "meas.dat")
+
+
+STATED = {"acquisition": "CORPDFS_FBK", "patient_id": "ä" * 40, "max": 3e-4, "norm": np.float32(0.5)}
+
+
+def test_what_fastmri_states_of_a_volume(tmp_path):
+    path = write(tmp_path / "volume.h5", kspace=random(4, 3, 6, 5))
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5))
+    assert volume_facts(path, axes="coil, slice, height, width") == VolumeFacts(3, (4, 6, 5))
+    with h5py.File(path, "a") as file:
+        file.attrs.update(STATED)
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5), *STATED.values())
+    # Other forms: of fixed length, and what is no text and no number.
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"], file.attrs["patient_id"] = np.bytes_("AXT2"), 3
+        file.attrs["max"], file.attrs["norm"] = "large", np.nan
+    assert volume_facts(path) == VolumeFacts(4, (3, 6, 5), "AXT2")
+    with h5py.File(tmp_path / "latest.h5", "w", libver="latest") as file:
+        file["kspace"] = random(4, 6, 5)
+        file.attrs.update(STATED)
+    assert volume_facts(tmp_path / "latest.h5") == VolumeFacts(4, (1, 6, 5), None, None, 3e-4, 0.5)
+
+
+def test_texts_that_claim_more_than_there_is_are_refused(tmp_path):
+    path = write(tmp_path / "volume.h5", kspace=random(4, 6, 5))
+    with h5py.File(path, "a") as file:
+        file.attrs.update(STATED)
+    whole = path.read_bytes()
+    at = whole.index(b"acquisition\0") + 48  # behind its name, type and space, each in multiples of 8 bytes
+    for claimed, message in ((2**32 - 1, "claims 4,294,967,295 bytes; at most 1,000"), (99, "claims 99 bytes, but 11")):
+        path.write_bytes(whole[:at] + claimed.to_bytes(4, "little") + whole[at + 4 :])
+        with pytest.raises(ValueError, match=message):
+            volume_facts(path)
+
+
+def test_the_shapes_of_other_files(tmp_path):
+    np.save(tmp_path / "stack.npy", random(7, 3, 4, 5))
+    np.save(tmp_path / "turned.npy", random(4, 5))
+    write_cfl(tmp_path / "y.cfl", random(2, 3, 4, 5), "slice, coil, height, width")
+    lines = [*lines_of(random(3, 20, 12)), *lines_of(random(3, 20, 12), slice=1)]
+    assert volume_facts(tmp_path / "stack.npy") == VolumeFacts(7, (3, 4, 5))
+    assert volume_facts(tmp_path / "turned.npy", axes="width, height") == VolumeFacts(1, (1, 5, 4))
+    assert volume_facts(tmp_path / "y.cfl") == VolumeFacts(2, (3, 4, 5))
+    assert volume_facts(write_raw(tmp_path / "raw.h5", lines)) == VolumeFacts(2, (3, 10, 12))
+    other = write_raw(tmp_path / "other.h5", [*lines, *lines_of(random(2, 20, 12), slice=2)])
+    with pytest.raises(ValueError, match="has 3 coils in slice 0, and 2 in slice 2"):
+        volume_facts(other)
+    assert read_kspace(other, 2).y.shape == (2, 10, 12)

@@ -20,7 +20,7 @@ from tests.pairs import FULL
 from unrolled.data import DatasetBatches, ImageStore, LabelledImages, RandomCrops
 from unrolled.data.complex_phase import with_fixed_phase, with_phase
 from unrolled.data.kspace_files import KSpace
-from unrolled.metrics import nmse, psnr, ssim
+from unrolled.metrics import nmse, psnr, ssim, volume_figures
 from unrolled.networks import EPGN
 from unrolled.operators import (
     BlockCompressedSensing,
@@ -69,7 +69,7 @@ WHERE = (
 EXEMPT = {
     "internal, given what others checked": "measure.image after_measuring.y linear_start.y picture.x pad.x "
     "check_image.image worst.x worst.y zero_fill.y Task.y Task.start shown_psnr.image shown_psnr.truth "
-    "to_uint8.image Solution.image SampledFourier.mask Regression.w",
+    "to_uint8.image Solution.image SampledFourier.mask Regression.w structural_similarity.x structural_similarity.y",
     "functions of tensors that are given a function": "conjugate_gradients.matrix conjugate_gradients.start "
     "conjugate_gradient_iterates.matrix conjugate_gradient_iterates.start",
     "a file, see tests.kinds": "ImageData.validation",
@@ -206,6 +206,10 @@ ENTRIES: dict[str, Entry] = {
     "nmse.truth": Entry(
         lambda x: nmse(torch.from_numpy(WHOLE)[None, None] + 1, x), WHOLE[None, None] + 2, "truth|image"
     ),
+    "volume_figures.image": Entry(lambda x: volume_figures(x, WHOLE[None] + 1)["nmse"], WHOLE[None], "image|volumes"),
+    "volume_figures.truth": Entry(
+        lambda x: volume_figures(WHOLE[None] + 1, x)["nmse"], WHOLE[None] + 2, "truth|image|volumes"
+    ),
     "with_phase.images": Entry(
         lambda x: with_phase(x, torch.Generator().manual_seed(0)), WHOLE[None, None] / 4, "images"
     ),
@@ -339,10 +343,11 @@ UNKNOWN: dict[str, Callable[[np.ndarray], Any]] = {
 """Images of which nobody can know what white is."""
 
 NO_MATTER = {
-    # What is right for some entries, and not for others.
-    "inf": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
-    "-inf": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
-    "NaN": {"psnr.image", "ssim.image", "nmse.image", "nmse.truth", "with_phase.images", "with_fixed_phase.image"},
+    form: {
+        *("psnr.image", "ssim.image", "nmse.image", "nmse.truth", "volume_figures.image"),
+        *("with_phase.images", "with_fixed_phase.image"),
+    }
+    for form in ("inf", "-inf", "NaN")
 }
 """Elementwise mathematics: NaN goes in, and NaN comes out."""
 
@@ -453,7 +458,7 @@ def test_images_of_any_size_and_content_have_a_value_or_a_message(name):
 def test_numbers_that_the_precision_cannot_hold_are_refused():
     for name, entry in ENTRIES.items():
         if entry.unit or name.startswith(
-            ("psnr", "ssim", "nmse", "Labelled", "irls", "proximal_gradient_reg", "adaptive")
+            ("psnr", "ssim", "nmse", "volume", "Labelled", "irls", "proximal_gradient_reg", "adaptive")
         ):
             continue
         for size in (1e300, 1e-300):

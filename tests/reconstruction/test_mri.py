@@ -10,21 +10,31 @@ from PIL import Image
 
 import unrolled
 from tests.helpers import picture, write_picture
+from tests.raw_files import header, lines_of, write_raw
 from unrolled.cli import main
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.data.kspace_layout import middle
 from unrolled.networks import EPGN
-from unrolled.operators import BlockCompressedSensing, CartesianMask, Coils, MaskedFourier, MultiCoilFourier, RadialMask
+from unrolled.operators import (
+    BlockCompressedSensing,
+    CartesianMask,
+    Coils,
+    Espirit,
+    LowResolution,
+    MaskedFourier,
+    MultiCoilFourier,
+    RadialMask,
+)
 from unrolled.reconstruction.mri import (
     METHODS,
     coil_magnitude,
-    estimate_maps,
     kspace_operator,
     measurements,
     reconstruct_kspace,
     unexplained,
     zero_fill,
 )
+from unrolled.system.cfl import open_cfl
 
 HEIGHT, WIDTH = 48, 40
 SHARE = 1e-5
@@ -97,39 +107,6 @@ def test_zero_filling_one_coil_is_numpys_inverse_transform(centered):
     np.testing.assert_allclose(coil_magnitude(kspace).numpy(), expected, atol=1e-5 * SHARE, rtol=1e-4)
 
 
-@pytest.mark.parametrize("centered", [False, True])
-def test_maps_are_those_of_the_coils_with_the_phase_of_the_image(centered):
-    kspace = kspace_of(coils() * body() * phase(), centered=centered)
-    maps = estimate_maps(kspace, 15).numpy()
-    np.testing.assert_allclose((np.abs(maps) ** 2).sum(0), 1, atol=1e-5)
-    inside = np.s_[:, 14:34, 12:28]
-    assert np.abs(maps - coils() * phase())[inside].max() < 0.15
-    assert np.abs(maps - coils() * phase())[inside].mean() < 0.03
-    # Coils that are seen as they are add up to the image itself.
-    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace)) / SHARE
-    np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
-
-
-def test_maps_of_a_coil_that_sees_everything_alike_are_exact():
-    kspace = kspace_of(np.array([0.6, 0.8j])[:, None, None] * body(), cartesian())
-    maps = estimate_maps(kspace).numpy()[:, 12:36, 10:30]
-    np.testing.assert_allclose(maps[0] / maps[1], np.full((24, 20), 0.6 / 0.8j), rtol=1e-4)
-
-
-def test_the_middle_must_be_sampled_to_estimate_maps():
-    mask = cartesian()
-    kspace = kspace_of(coils() * body(), mask)
-    assert estimate_maps(kspace, 11).shape == (4, HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match="the middle of k-space must be sampled to estimate them, 25×25"):
-        estimate_maps(kspace, 25)
-    mask[:, 20] = 0
-    with pytest.raises(ValueError, match=r"5×5 .* but only 0×0 are"):
-        estimate_maps(kspace_of(coils() * body(), mask))
-    for center in (0, 41):
-        with pytest.raises(ValueError, match=r"center: must be in 1 … 40"):
-            estimate_maps(kspace, center)
-
-
 @pytest.mark.parametrize("real", [True, False])
 def test_what_no_image_explains_is_what_least_squares_leaves(real):
     draw = np.random.default_rng(0)
@@ -189,10 +166,25 @@ def test_methods_see_images_in_0_to_1_and_the_scale_is_given_back():
 
 def test_maps_that_do_not_fit_are_refused():
     kspace = kspace_of(coils() * body())
-    with pytest.raises(ValueError, match=r"maps: must be \(coil, height, width\) of 4 coils like k-space, got \(3, "):
+    with pytest.raises(ValueError, match=r"maps: must be \(coil, .* of 4 coils like k-space, got \(3, 48, 40\)"):
         kspace_operator(kspace, maps=torch.ones(3, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match=r"of 4 coils like k-space, got \(4, 2, 48, 40\)"):
+        kspace_operator(kspace, maps=torch.ones(4, 2, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match="center: is how maps are estimated by default, but maps are given; got 9"):
+        kspace_operator(kspace, maps=Espirit(sets=2), center=9)
     with pytest.raises(ValueError, match="MultiCoilFourier: maps must be"):
         kspace_operator(kspace, maps=torch.ones(4, WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("maps", [None, LowResolution(), Espirit(sets=2), "two sets"])
+def test_coils_that_are_seen_as_they_are_add_up_to_the_image(maps):
+    kspace = kspace_of(coils() * body() * phase())
+    if maps == "two sets":
+        maps = np.stack([coils() * np.sqrt(0.5), coils() * np.sqrt(0.5)])
+        again = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps[None]))
+        assert torch.equal(again, reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)))
+    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)) / SHARE
+    np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
 
 
 def test_numbers_that_no_image_can_be_made_of_are_refused():
@@ -272,6 +264,8 @@ def test_the_command_with_several_coils_and_a_mask_in_the_file(tmp_path, weights
     assert main([*argv, "--device", "cpu", "--maps", str(tmp_path / "maps.npy")]) == 0
     known = capsys.readouterr().out
     assert abs(db_of(known, "zero-filled") - db_of(estimated, "zero-filled")) < 1
+    assert main([*argv, "--device", "cpu", "--maps", "Espirit", "--maps.sets", "2", "--maps.center", "13"]) == 0
+    assert abs(db_of(known, "zero-filled") - db_of(capsys.readouterr().out, "zero-filled")) < 1
     assert min(db_of(known, "zero-filled"), db_of(estimated, "zero-filled")) > 15
 
 
@@ -327,9 +321,15 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
         (["--weights", str(tmp_path / "cs.safetensors")], "trained for BlockCompressedSensing, not for k-space"),
         (["--method", "zero-fill", "--slice", "1"], "slice must be left out"),
         (["--method", "zero-fill", "--size", "[100,20]"], "size: must be within the image"),
-        (["--method", "zero-fill", "--maps", "nowhere.npy"], "there is no file nowhere.npy"),
+        (["--method", "zero-fill", "--maps", "nowhere.npy"], "--maps: there is no file nowhere.npy"),
+        (["--method", "zero-fill", "--maps", "Magic"], "no such kind of maps; known: Espirit, LowResolution"),
+        (["--method", "zero-fill", "--maps", "Espirit", "--maps.sets", "0"], "Espirit: sets must be >= 1, got 0"),
+        (["--method", "zero-fill", "--maps", "Espirit", "--center", "9"], "center: is how maps are estimated by de"),
         (["--method", "zero-fill", "--mask", "nowhere.npy"], "--mask: there is no file nowhere.npy"),
-        (["--method", "zero-fill", "--mask", "Nonesuch"], "no such kind of mask; known: CartesianMask, GaussianMask, "),
+        (
+            ["--method", "zero-fill", "--mask", "Nonesuch"],
+            "no such kind of mask; known: CartesianMask, FastMRIMask, GaussianMask, ",
+        ),
         (["--method", "zero-fill", "--device", "abacus"], "device: 'abacus'"),
     ]:
         assert main([*argv, *more]) == 1, more
@@ -356,11 +356,6 @@ def test_volumes_are_read_as_they_are_written(tmp_path):
 
 
 def test_k_space_that_is_zero_is_refused(tmp_path, capsys):
-    kspace = kspace_of(coils() * body())
-    middle_zero = kspace.y.clone()
-    middle_zero[:, HEIGHT // 4 : 3 * HEIGHT // 4, WIDTH // 4 : 3 * WIDTH // 4] = 0
-    with pytest.raises(ValueError, match="maps: the middle of k-space is 0"):
-        estimate_maps(KSpace(middle_zero, kspace.mask, True), 5)
     write_volume(tmp_path / "zero.h5", 0 * body(), None, np.ones(WIDTH))
     argv = [
         "kspace",
@@ -396,7 +391,79 @@ def test_coils_of_numpy_are_named_on_the_command_line(tmp_path, capsys):
     np.testing.assert_allclose(shown, body() / body().max(), atol=0.01)
 
 
+def test_coils_are_mixed_with_their_maps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unrolled.cli.kspace.write_panels", lambda *_: None)
+    path = write_volume(tmp_path / "volume.h5", coils() * body() * phase(), body())
+    np.save(tmp_path / "maps.npy", coils() * phase())
+    np.save(tmp_path / "noise.npy", 1e-6 * np.random.default_rng(0).normal(size=(4, 100)))
+    argv = ["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]
+    given = ["--maps", str(tmp_path / "maps.npy")]
+    quality, shown = [], []
+    for more in ([], ["--coils", "4"], ["--coils", "2"], ["--noise", str(tmp_path / "noise.npy")]):
+        assert main([*argv, *given, *more]) == 0
+        said = capsys.readouterr().out
+        quality.append(db_of(said, "zero-filled") if "PSNR" in said else None)
+        shown.append(np.asarray(Image.open(tmp_path / "x.png")).astype(float))
+    assert min(quality[:2]) > 100
+    assert 20 < quality[2] < quality[0]
+    assert quality[3] is None
+    assert np.abs(shown[3] - shown[0])[12:36, 10:30].mean() < 20  # by coils that are weighed otherwise
+    assert main([*argv, "--noise", str(tmp_path / "maps.npy")]) == 1
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(3, 100)))
+    assert main([*argv, "--noise", str(tmp_path / "noise.npy")]) == 1
+    assert "k-space: must be of as many coils as are mixed, 3, got 4" in capsys.readouterr().err
+    assert main([*argv, "--coils", "5"]) == 1
+    assert "coils: must be at most as many as there are, 4, got 5" in capsys.readouterr().err
+
+
 def test_a_truth_in_other_units_has_no_psnr(tmp_path, capsys):
     path = write_volume(tmp_path / "volume.h5", body() * phase(), 1e-3 * body())
     assert main(["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]) == 0
     assert "zero-filled: no PSNR, image: has values about" in capsys.readouterr().out
+
+
+def test_the_command_on_all_slices_of_a_volume(tmp_path, capsys):
+    whole = body()
+    path = write_volume(tmp_path / "volume.h5", coils() * whole * phase(), whole)
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"] = "AXT2"
+    out = tmp_path / "images.h5"
+    argv = ["kspace", str(path), "--method", "zero-fill", "--mask", "FastMRIMask", "--mask.seed", path.name]
+    argv += ["--mask.center", "0.2", "--size", "[32,40]", "--crop", "--maps", "LowResolution", "--out"]
+    assert main([*argv, str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "3 slices of 32 × 40, AXT2\n" in said
+    with h5py.File(out) as file:
+        images = file["reconstruction"][()]
+    assert (images.dtype, images.shape) == (np.float32, (3, 32, 40))
+    assert {found.name for found in tmp_path.iterdir()} == {"volume.h5", "images.h5"}
+    truth = SHARE * np.stack([0.5 * whole, whole, whole[:, ::-1]])[:, 8:40]
+    nmse = ((images - truth) ** 2).sum() / (truth**2).sum()
+    psnr = -10 * np.log10(((images - truth) ** 2).mean() / truth.max() ** 2)
+    figures = re.search(r"NMSE ([\d.]+), PSNR ([\d.]+) dB, SSIM [\d.]+\n", said)
+    assert float(figures[1]) == pytest.approx(nmse, rel=1e-3)
+    assert float(figures[2]) == pytest.approx(psnr, abs=0.01)
+    assert main([*argv, str(tmp_path / "images.cfl")]) == 0
+    np.testing.assert_array_equal(open_cfl(tmp_path / "images.cfl")[:, 0, 0], images)
+    # A slice alone is the same.
+    assert main([*argv, str(tmp_path / "x.png"), "--slice", "0"]) == 0
+    shown = np.asarray(Image.open(tmp_path / "x.png")).astype(float) / 255
+    np.testing.assert_allclose(shown, (images[0] / truth[0].max()).clip(0, 1), atol=0.01)
+    capsys.readouterr()
+    np.save(tmp_path / "y.npy", centered_fourier(whole))
+    assert main(["kspace", str(tmp_path / "y.npy"), "--method", "zero-fill", "--out", str(out)]) == 0
+    assert "1 slice of 48 × 40\n" in capsys.readouterr().out
+    assert main([*argv, str(out), "--slice", "0"]) == 1
+    assert "is for all slices; leave --slice out" in capsys.readouterr().err
+
+
+def test_the_command_on_raw_data_cuts_to_the_image_and_tells_of_partial_fourier(tmp_path, capsys):
+    y = centered_fourier(coils() * body() * phase())
+    text = header(encoded=(HEIGHT, WIDTH), image=(24, 20), field=(400, 250), center=10, last=29)
+    path = write_raw(tmp_path / "raw.h5", lines_of(y[..., 10:]), text)
+    out = tmp_path / "x.png"
+    assert main(["kspace", str(path), "--method", "partial-fourier", "--out", str(out)]) == 0
+    assert (
+        "partial Fourier: 75% was measured along the width, one side farther than the other" in capsys.readouterr().out
+    )
+    assert size_of(out) == (32, 24)  # 200 of 250 mm and of 400 mm

@@ -2,8 +2,8 @@
 
 import math
 import os
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.data.hdf5 import SUFFIXES, check_stored, open_file
-from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, magnitude, middle
+from unrolled.data.hdf5 import SUFFIXES, open_file
+from unrolled.data.ismrmrd_header import stated_matrix
+from unrolled.data.kspace_fastmri import VolumeFacts, find_truth, names_of, own_set, read_mask, stated_facts
+from unrolled.data.kspace_ismrmrd import RawVolume, is_ismrmrd
+from unrolled.data.kspace_layout import NAMES, axis_names, in_one_layout, kspace_of_middle, nonzero
 from unrolled.data.stores import ALL
 from unrolled.system.arraylike import are_complex, as_numbers, as_tensor, with_complex
+from unrolled.system.cfl import open_cfl
 from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
-from unrolled.system.hdf5_sets import is_link
-from unrolled.system.scalars import as_number
-
-RSS, ESC = "reconstruction_rss", "reconstruction_esc"
-"""What fastMRI calls the images of fully sampled k-space: the root of the sum of squares over all coils that there
-were, and that of the one coil of a single-coil file."""
+from unrolled.system.scalars import as_number, sides_within
 
 TAKEN = 100
 """Bytes that each number of a slice takes while it is read and looked at."""
 
-SAME = 0.02
-"""Relative difference up to which the image of a file is that of its k-space."""
+ENDINGS = (".npy", ".cfl", ".mrd", *SUFFIXES)
+
+SCANNERS = {".dat": "siemens_to_ismrmrd", ".7": "ge_to_ismrmrd", ".raw": "philips_to_ismrmrd"}
+"""Raw files of scanners by their endings, and the programs that convert them."""
 
 AXES = {
     "HDF5": ("slice, height, width", "slice, coil, height, width"),
@@ -52,12 +53,16 @@ class KSpace:
         where the zero frequency lies, see `unrolled.operators.MaskedFourier`.
     truth : Tensor, (height, width), float32, or None
         the magnitude of the true image if it is known, in the units of the file; it may be the middle of what y shows.
+    size : (height, width), or None
+        of the part in the middle of what y shows that is the image, if the file says so; the rest are margins that the
+        scanner sampled too ("oversampling").
     """
 
     y: Tensor
     mask: Tensor
     centered: bool
     truth: Tensor | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name, axes in (("y", "coil, height, width"), ("mask", "height, width"), ("truth", "height, width")):
@@ -79,6 +84,9 @@ class KSpace:
         for name, value in (("y", torch.view_as_real(self.y)), ("truth", self.truth)):
             if value is not None and not bool(torch.isfinite(value).all()):
                 raise ValueError(f"k-space: {name} must be finite, but holds NaN or inf")
+        if self.size is not None:
+            whole = self.mask.shape[0], self.mask.shape[1]
+            object.__setattr__(self, "size", sides_within("k-space: size", self.size, whole))
 
     @property
     def ratio(self) -> float:
@@ -106,6 +114,25 @@ class KSpace:
             raise ValueError("mask: must leave some of what was sampled, but leaves nothing")
         return replace(self, y=self.y * both, mask=both)
 
+    def cropped(self, size: tuple[int, int]) -> "KSpace":
+        """As if only the middle of what it shows had been there, so that all that follows takes less time.
+
+        Of k-space that is sampled in whole columns the height can be cut, to that of the image without its oversampling
+        along the readout.
+
+        Parameters
+        ----------
+        size : (height, width)
+
+        Raises
+        ------
+        ValueError
+            if it is larger, or k-space is not sampled throughout along an axis that becomes shorter.
+        """
+        y, mask = kspace_of_middle(self.y, self.mask, self.centered, size)
+        kept = None if self.size is None else (min(self.size[0], size[0]), min(self.size[1], size[1]))
+        return replace(self, y=y, mask=mask, size=kept)
+
 
 def read_kspace(
     path: str | Path,
@@ -114,13 +141,15 @@ def read_kspace(
     centered: bool | None = None,
     axes: str | None = None,
 ) -> KSpace:
-    """Read one slice of k-space from an `.npy` or HDF5 file; of a volume no more than that slice is read.
+    """Read one slice of k-space from a file; of a volume no more than that slice is read.
 
-    HDF5 is taken to be in the layout of fastMRI (Zbontar and others, arXiv:1811.08839): a complex data set
-    (slice, height, width) of one coil or (slice, coil, height, width) of several; `mask` (width,) or (height, width) if
-    it is there; as the true image `reconstruction_esc` of one coil and `reconstruction_rss` of several, each
-    (slice, height, width), if there. NumPy files hold (height, width) or (slice, coil, height, width); three axes may
-    be of coils or of slices, so they must be named.
+    HDF5 is raw data of scanners in ISMRMRD if it has a group of that kind; what is taken of it, see
+    `unrolled.data.kspace_ismrmrd`. Otherwise HDF5 is taken to be in the layout of fastMRI (Zbontar and others,
+    arXiv:1811.08839): a complex data set (slice, height, width) of one coil or (slice, coil, height, width) of several;
+    `mask` (width,) or (height, width) if it is there; as the true image `reconstruction_esc` of one coil and
+    `reconstruction_rss` of several, each (slice, height, width), if there; of `ismrmrd_header` the size of the image.
+    NumPy files hold (height, width) or (slice, coil, height, width); three axes may be of coils or of slices, so they
+    must be named. Files of BART have axes of their own, see `unrolled.system.cfl`.
 
     Sampled is where k-space is not 0 in every coil. If the file has a mask of columns: those columns of it that are not
     0 altogether, for fastMRI pads k-space with columns of 0.
@@ -128,7 +157,7 @@ def read_kspace(
     Parameters
     ----------
     path : str or Path
-        `.npy`, `.h5` or `.hdf5`.
+        `.npy`, `.h5`, `.hdf5`, `.mrd` or `.cfl`.
     slice : int >= 0, optional
         by default the one in the middle of the volume.
     key : str
@@ -146,23 +175,76 @@ def read_kspace(
         axes or axes that are not clear; if it lies in another file or was not written to the size that is claimed; if
         mask or true image do not fit it.
     """
-    path = as_path("k-space", path)
-    if path.suffix.lower() not in (".npy", *SUFFIXES):
-        raise ValueError(f"k-space: {path} must end in one of .npy, {', '.join(SUFFIXES)}")
-    if not os.path.isfile(path):
-        raise ValueError(f"k-space: there is no file {path}")
-    names = None if axes is None else axis_names(axes)
+    path, names = _checked_path(path), None if axes is None else axis_names(axes)
     if path.suffix.lower() == ".npy":
         y, centered = in_one_layout(_read_npy(path, slice, names), centered, path, False)
-        return KSpace(y, _nonzero(y), centered)
+        return KSpace(y, nonzero(y), centered)
+    if path.suffix.lower() == ".cfl":
+        numbers, _ = _slice(_open_cfl(path, names), NAMES, slice, path)
+        y, centered = in_one_layout(_checked(numbers, path), centered, path, True)
+        return KSpace(y, nonzero(y), centered)
+    with _opened(path) as file:
+        if key not in names_of(file) and is_ismrmrd(file):
+            if centered is False:
+                raise ValueError(f"centered: must be left out for {path}, whose acquisitions state where they lie")
+            return _read_ismrmrd(file, path, slice, names)
+        return _read_hdf5(file, path, slice, key, centered, names)
+
+
+def volume_facts(path: str | Path, key: str = "kspace", axes: str | None = None) -> VolumeFacts:
+    """What a file says of its k-space; none of its numbers are read.
+
+    Parameters
+    ----------
+    path, key, axes
+        as in `read_kspace`.
+
+    Raises
+    ------
+    ValueError
+        as `read_kspace`, for what can be seen without the numbers.
+    """
+    path, names = _checked_path(path), None if axes is None else axis_names(axes)
+    if path.suffix.lower() == ".npy":
+        array, names = _open_npy(path, names)
+        return VolumeFacts(*_counts(array.shape, names))
+    if path.suffix.lower() == ".cfl":
+        return VolumeFacts(*_counts(_open_cfl(path, names).shape, NAMES))
+    with _opened(path) as file:
+        if key not in names_of(file) and is_ismrmrd(file):
+            with RawVolume(path, file, names) as volume:
+                return VolumeFacts(volume.slices, volume.shape)
+        data, names = _kspace_set(file, path, key, names)
+        return stated_facts(file, path, *_counts(data.shape, names))
+
+
+def _counts(shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, tuple[int, int, int]]:
+    lengths = dict(zip(names, map(int, shape), strict=True))
+    return lengths.get("slice", 1), (lengths.get("coil", 1), lengths["height"], lengths["width"])
+
+
+def _checked_path(path: str | Path) -> Path:
+    path = as_path("k-space", path)
+    suffix = path.suffix.lower()
+    if suffix not in ENDINGS:
+        how = f"; convert it to ISMRMRD first, by {SCANNERS[suffix]}" if suffix in SCANNERS else ""
+        raise ValueError(f"k-space: {path} must end in one of {', '.join(ENDINGS)}{how}")
+    if not os.path.isfile(path):
+        raise ValueError(f"k-space: there is no file {path}")
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open HDF5 file; what is wrong with it is a ValueError."""
     with open_file(path) as file:
         try:
-            return _read_hdf5(file, path, slice, key, centered, names)
+            yield file
         except (KeyError, OSError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"k-space: {path} is damaged: {error}") from error
 
 
-def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> Tensor:
+def _open_npy(path: Path, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
         # Mapped, so that a header cannot claim more than there is.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -177,10 +259,34 @@ def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> T
                 "'slice, height, width'"
             )
         names = ("coil", "height", "width")
-    names = _axes(array, path, "npy", names)
+    return array, _axes(array, path, "npy", names)
+
+
+def _read_npy(path: Path, index: int | None, names: tuple[str, ...] | None) -> Tensor:
+    array, names = _open_npy(path, names)
     if "slice" not in names and index is not None:
         raise ValueError(f"k-space: {path} holds one slice, {array.shape}; slice must be left out, got {index!r}")
     return _checked(_slice(array, names, index, path)[0], path)
+
+
+def _open_cfl(path: Path, names: tuple[str, ...] | None) -> np.ndarray:
+    if names is not None:
+        raise ValueError(f"axes: must be left out for {path}, whose header states them")
+    array = open_cfl(path)
+    if array.shape[1] != 1:
+        raise ValueError(f"k-space: {path} has {array.shape[1]} sets of maps, so it is not k-space")
+    return array[:, 0]
+
+
+def _read_ismrmrd(file: Any, path: Path, index: int | None, names: tuple[str, ...] | None) -> KSpace:
+    with RawVolume(path, file, names) as volume:
+        index = _which(index, volume.slices, path)
+        y, mask = volume.read(index, lambda count: _check_size(path, count))
+    return KSpace(_checked(y, path), torch.from_numpy(mask), True, size=volume.size)
+
+
+def _check_size(path: Path, count: int) -> None:
+    check_claim(f"{path}: a slice of k-space", TAKEN * count, path.stat().st_size)
 
 
 def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> tuple[np.ndarray, int]:
@@ -193,7 +299,7 @@ def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> 
         places[axis] = number
     left = [name for name in names if name != "slice"]
     size = math.prod(length for name, length in zip(names, data.shape, strict=True) if name in left)
-    check_claim(f"{path}: a slice of k-space", TAKEN * size, path.stat().st_size)
+    _check_size(path, size)
     numbers = with_complex(np.asarray(data[tuple(places)]))
     numbers = numbers.transpose([left.index(name) for name in NAMES if name in left])
     return numbers if "coil" in left else numbers[None], number
@@ -202,58 +308,24 @@ def _slice(data: Any, names: tuple[str, ...], index: int | None, path: Path) -> 
 def _read_hdf5(
     file: Any, path: Path, index: int | None, key: str, centered: bool | None, names: tuple[str, ...] | None
 ) -> KSpace:
-    data = _own(file, path, key)
-    if data is None:
-        raise ValueError(f"k-space: {path} has no data set {key!r}; it holds {', '.join(_names(file)) or 'nothing'}")
-    names = _axes(data, path, "HDF5", names)
+    data, names = _kspace_set(file, path, key, names)
     numbers, number = _slice(data, names, index, path)
     y = _checked(numbers, path)
-    mask = _read_mask(_own(file, path, "mask"), path, y)
+    mask = read_mask(own_set(file, path, "mask"), path, y)
     count = data.shape[names.index("slice")] if "slice" in names else 1
     both, centered = in_one_layout(torch.cat([y * mask, mask[None]]), centered, path, True)
-    kspace = KSpace(both[:-1], both[-1].real, centered)
-    return replace(kspace, truth=_find_truth(file, path, number, count, kspace))
+    matrix = stated_matrix(path, file, own_set(file, path, "ismrmrd_header"))
+    size = None if matrix is None else (min(matrix[0], y.shape[-2]), min(matrix[1], y.shape[-1]))
+    y, mask = both[:-1], both[-1].real
+    return KSpace(y, mask, centered, find_truth(file, path, number, count, y, mask, centered), size)
 
 
-def _find_truth(file: Any, path: Path, number: int, count: int, kspace: KSpace) -> Tensor | None:
-    """The true image of a slice: of one coil that of this coil, of several that of all."""
-    single = len(kspace.y) == 1
-    right, other = (ESC, RSS) if single else (RSS, ESC)
-    found = _own(file, path, right)
-    if found is not None:
-        return _read_truth(found, path, number, count)
-    found = _own(file, path, other)
-    if found is None:
-        return None
-    truth = _read_truth(found, path, number, count)
-    rows, columns = truth.shape
-    if bool(kspace.mask.all()) and rows <= kspace.mask.shape[0] and columns <= kspace.mask.shape[1]:
-        own = middle(magnitude(kspace.y, kspace.centered), (rows, columns))
-        if float((own - truth).norm()) <= SAME * float(truth.norm()):
-            return truth
-    warnings.warn(
-        f"k-space: {path}: holds k-space of {'one coil' if single else 'several coils'} and {other!r}, the image of "
-        f"{'all coils that there were' if single else 'one coil'}; only {right!r} is taken for the true image",
-        stacklevel=4,
-    )
-    return None
-
-
-def _own(file: Any, path: Path, key: str) -> Any:
-    """A data set that lies in the file itself, not behind a link; None if there is none of that name."""
-    import h5py
-
-    if key not in _names(file) or is_link(file, key):
-        return None
-    item = file[key]
-    if not isinstance(item, h5py.Dataset) or item.shape is None:
-        return None
-    check_stored(item, path, key)
-    return item
-
-
-def _names(file: Any) -> Iterable[str]:
-    return [str(name) for name in file]
+def _kspace_set(file: Any, path: Path, key: str, names: tuple[str, ...] | None) -> tuple[Any, tuple[str, ...]]:
+    """The data set of k-space, and what its axes are."""
+    data = own_set(file, path, key)
+    if data is None:
+        raise ValueError(f"k-space: {path} has no data set {key!r}; it holds {', '.join(names_of(file)) or 'nothing'}")
+    return data, _axes(data, path, "HDF5", names)
 
 
 def _axes(data: Any, path: Path, layout: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -286,42 +358,3 @@ def _checked(numbers: np.ndarray, path: Path) -> Tensor:
     if not bool(y.any()):
         raise ValueError(f"k-space: {path}: is 0 everywhere in this slice, so nothing was sampled")
     return y
-
-
-def _nonzero(y: Tensor) -> Tensor:
-    return (y != 0).any(0).float()
-
-
-def _read_mask(data: Any, path: Path, y: Tensor) -> Tensor:
-    """The frequencies that are sampled, (height, width)."""
-    if data is None:
-        return _nonzero(y)
-    height, width = y.shape[-2:]
-    if data.shape not in ((width,), (height, width)) or data.dtype.kind not in "buif":
-        raise ValueError(
-            f"k-space: {path}: mask must be numbers ({width},) or ({height}, {width}), is {data.dtype} {data.shape}"
-        )
-    numbers = np.asarray(data[()])
-    if not ((numbers == 0) | (numbers == 1)).all():
-        raise ValueError(f"k-space: {path}: mask must be of 0 and 1")
-    if numbers.ndim == 2:
-        mask = torch.from_numpy(numbers.astype(np.float32))
-    else:
-        mask = torch.from_numpy(numbers.astype(np.float32)) * (y != 0).flatten(0, 1).any(0)
-        mask = mask.expand(height, width).clone()
-    if not bool((y * mask).any()):
-        raise ValueError(f"k-space: {path}: is 0 wherever its mask samples it")
-    return mask
-
-
-def _read_truth(data: Any, path: Path, number: int, count: int) -> Tensor:
-    if data.ndim != 3 or data.dtype.kind != "f" or len(data) != count or 0 in data.shape:
-        raise ValueError(
-            f"k-space: {path}: {data.name[1:]!r} must be floating point ({count}, height, width), "
-            f"is {data.dtype} {data.shape}"
-        )
-    with np.errstate(over="ignore"):
-        truth = torch.from_numpy(np.asarray(data[number]).astype(np.float32))
-    if not bool(torch.isfinite(truth).all()) or not bool((truth > 0).any()):
-        raise ValueError(f"k-space: {path}: {data.name[1:]!r} must be finite, and greater than 0 somewhere")
-    return truth.abs()

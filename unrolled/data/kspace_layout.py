@@ -81,6 +81,11 @@ def in_one_layout(y: Tensor, centered: bool | None, path: Path, usual: bool) -> 
     return (torch.fft.ifftshift if centered else torch.fft.fftshift)(y, (-2, -1)), not centered
 
 
+def nonzero(y: Tensor) -> Tensor:
+    """1 where any coil of k-space (coil, height, width) is not 0, (height, width)."""
+    return (y != 0).any(0).float()
+
+
 def coil_images(y: Tensor, centered: bool) -> Tensor:
     """The images of coils from k-space (coil, height, width), with zeros where nothing was sampled."""
     if not centered:
@@ -105,6 +110,81 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = sides_within("size", size, (height, width))
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[top : top + rows, left : left + columns]
+
+
+def symmetric_reach(lines: Tensor) -> int:
+    """How far lines, (count,) of truth values, are sampled on both sides of the middle one without a gap, or −1."""
+    middle = len(lines) // 2
+    outward = lines[middle:], lines[: middle + 1].flip(0)
+    both = outward[0] & outward[1][: len(outward[0])]
+    return int(both.int().cumprod(0).sum()) - 1
+
+
+def one_sided(mask: Tensor, centered: bool) -> dict[str, float]:
+    """Along which axes one side of k-space was measured farther than the other: partial Fourier, asymmetric echoes.
+
+    The shorter side must end a tenth of the longer one before it, and twice the largest gap between sampled lines, so
+    that masks that were drawn at random are not taken for it.
+
+    Parameters
+    ----------
+    mask : Tensor, (height, width), of 0 and 1
+    centered : bool
+
+    Returns
+    -------
+    dict of "height" or "width" → the part of the frequencies between the outermost that were sampled
+    """
+    mask = mask if centered else torch.fft.fftshift(mask)
+    found = {}
+    for name, axis in (("height", 1), ("width", 0)):
+        lines = mask.any(axis).nonzero().flatten()
+        count, first, last = mask.shape[1 - axis], int(lines[0]), int(lines[-1])
+        low, high = count // 2 - first, last - count // 2
+        gap = int(lines.diff().max()) if len(lines) > 1 else 0
+        if abs(low - high) > max(0.1 * max(low, high), 2 * gap):
+            found[name] = (last - first + 1) / count
+    return found
+
+
+def kspace_of_middle(y: Tensor, mask: Tensor, centered: bool, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The k-space of the part of the images in their middle, of a size, and its mask.
+
+    Along an axis that becomes shorter every line must be sampled throughout, or not at all: then nothing is lost but
+    the borders of the images, and their units stay.
+
+    Parameters
+    ----------
+    y : Tensor, (coil, height, width)
+    mask : Tensor, (height, width)
+    centered : bool
+    size : (height, width)
+
+    Raises
+    ------
+    ValueError
+        for a size that is larger than the image, or not >= 1; and if lines are sampled in part.
+    """
+    size = sides_within("size", size, (mask.shape[0], mask.shape[1]))
+    for axis, name in ((-2, "height"), (-1, "width")):
+        whole, kept = mask.shape[axis], size[axis]
+        if kept == whole:
+            continue
+        if not bool((mask == mask.narrow(axis, 0, 1)).all()):
+            raise ValueError(
+                f"size: k-space cannot be cut to a {name} of {kept}, because its lines along the {name} are sampled in "
+                "part; the image that is made of it can"
+            )
+        there, back = (torch.fft.ifftshift, torch.fft.fftshift) if centered else (_same, _same)
+        lines = back(torch.fft.ifft(there(y, axis), dim=axis, norm="ortho"), axis)
+        lines = lines.narrow(axis, (whole - kept) // 2, kept)
+        y = back(torch.fft.fft(there(lines, axis), dim=axis, norm="ortho"), axis)
+        mask = mask.narrow(axis, 0, kept)
+    return y, mask.clone()
+
+
+def _same(x: Tensor, axis: int) -> Tensor:
+    return x
 
 
 def zero_frequency_in_the_middle(y: Tensor) -> bool | None:

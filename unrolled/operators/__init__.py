@@ -2,12 +2,15 @@
 
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
+from unrolled.operators.coil_maps import CoilMaps, Espirit, LowResolution
 from unrolled.operators.coil_noise import CoilNoise
+from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
 from unrolled.operators.downsampling import Downsampling
 from unrolled.operators.fan_beam import FanBeam
+from unrolled.operators.fastmri_mask import FastMRIMask
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
@@ -17,7 +20,7 @@ from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise,
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
-from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.signal_dependent_noise import PoissonGaussianNoise, RicianNoise, SpeckleNoise
 from unrolled.operators.stack import Stack
@@ -28,13 +31,16 @@ __all__ = [
     "Blur",
     "BoxKernel",
     "CartesianMask",
+    "CoilMaps",
     "CoilNoise",
     "Coils",
     "ComplexGaussianNoise",
     "Composition",
     "Dense",
     "Downsampling",
+    "Espirit",
     "FanBeam",
+    "FastMRIMask",
     "FromFunctions",
     "GaussianKernel",
     "GaussianMask",
@@ -43,6 +49,7 @@ __all__ = [
     "Inpainting",
     "Kernel",
     "LinearOperator",
+    "LowResolution",
     "MaskedFourier",
     "MotionKernel",
     "MultiCoilFourier",

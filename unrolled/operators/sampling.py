@@ -114,7 +114,7 @@ def _nearest(x: np.ndarray) -> np.ndarray:
 class CartesianMask(SamplingMask):
     """Whole columns of the Fourier plane: a fully sampled middle, and columns around it, drawn or at equal distances.
 
-    The masks of fastMRI (Zbontar and others, arXiv:1811.08839, section 4.9) are of this kind.
+    The masks of fastMRI are of this kind; `FastMRIMask` draws theirs column by column.
 
     Parameters
     ----------

@@ -1,6 +1,5 @@
 """From measured k-space to the picture: coils, scale, and a network or a classical method."""
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -9,20 +8,23 @@ import torch
 from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
-from unrolled.data.kspace_layout import coil_images, magnitude, middle
+from unrolled.data.kspace_layout import magnitude, middle
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators import (
+    CoilMaps,
+    Espirit,
+    LinearOperator,
+    LowResolution,
+    MaskedFourier,
+    MultiCoilFourier,
+    SampledFourier,
+)
 from unrolled.operators.units import image_scale
 from unrolled.reconstruction.noise_level import level_of, warn_of_others
+from unrolled.reconstruction.phase_constraint import partial_fourier
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
-from unrolled.system.arraylike import as_tensor
-
-LARGEST_CENTER = 33
-"""Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
-
-SMALLEST_CENTER = 5
-"""And at least, unless it is asked for."""
+from unrolled.system.arraylike import ArrayLike, as_tensor
 
 NEGLIGIBLE, TOO_MUCH = 0.01, 0.1
 """Parts of the measured energy that real images cannot explain: below, they are real; above, networks of real images
@@ -40,6 +42,7 @@ def zero_fill(y: Tensor, operator: LinearOperator) -> Tensor:
 METHODS: dict[str, Method] = {
     "zero-fill": zero_fill,
     **{name: partial(classical, name) for name in ("wavelet-l1", "tv", "reweighted")},
+    "partial-fourier": partial_fourier,
 }
 """The classical methods by their names: functions (y, operator) ↦ x, for k-space of images in [0, 1]."""
 
@@ -49,70 +52,8 @@ def coil_magnitude(kspace: KSpace) -> Tensor:
     return magnitude(kspace.y.to(torch.complex128), kspace.centered)
 
 
-def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
-    """Sensitivities of the coils from the fully sampled middle of k-space.
-
-    Every coil's image of the middle, apodised by a Hann window, divided by the root of the sum of their squares. This
-    is simple and makes smooth maps; it is not ESPIRiT, which would leave out what is no signal and sharpen edges. The
-    maps carry the smooth part of the image's phase, so that images by these maps are nearly real; that of one coil is
-    its phase alone.
-
-    Parameters
-    ----------
-    kspace : KSpace
-    center : int >= 1, optional
-        side of the square in the middle, in frequencies, of which all must be sampled; by default the largest that is,
-        of at least 5 and at most 33.
-
-    Returns
-    -------
-    Tensor, (coil, height, width), complex64, Σ|S|² = 1
-
-    Raises
-    ------
-    ValueError
-        if the middle is not sampled.
-    """
-    mask = kspace.mask if kspace.centered else torch.fft.fftshift(kspace.mask)
-    height, width = mask.shape
-    reach = _reach(mask, center)
-    window = _hann(height, reach)[:, None] * _hann(width, reach)
-    window = window if kspace.centered else torch.fft.ifftshift(window)
-    y = kspace.y.to(torch.complex128)
-    low = coil_images(window * y / y.abs().max(), kspace.centered)
-    total = low.abs().square().sum(0).sqrt()
-    if not bool(total.any()):
-        raise ValueError("maps: the middle of k-space is 0, so that nothing can be estimated from it")
-    return (low / total.clamp(min=torch.finfo(total.dtype).tiny)).to(torch.complex64)
-
-
-def _reach(mask: Tensor, center: int | None) -> int:
-    """How far the square around the middle reaches that is sampled, or that was asked for and is sampled."""
-    row, column = mask.shape[0] // 2, mask.shape[1] // 2
-    most = min(*mask.shape, LARGEST_CENTER if center is None else center)
-    if center is not None and not 1 <= center <= min(mask.shape):
-        raise ValueError(f"center: must be in 1 … {min(mask.shape)}, got {center!r}")
-    reach = next(
-        reach
-        for reach in range((most - 1) // 2, -2, -1)
-        if bool(mask[row - reach : row + reach + 1, column - reach : column + reach + 1].all())
-    )
-    least = SMALLEST_CENTER if center is None else 2 * ((center - 1) // 2) + 1
-    if 2 * reach + 1 < least:
-        raise ValueError(
-            f"maps: the middle of k-space must be sampled to estimate them, {least}×{least} frequencies around zero, "
-            f"but only {max(0, 2 * reach + 1)}×{max(0, 2 * reach + 1)} are; give maps of your own"
-        )
-    return reach
-
-
-def _hann(count: int, reach: int) -> Tensor:
-    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
-    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
-
-
 def kspace_operator(
-    kspace: KSpace, complex_images: bool = True, maps: Tensor | None = None, center: int | None = None
+    kspace: KSpace, complex_images: bool = True, maps: CoilMaps | ArrayLike | None = None, center: int | None = None
 ) -> SampledFourier:
     """The operator that measured this k-space.
 
@@ -126,27 +67,28 @@ def kspace_operator(
     kspace : KSpace
     complex_images : bool
         whether the images are to be complex: what a network was trained for.
-    maps : Tensor or array (coil, height, width), optional
-        sensitivities of the coils, in any units; otherwise those of several coils are estimated, see `estimate_maps`.
+    maps : CoilMaps, or Tensor or array (coil, height, width) or (set, coil, height, width), optional
+        a way to estimate the sensitivities of the coils, or these themselves, in any units; of several sets, see
+        `MultiCoilFourier`. By default several coils have those of `Espirit`.
     center : int, optional
-        as in `estimate_maps`.
+        side of the square in the middle of k-space that is looked at by default.
 
     Raises
     ------
     ValueError
         if maps do not fit or cannot be estimated, or for images that cannot be taken as real.
     """
-    maps = None if maps is None else as_tensor("maps", maps)
-    if maps is not None and (maps.ndim != 3 or len(maps) != len(kspace.y)):
-        raise ValueError(
-            f"maps: must be (coil, height, width) of {len(kspace.y)} coils like k-space, got {tuple(maps.shape)}"
-        )
+    if maps is not None and center is not None:
+        raise ValueError(f"center: is how maps are estimated by default, but maps are given; got {center!r}")
     how = {"complex_images": complex_images, "centered": kspace.centered}
     if maps is None and len(kspace.y) == 1:
         single = MaskedFourier(kspace.mask, **how)
         if complex_images or unexplained(kspace, single) <= NEGLIGIBLE:
             return single
-    operator = MultiCoilFourier(estimate_maps(kspace, center) if maps is None else maps, kspace.mask, **how)
+    given = maps is not None and not isinstance(maps, CoilMaps)
+    if maps is None:
+        maps = Espirit(center) if len(kspace.y) > 1 else LowResolution(center)
+    operator = MultiCoilFourier(_maps_of(kspace, maps), kspace.mask, **how)
     if not complex_images:
         part = unexplained(kspace, operator)
         if part > TOO_MUCH:
@@ -154,13 +96,27 @@ def kspace_operator(
                 f"k-space: {part:.0%} of its energy is none that a real image can explain, with the phase of its "
                 "middle taken off; use weights of complex images, or a method"
             )
-        if part > NEGLIGIBLE or maps is None:
+        if part > NEGLIGIBLE or not given:
             warnings.warn(
                 "the network makes real images: the phase is taken from the middle of k-space, an approximation "
                 f"that leaves {part:.1%} of the measured energy unexplained",
                 stacklevel=2,
             )
     return operator
+
+
+def _maps_of(kspace: KSpace, maps: CoilMaps | ArrayLike) -> Tensor:
+    """Maps as the operator takes them: several sets have an axis of images before them."""
+    if isinstance(maps, CoilMaps):
+        return maps.estimate(kspace.y, kspace.mask, kspace.centered)
+    maps = as_tensor("maps", maps)
+    maps = maps[0] if maps.ndim == 5 and len(maps) == 1 else maps  # as they are estimated
+    if maps.ndim not in (3, 4) or maps.shape[-3] != len(kspace.y):
+        raise ValueError(
+            f"maps: must be (coil, height, width) or (set, coil, height, width) of {len(kspace.y)} coils like k-space, "
+            f"got {tuple(maps.shape)}"
+        )
+    return maps if maps.ndim == 3 else maps[None]
 
 
 def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) -> float:
@@ -176,8 +132,8 @@ def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) 
 
 def measurements(kspace: KSpace, operator: LinearOperator) -> Tensor:
     """k-space as a batch of one image, in the shape that the operator states."""
-    height, width = kspace.mask.shape
-    return kspace.y.reshape(1, *operator.measurement_shape((1, height, width)))
+    channels = operator.image_shape[0] if operator.image_shape else 0
+    return kspace.y.reshape(1, *operator.measurement_shape((channels or 1, *kspace.mask.shape)))
 
 
 def reconstruct_kspace(
@@ -211,7 +167,7 @@ def reconstruct_kspace(
     Returns
     -------
     Tensor, (height, width), float32
-        the magnitude, in the units of k-space over those of the maps
+        the magnitude, in the units of k-space over those of the maps; of several sets, the root of the sum of squares
 
     Raises
     ------
@@ -220,14 +176,15 @@ def reconstruct_kspace(
     """
     units = 1.0
     if isinstance(operator, MultiCoilFourier):
-        operator, units = operator.with_unit_maps()
+        operator, gain = operator.with_unit_maps()
+        units = float(gain)
     device = next(operator.buffers()).device
     y = measurements(kspace, operator).to(device)
     scale = float(image_scale(y, operator))
     y = y / scale
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         x = method(y, operator) if noise is None else _told(method, y, operator, level_of(noise) / scale)
-    image = scale / units * x[0, 0].abs().float().cpu()
+    image = scale / units * torch.linalg.vector_norm(x[0], dim=0).float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
     return middle(image, size or (image.shape[0], image.shape[1]))

@@ -1,4 +1,4 @@
-"""Arrays from .npy, .mat and .h5 files, whose headers are checked before memory is allocated."""
+"""Arrays from .npy, .mat, .h5 and .cfl files, whose headers are checked before memory is allocated."""
 
 import math
 import os
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unrolled.system.arraylike import EXACT_KINDS, are_complex, with_complex
+from unrolled.system.cfl import open_cfl
 from unrolled.system.claims import check_claim
 from unrolled.system.files import as_path
 from unrolled.system.hdf5_sets import check_unpacking, is_link, lies_elsewhere
@@ -26,19 +27,20 @@ TAKEN = 32
 """Bytes that a number takes while it is read: once in double precision as it is returned, once before."""
 
 
-def read_array(path: str | Path, key: str | None = None, dimensions: int | None = None) -> Tensor:
-    """Read an array of numbers from `.npy`, `.mat` (any version) or `.h5`; see `read_matrix`.
+def read_array(path: str | Path, key: str | None = None, dimensions: int | tuple[int, ...] | None = None) -> Tensor:
+    """Read an array of numbers from `.npy`, `.mat` (any version), `.h5` or `.cfl`; see `read_matrix`.
 
     Nothing in the file is executed (object arrays are refused) and links to other files are not followed. Of `.h5` and
-    MATLAB 7.3 the data sets that lie outside of groups are looked at.
+    MATLAB 7.3 the data sets that lie outside of groups are looked at. The axes of `.cfl` are (slice, set, coil, height,
+    width), without those before the height that have the length 1.
 
     Parameters
     ----------
     path : str or Path
     key : str, optional
         the name of the array; needed if the file holds several.
-    dimensions : int, optional
-        only arrays of so many dimensions are looked at.
+    dimensions : int or tuple of int, optional
+        only arrays of so many dimensions, or of one of these numbers of them, are looked at.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | None 
     path = as_path("array", path)
     if not os.path.isfile(path):
         raise ValueError(f"array: there is no file {path}")
-    openers = {".npy": _open_npy, ".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5}
+    openers = {".npy": _open_npy, ".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5, ".cfl": _open_cfl}
     if path.suffix.lower() not in openers:
         raise ValueError(f"array: {path} must end in one of {', '.join(openers)}")
     try:
@@ -97,11 +99,12 @@ class _Entry:
         return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
 
 
-def _choose(entries: list[_Entry], key: str | None, dimensions: int | None) -> _Entry:
+def _choose(entries: list[_Entry], key: str | None, dimensions: int | tuple[int, ...] | None) -> _Entry:
+    allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
     found = [
         entry
         for entry in entries
-        if entry.load is not None and dimensions in (None, len(entry.shape)) and key in (None, entry.name)
+        if entry.load is not None and (allowed is None or len(entry.shape) in allowed) and key in (None, entry.name)
     ]
     if len(found) != 1:
         wanted = "matrix" if dimensions == 2 else "array"
@@ -118,6 +121,13 @@ def _open_npy(path: Path) -> Iterator[list[_Entry]]:
         raise _Refused("is an archive of several arrays (.npz); save one array with numpy.save")
     load = (lambda: array) if array.dtype.kind in EXACT_KINDS else None
     yield [_Entry(path.stem, array.shape, str(array.dtype), load, array.dtype.itemsize, packed=False)]
+
+
+@contextmanager
+def _open_cfl(path: Path) -> Iterator[list[_Entry]]:
+    array = open_cfl(path)
+    array = array.reshape([length for length in array.shape[:3] if length > 1] + [*array.shape[3:]])
+    yield [_Entry(path.stem, array.shape, str(array.dtype), lambda: array, array.dtype.itemsize, packed=False)]
 
 
 @contextmanager
