@@ -26,13 +26,13 @@ RIDGE = 1e-3
 """Of the fit, for maps whose sum of squares is 1."""
 
 
-def sigpy_maps(kspace: KSpace, center: int) -> Tensor:
-    """sigpy's, with the settings that are ours by default."""
+def sigpy_maps(kspace: KSpace, center: int, steps: int) -> Tensor:
+    """sigpy's, by so many steps of a power iteration, with the settings that are ours by default."""
     from sigpy.mri.app import EspiritCalib
 
     assert kspace.centered
-    calibration = EspiritCalib(kspace.y.numpy(), calib_width=center, thresh=0.02, crop=0.95, show_pbar=False)
-    return torch.from_numpy(calibration.run())
+    how = {"calib_width": center, "thresh": 0.02, "crop": 0.95, "max_iter": steps}
+    return torch.from_numpy(EspiritCalib(kspace.y.numpy(), show_pbar=False, **how).run())
 
 
 def unpredicted(kspace: KSpace, maps: Tensor, center: int, seed: int = 0) -> float:
@@ -68,14 +68,14 @@ def agreement(ours: Tensor, theirs: Tensor, enough: Tensor) -> dict[str, float]:
     }
 
 
-def measure(file: Path, center: int) -> dict[str, Any]:
+def measure(file: Path, center: int, steps: int) -> dict[str, Any]:
     """Of every way to estimate maps its unexplained part and CPU seconds, and how far ours and sigpy's agree."""
     kspace = read_kspace(file, axes="coil,height,width")
     ways: dict[str, Callable[[], Tensor]] = {
         "low resolution": lambda: LowResolution(center).estimate(kspace.y, kspace.mask, kspace.centered),
         "ESPIRiT": lambda: Espirit(center).estimate(kspace.y, kspace.mask, kspace.centered),
         "ESPIRiT, two sets": lambda: Espirit(center, sets=2).estimate(kspace.y, kspace.mask, kspace.centered),
-        "sigpy's ESPIRiT": lambda: sigpy_maps(kspace, center),
+        "sigpy's ESPIRiT": lambda: sigpy_maps(kspace, center, steps),
     }
     rows, maps = {}, {}
     for name, way in ways.items():
@@ -92,9 +92,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="k-space of one slice, (coil, height, width), .npy")
     parser.add_argument("--center", type=int, default=24, help="side of the middle that maps are estimated from")
+    parser.add_argument("--steps", type=int, default=100, help="of sigpy's power iteration, by default as many as its")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    found = {file.stem: measure(file, options.center) for file in options.files}
+    found = {file.stem: measure(file, options.center, options.steps) for file in options.files}
     for name, one in found.items():
         print(name)
         for way, row in one["ways"].items():
