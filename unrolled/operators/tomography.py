@@ -172,16 +172,16 @@ class Tomography(LinearOperator):
         return x, squared.sqrt()
 
     def _integrated(self, x: Tensor) -> Tensor:
-        if (matrix := self._matrix(x)) is not None:
+        if (matrix := self.matrix_of_rays(x)) is not None:
             return linked(matrix.integrate, matrix.spread, x)
         return integrate(x, *self._rays(), self.plane)
 
     def _spread(self, y: Tensor) -> Tensor:
-        if (matrix := self._matrix(y)) is not None:
+        if (matrix := self.matrix_of_rays(y)) is not None:
             return linked(matrix.spread, matrix.integrate, y)
         return spread(y, *self._rays(), self.plane)
 
-    def _matrix(self, like: Tensor) -> RayMatrix | None:
+    def matrix_of_rays(self, like: Tensor) -> RayMatrix | None:
         """The rays as a matrix, on CPUs, made when it is first needed; None if they are better summed without."""
         if not self.plane.joseph or torch.compiler.is_compiling() or like.device.type != "cpu":
             return None
