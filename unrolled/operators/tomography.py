@@ -20,7 +20,7 @@ from unrolled.operators.ray_matrix import RayMatrix, Scan, ray_matrix
 from unrolled.operators.rays import Plane, angles_at_once, integrate, spread
 from unrolled.operators.scan_angles import arcs, scan_angles
 from unrolled.system.arraylike import ArrayLike
-from unrolled.system.devices import full_precision
+from unrolled.system.devices import full_precision, in_double
 from unrolled.system.scalars import as_number
 
 Sums = Literal["bilinear", "joseph"]
@@ -160,16 +160,17 @@ class Tomography(LinearOperator):
 
     def _largest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The image that is measured as the largest for its own size, and the norm."""
-        tolerance = max(TOLERANCE, 8 * torch.finfo(x.dtype).eps)
         for _ in range(MOST):
             x = x / x.norm()
             following = self.gram(x)
-            squared = following.norm()
+            if x.is_meta:
+                break
+            squared, inner = in_double(following).norm(), (in_double(x) * in_double(following)).sum()
             # Of ‖A‖² the norm is too small by little more than the inner product by more than the norm.
-            if squared.is_meta or squared - (x * following).sum() <= tolerance * squared:
+            if squared - inner <= TOLERANCE * squared:
                 break
             x = following
-        return x, squared.sqrt()
+        return x, following.norm().sqrt()
 
     def _integrated(self, x: Tensor) -> Tensor:
         if (matrix := self.matrix_of_rays(x)) is not None:
