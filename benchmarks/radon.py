@@ -96,21 +96,23 @@ def cpu_seconds(runs: Runs, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def differences(x: Tensor, operators: dict[str, Radon], peers: dict[str, Runs]) -> dict[str, float]:
-    """Relative differences to peers that do the same: of all detectors that both have."""
-    bilinear, found = operators["bilinear"], {}
-    theirs = peers["scikit-image"]
-    sums, width = bilinear(x)[0, 0].double().numpy(), theirs["forward"]().shape[0]
-    first = bilinear.detectors // 2 - width // 2
-    shared = slice(max(0, first), first + width)
-    sums, other = sums[:, shared], theirs["forward"]().T[:, max(0, -first) :][:, : sums[:, shared].shape[1]]
-    found["forward, scikit-image"] = relative(sums, other)
-    image = bilinear.estimate(bilinear(x))[0, 0].double().numpy()
-    found["filtered back-projection, scikit-image"] = relative(image, theirs["filtered back-projection"]())
+def differences(x: Tensor, operator: Radon, peers: dict[str, Runs]) -> dict[str, float]:
+    """Relative differences to peers that do the same."""
+    side, degrees = operator.height, operator.angles.tolist()
+    disc = Radon(degrees, side, side, detectors=side, spacing=1.0, circle=True)
+    sums = disc(x)
+    sinogram = sums[0, 0].T.double().numpy()  # theirs is (detector, angle)
+    image = (disc.disc * x)[0, 0].double().numpy()
+    found = {
+        "forward, scikit-image": relative(sinogram, radon(image, degrees, circle=True)),
+        "filtered back-projection, scikit-image": relative(
+            disc.estimate(sums)[0, 0].numpy(), iradon(sinogram, degrees, circle=True)
+        ),
+    }
     if "ASTRA linear" in peers:
-        side, detectors = bilinear.height, bilinear.detectors
+        detectors = operator.detectors
         middle = {"axis": ((side - 1) / 2, (side - 1) / 2), "detector_offset": detectors // 2 - (detectors - 1) / 2}
-        same = Radon(bilinear.angles.tolist(), side, side, detectors=detectors, sums="joseph", **middle)
+        same = Radon(degrees, side, side, detectors=detectors, spacing=1.0, sums="joseph", **middle)
         found["forward, ASTRA linear"] = relative(same(x)[0, 0].numpy(), peers["ASTRA linear"]["forward"]())
     return found
 
@@ -121,7 +123,10 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def measure(side: int, angles: int, detectors: int | None, rounds: int) -> dict[str, Any]:
     """CPU seconds by implementation and task; differences of results; bytes, of our implementations alone."""
-    x = torch.from_numpy(resize(shepp_logan_phantom(), (side, side), anti_aliasing=True))[None, None].float()
+    image = resize(shepp_logan_phantom(), (side, side), anti_aliasing=True)
+    rows, columns = np.mgrid[:side, :side] - side // 2
+    image = np.where(rows**2 + columns**2 < (side // 2 - 1) ** 2, image, 0)  # so that a disc shows all of it
+    x = torch.from_numpy(image)[None, None].float()
     operators = {kind: Radon(angles, side, side, detectors=detectors, sums=kind) for kind in ("joseph", "bilinear")}
     began = time.process_time()
     operators["joseph"](x)
@@ -135,7 +140,7 @@ def measure(side: int, angles: int, detectors: int | None, rounds: int) -> dict[
     except ImportError:
         print("ASTRA is not installed: pip install 'unrolled[compare]'")
     times |= {name: cpu_seconds(run, rounds) for name, run in peers.items()}
-    return {**found, "seconds": times, "differences": differences(x, operators, peers)}
+    return {**found, "seconds": times, "differences": differences(x, operators["bilinear"], peers)}
 
 
 def main(argv: list[str] | None = None) -> None:

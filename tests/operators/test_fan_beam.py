@@ -179,11 +179,12 @@ def test_a_matrix_is_the_same_sums(options, monkeypatch):
     operator = FanBeam(height=12, width=12, source_distance=30.0, sums="joseph", **options).double()
     x = torch.randn(2, 2, 12, 12, dtype=torch.float64)
     y = operator(x)
-    adjoint = operator.adjoint(y)
+    adjoint, estimate = operator.adjoint(y), operator.estimate(y)
     monkeypatch.setattr(ray_matrix, "LARGEST", 1000)
     operator = copy.deepcopy(operator)
     torch.testing.assert_close(operator(x), y, rtol=0, atol=1e-12)
     torch.testing.assert_close(operator.adjoint(y), adjoint, rtol=0, atol=1e-11)
+    torch.testing.assert_close(operator.estimate(y), estimate, rtol=0, atol=1e-12)
 
 
 def test_filtered_back_projection_is_linear_and_learns():

@@ -261,11 +261,20 @@ def test_a_matrix_is_the_same_sums(scan, monkeypatch):
     operator = Radon(**{"height": 12, "width": 12, "sums": "joseph"} | SCANS[scan]).double()
     x = torch.randn(2, 2, operator.height, operator.width, dtype=torch.float64)
     y = operator(x)
-    adjoint = operator.adjoint(y)
+    adjoint, estimate = operator.adjoint(y), operator.estimate(y)
     monkeypatch.setattr(ray_matrix, "LARGEST", 1000)
     operator = copy.deepcopy(operator)
     torch.testing.assert_close(operator(x), y, rtol=0, atol=1e-12)
     torch.testing.assert_close(operator.adjoint(y), adjoint, rtol=0, atol=1e-11)
+    torch.testing.assert_close(operator.estimate(y), estimate, rtol=0, atol=1e-12)
+
+
+def test_filtered_back_projection_by_a_matrix_has_derivatives():
+    operator = Radon(4, 6, 6, sums="joseph").double()
+    y = torch.randn(2, 1, 4, operator.detectors, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(operator.estimate, y, fast_mode=True, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(lambda y: operator.estimate(y).square(), y, fast_mode=True)
+    torch.testing.assert_close(torch.func.vmap(operator.estimate)(torch.stack((y, 2 * y)))[1], 2 * operator.estimate(y))
 
 
 def test_a_matrix_has_an_eighth_of_the_rays():

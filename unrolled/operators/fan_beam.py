@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.ramp_filters import Window
+from unrolled.operators.rays import Plane
 from unrolled.operators.scan_angles import covered_range, short_scan_weights
 from unrolled.operators.tomography import Sums, Tomography
 from unrolled.system.arraylike import ArrayLike
@@ -130,8 +131,8 @@ class FanBeam(Tomography):
         fan = place / self.radius if self.curved else (place / self.radius).atan()
         return fan, self.radius * fan.sin()
 
-    def seen(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        right, up = self.plane.places(angle)
+    def seen(self, angle: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
+        right, up = plane.places(angle)
         across = right * angle.cos() + up * angle.sin()
         # Only corners outside of the disc can be as near to the source as this, or behind it.
         ahead = (self.radius + right * angle.sin() - up * angle.cos()).clamp(min=1)

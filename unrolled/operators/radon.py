@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.ramp_filters import Window
+from unrolled.operators.rays import Plane
 from unrolled.operators.tomography import Sums, Tomography
 from unrolled.system.arraylike import ArrayLike
 
@@ -95,6 +96,6 @@ class Radon(Tomography):
     def lines(self, place: Tensor) -> tuple[Tensor, Tensor]:
         return place.new_zeros(1), place
 
-    def seen(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        right, up = self.plane.places(angle)
+    def seen(self, angle: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
+        right, up = plane.places(angle)
         return right * angle.cos() + up * angle.sin(), torch.ones_like(angle)

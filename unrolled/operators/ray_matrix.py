@@ -23,6 +23,7 @@ ALIKE = 2e-5
 """Angles that differ by less are one, in degrees: single precision does not tell them apart around 180."""
 
 Lines = Callable[[Tensor], tuple[Tensor, Tensor]]
+Seen = Callable[[Tensor, Plane], tuple[Tensor, Tensor]]
 
 
 class Scan(NamedTuple):
@@ -34,9 +35,6 @@ class Scan(NamedTuple):
         of the views, in degrees.
     detectors : Tensor, (detector,), of whole numbers
         counted from the one that the axis falls on.
-    lines : callable
-        numbers of detectors, of floating point ↦ the angles between their rays and the view, (detector,) or (1,), in
-        radians, and the rays' distances from the axis, (detector,), in pixels.
     mirrored : bool
         the rays of the detectors i and −i mirror each other.
     parallel : bool
@@ -45,7 +43,6 @@ class Scan(NamedTuple):
 
     angles: list[float]
     detectors: Tensor
-    lines: Lines
     mirrored: bool
     parallel: bool
 
@@ -85,57 +82,111 @@ class Bags(NamedTuple):
         )
 
 
-class RayMatrix:
+class FoldedScan:
+    """A scan as one of fewer angles, of an image in several positions.
+
+    Attributes
+    ----------
+    plane : Plane
+        of that image; around the part that is measured it is 0.
+    positions : list of Position
+    bases : list of float
+        the angles, in degrees.
+    places : Tensor, (place,), of whole numbers
+        the detectors, as in `Scan`.
+
+    Parameters
+    ----------
+    scan : Scan
+    plane : Plane
+        of the images that are measured.
+    """
+
+    def __init__(self, scan: Scan, plane: Plane):
+        square, part = _square(plane)
+        halved = square is not None and scan.parallel and scan.mirrored
+        self.positions = [Position(False, 0), Position(False, 2)][: 1 + int(halved)]
+        folding = Folding(scan.angles, [(number, self.positions[0]) for number in range(len(scan.angles))])
+        if square is not None:
+            smaller = fold(scan.angles, scan.mirrored, halved)
+            if 2 * len(smaller.bases) <= len(scan.angles):  # otherwise it is many positions, for few views each
+                mirrors = (False, True)[: 1 + int(scan.mirrored)]
+                folding, self.positions = smaller, [Position(mirror, turns) for mirror in mirrors for turns in range(4)]
+        if square is None or len(self.positions) == 1:
+            square, part = plane, (slice(plane.height), slice(plane.width))
+        self.plane, self._part, self.bases = square, part, folding.bases
+        self.places = scan.detectors
+        if scan.mirrored:
+            most = int(self.places.abs().max())
+            self.places = torch.arange(0 if halved else -most, most + 1)
+        self._shape = len(scan.angles), len(scan.detectors)
+        self._rays = self._where(folding, scan.detectors, halved).flatten()
+
+    def _where(self, folding: Folding, detectors: Tensor, halved: bool) -> Tensor:
+        """Where each ray is found, (angle, detector), among (base, place, position)."""
+        bases, laid = zip(*folding.views, strict=True)
+        base = torch.tensor(bases).unsqueeze(1)
+        mirror, quarters = (torch.tensor(numbers).unsqueeze(1) for numbers in zip(*laid, strict=True))
+        place = torch.where(mirror, -detectors, detectors)
+        if halved:
+            quarters, place = torch.where(place < 0, (quarters + 2) % 4, quarters), place.abs()
+        numbers = torch.zeros(2, 4, dtype=torch.int64)
+        for number, position in enumerate(self.positions):
+            numbers[int(position.mirror), position.quarters] = number
+        position_number = numbers[mirror.long(), quarters]
+        return (base * len(self.places) + place - self.places[0]) * len(self.positions) + position_number
+
+    def laid(self, x: Tensor) -> Tensor:
+        """Images in all positions, (pixel, position and image)."""
+        images = x.new_zeros(len(x) * x.shape[1], self.plane.height, self.plane.width)
+        images[:, *self._part] = x.flatten(0, 1)
+        table = torch.stack([_laid(images, position) for position in self.positions])
+        return table.flatten(2).permute(2, 0, 1).flatten(1).contiguous()  # or products take several times as long
+
+    def put_back(self, table: Tensor, batch: int) -> Tensor:
+        """The adjoint of `laid`: the sum of the positions, (batch, channel, height, width)."""
+        images = table.view(self.plane.height, self.plane.width, len(self.positions), -1).permute(2, 3, 0, 1)
+        back = torch.stack([_back(each, position) for each, position in zip(images, self.positions, strict=True)])
+        return back.sum(0)[:, *self._part].unflatten(0, (batch, -1))
+
+    def sorted_out(self, table: Tensor, batch: int) -> Tensor:
+        """Measurements, (batch, channel, angle, detector), from those of all positions, (ray, position and image)."""
+        rays = table.view(table.shape[0] * len(self.positions), -1)[self._rays]
+        return rays.t().reshape(batch, -1, *self._shape)
+
+    def sorted_in(self, y: Tensor) -> Tensor:
+        """The adjoint of `sorted_out`."""
+        rows = y.flatten(2).flatten(0, 1).t()
+        rays = rows.new_zeros(len(self.bases) * len(self.places) * len(self.positions), rows.shape[1])
+        rays[self._rays] = rows  # no two rays have one place
+        return rays.view(-1, len(self.positions) * rows.shape[1])
+
+
+class RayMatrix(NamedTuple):
     """Joseph's sums along the rays of a scan, as a sparse matrix, and its adjoint as another.
 
     Parameters
     ----------
+    scan : FoldedScan
     matrix : Bags
-        pixels of an image ↦ rays of the bases.
+        pixels ↦ rays.
     adjoint : Bags
-    plane : Plane
-        of that image.
-    part : tuple of slice
-        its rows and columns that are measured; there are zeros around.
-    positions : list of Position
-        to all of which it is applied.
-    rays : Tensor, (angle, detector)
-        where each ray is found among (ray, position).
     """
 
-    def __init__(
-        self,
-        matrix: Bags,
-        adjoint: Bags,
-        plane: Plane,
-        part: tuple[slice, slice],
-        positions: list[Position],
-        rays: Tensor,
-    ):
-        self.matrix, self.adjoint, self.plane, self.part = matrix, adjoint, plane, part
-        self.positions, self.rays = positions, rays
+    scan: FoldedScan
+    matrix: Bags
+    adjoint: Bags
 
     def integrate(self, x: Tensor) -> Tensor:
         """(batch, channel, height, width) ↦ (batch, channel, angle, detector)."""
-        images = x.new_zeros(len(x) * x.shape[1], self.plane.height, self.plane.width)
-        images[:, *self.part] = x.flatten(0, 1)
-        table = torch.stack([_laid(images, position) for position in self.positions])
-        sums = self.matrix @ table.flatten(2).permute(2, 0, 1).flatten(1).contiguous()  # several times as fast
-        sums = sums.view(-1, len(images))[self.rays.flatten()]
-        return sums.t().reshape(*x.shape[:2], *self.rays.shape)
+        return self.scan.sorted_out(self.matrix @ self.scan.laid(x), len(x))
 
     def spread(self, y: Tensor) -> Tensor:
-        """The adjoint: (batch, channel, angle, detector) ↦ (batch, channel, height, width)."""
-        rows = y.flatten(2).flatten(0, 1).t()
-        sums = rows.new_zeros((len(self.matrix.begins) - 1) * len(self.positions), rows.shape[1])
-        sums[self.rays.flatten()] = rows  # no two rays have one place
-        table = self.adjoint @ sums.view(-1, len(self.positions) * rows.shape[1])
-        table = table.view(self.plane.height, self.plane.width, len(self.positions), -1).permute(2, 3, 0, 1)
-        images = torch.stack([_back(each, position) for each, position in zip(table, self.positions, strict=True)])
-        return images.sum(0)[:, *self.part].unflatten(0, y.shape[:2])
+        """(batch, channel, angle, detector) ↦ (batch, channel, height, width)."""
+        return self.scan.put_back(self.adjoint @ self.scan.sorted_in(y), len(y))
 
 
-def ray_matrix(scan: Scan, plane: Plane, kind: torch.dtype) -> RayMatrix | None:
+def ray_matrix(scan: Scan, plane: Plane, lines: Lines, kind: torch.dtype) -> RayMatrix | None:
     """The matrix of a scan; None if it may be too large (`LARGEST`).
 
     Parameters
@@ -143,30 +194,76 @@ def ray_matrix(scan: Scan, plane: Plane, kind: torch.dtype) -> RayMatrix | None:
     scan : Scan
     plane : Plane
         of the images that are measured.
+    lines : callable
+        numbers of detectors, of floating point ↦ the angles between their rays and the view, (detector,) or (1,), in
+        radians, and the rays' distances from the axis, (detector,), in pixels.
     kind : dtype
         of the values.
     """
-    square, part = _square(plane)
-    halved = square is not None and scan.parallel and scan.mirrored
-    positions = [Position(False, 0), Position(False, 2)][: 1 + int(halved)]
-    folding = Folding(scan.angles, [(number, positions[0]) for number in range(len(scan.angles))])
-    if square is not None:
-        smaller = fold(scan.angles, scan.mirrored, halved)
-        if 2 * len(smaller.bases) <= len(scan.angles):  # otherwise there would be many positions, for few views each
-            folding = smaller
-            positions = [Position(mirror, turns) for mirror in (False, True)[: 1 + scan.mirrored] for turns in range(4)]
-    if square is None or len(positions) == 1:
-        square, part = plane, (slice(plane.height), slice(plane.width))
-    places = scan.detectors
-    if scan.mirrored:
-        most = int(places.abs().max())
-        places = torch.arange(0 if halved else -most, most + 1)
-    most = 2 * len(folding.bases) * len(places) * max(square.height, square.width)
-    if 2 * most * (4 + kind.itemsize) > LARGEST:
+    folded = FoldedScan(scan, plane)
+    plane, rays = folded.plane, len(folded.bases) * len(folded.places)
+    if 4 * rays * max(plane.height, plane.width) * (4 + kind.itemsize) > LARGEST:
         return None
-    matrix = _matrix(folding.bases, scan.lines(places.double()), square, kind)
-    adjoint = _transposed(matrix, square.height * square.width)
-    return RayMatrix(matrix, adjoint, square, part, positions, _rays(folding, positions, scan.detectors, places))
+    fan, offset = lines(folded.places.double())
+    angle = (_radians(folded.bases).unsqueeze(1) + fan).expand(-1, len(offset)).reshape(-1)
+    some, parts = max(1, ENTRIES // (2 * max(plane.height, plane.width))), []
+    for angles, offsets in zip(angle.split(some), offset.repeat(len(folded.bases)).split(some), strict=True):
+        inside, pixel, weight = _crossings(angles, offsets, plane)
+        parts.append((pixel[inside].int(), inside.sum((1, 2)), weight[inside].to(kind)))
+    matrix = _bags(parts)
+    return RayMatrix(folded, matrix, _transposed(matrix, plane.height * plane.width))
+
+
+class BackProjection(NamedTuple):
+    """What every pixel collects of filtered projections, as a sparse matrix.
+
+    Parameters
+    ----------
+    scan : FoldedScan
+    matrix : Bags
+        rays ↦ pixels.
+    """
+
+    scan: FoldedScan
+    matrix: Bags
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """(batch, channel, angle, detector) ↦ (batch, channel, height, width)."""
+        return self.scan.put_back(self.matrix @ self.scan.sorted_in(y), len(y))
+
+
+def back_projection(scan: Scan, plane: Plane, seen: Seen, kind: torch.dtype) -> BackProjection | None:
+    """The matrix of back-projection with linear interpolation; None if it may be too large (`LARGEST`).
+
+    Parameters
+    ----------
+    scan : Scan
+    plane : Plane
+        of the images that are measured.
+    seen : callable
+        angles, (angle, 1, 1), in radians, and a plane ↦ on which detector each pixel is seen, (angle, height, width),
+        counted as in `Scan`, and its weight, that can be broadcast to it.
+    kind : dtype
+        of the values.
+    """
+    folded = FoldedScan(scan, plane)
+    plane, places = folded.plane, folded.places
+    if 2 * len(folded.bases) * plane.height * plane.width * (4 + kind.itemsize) > LARGEST:
+        return None
+    angle, parts = _radians(folded.bases)[:, None, None], []
+    numbers = torch.arange(len(folded.bases))[:, None, None, None] * len(places)
+    some = max(1, ENTRIES // (2 * len(folded.bases) * plane.width))
+    for first in range(0, plane.height, some):
+        rows = plane._replace(height=min(some, plane.height - first), row=plane.row - first)
+        place, weight = seen(angle, rows)
+        before = place.floor()
+        beyond = place - before
+        beside = torch.stack((before, before + 1), -1).long()
+        weights = torch.stack((1 - beyond, beyond), -1) * weight.unsqueeze(-1)
+        inside = (beside >= places[0]) & (beside <= places[-1]) & (weights > 0)
+        ray, weights, inside = ((part.movedim(0, 2)) for part in (numbers + beside - places[0], weights, inside))
+        parts.append((ray[inside].int(), inside.sum((2, 3)).flatten(), weights[inside].to(kind)))
+    return BackProjection(folded, _bags(parts))
 
 
 def fold(angles: list[float], mirrored: bool, halved: bool) -> Folding:
@@ -225,22 +322,6 @@ def _square(plane: Plane) -> tuple[Plane | None, tuple[slice, slice]]:
     return plane._replace(height=side, width=side, row=half, column=half) if whole else None, part
 
 
-def _rays(folding: Folding, positions: list[Position], detectors: Tensor, places: Tensor) -> Tensor:
-    """Where each ray is found, (angle, detector), among (base, place, position)."""
-    halved = len(positions) > 1 and bool((places >= 0).all())
-    bases, laid = zip(*folding.views, strict=True)
-    base = torch.tensor(bases).unsqueeze(1)
-    mirror, quarters = (torch.tensor(numbers).unsqueeze(1) for numbers in zip(*laid, strict=True))
-    place = torch.where(mirror, -detectors, detectors)
-    if halved:
-        quarters, place = torch.where(place < 0, (quarters + 2) % 4, quarters), place.abs()
-    numbers = torch.zeros(2, 4, dtype=torch.int64)
-    for number, position in enumerate(positions):
-        numbers[int(position.mirror), position.quarters] = number
-    number_of_position = numbers[mirror.long(), quarters]
-    return (base * len(places) + place - places[0]) * len(positions) + number_of_position
-
-
 def _laid(images: Tensor, position: Position) -> Tensor:
     turned = images.rot90(-position.quarters, (-2, -1))
     return turned.flip(-1) if position.mirror else turned
@@ -250,17 +331,14 @@ def _back(images: Tensor, position: Position) -> Tensor:
     return (images.flip(-1) if position.mirror else images).rot90(position.quarters, (-2, -1))
 
 
-def _matrix(bases: list[float], lines: tuple[Tensor, Tensor], plane: Plane, kind: torch.dtype) -> Bags:
-    fan, offset = lines
-    angle = (torch.deg2rad(torch.tensor(bases, dtype=torch.float64)).unsqueeze(1) + fan).expand(-1, len(offset))
-    columns, counts, values = [], [torch.zeros(1, dtype=torch.int64)], []
-    rays, some = angle.reshape(-1), max(1, ENTRIES // (2 * max(plane.height, plane.width)))
-    for angles, offsets in zip(rays.split(some), offset.repeat(len(bases)).split(some), strict=True):
-        inside, pixel, weight = _crossings(angles, offsets, plane)
-        counts.append(inside.sum((1, 2)))
-        columns.append(pixel[inside].int())
-        values.append(weight[inside].to(kind))
-    return Bags(torch.cat(columns), torch.cat(counts).cumsum(0).int(), torch.cat(values))
+def _radians(degrees: list[float]) -> Tensor:
+    return torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+
+
+def _bags(parts: list[tuple[Tensor, Tensor, Tensor]]) -> Bags:
+    """Of numbers of columns, how many each row has, and values, some rows after others."""
+    columns, counts, values = (torch.cat(each) for each in zip(*parts, strict=True))
+    return Bags(columns, F.pad(counts.cumsum(0), (1, 0)).int(), values)
 
 
 def _crossings(angle: Tensor, offset: Tensor, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:

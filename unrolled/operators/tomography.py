@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrolled.operators.foreign_functions import linked
+from unrolled.operators.foreign_functions import linked, pulled_back
 from unrolled.operators.linear_map import blank, check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.ramp_filters import windowed_ramp
-from unrolled.operators.ray_matrix import RayMatrix, Scan, ray_matrix
+from unrolled.operators.ray_matrix import RayMatrix, Scan, back_projection, ray_matrix
 from unrolled.operators.rays import Plane, angles_at_once, integrate, spread
 from unrolled.operators.scan_angles import arcs, scan_angles
 from unrolled.system.arraylike import ArrayLike
@@ -79,7 +79,7 @@ class Tomography(LinearOperator):
         """How far from the axis the image reaches, its disc if it is a circle, in pixels."""
         if axis is not None and not circle:
             self.extent += math.hypot(row - (height - 1) / 2, column - (width - 1) / 2)
-        self._kept: tuple[Tensor, RayMatrix | None] | None = None
+        self._kept: dict[str, Any] = {}
         self._norm: tuple[Tensor, Tensor] | None = None
 
     @abstractmethod
@@ -99,12 +99,13 @@ class Tomography(LinearOperator):
         """
 
     @abstractmethod
-    def seen(self, angle: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self, angle: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
         """Where on the detector every pixel is seen, and the weight of its filtered back-projection.
 
         Parameters
         ----------
         angle : Tensor, (angle, 1, 1), in radians
+        plane : Plane
 
         Returns
         -------
@@ -184,13 +185,22 @@ class Tomography(LinearOperator):
 
     def matrix_of_rays(self, like: Tensor) -> RayMatrix | None:
         """The rays as a matrix, on CPUs, made when it is first needed; None if they are better summed without."""
-        if not self.plane.joseph or torch.compiler.is_compiling() or like.device.type != "cpu":
+        if not self._takes_matrices(like):
             return None
-        if self._kept is None or not self._as_then(self._kept[0]):
-            number = torch.arange(self.detectors) - self.detectors // 2
-            scan = Scan(self.angles.tolist(), number, self._lines_of, self.shift == 0, self.turn == 180)
-            self._kept = self.angles.clone(), ray_matrix(scan, self.plane, self.angles.dtype)
-        return self._kept[1]
+        if "rays" not in self._kept:
+            self._kept["rays"] = ray_matrix(self._scan(0), self.plane, self._lines_of, self.angles.dtype)
+        return self._kept["rays"]
+
+    def _takes_matrices(self, like: Tensor) -> bool:
+        if not self.plane.joseph or torch.compiler.is_compiling() or like.device.type != "cpu":
+            return False
+        if "angles" not in self._kept or not self._as_then(self._kept["angles"]):
+            self._kept = {"angles": self.angles.clone()}
+        return True
+
+    def _scan(self, margin: int) -> Scan:
+        number = torch.arange(-margin, self.detectors + margin) - self.detectors // 2
+        return Scan(self.angles.tolist(), number, self.shift == 0, self.turn == 180)
 
     def _as_then(self, angles: Tensor) -> bool:
         same = angles.dtype == self.angles.dtype and angles.device == self.angles.device
@@ -216,6 +226,21 @@ class Tomography(LinearOperator):
 
     def _back_project(self, y: Tensor) -> Tensor:
         """Every pixel collects what is at its place on the detector, linearly interpolated, of every angle."""
+        if not self._takes_matrices(y):
+            return self._collected(y)
+        if "collected" not in self._kept:
+            scan, kind = self._scan(self.margin), self.angles.dtype
+            self._kept["collected"] = back_projection(scan, self.plane, self._numbers_seen, kind)
+        if (matrix := self._kept["collected"]) is None:
+            return self._collected(y)
+        weights, shape = self.angular_weights()[:, None], y.shape[2:]
+
+        def adjoint(x: Tensor) -> Tensor:
+            return pulled_back(self._collected, x.new_zeros(*x.shape[:2], *shape), x)
+
+        return linked(lambda y: matrix(weights * y), adjoint, y)
+
+    def _collected(self, y: Tensor) -> Tensor:
         batch, channel = y.shape[:2]
         rows = rearrange(y, "batch channel angle detector -> angle (batch channel) 1 detector")
         angles = torch.deg2rad(self.angles)[:, None, None]
@@ -223,13 +248,17 @@ class Tomography(LinearOperator):
         images = y.new_zeros(batch * channel, self.height, self.width)
         size = angles_at_once(batch * channel * self.height * self.width)
         for angle, weight, values in zip(angles.split(size), weights.split(size), rows.split(size), strict=True):
-            place, nearness = self.seen(angle)
+            place, nearness = self.seen(angle, self.plane)
             position = (place - self.shift) / self.spacing + self.detectors // 2
             column = (2 * (position + self.margin) + 1) / values.shape[-1] - 1
             grid = torch.stack((column, torch.zeros_like(column)), 1).permute(0, 2, 3, 1)
             found = F.grid_sample(values, grid, align_corners=False)
             images = images + (found * (weight * nearness).unsqueeze(1)).sum(0)
         return images.unflatten(0, (batch, channel))
+
+    def _numbers_seen(self, angle: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
+        place, nearness = self.seen(angle, plane)
+        return (place - self.shift) / self.spacing, nearness
 
     def _inside(self, x: Tensor) -> Tensor:
         return x if self.disc is None else self.disc * x
@@ -292,7 +321,7 @@ class Tomography(LinearOperator):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}  # copies make their own matrix when they need it
+        return {**self.__dict__, "_kept": {}}  # copies make their own matrix when they need it
 
     @property
     def _name(self) -> str:
