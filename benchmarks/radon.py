@@ -18,6 +18,9 @@ from benchmarks import command
 from benchmarks.machine import peak_resident
 from unrolled.operators import Radon
 
+SLOW = 1.0
+"""Seconds."""
+
 Runs = dict[str, Callable[[], Any]]
 """What an implementation does, by the task's name."""
 
@@ -85,15 +88,16 @@ def of_astra(operator: Radon, x: Tensor, kind: str) -> Runs:
 
 
 def cpu_seconds(runs: Runs, rounds: int) -> dict[str, float]:
-    """Medians, over all threads, of runs in turn; each has run once before."""
+    """Medians, over all threads, of runs in turn after a first one; what takes longer than SLOW runs once."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
+            if number and times[name][0] > SLOW:
+                continue
             began = time.process_time()
             run()
-            if number:
-                times[name].append(time.process_time() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
+            times[name].append(time.process_time() - began)
+    return {name: statistics.median(values[1:] or values) for name, values in times.items()}
 
 
 def differences(x: Tensor, operator: Radon, peers: dict[str, Runs]) -> dict[str, float]:

@@ -186,7 +186,7 @@ class RayMatrix(NamedTuple):
         return self.scan.put_back(self.adjoint @ self.scan.sorted_in(y), len(y))
 
 
-def ray_matrix(scan: Scan, plane: Plane, lines: Lines, kind: torch.dtype) -> RayMatrix | None:
+def make_ray_matrix(scan: Scan, plane: Plane, lines: Lines, kind: torch.dtype) -> RayMatrix | None:
     """The matrix of a scan; None if it may be too large (`LARGEST`).
 
     Parameters

@@ -15,7 +15,7 @@ MANY, HALF_TURN = 8, 2.5
 """So many angles within 2π that reach over nearly π are probably radians."""
 
 
-def scan_angles(name: str, angles: int | ArrayLike, start: float, span: float | None, turn: float) -> Tensor:
+def stated_angles(name: str, angles: int | ArrayLike, start: float, span: float | None, turn: float) -> Tensor:
     """Angles in degrees, (angle,), in the default type.
 
     Parameters

@@ -16,9 +16,9 @@ from unrolled.operators.foreign_functions import linked, pulled_back
 from unrolled.operators.linear_map import blank, check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.ramp_filters import windowed_ramp
-from unrolled.operators.ray_matrix import RayMatrix, Scan, back_projection, ray_matrix
+from unrolled.operators.ray_matrix import RayMatrix, Scan, back_projection, make_ray_matrix
 from unrolled.operators.rays import Plane, angles_at_once, integrate, spread
-from unrolled.operators.scan_angles import arcs, scan_angles
+from unrolled.operators.scan_angles import arcs, stated_angles
 from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision, in_double
 from unrolled.system.scalars import as_number
@@ -63,7 +63,7 @@ class Tomography(LinearOperator):
         self._check_positive("pixel_size", pixel_size)
         self.height, self.width, self.circle, self.pixel_size = height, width, circle, pixel_size
         self.image_shape = (0, height, width)
-        numbers = scan_angles(self._name, angles, start, span, self.turn)
+        numbers = stated_angles(self._name, angles, start, span, self.turn)
         self.register_buffer("angles", numbers, persistent=not isinstance(angles, (int, list, tuple)))
         row, column = self._axis(axis)
         reach: float = min(height, width) // 2
@@ -188,7 +188,7 @@ class Tomography(LinearOperator):
         if not self._takes_matrices(like):
             return None
         if "rays" not in self._kept:
-            self._kept["rays"] = ray_matrix(self._scan(0), self.plane, self._lines_of, self.angles.dtype)
+            self._kept["rays"] = make_ray_matrix(self._scan(0), self.plane, self._lines_of, self.angles.dtype)
         return self._kept["rays"]
 
     def _takes_matrices(self, like: Tensor) -> bool:
