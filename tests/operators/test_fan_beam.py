@@ -160,6 +160,13 @@ def test_values_come_back_from_a_short_scan_in_millimetres(curved):
     assert (plain.estimate(y)[inside] - attenuation).abs().max() > 0.05 * attenuation
 
 
+def test_a_source_may_be_near_an_image_beside_the_axis():
+    operator = FanBeam(4, 12, 12, 14.3, axis=(0, 6))  # the farthest pixel is at 12.5
+    assert operator(torch.ones(1, 1, 12, 12)).isfinite().all()
+    with pytest.raises(ValueError, match=r"source_distance must be finite and > 13\.94"):
+        FanBeam(4, 12, 12, 13.9, axis=(0, 6))
+
+
 def test_too_short_scans_are_told():
     with pytest.warns(UserWarning, match="angles cover 200°, and a short scan needs 212.9°, half a turn and the fan"):
         FanBeam(100, 12, 12, 30.0, span=200.0, short_scan=True)

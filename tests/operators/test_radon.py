@@ -347,6 +347,10 @@ def test_angles_that_were_given_travel_in_the_state_dict():
         ({"span": 720.0}, r"span must be in \[-360, 360\] degrees and not 0, got 720.0"),
         ({"span": 90.0, "angles": [1.0]}, "span is for a number of angles"),
         ({"detector_offset": math.inf}, "detector_offset must be a finite number, got inf"),
+        (
+            {"detector_offset": -1e9},
+            r"detector_offset must put .*, up to 8.485 pixels from the axis, got -1e\+09 there",
+        ),
         ({"axis": (6, 12)}, r"axis must be \(row, column\) in the image, from -0.5 to 11.5 and 11.5, got \(6, 12\)"),
         ({"axis": "66"}, "axis must be"),
         ({"axis": (6, math.nan)}, "axis must be"),

@@ -78,7 +78,7 @@ class Tomography(LinearOperator):
         self.extent = (min(height, width) if circle else math.hypot(height, width)) / 2
         """How far from the axis the image reaches, its disc if it is a circle, in pixels."""
         if axis is not None and not circle:
-            self.extent += math.hypot(row - (height - 1) / 2, column - (width - 1) / 2)
+            self.extent = math.hypot(max(row, height - 1 - row) + 0.5, max(column, width - 1 - column) + 0.5)
         self._kept: dict[str, Any] = {}
         self._norm: tuple[Tensor, Tensor] | None = None
 
@@ -278,6 +278,11 @@ class Tomography(LinearOperator):
         wanted = math.ceil(2 * half / spacing)
         if detectors is not None and detectors < 1:
             raise ValueError(f"{self._name}: detectors must be >= 1, got {detectors!r}")
+        if abs(shift) > extent:
+            raise ValueError(
+                f"{self._name}: detector_offset must put the detector `detectors // 2` where it sees the "
+                f"{'disc' if self.circle else 'image'}, up to {extent:.4g} pixels from the axis, got {shift:.4g} there"
+            )
         self.spacing, self.shift, self.detectors = spacing, shift, wanted if detectors is None else detectors
         self.margin = max(0, math.ceil(half / spacing) + 1 - (self.detectors - 1) // 2)
         if (self.detectors + 1) * spacing < 2 * half:
