@@ -127,10 +127,12 @@ def test_a_part_of_a_turn_keeps_the_scale():
 
 
 @pytest.mark.parametrize("curved", [False, True])
-@pytest.mark.parametrize(("start", "span"), [(77.0, -250.0), (0.0, 300.0)])
-def test_every_line_of_a_short_scan_counts_once(start, span, curved):
+@pytest.mark.parametrize(("first_angle", "span"), [(77.0, -250.0), (0.0, 300.0)])
+def test_every_line_of_a_short_scan_counts_once(first_angle, span, curved):
     """A line is seen from β at γ, and from β + 180° + 2γ at −γ, or only once."""
-    operator = FanBeam(round(4 * abs(span)), 64, 64, 100.0, start=start, span=span, curved=curved, short_scan=True)
+    operator = FanBeam(
+        round(4 * abs(span)), 64, 64, 100.0, first_angle=first_angle, span=span, curved=curved, short_scan=True
+    )
     fan, _ = operator.double().lines(torch.linspace(-45, 45, 91, dtype=torch.float64))
     weights = short_scan_weights(operator.angles, fan).numpy()
     beta, order = np.sort(operator.angles.numpy()), np.argsort(operator.angles.numpy())

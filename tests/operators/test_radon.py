@@ -34,7 +34,7 @@ class TestRadon(OperatorLaws):
         "chosen angles, few detectors": parallel(angles=torch.tensor([0.0, 30, 31, 90, 360]), detectors=5),
         "wide detectors, units": parallel(spacing=0.7, pixel_size=0.5, window="hann"),
         "many narrow detectors": parallel(detectors=28, spacing=0.5),
-        "shifted, Joseph": parallel(angles=4, start=10.0, axis=(3.5, 3.0), detector_offset=0.3, sums="joseph"),
+        "shifted, Joseph": parallel(angles=4, first_angle=10.0, axis=(3.5, 3.0), detector_offset=0.3, sums="joseph"),
         "folded, Joseph": parallel(angles=6, circle=True, pixel_size=0.5, sums="joseph"),
     }
 
@@ -137,7 +137,7 @@ def test_the_sinogram_of_a_disc_is_its_chords(right, up, sums):
 def test_the_sinogram_of_an_ellipse_in_millimetres(axis, sums):
     """Attenuation in 1/mm, as a scanner sees it that turns the other way, its axis and its detector out of place."""
     pixel, spacing, offset, attenuation = 0.8, 0.6, 1.7, 0.02
-    options = {"detectors": 131, "spacing": spacing, "start": 33.0, "span": -170.0}
+    options = {"detectors": 131, "spacing": spacing, "first_angle": 33.0, "span": -170.0}
     operator = Radon(17, 64, 66, pixel_size=pixel, detector_offset=offset, axis=axis, sums=sums, **options).double()
     row, column = axis or (32, 33)
     image, chords = ellipse(64, 66, attenuation, pixel)
@@ -311,9 +311,9 @@ def test_the_norm_is_found_once(monkeypatch):
 
 
 def test_angles_start_and_go_on():
-    assert Radon(4, 12, 12, start=10.0).angles.tolist() == [10, 55, 100, 145]
-    assert Radon(3, 12, 12, start=5.0, span=-90.0).angles.tolist() == [5, -25, -55]
-    assert Radon([0.0, 90], 12, 12, start=-10.0).angles.tolist() == [-10, 80]
+    assert Radon(4, 12, 12, first_angle=10.0).angles.tolist() == [10, 55, 100, 145]
+    assert Radon(3, 12, 12, first_angle=5.0, span=-90.0).angles.tolist() == [5, -25, -55]
+    assert Radon([0.0, 90], 12, 12, first_angle=-10.0).angles.tolist() == [-10, 80]
 
 
 def test_angles_that_were_given_travel_in_the_state_dict():
@@ -342,7 +342,7 @@ def test_angles_that_were_given_travel_in_the_state_dict():
         ({"spacing": 0.0}, "spacing must be a finite number > 0, got 0.0"),
         ({"pixel_size": math.inf}, "pixel_size must be a finite number > 0, got inf"),
         ({"window": "hat"}, "window must be one of ramp, shepp-logan, .* got 'hat'"),
-        ({"start": math.nan}, r"start must be in \[-360, 360\] degrees, got nan"),
+        ({"first_angle": math.nan}, r"first_angle must be in \[-360, 360\] degrees, got nan"),
         ({"span": 0.0}, r"span must be in \[-360, 360\] degrees and not 0, got 0.0"),
         ({"span": 720.0}, r"span must be in \[-360, 360\] degrees and not 0, got 720.0"),
         ({"span": 90.0, "angles": [1.0]}, "span is for a number of angles"),

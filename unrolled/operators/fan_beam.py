@@ -32,7 +32,7 @@ class FanBeam(Tomography):
     Parameters
     ----------
     angles : int, or list of float, Tensor or array (angle,) in [-360, 360]
-        so many at equal distances over `span`, from `start`; or which, in degrees.
+        so many at equal distances over `span`, from `first_angle`; or which, in degrees.
     height, width : int
         of the images.
     source_distance : float
@@ -51,7 +51,7 @@ class FanBeam(Tomography):
         side of a pixel, in the unit of lengths; they count in pixels by default.
     window : str
         of the ramp filter of `estimate`: "ramp" (none), "shepp-logan", "cosine", "hamming" or "hann".
-    start, span : float
+    first_angle, span : float
         the first angle, and how far a number of angles reaches, a whole turn by default; see `Radon`.
     detector_offset : float
         place of the detector `detectors // 2` on the detector, seen from where the ray through the axis falls.
@@ -91,14 +91,14 @@ class FanBeam(Tomography):
         circle: bool = False,
         pixel_size: float = 1.0,
         window: Window = "ramp",
-        start: float = 0.0,
+        first_angle: float = 0.0,
         span: float | None = None,
         detector_offset: float = 0.0,
         axis: tuple[float, float] | None = None,
         sums: Sums = "bilinear",
         short_scan: bool = False,
     ):
-        super().__init__(angles, height, width, circle, pixel_size, start, span, axis, sums)
+        super().__init__(angles, height, width, circle, pixel_size, first_angle, span, axis, sums)
         # Interpolation lets a pixel reach as far as the diagonal of a pixel.
         least = (self.plane.reach + math.sqrt(2)) * pixel_size
         if not (math.isfinite(source_distance) and source_distance > least):

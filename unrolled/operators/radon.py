@@ -25,7 +25,7 @@ class Radon(Tomography):
     Parameters
     ----------
     angles : int, or list of float, Tensor or array (angle,) in [-360, 360]
-        so many at equal distances over `span`, from `start`; or which, in degrees.
+        so many at equal distances over `span`, from `first_angle`; or which, in degrees.
     height, width : int
         of the images.
     detectors : int, optional
@@ -38,7 +38,7 @@ class Radon(Tomography):
         side of a pixel, in the unit of lengths; they count in pixels by default.
     window : str
         of the ramp filter of `estimate`: "ramp" (none), "shepp-logan", "cosine", "hamming" or "hann".
-    start : float in [-360, 360]
+    first_angle : float in [-360, 360]
         the first angle, in degrees; what is added to each, if they are a list.
     span : float in [-360, 360], not 0, optional
         how far a number of angles reaches, without its end, in degrees; half a turn by default. A scanner that turns
@@ -79,13 +79,13 @@ class Radon(Tomography):
         circle: bool = False,
         pixel_size: float = 1.0,
         window: Window = "ramp",
-        start: float = 0.0,
+        first_angle: float = 0.0,
         span: float | None = None,
         detector_offset: float = 0.0,
         axis: tuple[float, float] | None = None,
         sums: Sums = "bilinear",
     ):
-        super().__init__(angles, height, width, circle, pixel_size, start, span, axis, sums)
+        super().__init__(angles, height, width, circle, pixel_size, first_angle, span, axis, sums)
         if spacing is not None:
             self._check_positive("spacing", spacing)
         self._check_finite("detector_offset", detector_offset)

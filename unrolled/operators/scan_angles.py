@@ -15,7 +15,7 @@ MANY, HALF_TURN = 8, 2.5
 """So many angles within 2π that reach over nearly π are probably radians."""
 
 
-def stated_angles(name: str, angles: int | ArrayLike, start: float, span: float | None, turn: float) -> Tensor:
+def stated_angles(name: str, angles: int | ArrayLike, first_angle: float, span: float | None, turn: float) -> Tensor:
     """Angles in degrees, (angle,), in the default type.
 
     Parameters
@@ -23,7 +23,7 @@ def stated_angles(name: str, angles: int | ArrayLike, start: float, span: float 
     name : str
         of the operator, for messages.
     angles : int, or list of float, Tensor or array (angle,) in [-360, 360]
-    start : float in [-360, 360]
+    first_angle : float in [-360, 360]
         added to all.
     span : float in [-360, 360], not 0, optional
         over which a number of angles is spread; by default a turn.
@@ -31,15 +31,15 @@ def stated_angles(name: str, angles: int | ArrayLike, start: float, span: float 
         after which the same lines are seen again.
     """
     kind = torch.get_default_dtype()
-    if not abs(start) <= 360:
-        raise ValueError(f"{name}: start must be in [-360, 360] degrees, got {start!r}")
+    if not abs(first_angle) <= 360:
+        raise ValueError(f"{name}: first_angle must be in [-360, 360] degrees, got {first_angle!r}")
     if span is not None and not (abs(span) <= 360 and span):
         raise ValueError(f"{name}: span must be in [-360, 360] degrees and not 0, got {span!r}")
     if isinstance(angles, int):
         if angles < 1:
             raise ValueError(f"{name}: angles must be >= 1, got {angles!r}")
         span = turn if span is None else span
-        return (start + span * torch.arange(angles, dtype=torch.float64) / angles).to(kind)
+        return (first_angle + span * torch.arange(angles, dtype=torch.float64) / angles).to(kind)
     if span is not None:
         raise ValueError(f"{name}: span is for a number of angles, and angles are a list; leave it out")
     given = as_tensor(f"{name}: angles", angles).detach()
@@ -58,7 +58,7 @@ def stated_angles(name: str, angles: int | ArrayLike, start: float, span: float 
             "they are radians, give torch.rad2deg of them",
             stacklevel=6,
         )
-    return (start + given).to(kind)
+    return (first_angle + given).to(kind)
 
 
 def arcs(angles: Tensor, turn: float) -> Tensor:

@@ -50,7 +50,7 @@ class Tomography(LinearOperator):
         width: int,
         circle: bool,
         pixel_size: float,
-        start: float,
+        first_angle: float,
         span: float | None,
         axis: tuple[float, float] | None,
         sums: Sums,
@@ -63,7 +63,7 @@ class Tomography(LinearOperator):
         self._check_positive("pixel_size", pixel_size)
         self.height, self.width, self.circle, self.pixel_size = height, width, circle, pixel_size
         self.image_shape = (0, height, width)
-        numbers = stated_angles(self._name, angles, start, span, self.turn)
+        numbers = stated_angles(self._name, angles, first_angle, span, self.turn)
         self.register_buffer("angles", numbers, persistent=not isinstance(angles, (int, list, tuple)))
         row, column = self._axis(axis)
         reach: float = min(height, width) // 2
