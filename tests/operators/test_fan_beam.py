@@ -1,13 +1,16 @@
 """Tomography by rays from a point, against closed forms and the parallel beam."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from tests.operators.laws import OperatorLaws
-from tests.operators.test_radon import disc, images, phantom, smooth
-from unrolled.operators import FanBeam, Radon
+from tests.operators.test_radon import disc, ellipse, images, phantom, smooth
+from unrolled.operators import FanBeam, Radon, ray_matrix
+from unrolled.operators.scan_angles import short_scan_weights
 
 
 def fan(height: int = 8, width: int = 8, angles=5, source_distance: float = 14.0, **options):
@@ -17,7 +20,7 @@ def fan(height: int = 8, width: int = 8, angles=5, source_distance: float = 14.0
 @pytest.mark.filterwarnings("ignore:FanBeam. 5 detectors do not see")
 class TestFanBeam(OperatorLaws):
     operator_class = FanBeam
-    compiled = ("flat", "curved, chosen angles, few detectors")
+    compiled = ("flat, folded, Joseph", "curved, chosen angles, few detectors")
     cases = {
         "flat": fan(),
         "curved": fan(curved=True),
@@ -26,10 +29,12 @@ class TestFanBeam(OperatorLaws):
             angles=torch.tensor([0.0, 30, 31, 200]), curved=True, detectors=5, spacing=2.0
         ),
         "flat, far detector, units": fan(detector_distance=7.0, spacing=1.1, pixel_size=0.5, window="cosine"),
+        "curved, shifted, Joseph": fan(7, 8, curved=True, axis=(3.0, 3.2), detector_offset=0.3, sums="joseph"),
+        "flat, folded, Joseph": fan(angles=8, detector_distance=7.0, sums="joseph"),
     }
 
 
-def geometry(operator: FanBeam) -> tuple[torch.Tensor, torch.Tensor]:
+def geometry(operator: FanBeam, offset: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Source and unit vector of every ray, (angle, detector, 2), x to the right and y up, from where things stand.
 
     In pixels, for a detector at 50 from the axis of a source at 100.
@@ -37,7 +42,7 @@ def geometry(operator: FanBeam) -> tuple[torch.Tensor, torch.Tensor]:
     beta = torch.deg2rad(operator.angles)[:, None]
     to_source = torch.stack((-beta.sin(), beta.cos()), -1)
     along = torch.stack((beta.cos(), beta.sin()), -1)
-    place = (torch.arange(operator.detectors) - operator.detectors // 2) * 2.0
+    place = (torch.arange(operator.detectors) - operator.detectors // 2) * 2.0 + offset
     source = 100 * to_source
     if operator.curved:
         turn = (place / 150)[None, :, None]
@@ -48,13 +53,18 @@ def geometry(operator: FanBeam) -> tuple[torch.Tensor, torch.Tensor]:
     return source.expand_as(ray), ray / ray.norm(dim=-1, keepdim=True)
 
 
+@pytest.mark.parametrize("sums", ["bilinear", "joseph"])
 @pytest.mark.parametrize("curved", [False, True])
-@pytest.mark.parametrize(("right", "up"), [(0, 0), (-6, 9)])
-def test_the_sinogram_of_a_disc_is_its_chords(curved, right, up):
+@pytest.mark.parametrize(
+    ("right", "up", "offset", "axis"), [(0, 0, 0, None), (-6, 9, 0, None), (4, -7, 1.3, (30.5, 31.75))]
+)
+def test_the_sinogram_of_a_disc_is_its_chords(right, up, offset, axis, curved, sums):
     radius = 14.0
-    operator = FanBeam(24, 64, 64, 100.0, 50.0, spacing=2.0, curved=curved).double()
-    found = operator(disc(64, radius, right, up))[0, 0]
-    source, ray = geometry(operator)
+    options = {"curved": curved, "detector_offset": offset, "axis": axis, "sums": sums}
+    operator = FanBeam(24, 64, 64, 100.0, 50.0, spacing=2.0, **options).double()
+    row, column = axis or (32, 32)
+    found = operator(disc(64, radius, right + column - 32, up - row + 32))[0, 0]
+    source, ray = geometry(operator, offset)
     to_center = torch.tensor([right, up], dtype=torch.float64) - source
     distance = (to_center[..., 0] * ray[..., 1] - to_center[..., 1] * ray[..., 0]).abs()
     expected = 2 * (radius**2 - distance.square()).clamp(min=0).sqrt()
@@ -116,6 +126,76 @@ def test_a_part_of_a_turn_keeps_the_scale():
     assert abs(float((found * image).sum() / image.square().sum()) - 1) < 0.1
 
 
+@pytest.mark.parametrize("curved", [False, True])
+@pytest.mark.parametrize(("first_angle", "span"), [(77.0, -250.0), (0.0, 300.0)])
+def test_every_line_of_a_short_scan_counts_once(first_angle, span, curved):
+    """A line is seen from β at γ, and from β + 180° + 2γ at −γ, or only once."""
+    operator = FanBeam(
+        round(4 * abs(span)), 64, 64, 100.0, first_angle=first_angle, span=span, curved=curved, short_scan=True
+    )
+    fan, _ = operator.double().lines(torch.linspace(-45, 45, 91, dtype=torch.float64))
+    weights = short_scan_weights(operator.angles, fan).numpy()
+    beta, order = np.sort(operator.angles.numpy()), np.argsort(operator.angles.numpy())
+    degrees = np.rad2deg(fan.numpy())
+    for number, gamma in enumerate(degrees):
+        total = weights[order, number].copy()
+        for turn in (-180, 180):
+            partner = beta + turn + 2 * gamma
+            total += np.interp(partner, beta, weights[order, 90 - number], left=0, right=0)
+        np.testing.assert_allclose(total, 1, atol=2e-3)
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_values_come_back_from_a_short_scan_in_millimetres(curved):
+    """Attenuation in 1/mm; a detector that is out of place, an axis beside the middle, angles in any order."""
+    pixel, attenuation, axis = 0.8, 0.02, (31.5, 32.25)
+    image, _ = ellipse(64, 66, attenuation, pixel)
+    inside = torch.nn.functional.avg_pool2d(image, 7, 1, 3) > 0.999 * attenuation
+    angles = 40 - 2 * torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    options = {"detector_distance": 60.0, "spacing": 1.1, "detector_offset": 0.4, "axis": axis, "pixel_size": pixel}
+    operator = FanBeam(angles, 64, 66, 110.0, curved=curved, short_scan=True, **options)
+    y = operator(image)
+    found = operator.estimate(y)[inside]
+    torch.testing.assert_close(found.mean().item(), attenuation, rtol=1e-3, atol=0)
+    assert (found - attenuation).abs().max() < 0.03 * attenuation
+    plain = FanBeam(angles, 64, 66, 110.0, curved=curved, **options)
+    assert (plain.estimate(y)[inside] - attenuation).abs().max() > 0.05 * attenuation
+
+
+def test_a_source_may_be_near_an_image_beside_the_axis():
+    operator = FanBeam(4, 12, 12, 14.3, axis=(0, 6))  # the farthest pixel is at 12.5
+    assert operator(torch.ones(1, 1, 12, 12)).isfinite().all()
+    with pytest.raises(ValueError, match=r"source_distance must be finite and > 13\.94"):
+        FanBeam(4, 12, 12, 13.9, axis=(0, 6))
+
+
+def test_too_short_scans_are_told():
+    with pytest.warns(UserWarning, match="angles cover 200°, and a short scan needs 212.9°, half a turn and the fan"):
+        FanBeam(100, 12, 12, 30.0, span=200.0, short_scan=True)
+    FanBeam(100, 12, 12, 30.0, span=240.0, short_scan=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"angles": 16},
+        {"angles": [3.0, 77, 200, 201]},
+        {"angles": 16, "detector_offset": 0.25},
+        {"angles": 16, "axis": (5.2, 6)},
+    ],
+)
+def test_a_matrix_is_the_same_sums(options, monkeypatch):
+    operator = FanBeam(height=12, width=12, source_distance=30.0, sums="joseph", **options).double()
+    x = torch.randn(2, 2, 12, 12, dtype=torch.float64)
+    y = operator(x)
+    adjoint, estimate = operator.adjoint(y), operator.estimate(y)
+    monkeypatch.setattr(ray_matrix, "LARGEST", 1000)
+    operator = copy.deepcopy(operator)
+    torch.testing.assert_close(operator(x), y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(operator.adjoint(y), adjoint, rtol=0, atol=1e-11)
+    torch.testing.assert_close(operator.estimate(y), estimate, rtol=0, atol=1e-12)
+
+
 def test_filtered_back_projection_is_linear_and_learns():
     operator = FanBeam(9, 12, 12, 20.0, curved=True).double()
     y = torch.randn(1, 1, 9, operator.detectors, dtype=torch.float64, requires_grad=True)
@@ -139,6 +219,8 @@ def test_angles_go_around_by_default():
         ({"detector_distance": -1.0}, "detector_distance must be a finite number >= 0, got -1.0"),
         ({"spacing": math.nan}, "spacing must be a finite number > 0, got nan"),
         ({"detectors": 0}, "detectors must be >= 1, got 0"),
+        ({"detector_offset": math.nan}, "detector_offset must be a finite number, got nan"),
+        ({"curved": True, "detectors": 60, "detector_offset": 5.0}, "a curved detector must lie within 90° to both"),
         ({"curved": True, "detectors": 64}, "a curved detector must lie within 90° to both sides, got 64 detectors"),
         ({"angles": [math.inf]}, r"angles must be in \[-360, 360\] degrees, got inf"),
         ({"window": ""}, "window must be one of"),
