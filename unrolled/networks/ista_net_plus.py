@@ -93,7 +93,7 @@ class ISTANetPlus(UnrolledNetwork):
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator)
-        y = self.taken(y)
+        y, operator, _ = self.given(y, operator)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
         image, asymmetry = self.differentiation.run(steps, self.begin(y, operator), y, operator)
         return mean_square(image - x) + self.symmetry * asymmetry / len(steps)

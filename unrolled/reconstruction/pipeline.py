@@ -127,7 +127,7 @@ def iterates(
 def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
-        x = network.start(y, operator)
+        x = network.first_image(y, operator)
     return picture(x, size)
 
 
@@ -231,32 +231,37 @@ def after_measuring(
             x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile)
         elif compile:
             network = network if network.fused else network.fuse()
-            network.start(y, operator)  # what it keeps is made outside of the graph
+            network.first_image(y, operator)  # what it keeps is made outside of the graph
             x = Compiled(_reconstruct, "The network")(network, y, operator)
         else:
             x = network(y, operator)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(
             f"measurements: no image could be made of them, they reach {float(y.abs().max()):.3g}; they must be of an "
-            "image in [0, 1], by an operator with the units of the one in training, or with the norm 1"
+            "image in [0, 1], by an operator like the one in training"
         )
     if not tiled:
-        _check_explained(x, y, operator)
+        _check_explained(x, y, network, operator)
     whole = (x.shape[-2], x.shape[-1])
     size = whole if size is None else sides_within("size", size, whole)
     return picture(x, size, clip=clip, magnitude=magnitude)
 
 
 @torch.no_grad()
-def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
+def _check_explained(x: Tensor, y: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> None:
     """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
     left = float((operator(x) - y).norm() / y.norm().clamp(min=torch.finfo(y.real.dtype).tiny))
     if not left <= 1 and bool(y.any()):
         warnings.warn(
             f"the reconstruction explains the measurements worse than a black image does, {left:.3g} times: networks "
-            "are made for an operator with the units of the one in training, or with the norm 1, operator.normalized()",
+            f"are made for an operator like the one in training{_advice(network, operator)}",
             stacklevel=4,
         )
+
+
+def _advice(network: UnrolledNetwork, operator: LinearOperator) -> str:
+    """What helps where weights of an earlier version do not bring operators to the norm 1."""
+    return "" if network.normalizes else f", or of the norm 1: {type(operator).__name__}(…).normalized()"
 
 
 def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOperator, bfloat16: bool) -> bool:

@@ -57,7 +57,7 @@ def in_tiles(
     if reason is not None:
         raise ValueError(f"tile: {reason}, so it has no tiles")
     tile = whole_number("tile:", tile)
-    network.check(operator)
+    y, operator, _ = network.given(y, operator)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence

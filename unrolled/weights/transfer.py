@@ -4,7 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from unrolled.weights.card import CLASSIFIER, find, read
+from unrolled.networks import UnrolledNetwork
+from unrolled.weights.card import CLASSIFIER, find, normalizes, read
 from unrolled.weights.earlier import autocorrelations, rename_earlier
 from unrolled.weights.tensors import fill
 
@@ -44,3 +45,6 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
         if shapes[0] != shapes[1]:
             raise ValueError(f"weights: {path} has {shapes[0]} for {key}, and what is trained has {shapes[1]}")
     fill(model, tensors)
+    network = modules["network"]
+    if isinstance(network, UnrolledNetwork):
+        network.normalizes = normalizes(card)

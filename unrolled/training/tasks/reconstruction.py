@@ -15,6 +15,7 @@ from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.operators.unit_norm import keep_norm
 from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
@@ -107,6 +108,7 @@ class ReconstructionTask(Task):
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
+        network.norm_of(operator)  # found before anything is learned, and kept by copies too
         self.batches, self.own_loss = batches, loss
         self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
         if operator.complex_images:
@@ -142,7 +144,7 @@ class ReconstructionTask(Task):
             index, x = numbered
             seed_generators(NOISE_SEED + index)
             y = model.measure(x)
-            found, start = network(y, operator), network.start(y, operator)
+            found, start = network(y, operator), network.first_image(y, operator)
             return float(shown_psnr(found, x)), float(shown_psnr(start, x))
 
         with own_randomness(self.device):
@@ -157,12 +159,20 @@ class ReconstructionTask(Task):
     def facts(self) -> Mapping[str, str | None]:
         model = self.model
         first = self.batches.batch(0, 1).cpu().numpy().tobytes()
+        norm = {"norm": f"{model.network.norm_of(model.operator):g}"} if model.network.normalizes else {}
         return {
+            **norm,
             "network": _recipe(model.network),
             "operator": _recipe(model.operator),
             "noise": None if model.noise is None else _name(model.noise),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
+
+    def go_on(self, model: nn.Module, facts: Mapping[str, Any]) -> None:
+        assert isinstance(model, Reconstructor)
+        model.network.normalizes = "norm" in facts  # a run of an earlier version took the operator as it is
+        if model.network.normalizes:
+            keep_norm(model.operator, float(facts["norm"]))
 
 
 def _name(noise: Noise) -> str:
