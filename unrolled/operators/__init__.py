@@ -14,6 +14,7 @@ from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gra
 from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
+from unrolled.operators.photon_noise import PhotonNoise
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
@@ -43,6 +44,7 @@ __all__ = [
     "MotionKernel",
     "MultiCoilFourier",
     "Noise",
+    "PhotonNoise",
     "PoissonNoise",
     "RadialMask",
     "Radon",

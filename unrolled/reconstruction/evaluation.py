@@ -15,7 +15,7 @@ from unrolled.data.sources import open_images
 from unrolled.data.stores import StoredImage, as_stored_image, check_bright, stored, to_float
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, Noise
 from unrolled.reconstruction.pipeline import (
     after_measuring,
     gains_by_compiling,
@@ -37,6 +37,7 @@ def evaluate(
     progress: bool = False,
     scale: Scale | None = None,
     key: str | None = None,
+    noise: Noise | None = None,
 ) -> dict[str, Any]:
     """Measure, reconstruct and compare every image, by the protocol of the literature on Set11.
 
@@ -65,6 +66,8 @@ def evaluate(
         1 of floating point.
     key : str, optional
         of the images in HDF5 files, see `unrolled.data.ImageData`.
+    noise : Noise, optional
+        added to the measurements, the same for the image of a number whenever it is measured.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def evaluate(
             x = with_fixed_phase(truth, index) if operator.complex_images else truth
             size = (x.shape[-2], x.shape[-1])
             began = time.perf_counter()
-            y = measure(x, network, operator)
+            y = measure(x, network, operator, noise, index)
             many = pixels[stored_image.shape]
             worth = gains_by_compiling(many, network, operator, bfloat16) if compile is None else compile
             image = after_measuring(y, network, operator, size, bfloat16=bfloat16, compile=worth)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, Noise
 from unrolled.operators.units import image_scale
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
@@ -46,6 +46,7 @@ def reconstruct(
     compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
+    noise: Noise | None = None,
 ) -> Tensor:
     """Measure an image of any size and reconstruct it from the measurements.
 
@@ -74,6 +75,8 @@ def reconstruct(
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
         bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
+    noise : Noise, optional
+        added to the measurements, the same each time.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def reconstruct(
     """
     network, operator = resolve(network, operator)
     x, span = single_to_unit("image", image, scale, color)
-    y = measure(x, network, operator)
+    y = measure(x, network, operator, noise)
     size = (x.shape[-2], x.shape[-1])
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
     found = after_measuring(y, network, operator, size, **how, clip=not span.given, magnitude=not x.is_complex())
@@ -108,19 +111,24 @@ def reconstruct(
 
 
 def iterates(
-    image: Any, network: UnrolledNetwork, operator: LinearOperator, *, scale: Scale | None = None
+    image: Any,
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    *,
+    scale: Scale | None = None,
+    noise: Noise | None = None,
 ) -> list[Tensor]:
     """The start and the image after every phase, clipped to [0, 1], each (channel, height, width).
 
     Parameters
     ----------
-    image, network, operator, scale
+    image, network, operator, scale, noise
         as in `reconstruct`.
     """
     image, _ = single_to_unit("image", image, scale)
     height, width = image.shape[-2:]
     with torch.no_grad():
-        found = network.iterates(measure(image, network, operator), operator)
+        found = network.iterates(measure(image, network, operator, noise), operator)
     return [picture(x, (height, width)) for x in found]
 
 
@@ -131,17 +139,25 @@ def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, 
     return picture(x, size)
 
 
-def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
+def measure(
+    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, noise: Noise | None = None, seed: int = 0
+) -> Tensor:
     """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
 
     Parameters
     ----------
     image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
+    network, operator
+    noise : Noise, optional
+        added to the measurements.
+    seed : int
+        of the noise, which is drawn on the CPU.
     """
     check_image(image, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
-        return operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        y: Tensor = operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        return y if noise is None else noise(y, torch.Generator().manual_seed(seed))
 
 
 def from_measurements(
