@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import concrete_subclasses
-from unrolled.operators import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
+from unrolled.operators import ComplexGaussianNoise, GaussianNoise, Noise, PhotonNoise, PoissonNoise, SaltAndPepperNoise
 
 CASES = {
     "Gaussian": GaussianNoise(0.3),
@@ -12,6 +12,8 @@ CASES = {
     "complex Gaussian": ComplexGaussianNoise(0.3),
     "Poisson": PoissonNoise(0.2),
     "Poisson, large gain": PoissonNoise(5.0),
+    "photons": PhotonNoise(1e6),
+    "photons and electronics": PhotonNoise(4e5, white=1.5, electronic=300.0),
     "salt and pepper": SaltAndPepperNoise(0.3),
     "salt and pepper of other levels": SaltAndPepperNoise(0.8, low=-1.0, high=3.0),
     "everything lost": SaltAndPepperNoise(1.0),

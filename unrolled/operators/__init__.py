@@ -5,6 +5,7 @@ from unrolled.operators.blur import Blur
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
+from unrolled.operators.diagonal import Diagonal
 from unrolled.operators.downsampling import Downsampling
 from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.identity import Identity
@@ -30,6 +31,7 @@ __all__ = [
     "ComplexGaussianNoise",
     "Composition",
     "Dense",
+    "Diagonal",
     "Downsampling",
     "FanBeam",
     "FromFunctions",

@@ -65,7 +65,7 @@ class PhotonNoise(Noise):
 
     def _check(self, path: Tensor) -> None:
         least, most = (float(end) for end in path.aminmax())
-        if not (NEGATIVE <= least and most <= OPAQUE):
+        if not (least >= NEGATIVE and most <= OPAQUE):
             raise ValueError(
                 f"PhotonNoise: line integrals of attenuation must be in [{NEGATIVE:g}, {OPAQUE:g}], got {least:.4g} to "
                 f"{most:.4g} with white={self.white:g}; white is the attenuation that 1 stands for, in 1/(unit of "

@@ -124,10 +124,10 @@ def range_of(
             raise ValueError(f"{what}: values must be in [0, 1], got {low:.6g} to {high:.6g}; {HOW}")
         return UNIT
     black, white = _stated(what, scale, magnitude)
-    if (black, white) == HOUNSFIELD:
-        _check_hounsfield(what, image, low, high)
     if black and image.is_complex():
         raise ValueError(f"{what}: black must be 0 for complex images, got scale={scale!r}")
+    if (black, white) == HOUNSFIELD:
+        _check_hounsfield(what, image, low, high)
     lowest, highest = ((value - black) / (white - black) for value in (low, high))
     if not black and lowest < NEGATIVE:
         raise ValueError(

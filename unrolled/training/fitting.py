@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -32,6 +31,7 @@ from unrolled.weights.networks import check_parts, only_by_programs
 
 Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches
 """What training takes for images."""
+
 
 def fit(
     network: UnrolledNetwork,

@@ -68,3 +68,4 @@ class Task(ABC):
 
     def go_on(self, model: nn.Module, facts: Mapping[str, Any]) -> None:
         """Tell a model what the run that goes on told of itself when it began, before that is compared."""
+        return
