@@ -8,7 +8,8 @@ import torch
 
 from tests.operators.laws import OperatorLaws
 from unrolled.operators import BlockCompressedSensing, Dense, Identity, LinearOperator, Radon
-from unrolled.operators.unit_norm import KEPT, UnitNorm, keep_norm, norm_for_networks, with_unit_norm
+from unrolled.operators.linear_map import AS_GIVEN
+from unrolled.operators.unit_norm import UnitNorm, keep_norm, norm_for_networks, with_unit_norm
 
 
 def with_norm(norm: float, rows: int = 7) -> Dense:
@@ -85,7 +86,7 @@ def test_the_norm_stays_with_the_operator_and_its_copies():
         operator.matrix.mul_(2)  # as if it were learned
     for again in (operator, copy.deepcopy(operator), pickle.loads(pickle.dumps(operator)), operator.double()):
         assert norm_for_networks(again) == 40
-        assert again.__dict__[KEPT].operator is again
+        assert again.__dict__[AS_GIVEN].operator is again
         assert set(again.state_dict()) == {"matrix"}
     keep_norm(operator, 1.0)
     assert norm_for_networks(operator) == 1

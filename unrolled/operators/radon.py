@@ -14,6 +14,7 @@ from torch import Tensor
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.rays import angles_at_once, integrate, pixels, spread
+from unrolled.operators.root_ramp import RootRamp
 from unrolled.system.arraylike import ArrayLike, as_tensor
 from unrolled.system.devices import full_precision
 
@@ -130,6 +131,9 @@ class Tomography(LinearOperator):
         with full_precision(y):
             y = self.obliquity() / self.pixel_size * y.to(self.angles.dtype)
             return self._inside(self._back_project(self._filtered(y)))
+
+    def conditioner(self) -> LinearOperator:
+        return RootRamp(self.detectors)
 
     def _filtered(self, y: Tensor) -> Tensor:
         """Projections after the ramp filter, which reach beyond the detectors, as far as there are pixels."""

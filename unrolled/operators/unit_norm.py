@@ -1,4 +1,4 @@
-"""Operators as networks see them: with a norm of about 1, whatever the units of their measurements are."""
+"""Operators as networks are given them: with a norm of about 1, whatever the units of their measurements are."""
 
 import math
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.intake import numbers_of
-from unrolled.operators.linear_map import LinearMap, power_iteration
+from unrolled.operators.linear_map import AS_GIVEN, LinearMap, power_iteration
 from unrolled.operators.operator import Composition, LinearOperator, Scaled
 from unrolled.system.devices import full_precision
 
 CLOSE = (0.5, 2.0)
 """Between these, a norm is left as it is: networks learn their steps, so 1 need not be met exactly."""
 
-KEPT = "_with_unit_norm"
-"""The attribute in which an operator keeps itself with the norm 1; no submodule, for it would contain itself."""
+NORM = "_norm_for_networks"
+"""The attribute in which an operator keeps the number that networks divide by."""
 
 
 class UnitNorm(Scaled):
@@ -48,27 +48,46 @@ def _estimates_by_adjoint(operator: LinearMap) -> bool:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def norm_for_networks(operator: LinearOperator) -> float:
-    """By what networks divide an operator and its measurements: ‖A‖ to three digits, or 1.
+    """By what networks divide an operator and its measurements, or 1.
 
-    It is found once, by ten steps of power iteration where the size of images is known and by `norm()` otherwise, and
-    then kept with the operator, also while that learns, and with the weights. It is 1 for norms within `CLOSE`, and
-    where the norm is not known.
+    It is ‖A‖ to three digits; of an operator with a conditioner C it is ‖CA‖, and networks are given C y and C A. It is
+    found once, by ten steps of power iteration where the size of images is known and by `norm()` otherwise, and then
+    kept with the operator, also while that learns, and with the weights. It is 1, and the operator left as it is, where
+    ‖A‖ is within `CLOSE` or not known.
     """
-    if KEPT not in operator.__dict__:
-        keep_norm(operator, _rough_norm(operator))
-    kept = operator.__dict__[KEPT]
-    return 1.0 if kept is None else float(kept.size)
+    if NORM not in operator.__dict__:
+        norm = _rough_norm(operator)
+        left_alone = not (math.isfinite(norm) and norm > 0) or CLOSE[0] <= norm <= CLOSE[1]
+        # Three digits, so that rounding does not tell machines apart.
+        keep_norm(operator, 1.0 if left_alone else float(f"{_rough_norm(_conditioned(operator)):.3g}"))
+    norm = float(operator.__dict__[NORM])
+    if norm != 1 and AS_GIVEN not in operator.__dict__:
+        operator.__dict__[AS_GIVEN] = UnitNorm(_conditioned(operator), norm)
+    return norm
 
 
 def keep_norm(operator: LinearOperator, norm: float) -> None:
     """Let networks divide by this norm, or not at all if it is 1."""
-    operator.__dict__[KEPT] = None if norm == 1 else UnitNorm(operator, norm)
+    operator.__dict__[NORM] = norm
+    operator.__dict__.pop(AS_GIVEN, None)
 
 
 def with_unit_norm(y: Tensor, operator: LinearOperator) -> tuple[Tensor, LinearOperator]:
-    """y/‖A‖ and A/‖A‖, or both as they are, see `norm_for_networks`; images stay in their units."""
+    """C y/‖CA‖ and C A/‖CA‖, or both as they are, see `norm_for_networks`; images stay in their units."""
     norm = norm_for_networks(operator)
-    return (y, operator) if norm == 1 else (y / norm, operator.__dict__[KEPT])
+    if norm == 1:
+        return y, operator
+    given = operator.__dict__[AS_GIVEN]
+    # What is around the operator are the conditioner and the factor.
+    return (y if given.operator is operator else given.operator.outer(y)) / norm, given
+
+
+def _conditioned(operator: LinearOperator) -> LinearOperator:
+    conditioner = operator.conditioner()
+    if conditioner is None:
+        return operator
+    number, device = numbers_of(operator)
+    return Composition(conditioner.to(device, number), operator)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -80,6 +99,4 @@ def _rough_norm(operator: LinearOperator) -> float:
             norm = operator.norm() if shape is None else power_iteration(operator, shape, 10)
         except ValueError:  # images of any size, and no norm of them is known
             return 1.0
-    found = 1.0 if norm.is_meta else float(norm)
-    left_alone = not (math.isfinite(found) and found > 0) or CLOSE[0] <= found <= CLOSE[1]
-    return 1.0 if left_alone else float(f"{found:.3g}")  # so that rounding does not tell machines apart
+    return 1.0 if norm.is_meta else float(norm)
