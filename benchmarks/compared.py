@@ -11,6 +11,7 @@ ended is not trained again.
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from unrolled.operators import LinearOperator, Noise
 from unrolled.reconstruction.evaluation import named_images, peak_text
 from unrolled.reconstruction.pipeline import measure, picture
 from unrolled.solvers.methods import STRENGTHS, classical
+from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.run_folder import BEST
 from unrolled.weights.networks import load
 
@@ -142,7 +144,7 @@ def classical_row(
             return sum(scores) / len(scores)
 
         strength = tuned(score, STRENGTHS[name])
-    title = TITLES[name] + (", weighted by counts" if name != method else "")
+    title = TITLES[name] + (", weighted" if name != method else "")
     return measured(title, lambda y: reconstruct(y, strength), test, strength)
 
 
@@ -172,13 +174,13 @@ def main(argv: list[str] | None = None) -> None:
     trainer = training_parser()
     config = trainer.parse_args(settings)
     made = trainer.instantiate(config)
-    weights = f"{config.folder}/{BEST}"
+    folder = Path(config.folder)
+    resume = ["--resume"] if Checkpoints(folder).exist() else []  # one that has ended ends at once
     with torch.enable_grad():
-        # A run that has ended is looked at once more, and ends.
-        status = cli.main(["train", *settings, "--resume"])
+        status = cli.main(["train", *settings, *resume])
     if status:
         raise SystemExit(status)
-    network, operator = load(weights, config.device)
+    network, operator = load(folder / BEST, config.device)
     size = None if operator.image_shape is None else operator.image_shape[1:]
     _, validation = made.data.load(operator.multiple, config.seed, size)
     held_out = list(cases(validation[: options.tune], network, operator, made.noise))
