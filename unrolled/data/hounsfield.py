@@ -62,7 +62,7 @@ def attenuation_to_hu(attenuation: Any, water: float = WATER_PER_MM) -> Tensor:
     numbers = _real("attenuation", attenuation)
     least = water * (1 - LEAST_HU / AIR)
     _check_least("attenuation", float(magnitudes(numbers).min()), least, "air does not attenuate")
-    return AIR * (1 - numbers / water)
+    return -AIR * (numbers / water - 1)
 
 
 def _check_water(water: float) -> None:
