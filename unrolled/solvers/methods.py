@@ -16,6 +16,7 @@ from unrolled.solvers.given import as_image, check_finite, real_number
 from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.solution import Problem
 from unrolled.solvers.transforms import CycleSpinning, Wavelet
+from unrolled.system.devices import in_double
 from unrolled.system.scalars import whole_number
 
 
@@ -176,10 +177,13 @@ def _norm(operator: LinearOperator, stated: float, images: Tensor) -> float:
 def _roots(weights: Any, y: Tensor) -> Tensor:
     """Roots of weights with the mean 1, of the shape of y."""
     numbers = as_image("weights", weights)
-    if numbers.is_complex() or not bool((numbers.isfinite() & (numbers >= 0)).all()) or not bool(numbers.any()):
-        raise ValueError("weights: must be finite numbers >= 0, and not all 0")
+    wrong = numbers.is_complex() or numbers.ndim == 0
+    if wrong or not bool((numbers.isfinite() & (numbers >= 0)).all()) or not bool(numbers.any()):
+        raise ValueError("weights: must be an array of finite real numbers >= 0, and not all 0")
+    numbers = in_double(numbers.detach())  # whatever their units are
+    numbers = (numbers / numbers.max()).to(y.device, y.real.dtype)
     try:
-        numbers = numbers.detach().to(y.device, y.real.dtype).expand(y.shape)
+        numbers = numbers.expand(y.shape)
     except RuntimeError:
         raise ValueError(f"weights: must fit to y, {tuple(y.shape)}, got {tuple(numbers.shape)}") from None
     return (numbers / numbers.mean()).sqrt()
