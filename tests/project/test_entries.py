@@ -224,6 +224,12 @@ ENTRIES: dict[str, Entry] = {
         kind=torch.int64,
     ),
     "from_measurements.y": Entry(lambda y: from_measurements(y, network(), BLOCKS), Y.double().numpy(), "measurements"),
+    "classical.weights": Entry(
+        lambda weights: classical("tv", BLOCKS(X), BLOCKS, iterations=2, weights=weights),
+        1 + WHOLE[:1, :1],
+        "weights",
+        kind=torch.float64,
+    ),
     "classical.y": Entry(
         lambda y: torch.stack([classical(method, y, BLOCKS, iterations=2) for method in METHODS]),
         Y.double().numpy(),

@@ -201,3 +201,21 @@ def test_numbers_that_are_none_are_refused_by_name():
     expected = classical("tv", y, operator, 0.25, 3)
     for given in (np.float32(0.25), np.array(0.25), torch.tensor(0.25)):
         assert classical("tv", y, operator, given, np.int64(3)).equal(expected)
+
+
+def test_weights_are_those_of_least_squares():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(30, 20, dtype=torch.float64, generator=generator)
+    operator = Dense(matrix, 4, 5).double()
+    y, weights = torch.randn(1, 1, 30, generator=generator).double(), torch.rand(30, generator=generator).double()
+    found = classical("least-squares", y, operator, iterations=200, weights=7 * weights).flatten()
+    expected = torch.linalg.solve(matrix.T @ (weights[:, None] * matrix), matrix.T @ (weights * y.flatten()))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    even = classical("tv", y, operator, weights=torch.full((1,), 3.0))
+    torch.testing.assert_close(even, classical("tv", y, operator))
+
+
+@pytest.mark.parametrize("weights", [[-1.0], [0.0], [float("nan")], [1j], torch.ones(29), "1"])
+def test_what_are_no_weights_is_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        classical("tv", torch.ones(1, 1, 30), Dense(torch.ones(30, 20), 4, 5), weights=weights)

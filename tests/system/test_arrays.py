@@ -175,3 +175,30 @@ def test_variables_that_are_cut_short_are_refused(tmp_path):
     for name, reason in {"short": "a variable is cut short", "other": "a compressed element is not a variable"}.items():
         with pytest.raises(ValueError, match=rf"{name}.mat cannot be read as .mat: {reason}"):
             read_matrix(tmp_path / f"{name}.mat")
+
+
+def write_cells(path, cells, **more):
+    """A cell array as MATLAB 7.3 writes it: references to transposed matrices."""
+    with h5py.File(path, "w") as file:
+        inside = [file.create_dataset(f"#refs#/{number}", data=cell.T) for number, cell in enumerate(cells)]
+        references = np.array([each.ref for each in inside], dtype=h5py.ref_dtype)
+        file.create_dataset("kernels", data=references[:, None])
+        for name, value in more.items():
+            file[name] = value
+    return path
+
+
+def test_a_cell_of_a_cell_array_is_named_by_its_number(tmp_path):
+    cells = [np.random.default_rng(n).normal(size=(3 + n, 5)) for n in range(3)]
+    path = write_cells(tmp_path / "kernels.mat", cells, other=np.ones(4))
+    for number, cell in enumerate(cells, 1):
+        np.testing.assert_array_equal(read_matrix(f"{path}{{{number}}}").numpy(), cell)
+    np.testing.assert_array_equal(read_matrix(write_cells(tmp_path / "one.mat", cells[:1])).numpy(), cells[0])
+    for wrong in ("", "{4}", "{0}"):
+        with pytest.raises(ValueError, match=r"must hold one matrix; found: .*kernels\{2\} .* FILE.mat\{1\}"):
+            read_matrix(f"{path}{wrong}")
+    with pytest.raises(ValueError, match=r"there is no file .*none.mat$"):
+        read_matrix(tmp_path / "none.mat{1}")
+    scipy.io.savemat(tmp_path / "five.mat", {"x": MATRIX})
+    with pytest.raises(ValueError, match=r"must hold one matrix"):
+        read_matrix(tmp_path / "five.mat{1}")

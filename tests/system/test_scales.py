@@ -42,6 +42,8 @@ def test_every_rule_of_scale():
     span = range_of("ct", hounsfield, (-1024, 3071))
     torch.testing.assert_close(span.to_unit(hounsfield), torch.tensor([0, 1024 / 4095, 1]))
     torch.testing.assert_close(span.from_unit(span.to_unit(hounsfield)), hounsfield.float())
+    assert range_of("ct", hounsfield, "hu") == Range(-1000, 3071, True) == range_of("ct", hounsfield, [-1000, 3071])
+    assert as_scale("ct", "hu") == (-1000.0, 3071.0)
     values = torch.arange(1001.0)
     assert range_of("x", values, "max").white == 1000
     assert range_of("x", values, "75%").white == 750
@@ -87,6 +89,11 @@ def test_images_that_do_not_fit_are_refused():
         (IMAGE[:0], None, "must not be empty"),
         (IMAGE * 4095, 255, "far outside of the scale from 0 to 255"),
         (IMAGE * 1j, (-1, 1), "black must be 0 for complex images"),
+        (IMAGE * 1j, "hu", "black must be 0 for complex images"),
+        (IMAGE, "hu", r"reaches from 0 to 1, as images in \[0, 1\] do, and not Hounsfield units"),
+        (IMAGE - 2000, "hu", "reaches down to -2000 Hounsfield units, and air has -1000; let padding"),
+        (IMAGE * 9000, "hu", "far outside of the scale from -1000 to 3071"),
+        ((IMAGE * 4095).to(torch.uint16), "hu", "is of uint16, which cannot hold the -1000 of air"),
         (4095 * IMAGE - 1024, "max", r"reaches down to -1024, .* give scale: \(black, white\)"),
         (4095 * IMAGE - 1024, 3071, r"reaches down to -1024, .* give scale: \(black, white\)"),
     ]:

@@ -1,7 +1,6 @@
 """Training with operators on complex images, with noise, and with operators whose norm is not 1."""
 
 import json
-import warnings
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tests.training.small_runs import IMAGES, GradientDescent, fit, options
 from unrolled.data import RandomCrops, with_fixed_phase
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, Coils, Dense, MaskedFourier, MultiCoilFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, Coils, MaskedFourier, MultiCoilFourier, RadialMask
 from unrolled.reconstruction.pipeline import from_measurements
 from unrolled.training import ReconstructionTask
 from unrolled.training.tasks.reconstruction import Reconstructor
@@ -124,19 +123,6 @@ def test_a_network_of_the_other_kind_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(ValueError, match="EPGN: made for real images, and MultiCoilFourier measures complex ones"):
         fit(tmp_path / "run", operator=coils(), validation=HELD_OUT)
     assert not list(tmp_path.glob("run/*.pt"))
-
-
-@pytest.mark.parametrize("scale", [40.0, 0.01])
-def test_a_norm_far_from_one_is_warned_of(scale, tmp_path):
-    matrix = scale * torch.linalg.qr(torch.randn(484, 200, generator=torch.Generator().manual_seed(0)))[0].T
-    few = options(steps=1, validations=1)
-    with pytest.warns(UserWarning, match=rf"operator: has the norm {scale:.3g}; .* operator\.normalized\(\)"):
-        fit(tmp_path / "far", operator=Dense(matrix, 22, 22), training=few, validation=HELD_OUT)
-    blocks = 40.0 * BlockCompressedSensing(ratio=0.25, block=11)
-    with pytest.warns(UserWarning, match="has the norm 40"):
-        fit(tmp_path / "blocks", operator=blocks, training=few, validation=HELD_OUT)
-    with warnings.catch_warnings(action="error"):
-        fit(tmp_path / "near", operator=Dense(matrix, 22, 22).normalized(), training=few, validation=HELD_OUT)
 
 
 def test_evaluation_of_complex_images_follows_its_steps():

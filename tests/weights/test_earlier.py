@@ -83,3 +83,34 @@ def test_checkpoints_load_with_the_same_numbers(name, averaged):
     assert list(state) == keys
     x = picture(6, 6).unsqueeze(0)
     assert torch.equal(again(x), Reconstructor(network, operator)(x))
+
+
+def with_norm(path, **norm):
+    """Weights whose card states another norm, or none."""
+    network, operator = EPGN(1, 2), 8.0 * OPERATORS["blocks"]()
+    unrolled.save(path, network, operator)
+    with safe_open(path, "pt") as file:
+        (key,), card = file.metadata(), json.loads(file.metadata()["card"])
+    del card["norm"]
+    save_file(load_file(path), path, {key: json.dumps({**card, **norm})})
+    return network, operator
+
+
+def test_weights_of_before_take_their_operator_as_it_is(tmp_path):
+    network, operator = with_norm(tmp_path / "w.safetensors")
+    again, own = unrolled.load(tmp_path / "w.safetensors")
+    y = operator(picture(6, 6).unsqueeze(0))
+    new = network(y, operator)
+    network.normalizes = False
+    assert torch.equal(again(y, own), network(y, operator))
+    assert not torch.equal(again(y, own), new)
+    other = EPGN(1, 2)
+    take(tmp_path / "w.safetensors", network=other, operator=operator)
+    assert torch.equal(other(y, operator), network(y, operator))
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, "8", True, None, float("inf")])
+def test_a_norm_that_is_none_is_refused(norm, tmp_path):
+    with_norm(tmp_path / "w.safetensors", norm=norm)
+    with pytest.raises(ValueError, match="the norm in their card must be a finite number > 0"):
+        unrolled.load(tmp_path / "w.safetensors")

@@ -3,8 +3,12 @@
 import os
 from typing import Any
 
+from jsonargparse import set_parsing_settings
+
 from unrolled.cli import command_line
+from unrolled.operators import Noise
 from unrolled.reconstruction.evaluation import evaluate, table
+from unrolled.reconstruction.noise_level import stated
 from unrolled.system.files import check_writable, write_json
 from unrolled.system.scales import Scale
 from unrolled.weights.card import find
@@ -14,6 +18,7 @@ from unrolled.weights.networks import load
 
 def run(argv: list[str]) -> int:
     """Evaluate weights."""
+    set_parsing_settings(subclasses_enabled=[Noise])
     return command_line.run("evaluate", evaluate_weights, argv, own_classes=True)
 
 
@@ -28,6 +33,7 @@ def evaluate_weights(
     device: str = "auto",
     bfloat16: bool = False,
     compile: bool | None = None,
+    noise: Noise | None = None,
     noise_level: float | None = None,
 ) -> None:
     """Measure images, reconstruct them with trained weights, and print PSNR and SSIM of each.
@@ -44,7 +50,8 @@ def evaluate_weights(
         keep the means in the card of the weights, under this name; the weights are then a file, not a name.
     scale : optional
         what white is in the files, and with it PSNR's peak: a number, [BLACK,WHITE], max (each image's own largest
-        magnitude) or a percentile such as 99.5%; by default what the type says, 255, 65535 or 1.
+        magnitude), a percentile such as 99.5%, or hu (Hounsfield units); by default what the type says, 255, 65535
+        or 1.
     key : str, optional
         of the images in HDF5 files, where several data sets can be images.
     device : str
@@ -53,6 +60,8 @@ def evaluate_weights(
         compute the learned part in bfloat16.
     compile : bool, optional
         compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
+    noise : Noise, optional
+        added to the measurements, such as PhotonNoise; its arguments are --noise.NAME.
     noise_level : float, optional
         standard deviation of white noise that is added to the measurements, where white is 1; weights that take the
         noise level are told it.
@@ -66,8 +75,8 @@ def evaluate_weights(
         check_writable(json, weights, data)
     if record is not None:
         check_writable(find(weights))
-    how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key, "noise": noise_level}
-    result = evaluate(network, data, operator, progress=True, **how)
+    how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key}
+    result = evaluate(network, data, operator, progress=True, noise=stated(noise, noise_level), **how)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

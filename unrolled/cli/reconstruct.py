@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jsonargparse import set_parsing_settings
 from torch import Tensor
 
 from unrolled.cli import command_line
@@ -11,8 +12,9 @@ from unrolled.data.unit_images import single_to_unit
 from unrolled.figures.pictures import check_beside, check_format, save_picture, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, SampledFourier
+from unrolled.operators import LinearOperator, Noise, SampledFourier
 from unrolled.reconstruction.evaluation import peak_text
+from unrolled.reconstruction.noise_level import StatedNoise, stated
 from unrolled.reconstruction.pipeline import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
 from unrolled.system.arrays import read_array
 from unrolled.system.files import check_writable
@@ -25,6 +27,7 @@ STRIP = 4
 
 def run(argv: list[str]) -> int:
     """Reconstruct an image."""
+    set_parsing_settings(subclasses_enabled=[Noise])
     return command_line.run("reconstruct", reconstruct_image, argv, own_classes=True)
 
 
@@ -44,6 +47,7 @@ def reconstruct_image(
     device: str = "auto",
     scale: Scale | None = None,
     kspace: str | None = None,
+    noise: Noise | None = None,
     noise_level: float | None = None,
 ) -> None:
     """Measure an image and reconstruct it from the measurements, or reconstruct from measurements.
@@ -75,11 +79,13 @@ def reconstruct_image(
     device : str
         cpu, cuda, …; auto takes the GPU if there is one.
     scale : optional
-        what white is in the image: a number, [BLACK,WHITE], max (its largest magnitude) or a percentile such as 99.5%;
-        by default what the type says, 255, 65535 or 1. Of the image that measurements are of: a number or max; by
-        default 1.
+        what white is in the image: a number, [BLACK,WHITE], max (its largest magnitude), a percentile such as 99.5%,
+        or hu (Hounsfield units); by default what the type says, 255, 65535 or 1. Of the image that measurements are
+        of: a number or max; by default 1.
     kspace : str, optional
         has become a command of its own: unrolled kspace FILE.
+    noise : Noise, optional
+        added to the measurements of an image, such as PhotonNoise; its arguments are --noise.NAME.
     noise_level : float, optional
         standard deviation of the noise, for weights that take it. White noise of this level is added to what is
         measured of an image, in which white is 1; given measurements have it, in their own units.
@@ -106,14 +112,15 @@ def reconstruct_image(
         return
     truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
-    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "noise": noise_level}
-    found = reconstruct(truth, network, operator, **how, progress=True, scale=given)  # type: ignore[arg-type]
+    added = stated(noise, noise_level)
+    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
+    found = reconstruct(truth, network, operator, **how, progress=True, scale=given, noise=added)  # type: ignore[arg-type]
     save_picture(target, found)
     print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:
         print(f"no comparison: {target} has more than {WHOLE:,} pixels")
         return
-    _compare(target, truth, found, network, operator, iterates, noise_level)
+    _compare(target, truth, found, network, operator, iterates, added)
 
 
 def _to_white(image: Tensor, scale: Scale) -> Tensor:
@@ -129,7 +136,7 @@ def _compare(
     network: UnrolledNetwork,
     operator: LinearOperator,
     strip: bool,
-    noise: float | None,
+    noise: StatedNoise | None,
 ) -> None:
     """Write what lies beside the reconstruction: the comparison, panels of magnetic resonance, and the iterates."""
     name, y = type(network).__name__, measure(truth, network, operator, noise)

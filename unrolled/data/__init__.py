@@ -4,6 +4,7 @@ from unrolled.data.batches import Batches, DatasetBatches, Prefetch, RandomCrops
 from unrolled.data.complex_phase import random_phase, with_fixed_phase, with_phase
 from unrolled.data.digits import drawn_digits
 from unrolled.data.embedded import embedded_images
+from unrolled.data.hounsfield import attenuation_to_hu, hu_to_attenuation
 from unrolled.data.images import list_images, read_image, read_images, to_uint8
 from unrolled.data.labelled import LabelledBatches, LabelledImages, LabelledSplits
 from unrolled.data.labelled_sources import LabelledData
@@ -22,8 +23,10 @@ __all__ = [
     "LabelledSplits",
     "Prefetch",
     "RandomCrops",
+    "attenuation_to_hu",
     "drawn_digits",
     "embedded_images",
+    "hu_to_attenuation",
     "list_images",
     "open_images",
     "prepare_images",

@@ -17,7 +17,7 @@ from unrolled.data.stores import ALL, StoredImage
 from unrolled.system.arraylike import are_complex, as_tensor, with_complex
 from unrolled.system.claims import check_claim
 from unrolled.system.hdf5_sets import check_unpacking, is_link, lies_elsewhere
-from unrolled.system.scales import HOW, Scale, range_of
+from unrolled.system.scales import HOW, Scale, as_scale, range_of
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "unrolled images", 1
@@ -147,7 +147,7 @@ class HDF5Image(StoredImage):
         is_complex: bool = False,
     ):
         self.files, self.path, self.key, self.row, self.axes, self.shape = files, path, key, row, axes, shape
-        self.kind, self._scale, self.is_complex = kind, scale, is_complex
+        self.kind, self._scale, self.is_complex = kind, as_scale("HDF5", scale), is_complex
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -69,9 +69,10 @@ class ImageData(PlainNumbers):
         training images are shrunk at random by factors of `smallest` to 1.
     frame : bool
         put images that are smaller than the crop into black frames, instead of leaving them out.
-    scale : float, (black, white), "max" or a percentile such as "99.5%", optional
+    scale : float, (black, white), "max", a percentile such as "99.5%", or "hu", optional
         what white is in the numbers of the files, for training and validation; "max" is each image's own largest
-        magnitude. By default what the type says: 255 of bytes, 65535 of 16 bits, 1 of floating point.
+        magnitude, "hu" are Hounsfield units, of which air is black and 3071 white. By default what the type says: 255
+        of bytes, 65535 of 16 bits, 1 of floating point.
     orientations : bool
         training crops come in random orientations, by quarter turns and reflections.
     intensity : (low, high), 0 < low <= high

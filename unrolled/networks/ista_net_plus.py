@@ -105,11 +105,9 @@ class ISTANetPlus(UnrolledNetwork):
         """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
             return super().loss(x, y, operator, noise=noise)
-        y = self.taken(y)
+        y, operator, condition = self.given(y, operator, noise)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
-        image, asymmetry = self.differentiation.run(
-            steps, self.begin(y, operator), y, operator, self.condition(y, noise)
-        )
+        image, asymmetry = self.differentiation.run(steps, self.begin(y, operator), y, operator, condition)
         return mean_square(image - x) + self.symmetry * asymmetry / len(steps)
 
 

@@ -15,6 +15,7 @@ from unrolled.networks.phases import Phase, State, gradient
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
+from unrolled.operators.unit_norm import norm_for_networks, with_unit_norm
 from unrolled.system.arraylike import as_numbers
 from unrolled.system.recipes import Described
 
@@ -23,6 +24,10 @@ __all__ = ["UnrolledNetwork", "gradient"]
 
 class UnrolledNetwork(Described, nn.Module, ABC):
     """x̂ = network(y, operator): a linear start, then one phase after the other.
+
+    Phases are made for operators of the norm 1. Where that of the operator is far from 1, phases are given y/‖A‖ and
+    A/‖A‖; users' measurements, and the noise level, are in the units of the operator, see
+    `unrolled.operators.unit_norm`.
 
     Parameters
     ----------
@@ -49,6 +54,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     """Whether its phases are told the noise level of the measurements, as their condition."""
 
     fused = False
+
+    normalizes = True
+    """Whether operators are brought to the norm 1; False of weights that were trained before this was done."""
 
     def __init__(
         self,
@@ -110,23 +118,44 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             if measurements are no numbers or do not have the operator's shape; if the operator calculates in another
             precision than the network; or if it is told a noise level that it does not take.
         """
-        y = self.taken(y)
+        y, operator, condition = self.given(y, operator, noise)
         state = self.begin(y, operator)
-        x: Tensor = self.differentiation.run(self.sequence, state, y, operator, self.condition(y, noise))[0]
+        x: Tensor = self.differentiation.run(self.sequence, state, y, operator, condition)[0]
         return x
 
     def iterates(self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> list[Tensor]:
         """The start and the image after every phase, each (batch, channel, height, width)."""
-        y = self.taken(y)
-        state, condition = self.begin(y, operator), self.condition(y, noise)
+        y, operator, condition = self.given(y, operator, noise)
+        state = self.begin(y, operator)
         images = [state[0]]
         for phase in self.sequence:
             state = phase(state, y, operator, condition)
             images.append(state[0])
         return images
 
+    def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        """The image that the first phase is given, (batch, channel, height, width): nothing in it is learned."""
+        y, operator, _ = self.given(y, operator)
+        x: Tensor = self.start(y, operator)
+        return x
+
+    def norm_of(self, operator: LinearOperator) -> float:
+        """By what an operator and its measurements are divided for the phases; 1 if they are left as they are."""
+        return norm_for_networks(operator) if self.normalizes else 1.0
+
+    def given(
+        self, y: Any, operator: LinearOperator, noise: float | Tensor | None = None
+    ) -> tuple[Tensor, LinearOperator, Tensor | None]:
+        """Measurements, operator and condition as the phases are given them, for an operator of the norm 1."""
+        self.check(operator)
+        y = self.taken(y)
+        condition, norm = self.condition(y, noise), self.norm_of(operator)
+        if norm == 1:
+            return y, operator, condition
+        return *with_unit_norm(y, operator), None if condition is None else condition / norm
+
     def begin(self, y: Tensor, operator: LinearOperator) -> State:
-        """The state that the first phase is given."""
+        """The state that the first phase is given, from measurements and operator as the phases have them."""
         self.check(operator)
         x = self.start(y, operator)
         self._check_start(x, y, operator)

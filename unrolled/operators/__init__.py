@@ -8,6 +8,7 @@ from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
+from unrolled.operators.diagonal import Diagonal
 from unrolled.operators.downsampling import Downsampling
 from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.fastmri_mask import FastMRIMask
@@ -19,6 +20,7 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
+from unrolled.operators.photon_noise import PhotonNoise
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
@@ -37,6 +39,7 @@ __all__ = [
     "ComplexGaussianNoise",
     "Composition",
     "Dense",
+    "Diagonal",
     "Downsampling",
     "Espirit",
     "FanBeam",
@@ -54,6 +57,7 @@ __all__ = [
     "MotionKernel",
     "MultiCoilFourier",
     "Noise",
+    "PhotonNoise",
     "PoissonGaussianNoise",
     "PoissonNoise",
     "RadialMask",

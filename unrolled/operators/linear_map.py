@@ -16,6 +16,10 @@ from unrolled.system.devices import full_precision
 from unrolled.system.recipes import Described
 from unrolled.system.scalars import plain_number
 
+AS_GIVEN = "_as_given"
+"""The attribute in which an operator keeps itself in the form that networks are given; it is no submodule, for it
+contains the operator."""
+
 
 class LinearMap(Described, nn.Module, ABC):
     """What every `LinearOperator` does alone; its algebra is in that class."""
@@ -98,6 +102,13 @@ class LinearMap(Described, nn.Module, ABC):
         """
         with torch.no_grad():
             return tuple(self(blank(self, tuple(image_shape))).shape[1:])
+
+    def conditioner(self) -> "LinearMap | None":
+        """A map C of measurements, invertible by its estimate, that makes (CA)ᴴCA more even than AᴴA; None: no such.
+
+        Networks are given Cy and CA, see `unrolled.operators.unit_norm`.
+        """
+        return None
 
     def sampled(self, y: Tensor) -> Tensor:
         """y with 0 where the operator measures nothing; by default it measures everywhere."""
@@ -246,6 +257,7 @@ class LinearMap(Described, nn.Module, ABC):
                     raise
                 return fn(tensor.float())  # MPS has no double precision
 
+        self.__dict__.pop(AS_GIVEN, None)  # it is made again, on the device and in the type of then
         return super()._apply(each, recurse)
 
     def description(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from unrolled.operators.operator import LinearOperator
 from unrolled.operators.ramp_filters import windowed_ramp
 from unrolled.operators.ray_matrix import RayMatrix, Scan, back_projection, make_ray_matrix
 from unrolled.operators.rays import Plane, angles_at_once, integrate, spread
+from unrolled.operators.root_ramp import RootRamp
 from unrolled.operators.scan_angles import arcs, stated_angles
 from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision, in_double
@@ -218,6 +219,9 @@ class Tomography(LinearOperator):
         """Angles, (angle, detector) or (angle, 1), in radians, and offsets, (detector,), in pixels; see `rays.py`."""
         fan, offset = self.lines(self._along_detector())
         return torch.deg2rad(self.angles).unsqueeze(1) + fan, offset
+
+    def conditioner(self) -> LinearOperator:
+        return RootRamp(self.detectors)
 
     def _filtered(self, y: Tensor) -> Tensor:
         """Projections after the ramp filter, which reach beyond the detectors, as far as there are pixels."""

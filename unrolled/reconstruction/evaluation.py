@@ -16,7 +16,7 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.noise_level import level_of, told
+from unrolled.reconstruction.noise_level import StatedNoise, told
 from unrolled.reconstruction.pipeline import (
     after_measuring,
     gains_by_compiling,
@@ -38,7 +38,7 @@ def evaluate(
     progress: bool = False,
     scale: Scale | None = None,
     key: str | None = None,
-    noise: float | None = None,
+    noise: StatedNoise | None = None,
 ) -> dict[str, Any]:
     """Measure, reconstruct and compare every image, by the protocol of the literature on Set11.
 
@@ -67,9 +67,9 @@ def evaluate(
         1 of floating point.
     key : str, optional
         of the images in HDF5 files, see `unrolled.data.ImageData`.
-    noise : float >= 0, optional
-        standard deviation of white noise that is added to the measurements, where white is 1: for the image of a number
-        always the same. A network that takes the noise level is told it.
+    noise : float >= 0 or Noise, optional
+        added to the measurements, for the image of a number always the same: a law of noise, or the standard deviation
+        of white noise where white is 1. A network that takes the noise level is told it.
 
     Returns
     -------
@@ -83,7 +83,6 @@ def evaluate(
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
     scale = as_scale("images", scale)
-    noise = None if noise is None else level_of(noise)
     network, operator = resolve(network, operator)
     rows = []
     pairs = named_images(images, scale, key)

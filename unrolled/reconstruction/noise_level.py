@@ -1,24 +1,52 @@
-"""The noise level of measurements, as users state it and as networks are told it."""
+"""Noise as users state it, and its level as networks are told it."""
 
 import math
 import warnings
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from unrolled.networks import UnrolledNetwork
+from unrolled.operators import Noise
+from unrolled.operators.noise import with_white_noise
 from unrolled.system.scalars import as_number
+
+StatedNoise = float | Noise
+"""A law of noise, or the standard deviation of white noise."""
 
 
 def level_of(noise: Any) -> float:
     """A noise level; a ValueError for what is none."""
     level = as_number(noise)
     if level is None or not 0 <= level < math.inf:
-        raise ValueError(f"noise: must be a standard deviation, a finite number >= 0, got {noise!r}")
+        raise ValueError(f"noise: must be a standard deviation, a finite number >= 0, or a law of noise, got {noise!r}")
     return level
 
 
-def told(noise: float | None, network: UnrolledNetwork) -> float | None:
+def stated(noise: Noise | None, noise_level: float | None) -> StatedNoise | None:
+    """The noise of a command that takes a law or a level."""
+    if noise is not None and noise_level is not None:
+        raise ValueError(f"noise: give a law or a noise_level, one of them, got {noise} and {noise_level!r}")
+    return noise_level if noise is None else noise
+
+
+def with_noise(y: Tensor, noise: StatedNoise | None, seed: int = 0) -> Tensor:
+    """Measurements with noise, drawn on the CPU by a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    if noise is None:
+        return y
+    return noise(y, generator) if isinstance(noise, Noise) else with_white_noise(y, level_of(noise), generator)
+
+
+def told(noise: StatedNoise | None, network: UnrolledNetwork) -> float | None:
     """The noise level of measurements, if there is one and the network takes it."""
-    return noise if network.takes_noise else None
+    if not network.takes_noise:
+        return None
+    if isinstance(noise, Noise):
+        low, high = noise.level_range or (0.0, math.inf)
+        return high if low == high else None
+    return noise
 
 
 def warn_of_others(noise: float, network: UnrolledNetwork, stacklevel: int = 2) -> None:

@@ -60,7 +60,8 @@ def robustness(
     methods : sequence of str
         classical methods to compare with, of `unrolled.solvers.methods.METHODS`.
     noise : sequence of float >= 0
-        standard deviations, for images in which white is 1; of complex measurements that of both parts together.
+        standard deviations, for images in which white is 1 and, of operators that the network brings to the norm 1,
+        in parts of their norm; of complex measurements that of both parts together.
     ratios : sequence of float in (0, 1]
         numbers of measurements per pixel.
     perturbations : sequence of float >= 0
@@ -114,7 +115,7 @@ def robustness(
                     generator = torch.Generator().manual_seed(seed + index)
                     y = measured_by(x)
                     level = value if test == "noise" else 0.0
-                    y = y + level * _white(y, generator)
+                    y = y + level * network.norm_of(measured_by) * _white(y, generator)
                     for name in rows:
                         run = _reconstruction(name, network, level)
                         noisy = y

@@ -13,9 +13,8 @@ from torch import Tensor
 from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.noise import with_white_noise
 from unrolled.operators.units import image_scale
-from unrolled.reconstruction.noise_level import level_of, told, warn_of_others
+from unrolled.reconstruction.noise_level import StatedNoise, level_of, told, warn_of_others, with_noise
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 from unrolled.system.compilation import Compiled
@@ -48,7 +47,7 @@ def reconstruct(
     compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
-    noise: float | None = None,
+    noise: StatedNoise | None = None,
 ) -> Tensor:
     """Measure an image of any size and reconstruct it from the measurements.
 
@@ -77,10 +76,10 @@ def reconstruct(
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
         bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
-    noise : float >= 0, optional
-        standard deviation of white noise that is added to the measurements, the same each time, where the image's white
-        is 1; of complex measurements √E|noise|². A network that takes the noise level is told it, and a warning says so
-        if it lies outside of the levels that the network was trained for.
+    noise : float >= 0 or Noise, optional
+        added to the measurements, the same each time: a law of noise, or the standard deviation of white noise where
+        the image's white is 1, of complex measurements √E|noise|². A network that takes the noise level is told it, and
+        a warning says so if it lies outside of the levels that the network was trained for.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def iterates(
     operator: LinearOperator,
     *,
     scale: Scale | None = None,
-    noise: float | None = None,
+    noise: StatedNoise | None = None,
 ) -> list[Tensor]:
     """The start and the image after every phase, clipped to [0, 1], each (channel, height, width).
 
@@ -141,12 +140,12 @@ def iterates(
 def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
-        x = network.start(y, operator)
+        x = network.first_image(y, operator)
     return picture(x, size)
 
 
 def measure(
-    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, noise: float | None = None, seed: int = 0
+    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, noise: StatedNoise | None = None, seed: int = 0
 ) -> Tensor:
     """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
 
@@ -154,16 +153,16 @@ def measure(
     ----------
     image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
     network, operator
-    noise : float >= 0, optional
-        standard deviation of white noise that is added.
+    noise : float >= 0 or Noise, optional
+        added to the measurements: a law of noise, or the standard deviation of white noise.
     seed : int
-        of that noise, which is drawn on the CPU.
+        of the noise, which is drawn on the CPU.
     """
     check_image(image, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
         y: Tensor = operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
-        return y if noise is None else with_white_noise(y, level_of(noise), torch.Generator().manual_seed(seed))
+        return with_noise(y, noise, seed)
 
 
 def from_measurements(
@@ -255,7 +254,7 @@ def after_measuring(
     tiled = tile is not None or (pixels > WHOLE and why_no_tiles(network, operator) is None)
     level = None if noise is None else torch.tensor(level_of(noise))
     if noise is not None:
-        warn_of_others(noise, network, stacklevel=3)
+        warn_of_others(noise / network.norm_of(operator), network, stacklevel=3)
     if compile is None:
         compile = gains_by_compiling(pixels, network, operator, bfloat16)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
@@ -263,32 +262,37 @@ def after_measuring(
             x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile, level)
         elif compile:
             network = network if network.fused else network.fuse()
-            network.start(y, operator)  # what it keeps is made outside of the graph
+            network.first_image(y, operator)  # what it keeps is made outside of the graph
             x = Compiled(_reconstruct, "The network")(network, y, operator, level)
         else:
             x = network(y, operator, noise=level)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(
             f"measurements: no image could be made of them, they reach {float(y.abs().max()):.3g}; they must be of an "
-            "image in [0, 1], by an operator with the units of the one in training, or with the norm 1"
+            "image in [0, 1], by an operator like the one in training"
         )
     if not tiled:
-        _check_explained(x, y, operator)
+        _check_explained(x, y, network, operator)
     whole = (x.shape[-2], x.shape[-1])
     size = whole if size is None else sides_within("size", size, whole)
     return picture(x, size, clip=clip, magnitude=magnitude)
 
 
 @torch.no_grad()
-def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
+def _check_explained(x: Tensor, y: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> None:
     """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
     left = float((operator(x) - y).norm() / y.norm().clamp(min=torch.finfo(y.real.dtype).tiny))
     if not left <= 1 and bool(y.any()):
         warnings.warn(
             f"the reconstruction explains the measurements worse than a black image does, {left:.3g} times: networks "
-            "are made for an operator with the units of the one in training, or with the norm 1, operator.normalized()",
+            f"are made for an operator like the one in training{_advice(network, operator)}",
             stacklevel=4,
         )
+
+
+def _advice(network: UnrolledNetwork, operator: LinearOperator) -> str:
+    """What helps where weights of an earlier version do not bring operators to the norm 1."""
+    return "" if network.normalizes else f", or of the norm 1: {type(operator).__name__}(…).normalized()"
 
 
 def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOperator, bfloat16: bool) -> bool:

@@ -60,8 +60,7 @@ def in_tiles(
     if reason is not None:
         raise ValueError(f"tile: {reason}, so it has no tiles")
     tile = whole_number("tile:", tile)
-    network.check(operator)
-    condition = network.condition(y, noise)
+    y, operator, condition = network.given(y, operator, noise)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
     phases = network.sequence

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.operators import LinearOperator
+from unrolled.operators import Diagonal, LinearOperator
 from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.units import amplitude, image_scale, over
 from unrolled.penalties import L1, LogSum
@@ -16,6 +16,7 @@ from unrolled.solvers.given import as_image, check_finite, real_number
 from unrolled.solvers.priors import SparsePrior, TotalVariation
 from unrolled.solvers.solution import Problem
 from unrolled.solvers.transforms import CycleSpinning, Wavelet
+from unrolled.system.devices import in_double
 from unrolled.system.scalars import whole_number
 
 
@@ -92,6 +93,7 @@ def classical(
     strength: float | None = None,
     iterations: int = 100,
     scale: Any = None,
+    weights: Any = None,
 ) -> Tensor:
     """Reconstruct by a classical method.
 
@@ -116,6 +118,9 @@ def classical(
         what white is, the largest value of the image. By default, for each image of the batch, the largest magnitude of
         that multiple of the operator's estimate that explains the measurements best, or 1 where this is 0.
         Derivatives take it as given.
+    weights : Tensor or array >= 0 of the shape of y, or one that can be broadcast to it, optional
+        w of weighted least squares, ½Σ w|Ax − y|² instead of ½‖Ax − y‖²: what each measurement is worth, such as
+        1/variance of its noise, up to a factor; their mean is made 1.
 
     Returns
     -------
@@ -133,6 +138,9 @@ def classical(
         raise ValueError(f"strength: must be > 0 for {method}, got {strength!r}; least-squares needs no prior")
     iterations = whole_number("iterations:", iterations)
     y = Problem(y, operator, None, None, from_zero=True).y
+    if weights is not None:
+        root = _roots(weights, y)
+        y, operator = root * y, Diagonal(root) @ operator
     # By a power of two, so that nothing is rounded: squares of squares of the norm are to be numbers.
     norm = float(operator.norm())
     if not (math.isfinite(norm) and norm > 0):
@@ -164,6 +172,21 @@ def _norm(operator: LinearOperator, stated: float, images: Tensor) -> float:
             "states; methods by name need a norm that is not too small"
         )
     return stated if stated <= 1.1 * reached else reached
+
+
+def _roots(weights: Any, y: Tensor) -> Tensor:
+    """Roots of weights with the mean 1, of the shape of y."""
+    numbers = as_image("weights", weights)
+    wrong = numbers.is_complex() or numbers.ndim == 0
+    if wrong or not bool((numbers.isfinite() & (numbers >= 0)).all()) or not bool(numbers.any()):
+        raise ValueError("weights: must be an array of finite real numbers >= 0, and not all 0")
+    numbers = in_double(numbers.detach())  # whatever their units are
+    numbers = (numbers / numbers.max()).to(y.device, y.real.dtype)
+    try:
+        numbers = numbers.expand(y.shape)
+    except RuntimeError:
+        raise ValueError(f"weights: must fit to y, {tuple(y.shape)}, got {tuple(numbers.shape)}") from None
+    return (numbers / numbers.mean()).sqrt()
 
 
 def _white_of(scale: Any, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from unrolled.system.matlab import variables
 EXPANSION = 1100
 """No compression that is read here makes data smaller than this: deflate reaches 1032."""
 
+MOST_CELLS = 1000
+"""In a cell array that is looked into."""
+
 TAKEN = 32
 """Bytes that a number takes while it is read: once in double precision as it is returned, once before."""
 
@@ -37,6 +41,7 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | tuple
     Parameters
     ----------
     path : str or Path
+        of a cell array of MATLAB 7.3 one cell is named by its number, counted from 1: "kernels.mat{4}".
     key : str, optional
         the name of the array; needed if the file holds several.
     dimensions : int or tuple of int, optional
@@ -51,7 +56,7 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | tuple
     ValueError
         if the file does not exist, cannot be read, or does not hold one such array; it says what is there.
     """
-    path = as_path("array", path)
+    path, cell = _without_cell(as_path("array", path))
     if not os.path.isfile(path):
         raise ValueError(f"array: there is no file {path}")
     openers = {".npy": _open_npy, ".mat": _open_mat, ".h5": _open_h5, ".hdf5": _open_h5, ".cfl": _open_cfl}
@@ -59,11 +64,19 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | tuple
         raise ValueError(f"array: {path} must end in one of {', '.join(openers)}")
     try:
         with openers[path.suffix.lower()](path) as entries:
-            return torch.from_numpy(_choose(entries, key, dimensions).read(os.path.getsize(path)))
+            return torch.from_numpy(_choose(entries, key, dimensions, cell).read(os.path.getsize(path)))
     except _Refused as error:
         raise ValueError(f"array: {path} {error}") from None
     except Exception as error:  # the readers of three libraries, on whatever is in the file
         raise ValueError(f"array: {path} cannot be read as {path.suffix}: {error or type(error).__name__}") from error
+
+
+def _without_cell(path: Path) -> tuple[Path, int | None]:
+    """A path, and the number of a cell that is named behind it, unless there is a file of the whole name."""
+    named = re.fullmatch(r"(.+\.mat)\{(\d{1,6})\}", path.name, re.IGNORECASE)
+    if named is None or os.path.lexists(path):
+        return path, None
+    return path.with_name(named[1]), int(named[2])
 
 
 class _Refused(ValueError):
@@ -84,9 +97,12 @@ class _Entry:
     """Bytes that the file holds of it, if it says so: what was never written would read as 0."""
     packed: bool = True
     """Whether the file may be compressed."""
+    cell: int | None = None
+    """Its number in a cell array."""
 
     def __str__(self) -> str:
-        return f"{self.name[:100]} ({self.kind[:100]}, {' × '.join(map(str, self.shape)) or 'a single number'})"
+        name = self.name[:100] if self.cell is None else f"{self.name[:100]}{{{self.cell}}}"
+        return f"{name} ({self.kind[:100]}, {' × '.join(map(str, self.shape)) or 'a single number'})"
 
     def read(self, size: int) -> np.ndarray:
         """The numbers, in double precision; the size of the file, in bytes, bounds what can be in it."""
@@ -99,17 +115,23 @@ class _Entry:
         return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
 
 
-def _choose(entries: list[_Entry], key: str | None, dimensions: int | tuple[int, ...] | None) -> _Entry:
+def _choose(
+    entries: list[_Entry], key: str | None, dimensions: int | tuple[int, ...] | None, cell: int | None
+) -> _Entry:
     allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
     found = [
         entry
         for entry in entries
-        if entry.load is not None and (allowed is None or len(entry.shape) in allowed) and key in (None, entry.name)
+        if entry.load is not None
+        and (allowed is None or len(entry.shape) in allowed)
+        and key in (None, entry.name)
+        and cell in (None, entry.cell)
     ]
     if len(found) != 1:
         wanted = "matrix" if dimensions == 2 else "array"
         there = ", ".join(map(str, entries[:20])) or "nothing"
-        raise _Refused(f"must hold one {wanted}{f' {key!r}' if key else ''}; found: {there}")
+        hint = "; name one cell by its number, FILE.mat{1}" if any(entry.cell is not None for entry in entries) else ""
+        raise _Refused(f"must hold one {wanted}{f' {key!r}' if key else ''}; found: {there}{hint}")
     return found[0]
 
 
@@ -136,7 +158,7 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
     from scipy.io import loadmat, whosmat
 
     if h5py.is_hdf5(path):  # MATLAB 7.3, which stores matrices transposed
-        with _open_h5(path) as entries:
+        with _open_h5(path, cells=True) as entries:
             for entry in entries:
                 entry.shape = entry.shape[::-1]
                 entry.load = entry.load and (lambda load=entry.load: load().T)
@@ -165,7 +187,7 @@ def _open_mat(path: Path) -> Iterator[list[_Entry]]:
 
 
 @contextmanager
-def _open_h5(path: Path) -> Iterator[list[_Entry]]:
+def _open_h5(path: Path, cells: bool = False) -> Iterator[list[_Entry]]:
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -178,13 +200,28 @@ def _open_h5(path: Path) -> Iterator[list[_Entry]]:
             if not isinstance(item, h5py.Dataset):
                 entries.append(_Entry(name, (), "group", None))
                 continue
-            elsewhere = lies_elsewhere(item)
-            numbers = item.dtype.kind in EXACT_KINDS or are_complex(item.dtype)
-            readable = numbers and not elsewhere and item.shape is not None
-            kind = "in another file" if elsewhere else str(item.dtype)
-            load = (lambda item=item: _unpacked(path, item)) if readable else None
-            entries.append(_Entry(name, item.shape or (), kind, load, item.dtype.itemsize, item.id.get_storage_size()))
+            if cells and h5py.check_ref_dtype(item.dtype) is h5py.Reference and 0 < (item.size or 0) <= MOST_CELLS:
+                # MATLAB counts down the columns, which are the rows here.
+                inside = (file[reference] for reference in _unpacked(path, item).ravel() if reference)
+                entries += [
+                    _entry(path, name, each, cell)
+                    for cell, each in enumerate(inside, 1)
+                    if isinstance(each, h5py.Dataset)
+                ]
+                continue
+            entries.append(_entry(path, name, item))
         yield entries
+
+
+def _entry(path: Path, name: str, item: Any, cell: int | None = None) -> _Entry:
+    """What an HDF5 file says of a data set."""
+    elsewhere = lies_elsewhere(item)
+    numbers = item.dtype.kind in EXACT_KINDS or are_complex(item.dtype)
+    readable = numbers and not elsewhere and item.shape is not None
+    kind = "in another file" if elsewhere else str(item.dtype)
+    load = (lambda: _unpacked(path, item)) if readable else None
+    size = item.id.get_storage_size()
+    return _Entry(name, item.shape or (), kind, load, item.dtype.itemsize, size, cell=cell)
 
 
 def _unpacked(path: Path, item: Any) -> np.ndarray:

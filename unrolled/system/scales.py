@@ -14,10 +14,23 @@ from unrolled.system.arraylike import is_floating, refuse_meta
 from unrolled.system.devices import in_double
 
 Scale = float | tuple[float, float] | str
-"""What white is: a number; (black, white); "max", the image's own largest magnitude; or "99.5%", a percentile of its
-magnitudes."""
+"""What white is: a number; (black, white); "max", the image's own largest magnitude; "99.5%", a percentile of its
+magnitudes; or "hu", Hounsfield units."""
 
-HOW = "give scale: the number that is white, (black, white), 'max', or a percentile such as '99.5%'"
+HOW = (
+    "give scale: the number that is white, (black, white), 'max', a percentile such as '99.5%', or 'hu' for Hounsfield "
+    "units"
+)
+
+AIR, WATER = -1000.0, 0.0
+"""In Hounsfield units; nothing attenuates as little as air."""
+
+HOUNSFIELD = (AIR, 3071.0)
+"""(black, white) of the scale "hu": where attenuation is 0, and the largest number of 12 bits. So images in parts of
+white are attenuation, of which line integrals are measured."""
+
+LEAST_HU = -1200.0
+"""Air with noise reaches down to about here; what lies lower is padding, or has other units."""
 
 WHITES = {torch.bool: 1.0, torch.uint8: 255.0, torch.uint16: 65535.0}
 """Types of whole numbers that say what white is; black is 0."""
@@ -113,6 +126,8 @@ def range_of(
     black, white = _stated(what, scale, magnitude)
     if black and image.is_complex():
         raise ValueError(f"{what}: black must be 0 for complex images, got scale={scale!r}")
+    if (black, white) == HOUNSFIELD:
+        _check_hounsfield(what, image, low, high)
     lowest, highest = ((value - black) / (white - black) for value in (low, high))
     if not black and lowest < NEGATIVE:
         raise ValueError(
@@ -171,12 +186,12 @@ def as_scale(what: str, scale: Any) -> Scale | None:
     ValueError
         for what is no scale.
     """
-    if scale is None or isinstance(scale, str):
+    if scale is None or (isinstance(scale, str) and scale != "hu"):
         if scale is not None:
             _relative(what, scale, None)
         return scale
     black, white = _stated(what, scale, None)
-    return white if np.ndim(scale) == 0 else (black, white)
+    return (black, white) if isinstance(scale, str) or np.ndim(scale) else white
 
 
 def magnitudes(image: Tensor) -> Tensor:
@@ -187,8 +202,29 @@ def magnitudes(image: Tensor) -> Tensor:
     return in_double(image) if exact else image
 
 
+def _check_hounsfield(what: str, image: Tensor, low: float, high: float) -> None:
+    """Raise ValueError for numbers that cannot be Hounsfield units."""
+    if image.dtype in WHITES:
+        raise ValueError(
+            f"{what}: is of {_name(image.dtype)}, which cannot hold the {AIR:g} of air in Hounsfield units; "
+            "apply the slope and the intercept that the scanner's file states, or give scale: (black, white)"
+        )
+    if is_floating(image) and 0 <= low < high <= 1:
+        raise ValueError(
+            f"{what}: reaches from {low:.6g} to {high:.6g}, as images in [0, 1] do, and not Hounsfield units, in which "
+            f"air is {AIR:g} and water {WATER:g}; leave out scale"
+        )
+    if low < LEAST_HU:
+        raise ValueError(
+            f"{what}: reaches down to {low:.6g} Hounsfield units, and air has {AIR:g}; let padding around the field of "
+            f"view be {AIR:g}, or give scale: (black, white)"
+        )
+
+
 def _stated(what: str, scale: Any, magnitude: Tensor | None) -> tuple[float, float]:
     if isinstance(scale, str):
+        if scale == "hu":
+            return HOUNSFIELD
         return 0.0, _relative(what, scale, magnitude)
     if isinstance(scale, (Tensor, np.ndarray)):
         scale = scale.tolist()

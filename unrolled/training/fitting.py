@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,7 +16,7 @@ from unrolled.data.shard_batches import sharded_data
 from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, power_iteration
+from unrolled.operators import LinearOperator
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import torch_device
 from unrolled.system.scalars import whole_number
@@ -33,9 +32,6 @@ from unrolled.weights.networks import check_parts, only_by_programs
 
 Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageStore | Dataset[Any] | Batches
 """What training takes for images."""
-
-NORMS = (0.5, 2.0)
-"""Of operators that networks are made for; they learn their steps, so 1 need not be met exactly."""
 
 
 def fit(
@@ -66,8 +62,8 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters. A warning says so if its norm is far from 1, or if weights will not say how
-        to make it or the network, because only your program can.
+        trained too if it has parameters. The network brings it to the norm 1 by itself, see `UnrolledNetwork`. A
+        warning says so if weights will not say how to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
@@ -153,8 +149,6 @@ def fit(
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise, seed)
-        if distributed.rank() == 0:
-            _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
             operator.fit_images(
                 images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
@@ -177,21 +171,6 @@ def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:
         warnings.warn(
             f"{name}: weights will not say how to make it, because of {reason}; your program makes it again and hands "
             f"it over: unrolled.load(file, {name}=…)",
-            stacklevel=3,  # who called fit
-        )
-
-
-@torch.no_grad()
-def _check_norm(operator: LinearOperator) -> None:
-    """Warn if the norm of the operator is far from 1, if it can be told."""
-    try:  # a few steps of power iteration tell enough, and take no longer than a step of training
-        norm = power_iteration(operator, operator.image_shape, 10) if operator.image_shape else operator.norm()
-    except ValueError:
-        return
-    if not NORMS[0] <= float(norm) <= NORMS[1]:
-        warnings.warn(
-            f"operator: has the norm {float(norm):.3g}; networks' steps are made for 1: train with "
-            "operator.normalized()",
             stacklevel=3,  # who called fit
         )
 

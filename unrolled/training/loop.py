@@ -160,17 +160,20 @@ class Loop:
     def _start(self, resume: bool) -> None:
         distributed.on_first(lambda: self.folder.check(self._checkpoint_bytes()))
         seed_step(self.seed, self.progress.step)
-        recipe = self.sparse.recipe
-        self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
         if may_go_on(self.folder.path, resume):
             self.load()
         else:
+            self._tell_facts()
             self.save()  # so that even a kill in the first minutes loses nothing that chance had drawn
         self.sparse.tell_length(self.progress.steps)
         if self.compiled is None and not self._may_gain_by_compiling():
             self.compiled = False
         if self.compiled is not False:
             self._compile()
+
+    def _tell_facts(self) -> None:
+        recipe = self.sparse.recipe
+        self.facts = {"seed": self.seed, "batch": self.options.batch, "sparsifier": recipe, **self.task.facts()}
 
     def _may_gain_by_compiling(self) -> bool:
         long = self.options.minutes is not None and self.options.minutes >= WORTH_COMPILING
@@ -372,6 +375,9 @@ class Loop:
         if self.options.compile is None:
             self.compiled = state["options"].get("compile", False)
         try:
+            for model in (self.task.model, self.average.module):
+                self.task.go_on(model, state["facts"])
+            self._tell_facts()
             check_same_run(state, self.facts, self.options, path)
             check_state(self.optimizer, state["optimizer"])
             self.task.model.load_state_dict(state["model"])

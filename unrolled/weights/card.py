@@ -1,6 +1,7 @@
 """Files of weights: safetensors with a card, checked as they are read."""
 
 import json
+import math
 import os
 import reprlib
 from pathlib import Path
@@ -67,6 +68,20 @@ def read_card(name_or_file: str | Path) -> dict[str, Any]:
     if card.get("format") != FORMAT:
         raise ValueError(f"weights: {path} has format {card.get('format')!r}, this version reads {FORMAT}")
     return card
+
+
+def normalizes(card: dict[str, Any]) -> bool:
+    """Whether a network was trained with its operator divided by "norm"; earlier ones took operators as they are.
+
+    Raises
+    ------
+    ValueError
+        if that is no norm.
+    """
+    norm = card.get("norm", 1.0)
+    if not isinstance(norm, (int, float)) or isinstance(norm, bool) or not 0 < norm < math.inf:
+        raise ValueError(f"weights: the norm in their card must be a finite number > 0, got {norm!r}")
+    return "norm" in card
 
 
 def record(name_or_file: str | Path, facts: dict[str, Any]) -> None:

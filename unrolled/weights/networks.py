@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from unrolled.networks import Differentiation, Start, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
+from unrolled.operators.unit_norm import keep_norm
 from unrolled.penalties import Grouping, Penalty
 from unrolled.system.devices import torch_device
 from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, why_not_built, writable
-from unrolled.weights.card import CLASSIFIER, FORMAT, find, read, write
+from unrolled.weights.card import CLASSIFIER, FORMAT, find, normalizes, read, write
 from unrolled.weights.earlier import rename_earlier
 from unrolled.weights.limits import at_most
 from unrolled.weights.tensors import fill, hash_of, tensors_of
@@ -64,6 +65,8 @@ def save(
         "parameters": network.parameter_count,
         "sha256": hash_of(tensors),
     }
+    if network.normalizes:
+        facts["norm"] = network.norm_of(operator)
     if hashes := _matrix_hash(operator):
         facts["matrix_hash"] = hashes
     write(path, tensors, facts)
@@ -133,6 +136,9 @@ def load(
         fill(nn.ModuleDict({"network": network, "operator": operator}), tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"weights: {path} does not fit its own card: {error}") from error
+    network.normalizes = normalizes(card)
+    if network.normalizes:
+        keep_norm(operator, card["norm"])
     if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)

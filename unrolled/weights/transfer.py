@@ -4,8 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
+from unrolled.networks import UnrolledNetwork
 from unrolled.networks.conditioning import Factors
-from unrolled.weights.card import CLASSIFIER, find, read
+from unrolled.weights.card import CLASSIFIER, find, normalizes, read
 from unrolled.weights.earlier import autocorrelations, rename_earlier
 from unrolled.weights.tensors import fill
 
@@ -51,3 +52,6 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
         if shapes[0] != shapes[1]:
             raise ValueError(f"weights: {path} has {shapes[0]} for {key}, and what is trained has {shapes[1]}")
     fill(model, tensors)
+    network = modules["network"]
+    if isinstance(network, UnrolledNetwork):
+        network.normalizes = normalizes(card)

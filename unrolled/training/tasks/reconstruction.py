@@ -17,6 +17,7 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, VaryingGaussianNoise
 from unrolled.operators import Noise as NoiseLaw
 from unrolled.operators.noise import with_white_noise
+from unrolled.operators.unit_norm import keep_norm
 from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
@@ -125,6 +126,7 @@ class ReconstructionTask(Task):
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
+        network.norm_of(operator)  # found before anything is learned, and kept by copies too
         self.batches, self.own_loss, self.seed = batches, loss, seed
         self.varying = noise if isinstance(noise, VaryingGaussianNoise) else None
         self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
@@ -170,7 +172,7 @@ class ReconstructionTask(Task):
             if self.varying is not None:
                 level = torch.tensor([self.varying.quantile((index + 0.5) / len(self.validation))])
             y = model.measure(x, level)
-            found, start = network(y, operator, noise=model.told(level)), network.start(y, operator)
+            found, start = network(y, operator, noise=model.told(level)), network.first_image(y, operator)
             return float(shown_psnr(found, x)), float(shown_psnr(start, x))
 
         with own_randomness(self.device):
@@ -186,12 +188,20 @@ class ReconstructionTask(Task):
     def facts(self) -> Mapping[str, str | None]:
         model = self.model
         first = self.batches.batch(0, 1).cpu().numpy().tobytes()
+        norm = {"norm": f"{model.network.norm_of(model.operator):g}"} if model.network.normalizes else {}
         return {
+            **norm,
             "network": _recipe(model.network),
             "operator": _recipe(model.operator),
             "noise": None if model.noise is None else _name(model.noise),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
+
+    def go_on(self, model: nn.Module, facts: Mapping[str, Any]) -> None:
+        assert isinstance(model, Reconstructor)
+        model.network.normalizes = "norm" in facts  # a run of an earlier version took the operator as it is
+        if model.network.normalizes:
+            keep_norm(model.operator, float(facts["norm"]))
 
 
 def check_levels(network: UnrolledNetwork, noise: Noise | None) -> None:

@@ -66,3 +66,7 @@ class Task(ABC):
     def facts(self) -> Mapping[str, str | None]:
         """What must be as it was when a run goes on: refused if it is not, by its name; only said if that is "data"."""
         return {}
+
+    def go_on(self, model: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Tell a model what the run that goes on told of itself when it began, before that is compared."""
+        return

@@ -1,0 +1,102 @@
+"""Operators as networks are given them: with a norm of about 1, whatever the units of their measurements are."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from unrolled.operators.intake import numbers_of
+from unrolled.operators.linear_map import AS_GIVEN, LinearMap, power_iteration
+from unrolled.operators.operator import Composition, LinearOperator, Scaled
+from unrolled.system.devices import full_precision
+
+CLOSE = (0.5, 2.0)
+"""Between these, a norm is left as it is: networks learn their steps, so 1 need not be met exactly."""
+
+NORM = "_norm_for_networks"
+"""The attribute in which an operator keeps the number that networks divide by."""
+
+
+class UnitNorm(Scaled):
+    """A/‖A‖ of an operator A of a known norm: what a network is given, with the measurements y/‖A‖.
+
+    It differs from a multiple in its estimate. Where that of A is Aᴴy, which grows with ‖A‖², this is that of A/‖A‖;
+    other estimates are in the units of the image, and stay as they are.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+    size : float > 0
+        ‖A‖, about.
+    """
+
+    def __init__(self, operator: LinearOperator, size: float):
+        super().__init__(operator, 1 / size)
+        self.size = size
+
+    def estimate(self, y: Tensor) -> Tensor:
+        return self.adjoint(y) if _estimates_by_adjoint(self.operator) else super().estimate(y)
+
+
+def _estimates_by_adjoint(operator: LinearMap) -> bool:
+    if isinstance(operator, Composition):
+        return _estimates_by_adjoint(operator.outer) and _estimates_by_adjoint(operator.inner)
+    if isinstance(operator, Scaled) and not isinstance(operator, UnitNorm):
+        return _estimates_by_adjoint(operator.operator)
+    return type(operator).estimate is LinearMap.estimate
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def norm_for_networks(operator: LinearOperator) -> float:
+    """By what networks divide an operator and its measurements, or 1.
+
+    It is ‖A‖ to three digits; of an operator with a conditioner C it is ‖CA‖, and networks are given C y and C A. It is
+    found once, by ten steps of power iteration where the size of images is known and by `norm()` otherwise, and then
+    kept with the operator, also while that learns, and with the weights. It is 1, and the operator left as it is, where
+    ‖A‖ is within `CLOSE` or not known.
+    """
+    if NORM not in operator.__dict__:
+        norm = _rough_norm(operator)
+        left_alone = not (math.isfinite(norm) and norm > 0) or CLOSE[0] <= norm <= CLOSE[1]
+        # Three digits, so that rounding does not tell machines apart.
+        keep_norm(operator, 1.0 if left_alone else float(f"{_rough_norm(_conditioned(operator)):.3g}"))
+    norm = float(operator.__dict__[NORM])
+    if norm != 1 and AS_GIVEN not in operator.__dict__:
+        operator.__dict__[AS_GIVEN] = UnitNorm(_conditioned(operator), norm)
+    return norm
+
+
+def keep_norm(operator: LinearOperator, norm: float) -> None:
+    """Let networks divide by this norm, or not at all if it is 1."""
+    operator.__dict__[NORM] = norm
+    operator.__dict__.pop(AS_GIVEN, None)
+
+
+def with_unit_norm(y: Tensor, operator: LinearOperator) -> tuple[Tensor, LinearOperator]:
+    """C y/‖CA‖ and C A/‖CA‖, or both as they are, see `norm_for_networks`; images stay in their units."""
+    norm = norm_for_networks(operator)
+    if norm == 1:
+        return y, operator
+    given = operator.__dict__[AS_GIVEN]
+    # What is around the operator are the conditioner and the factor.
+    return (y if given.operator is operator else given.operator.outer(y)) / norm, given
+
+
+def _conditioned(operator: LinearOperator) -> LinearOperator:
+    conditioner = operator.conditioner()
+    if conditioner is None:
+        return operator
+    number, device = numbers_of(operator)
+    return Composition(conditioner.to(device, number), operator)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _rough_norm(operator: LinearOperator) -> float:
+    number, device = numbers_of(operator)
+    with full_precision(torch.empty(0, dtype=number, device=device)):
+        try:
+            shape = operator.image_shape
+            norm = operator.norm() if shape is None else power_iteration(operator, shape, 10)
+        except ValueError:  # images of any size, and no norm of them is known
+            return 1.0
+    return 1.0 if norm.is_meta else float(norm)
