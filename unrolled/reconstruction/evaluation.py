@@ -17,8 +17,8 @@ from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.pipeline import (
-    after_measuring,
     gains_by_compiling,
+    invert,
     linear_start,
     measure,
     picture,
@@ -93,12 +93,12 @@ def evaluate(
             y = measure(x, network, operator)
             many = pixels[stored_image.shape]
             worth = gains_by_compiling(many, network, operator, bfloat16) if compile is None else compile
-            image = after_measuring(y, network, operator, size, bfloat16=bfloat16, compile=worth)
+            image = picture(invert(y, network, operator, bfloat16=bfloat16, compile=worth)[0], size)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began
         start = linear_start(y, network, operator, size)
-        seen = picture(truth.unsqueeze(0), size).unsqueeze(0) if scale is not None else truth.unsqueeze(0)
+        seen = picture(truth.unsqueeze(0), size) if scale is not None else truth.unsqueeze(0)
         rows.append(
             {
                 "name": name,

@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from unrolled.data.unit_images import single_to_unit
+from unrolled.data.unit_images import batch_to_unit, single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.units import image_scale
+from unrolled.operators.intake import numbers_of
+from unrolled.operators.units import image_scale, ones_for_zeros, over
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
+from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import sides_within
@@ -35,30 +37,46 @@ WHOLE = 2**20
 """Images of more pixels are reconstructed in tiles: as one they would need about 600 bytes a pixel."""
 
 
+DEFAULT = "epgn-cs25"
+"""The weights that reconstruct where nobody names others."""
+
+CLASSICAL = "tv"
+"""The method of `classical` that reconstructs where an operator is given alone."""
+
+
 def reconstruct(
-    image: Any,
-    network: UnrolledNetwork | str | Path = "epgn-cs25",
+    image: Any = None,
+    network: UnrolledNetwork | str | Path | None = None,
     operator: LinearOperator | None = None,
     *,
+    y: Any = None,
+    size: tuple[int, int] | None = None,
     color: bool = False,
     tile: int | None = None,
     bfloat16: bool = False,
     compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
+    magnitude: bool | None = None,
 ) -> Tensor:
-    """Measure an image of any size and reconstruct it from the measurements.
+    """Reconstruct images from measurements: `y`, taken elsewhere, or those that are taken here of `image`.
 
-    Networks work on images with black at 0 and white at 1, so the image is brought to that scale, and the
-    reconstruction back to that of the image. Large images are reconstructed tile by tile, with the same result: 100
-    megapixels take less than 2 GiB.
+    Networks work on images with black at 0 and white at 1, so everything is brought to that scale, and the
+    reconstruction back to the units that were given. Large images are reconstructed tile by tile, with the same result:
+    100 megapixels take less than 2 GiB.
 
     Parameters
     ----------
-    image : Tensor or array, (channel, height, width) or (height, width), or an image file, or a picture of Pillow
-    network : UnrolledNetwork, or the name or file of weights
-    operator : LinearOperator
+    image : Tensor or array, (channel, height, width), (height, width) or (batch, channel, height, width), or a file
+        an image file, or a picture of Pillow; of any size.
+    network : UnrolledNetwork, or the name or file of weights, optional
+        by default the weights "epgn-cs25"; total variation if an operator is given alone.
+    operator : LinearOperator, optional
         needed with a network; weights bring their own.
+    y : Tensor or array, measurements of a batch of images in the operator's shape
+        instead of an image; for block compressive sensing (batch, channel, m, rows, columns).
+    size : (height, width), optional
+        of the images that y is of, if they were padded to be measured.
     color : bool
         of a file: reconstruct red, green and blue, each for itself, instead of the luma.
     tile : int, optional
@@ -73,21 +91,25 @@ def reconstruct(
         show a progress bar over the tiles.
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
-        bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
+        bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. Of the images that y is of: a number, or "max",
+        the largest magnitude of the operator's estimate of each (see `image_scale`); by default 1.
+    magnitude : bool, optional
+        of complex reconstructions their magnitude; by default that, unless the image that was given is complex.
 
     Returns
     -------
-    Tensor, of the image's shape, floating point, in the units of the image
-        of files and pictures without a scale in [0, 1]. Without a scale it is clipped to black and white; of complex
-        images it is complex.
+    Tensor, of the image's shape, of y (batch, channel, height, width), floating point, in the units of the image
+        of files and pictures without a scale in [0, 1]. Without a scale it is clipped to black and white, unless it is
+        complex.
 
     Raises
     ------
     ValueError
         for a broken or too small image; without a scale for types whose white is not known, and values outside of
-        [0, 1] or all so small that they are probably in other units; for weights that cannot be read, sides that the
-        operator cannot measure, a complex image for an operator on real ones, or a `tile` where the operator or the
-        network allows no tiles.
+        [0, 1] or all so small that they are probably in other units; for measurements that are not finite, do not have
+        the operator's shape, or without a scale are of an image that is far from [0, 1]; for weights that cannot be
+        read, sides that the operator cannot measure, a complex image for an operator on real ones, or a `tile` where
+        the operator or the network allows no tiles.
 
     Examples
     --------
@@ -95,16 +117,38 @@ def reconstruct(
     >>> camera = embedded_images("test")["camera"][:, 100:199, 200:299]
     >>> reconstruct(camera).shape
     torch.Size([1, 99, 99])
+
+    Of measurements, an operator is enough:
+
+    >>> from unrolled.operators import Inpainting
+    >>> operator = Inpainting(keep=0.5, height=99, width=99)
+    >>> reconstruct(y=operator(camera[None]), operator=operator).shape
+    torch.Size([1, 1, 99, 99])
     """
-    network, operator = resolve(network, operator)
-    x, span = single_to_unit("image", image, scale, color)
-    y = measure(x, network, operator)
-    size = (x.shape[-2], x.shape[-1])
+    if (image is None) == (y is None):
+        raise ValueError("image: give an image, or its measurements y, one of them")
+    chosen = None
+    if network is None and operator is not None:
+        check_parts(None, operator)
+    else:
+        chosen, operator = resolve(DEFAULT if network is None else network, operator)
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
-    found = after_measuring(y, network, operator, size, **how, clip=not span.given, magnitude=not x.is_complex())
-    found = span.from_unit(found).to(x.device)
-    picture_or_file = isinstance(image, (str, Path, Image.Image))
-    return found if picture_or_file or as_tensor("image", image).ndim == 3 else found[0]
+    if y is not None:
+        unit, white = measurements_to_unit(y, chosen, operator, scale)
+        found = invert(unit, chosen, operator, **how)
+        found = picture(found, size, clip=scale is None, magnitude=magnitude is not False)
+        return found if scale is None else over(white, found).to(found.real.dtype) * found
+    if size is not None:
+        raise ValueError(f"size: is for measurements y, an image has its own, got {size!r}")
+    file = isinstance(image, (str, Path, Image.Image))
+    axes = 3 if file else as_tensor("image", image).ndim
+    pairs = batch_to_unit("image", image, scale) if axes == 4 else [single_to_unit("image", image, scale, color)]
+    x = torch.stack([each for each, _ in pairs]) if axes == 4 else pairs[0][0].unsqueeze(0)
+    found = invert(measure(x, chosen, operator), chosen, operator, **how)
+    shown = not x.is_complex() if magnitude is None else magnitude
+    found = picture(found, sides(x), clip=not pairs[0][1].given, magnitude=shown).to(x.device)
+    images = [span.from_unit(each) for each, (_, span) in zip(found, pairs, strict=True)]
+    return torch.stack(images) if axes == 4 else images[0] if axes == 3 else images[0][0]
 
 
 def iterates(
@@ -118,114 +162,91 @@ def iterates(
         as in `reconstruct`.
     """
     image, _ = single_to_unit("image", image, scale)
-    height, width = image.shape[-2:]
     with torch.no_grad():
         found = network.iterates(measure(image, network, operator), operator)
-    return [picture(x, (height, width)) for x in found]
+    return [picture(x[0], sides(image)) for x in found]
 
 
 def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
         x = network.start(y, operator)
-    return picture(x, size)
+    return picture(x[0], size)
 
 
-def measure(image: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> Tensor:
-    """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
+def measure(image: Tensor, network: UnrolledNetwork | None, operator: LinearOperator) -> Tensor:
+    """y = A x of an image of any size or of a batch, padded with zeros, on the network's device.
 
     Parameters
     ----------
-    image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
+    image : Tensor, (channel, height, width) or (batch, channel, height, width)
+        with black at 0 and white at 1, see `unrolled.data.unit_images`.
     """
-    check_image(image, operator)
+    batch = image if image.ndim == 4 else image.unsqueeze(0)
+    for each in batch:
+        check_image(each, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
-        return operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        return operator(pad(batch.to(device_of(network, operator), kind), operator.multiple))
 
 
-def from_measurements(
-    y: Any,
-    network: UnrolledNetwork,
+def measurements_to_unit(
+    y: Any, network: UnrolledNetwork | None, operator: LinearOperator, scale: Scale | None = None
+) -> tuple[Tensor, Tensor]:
+    """Measurements of images with white at 1, float32 or complex64, and what white is in each image, (batch,).
+
+    Parameters
+    ----------
+    y, operator, scale
+        as in `reconstruct`.
+    network : UnrolledNetwork, or None
+        to whose device they are brought.
+    """
+    y = as_tensor("measurements", y)
+    if y.ndim == 0 or not is_floating(y) or not y.numel():
+        raise ValueError(
+            f"measurements: must be real or complex numbers of floating point, got {y.dtype} {tuple(y.shape)}"
+        )
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
+    if y.is_complex() and not operator.complex_measurements:
+        raise ValueError(f"measurements: must be real for {type(operator).__name__}, got {y.dtype}")
+    y = y.to(device_of(network, operator))
+    white = _white_of(y, operator, scale)
+    return as_numbers("measurements", y / over(white, y), torch.float32), white
+
+
+def invert(
+    y: Tensor,
+    network: UnrolledNetwork | None,
     operator: LinearOperator,
-    size: tuple[int, int] | None = None,
     *,
     tile: int | None = None,
     bfloat16: bool = False,
     compile: bool | None = None,
     progress: bool = False,
-    scale: float | str | None = None,
 ) -> Tensor:
-    """Reconstruct from measurements that were taken elsewhere.
+    """The reconstructions from measurements of a batch of images of about unit scale, as the network makes them.
 
     Parameters
     ----------
-    y : Tensor or array, in the operator's shape, a batch of one
-        for block compressive sensing (1, channel, m, rows, columns).
-    network, operator
-    size : (height, width), optional
-        of the image, if it was padded to be measured.
-    tile, bfloat16, compile, progress
+    y : Tensor, in the operator's shape, on its device
+    network : UnrolledNetwork, or None for `CLASSICAL`
+    operator, tile, bfloat16, compile, progress
         as in `reconstruct`.
-    scale : float or "max", optional
-        what white is in the image that was measured; "max" is the largest magnitude of the operator's estimate, see
-        `image_scale`. By default white is 1, and measurements of another scale are refused.
 
     Returns
     -------
-    Tensor, (channel, height, width), of complex images the magnitude
-        clipped to [0, 1] without a scale; with one in the units of the image.
-
-    Raises
-    ------
-    ValueError
-        if the measurements are not finite, do not have the operator's shape, or without a scale are of an image that
-        is far from [0, 1].
+    Tensor, (batch, channel, height, width), neither clipped nor cut to the size of what was padded
     """
-    y = as_tensor("measurements", y)
-    if y.ndim == 0 or not is_floating(y):
-        raise ValueError(f"measurements: must be real or complex numbers of floating point, got {y.dtype}")
-    if not bool(torch.isfinite(y).all()):
-        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
-    if len(y) != 1:
-        raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
-    if y.is_complex() and not operator.complex_measurements:
-        raise ValueError(f"measurements: must be real for {type(operator).__name__}, got {y.dtype}")
-    white = _white_of(y.to(device_of(network)), operator, scale)
-    y = as_numbers("measurements", y / white, torch.float32).to(device_of(network))
-    how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
-    found = after_measuring(y, network, operator, size, **how, clip=scale is None)
-    return found if scale is None else white * found
-
-
-def after_measuring(
-    y: Tensor,
-    network: UnrolledNetwork,
-    operator: LinearOperator,
-    size: tuple[int, int] | None = None,
-    *,
-    tile: int | None = None,
-    bfloat16: bool = False,
-    compile: bool | None = None,
-    progress: bool = False,
-    clip: bool = True,
-    magnitude: bool = True,
-) -> Tensor:
-    """The reconstruction from measurements of one image of about unit scale, (channel, height, width).
-
-    Parameters
-    ----------
-    clip : bool
-        to [0, 1]; of real images.
-    magnitude : bool
-        of complex images their magnitude.
-
-    Others as in `from_measurements`.
-    """
+    if network is None:
+        if tile is not None:
+            raise ValueError("tile: only networks reconstruct in tiles, total variation does not")
+        return classical(CLASSICAL, y, operator)
     pixels = math.prod(operator.image_size(y)) if operator.local else 0
     tiled = tile is not None or (pixels > WHOLE and why_no_tiles(network, operator) is None)
     if compile is None:
-        compile = gains_by_compiling(pixels, network, operator, bfloat16)
+        compile = gains_by_compiling(len(y) * pixels, network, operator, bfloat16)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         if tiled:
             x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile)
@@ -242,16 +263,15 @@ def after_measuring(
         )
     if not tiled:
         _check_explained(x, y, operator)
-    whole = (x.shape[-2], x.shape[-1])
-    size = whole if size is None else sides_within("size", size, whole)
-    return picture(x, size, clip=clip, magnitude=magnitude)
+    return x
 
 
 @torch.no_grad()
 def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
     """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
-    left = float((operator(x) - y).norm() / y.norm().clamp(min=torch.finfo(y.real.dtype).tiny))
-    if not left <= 1 and bool(y.any()):
+    residual, size = (operator(x) - y).flatten(1).norm(dim=1), y.flatten(1).norm(dim=1)
+    left = float((residual / ones_for_zeros(size))[size > 0].max()) if bool(size.any()) else 0.0
+    if not left <= 1:
         warnings.warn(
             f"the reconstruction explains the measurements worse than a black image does, {left:.3g} times: networks "
             "are made for an operator with the units of the one in training, or with the norm 1, operator.normalized()",
@@ -261,7 +281,7 @@ def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
 
 def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOperator, bfloat16: bool) -> bool:
     """Whether so many pixels of images of one size are reconstructed sooner if the network is compiled first."""
-    compilable = device_of(network).type == "cpu" and not operator.complex_images
+    compilable = device_of(network, operator).type == "cpu" and not operator.complex_images
     return pixels >= WORTH_COMPILING and compilable and not bfloat16
 
 
@@ -269,22 +289,24 @@ def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator) 
     return network(y, operator)
 
 
-def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:
-    """What white is in the image that measurements are of."""
+def _white_of(y: Tensor, operator: LinearOperator, scale: Scale | None) -> Tensor:
+    """What white is in each image that measurements are of, (batch,)."""
     white = scale if isinstance(scale, str) else as_scale("measurements", scale)
     if white not in (None, "max") and not isinstance(white, float):
         raise ValueError(f"measurements: scale must be a number or 'max', got {scale!r}")
     if isinstance(white, float):
-        return white
-    brightest = float(image_scale(y, operator))
+        return torch.full((len(y),), white, dtype=y.real.dtype, device=y.device)
+    brightest = image_scale(y, operator)
     if scale == "max":
         return brightest
-    if bool(y.any()) and not SEEMS_UNIT[0] <= brightest <= SEEMS_UNIT[1]:
-        raise ValueError(
-            f"measurements: seem to be of an image whose brightest pixel is about {brightest:.3g}, where white is 1; "
-            "give scale: the number that is white, or 'max'"
-        )
-    return 1.0
+    shows = y.flatten(1).any(1)
+    for bright in brightest[shows].tolist():
+        if not SEEMS_UNIT[0] <= bright <= SEEMS_UNIT[1]:
+            raise ValueError(
+                f"measurements: seem to be of an image whose brightest pixel is about {bright:.3g}, where white is 1; "
+                "give scale: the number that is white, or 'max'"
+            )
+    return torch.ones_like(brightest)
 
 
 def resolve(
@@ -305,17 +327,24 @@ def resolve(
     return network, operator
 
 
-def picture(x: Tensor, size: tuple[int, int], *, clip: bool = True, magnitude: bool = True) -> Tensor:
-    """The first image of a batch, cut to its size and clipped to [0, 1]; of complex images the magnitude.
+def picture(x: Tensor, size: tuple[int, int] | None, *, clip: bool = True, magnitude: bool = True) -> Tensor:
+    """Images (…, height, width) cut to their size and clipped to [0, 1]; of complex images the magnitude.
 
     Without `magnitude` complex images are returned as they are, never clipped.
     """
-    x = x[0, :, : size[0], : size[1]]
+    if size is not None:
+        height, width = sides_within("size", size, sides(x))
+        x = x[..., :height, :width]
     if x.is_complex():
         if not magnitude:
             return x
         x = x.abs()
     return x.clamp(0, 1) if clip else x
+
+
+def sides(x: Tensor) -> tuple[int, int]:
+    """(height, width) of images."""
+    return x.shape[-2], x.shape[-1]
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
@@ -338,6 +367,6 @@ def check_image(image: Tensor, operator: LinearOperator) -> None:
         )
 
 
-def device_of(network: UnrolledNetwork) -> torch.device:
-    """The device that a network is on."""
-    return next(network.parameters()).device
+def device_of(network: UnrolledNetwork | None, operator: LinearOperator) -> torch.device:
+    """The device that a network is on, or an operator that stands alone."""
+    return numbers_of(operator)[1] if network is None else next(network.parameters()).device
