@@ -8,7 +8,7 @@ from torch import Tensor
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import PANELS, write_panels
-from unrolled.cli.reconstruct_files import reconstruct_files
+from unrolled.cli.reconstruct_files import run_jobs
 from unrolled.data.unit_images import single_to_unit
 from unrolled.data.volumes import kind_of_file
 from unrolled.figures.pictures import check_beside, save_side_by_side
@@ -136,7 +136,7 @@ def reconstruct_image(
         return plan(sources, inputs, target, format, bits or 0, color, scale)
 
     more: dict[str, Any] = {"skip": skip_existing, "overwrite": overwrite, "figures": figures}
-    return reconstruct_files(jobs, target, network, operator, peak=peak_text(scale), **more, **how)
+    return run_jobs(jobs, target, network, operator, peak=peak_text(scale), **more, **how)
 
 
 def _reconstruct_picture(

@@ -33,7 +33,7 @@ PATIENCE = timedelta(days=30)
 """How long processes wait for the one that has most to do. One that dies is noticed by torchrun."""
 
 
-def reconstruct_files(
+def run_jobs(
     plan: Callable[[], list[Job]],
     out: Path,
     network: UnrolledNetwork,

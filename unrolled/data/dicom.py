@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -104,11 +105,14 @@ class _File:
             self.directions = _numbers(_entry("ImageOrientationPatient", [*shared, *frames]), 6)
             self.spacing = _numbers(_entry("PixelSpacing", [*shared, *frames]), 2)
             each = frames if len(frames) == self.frames > 1 else [header] * self.frames
-            self.places = [_numbers(_entry("ImagePositionPatient", [frame, *shared]), 3) for frame in each]
-            slopes = [
-                (_entry(name, [frame, *shared]) for name in ("RescaleSlope", "RescaleIntercept")) for frame in each
+            alone = self.frames == 1 or each is frames  # frames of a film all lie at the place of the file
+            self.places = [
+                _numbers(_entry("ImagePositionPatient", [frame, *shared]), 3) if alone else None for frame in each
             ]
-            self.scales = [(1.0 if m is None else float(m), 0.0 if b is None else float(b)) for m, b in slopes]
+            self.scales = [
+                (_number("RescaleSlope", 1.0, headers), _number("RescaleIntercept", 0.0, headers))
+                for headers in ([frame, *shared] for frame in each)
+            ]
             if not np.isfinite(self.scales).all():
                 raise ValueError("its rescale slope and intercept must be finite")
 
@@ -195,6 +199,11 @@ def _entry(name: str, headers: Iterable[Any]) -> Any:
     return None
 
 
+def _number(name: str, usual: float, headers: Iterable[Any]) -> float:
+    value = _entry(name, headers)
+    return usual if value is None else float(value)
+
+
 def _numbers(values: Any, count: int) -> np.ndarray | None:
     numbers = None if values is None or len(values) != count else np.array([float(value) for value in values])
     return numbers if numbers is not None and np.isfinite(numbers).all() else None
@@ -247,7 +256,14 @@ def _affine(file: _File, places: list[Any], gaps: np.ndarray) -> np.ndarray | No
 
     None without a spacing, or if slices are not evenly spaced.
     """
-    if file.spacing is None or (len(gaps) and np.ptp(gaps) > PART * gaps.mean()):
+    if len(gaps) and np.ptp(gaps) > PART * gaps.mean():
+        warnings.warn(
+            f"DICOM: {file.path.parent}: the slices are not evenly spaced, {gaps.min():g} to {gaps.max():g} mm; one "
+            "may be missing, and files that are written will not say where they are",
+            stacklevel=2,
+        )
+        return None
+    if file.spacing is None:
         return None
     assert file.directions is not None
     row, column = file.directions.reshape(2, 3)

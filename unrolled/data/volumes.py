@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unrolled.data import dicom, hdf5, images, nifti
 from unrolled.data.slices import Volume
-from unrolled.data.stores import FileImage
+from unrolled.data.stores import FileImage, StoredImage
 from unrolled.system.files import as_path
 from unrolled.system.scales import Scale
 
@@ -38,6 +38,15 @@ class Found:
     single: bool
     volume: Volume | None = None
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the file, or of the folder of a series, below the folder that was looked into."""
+        return str(self.place if self.path.is_dir() else self.place.parent / self.path.name)
+
+    def name_of(self, image: StoredImage) -> str:
+        """That of one of the images."""
+        return str((self.place if self.path.is_dir() else self.place.parent) / image.name)
 
 
 def find_volumes(

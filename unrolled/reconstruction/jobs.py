@@ -21,7 +21,7 @@ from unrolled.reconstruction.many import (
     Asked,
     MeasurementFile,
     Reconstruction,
-    ask_image,
+    ask_found,
     reconstruct_each,
     worth_compiling,
 )
@@ -50,6 +50,8 @@ class Source:
     ----------
     path, place : Path
         of the input, and of the output without an ending below the folder for outputs.
+    name : str
+        of the input, below its folder.
     ending : str
         of the output by default.
     asked : list of Asked
@@ -63,6 +65,7 @@ class Source:
 
     path: Path
     place: Path
+    name: str
     ending: str
     asked: list[Asked] = field(default_factory=list)
     is_complex: bool = False
@@ -89,7 +92,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return self.asked[0].name if len(self.asked) == 1 else str(self.sources[0].path)
+        return self.asked[0].name if len(self.asked) == 1 else self.sources[0].name
 
     @property
     def error(self) -> str:
@@ -102,12 +105,12 @@ def image_sources(
     """The images of a file or of a folder, see `unrolled.data.volumes.find_volumes`."""
     sources = []
     for found in find_volumes(path, key, color, scale):
-        source = Source(found.path, found.place, found.ending, error=found.error)
+        source = Source(
+            found.path, found.place, found.name, found.ending, ask_found(found, magnitude), error=found.error
+        )
         if found.volume is not None:
-            images = found.volume.images
-            source.asked = [ask_image(image, magnitude, found.single) for image in images]
             source.affine = found.volume.affine
-            source.is_complex = magnitude is not True and any(image.is_complex for image in images)
+            source.is_complex = magnitude is not True and any(image.is_complex for image in found.volume.images)
         sources.append(source)
     return sources
 
@@ -130,9 +133,10 @@ def measurement_sources(
             raise ValueError(f"measurements: {path} holds no measurements ({', '.join(MEASUREMENTS)})")
     root, sources = path if path.is_dir() else path.parent, []
     for each in paths:
-        source = Source(each, each.relative_to(root).with_suffix(""), ".npy")
+        name = each.relative_to(root)
+        source = Source(each, name.with_suffix(""), str(name), ".npy")
         try:
-            file = MeasurementFile(each)
+            file = MeasurementFile(each, str(name))
             source.asked = [file.ask(index, size, scale, magnitude) for index in range(file.count)]
             source.is_complex = operator.complex_images and not magnitude
         except (ValueError, OSError) as error:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.stores import StoredImage, stored
-from unrolled.data.volumes import find_volumes
+from unrolled.data.volumes import Found, find_volumes
 from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
@@ -164,11 +164,12 @@ def reconstruct_all(
     if isinstance(images, (str, Path)):
         for found in find_volumes(images, key, color, scale):
             if found.volume is None:
-                asked.append(Reconstruction(str(found.path), found.error))
+                asked.append(Reconstruction(found.name, found.error))
             else:
-                asked += [ask_image(image, magnitude, found.single) for image in found.volume.images]
+                asked += ask_found(found, magnitude)
     elif isinstance(images, (list, tuple)):
-        asked += [ask_image(image, magnitude, True, f"image {n}") for n, image in enumerate(stored(images, scale))]
+        each = enumerate(stored(images, scale))
+        asked += [ask_image(image, image.name or f"image {number}", magnitude, True) for number, image in each]
     else:
         raise ValueError(f"images: must be a folder, a file or a list of images, got {type(images).__name__}")
     if not asked:
@@ -178,17 +179,23 @@ def reconstruct_all(
     return reconstruct_each(asked, network, operator, tile=tile, bfloat16=bfloat16, compile=compile)
 
 
-def ask_image(image: StoredImage, magnitude: bool | None = None, single: bool = False, name: str = "") -> Asked:
+def ask_found(found: Found, magnitude: bool | None = None) -> list[Asked]:
+    """The images of a file or a series to be measured and reconstructed."""
+    images = [] if found.volume is None else found.volume.images
+    return [ask_image(image, found.name_of(image), magnitude, found.single) for image in images]
+
+
+def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, single: bool = False) -> Asked:
     """An image to be measured and reconstructed.
 
     Parameters
     ----------
     image : StoredImage
+    name : str
     magnitude : bool, optional
         as in `reconstruct`.
     single : bool
         whether it stands for itself; then it is refused if it is so dark that it is probably in other units.
-    name : str
     """
 
     def measured(network: UnrolledNetwork, operator: LinearOperator) -> Measured:
@@ -201,7 +208,7 @@ def ask_image(image: StoredImage, magnitude: bool | None = None, single: bool = 
     shape = None
     with suppress(*REFUSED):  # it is named when the image is read
         shape = image.shape
-    return Asked(image.name or name, measured, shape)
+    return Asked(name, measured, shape)
 
 
 class MeasurementFile:
@@ -211,10 +218,11 @@ class MeasurementFile:
     ----------
     path : Path
         read here for their number, and again when the first of them is asked for, until the last one was.
+    name : str
     """
 
-    def __init__(self, path: Path):
-        self.path, self.kept = path, read_array(path)
+    def __init__(self, path: Path, name: str):
+        self.path, self.name, self.kept = path, name, read_array(path)
         self.count = len(self.kept) if self.kept.ndim else 0
         self.is_complex = self.kept.is_complex()
         if self.count < 1:
@@ -247,7 +255,7 @@ class MeasurementFile:
             span = UNIT if scale is None else Range(0.0, float(white), True)
             return Measured(y, size, span, None, magnitude, scale == "max")
 
-        return Asked(self.path.name if self.count == 1 else f"{self.path.name} {index}", measured)
+        return Asked(self.name if self.count == 1 else f"{self.name} {index}", measured)
 
 
 def reconstruct_each(

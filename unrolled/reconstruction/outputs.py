@@ -195,7 +195,7 @@ def _whole(what: str, image: Tensor, span: Range) -> np.ndarray:
 def _write_hdf5(path: Path, numbers: np.ndarray) -> None:
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # it is locked already, as a file that is being written
         file.create_dataset(RECONSTRUCTION, data=numbers)
 
 

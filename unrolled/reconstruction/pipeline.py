@@ -140,6 +140,10 @@ def reconstruct(
         return found if scale is None else over(white, found).to(found.real.dtype) * found
     if size is not None:
         raise ValueError(f"size: is for measurements y, an image has its own, got {size!r}")
+    if isinstance(image, (str, Path)) and Path(image).is_dir():
+        raise ValueError(
+            f"image: {image} is a folder; unrolled.reconstruct_all takes the images of folders and of lists"
+        )
     file = isinstance(image, (str, Path, Image.Image))
     axes = 3 if file else as_tensor("image", image).ndim
     pairs = batch_to_unit("image", image, scale) if axes == 4 else [single_to_unit("image", image, scale, color)]
