@@ -179,7 +179,9 @@ def test_one_picture_can_have_16_bits_or_be_numbers(run, photos, tmp_path, weigh
     torch.testing.assert_close(read_image(tmp_path / "x.png"), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(read_image(tmp_path / "x.tif"), expected)
     torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / "x.npy"))[None], expected)
-    assert files(tmp_path) == ["photos/a.png", "photos/b.jpg", "photos/sub/c.png", "x.npy", "x.png", "x.tif"]
+    assert files(tmp_path)[3:] == ["x-comparison.png", "x.npy", "x.png", "x.tif"]
+    assert run("photos/a.png", "--out", "x.npy", "--figures", "f.csv", "--skip-existing")[0] == 0
+    assert rows(tmp_path / "f.csv")["a.png"]["status"] == "there before"
 
 
 def test_what_cannot_be_is_refused_before_work_begins(run, photos, tmp_path):
@@ -210,7 +212,9 @@ def test_what_cannot_be_is_refused_before_work_begins(run, photos, tmp_path):
         (["photos", "--out", "out", "--iterates"], "--iterates is of one picture"),
         (["photos", "--out", "out", "--skip-existing", "--overwrite"], "one of them"),
         (["photos", "--out", "out", "--figures", "f.txt"], "figures: f.txt must end in one of .csv, .json"),
-        (["photos/a.png", "--out", "x.png", "--figures", "f.csv"], "of many images"),
+        (["photos", "--out", "out.d"], "out.d must end in one of .png"),
+        (["photos/a.png", "--out", "x.png", "--size", "[3,4]"], "--size is of the image that measurements are of"),
+        (["photos/a.png", "--out", "x.png", "--format", "png"], "format: is for files in a folder"),
         (["photos", "--out", "linked", "--overwrite"], "cannot write linked/a.png: it is"),
         (["photos", "--out", "linked"], "1 of 3 files are there already, such as linked/a.png"),
         (["photos/sub", "--out", "photos/sub/../c.png"], "lies in"),

@@ -116,15 +116,16 @@ def reconstruct_image(
         raise ValueError("give an image or --measurements, one of them")
     target, inputs = Path(out), Path(str(measurements if image is None else image))
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
+    if image is not None and size is not None:
+        raise ValueError(f"--size is of the image that measurements are of, an image has its own, got {list(size)}")
     alone = image is not None and not inputs.is_dir() and kind_of_file(inputs) in ("picture", "")
-    if alone and names_a_file(target):
+    if alone and names_a_file(target) and not (skip_existing or format or figures or key):
         output = Output(ending_of(target), bits or 0)
         output.check(str(inputs), color, False, scale)
-        if not (skip_existing and target.exists()):
-            _reconstruct_picture(inputs, target, output, weights, device, color, scale, iterates, figures, how)
-            return 0
+        _reconstruct_picture(inputs, target, output, weights, device, color, scale, iterates, how)
+        return 0
     if iterates:
-        raise ValueError("--iterates is of one picture that is written to a file")
+        raise ValueError("--iterates is of one picture that is written to a file, without options of many")
     network, operator = load(weights, distributed.own_device(device))
 
     def jobs() -> list[Job]:
@@ -133,7 +134,7 @@ def reconstruct_image(
             sources = measurement_sources(inputs, operator, size, scale, shown)
         else:
             sources = image_sources(inputs, key, color, scale, magnitude)
-        return plan(sources, inputs, target, format, bits or 0, color, scale)
+        return plan(sources, inputs, target, format, bits or 0, color and image is not None, scale)
 
     more: dict[str, Any] = {"skip": skip_existing, "overwrite": overwrite, "figures": figures}
     return run_jobs(jobs, target, network, operator, peak=peak_text(scale), **more, **how)
@@ -148,22 +149,14 @@ def _reconstruct_picture(
     color: bool,
     scale: Scale | None,
     iterates: bool,
-    figures: str | None,
     how: dict[str, Any],
 ) -> None:
     """Write the reconstruction of one picture, and pictures beside it that compare."""
-    if figures is not None:
-        raise ValueError("--figures is a table of many images; those of one are printed")
     check_writable(target, image, weights)
     network, operator = load(weights, device)
-    compares = output.bits == 8
-    for what, written in {
-        "comparison": True,
-        "iterates": iterates,
-        PANELS: isinstance(operator, SampledFourier),
-    }.items():
-        if written and compares:
-            check_beside(_beside(target, what), image, weights)
+    beside = {"comparison": True, "iterates": iterates, PANELS: isinstance(operator, SampledFourier)}
+    for what in (what for what, written in beside.items() if written):
+        check_beside(_beside(target, what), image, weights)
     truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
     found = reconstruct(truth, network, operator, **how, progress=True, scale=given)
@@ -171,8 +164,8 @@ def _reconstruct_picture(
     print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:
         print(f"no comparison: {target} has more than {WHOLE:,} pixels")
-    elif compares:
-        _compare(target, truth, found, network, operator, iterates)
+        return
+    _compare(target, truth, found, network, operator, iterates)
 
 
 def _compare(

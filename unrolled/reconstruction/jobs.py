@@ -184,6 +184,11 @@ def plan(
             f"out: {out} lies in {inputs}, where it would be taken for an input next time; choose another place"
         )
     if names_a_file(out):
+        if ending_of(out) not in ENDINGS:
+            raise ValueError(
+                f"out: {out} must end in one of {', '.join(ENDINGS)}, or be a folder that is there or has no dot in "
+                "its name"
+            )
         if format is not None:
             raise ValueError(f"format: is for files in a folder, and {out} names one by its ending")
         jobs = [_in_one_file(sources, out, Output(ending_of(out), bits))]
@@ -333,9 +338,10 @@ def work(
                     yield each
 
     if how.get("compile") is None:
-        how["compile"] = worth_compiling([each for job in jobs for each in job.asked], network, operator, **how)
+        every = (each for job in jobs for each in job.asked)
+        how["compile"] = worth_compiling(every, network, operator, how.get("bfloat16", False))
     total = sum(max(1, len(job.asked)) for job in jobs)
-    with tqdm(total=total, disable=not progress, unit="image", leave=False) as bar:
+    with tqdm(total=total, disable=None if progress else True, unit="image", leave=False) as bar:
         for found in reconstruct_each(asked(), network, operator, **how):
             number = owners.popleft()
             job = jobs[number]

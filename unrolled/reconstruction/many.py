@@ -18,23 +18,22 @@ from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.pipeline import (
-    DEFAULT,
+    choose,
     device_of,
     gains_by_compiling,
     invert,
     measure,
     measurements_to_unit,
     picture,
-    resolve,
     sides,
 )
 from unrolled.system.arrays import read_array
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
 
-TOGETHER = {"cpu": 2**17}
-TOGETHER_ELSEWHERE = 2**22
+TOGETHER = {"cpu": 2**17, "cuda": 2**22}
 """Pixels of images of one size that are reconstructed together, at most. On a CPU images of 99² take .6 of the time in
-batches of 8, of 198² .8, of 264² as long; beyond this they leave the caches."""
+batches of 8, of 198² .8 in batches of 2 to 4, and of 264² as long; larger batches leave the caches. On a GPU this was
+not measured: so many take a fraction of its memory."""
 
 REFUSED = (ValueError, OSError, OverflowError)
 """What tells that an image cannot be reconstructed, and not that this package is wrong."""
@@ -76,7 +75,7 @@ class Asked:
     """
 
     name: str
-    measured: Callable[[UnrolledNetwork, LinearOperator], Measured]
+    measured: Callable[[UnrolledNetwork | None, LinearOperator], Measured]
     shape: tuple[int, int, int] | None = None
 
 
@@ -115,7 +114,7 @@ class Reconstruction:
 
 def reconstruct_all(
     images: Any,
-    network: UnrolledNetwork | str | Path = DEFAULT,
+    network: UnrolledNetwork | str | Path | None = None,
     operator: LinearOperator | None = None,
     *,
     color: bool = False,
@@ -159,7 +158,7 @@ def reconstruct_all(
     no such file.png failed
     """
     scale = as_scale("images", scale)
-    network, operator = resolve(network, operator)
+    chosen, operator = choose(network, operator)
     asked = list[Asked | Reconstruction]()
     if isinstance(images, (str, Path)):
         for found in find_volumes(images, key, color, scale):
@@ -175,8 +174,8 @@ def reconstruct_all(
     if not asked:
         raise ValueError("images: must be one at least, got none")
     if compile is None:
-        compile = worth_compiling(asked, network, operator, bfloat16)
-    return reconstruct_each(asked, network, operator, tile=tile, bfloat16=bfloat16, compile=compile)
+        compile = worth_compiling(asked, chosen, operator, bfloat16)
+    return reconstruct_each(asked, chosen, operator, tile=tile, bfloat16=bfloat16, compile=compile)
 
 
 def ask_found(found: Found, magnitude: bool | None = None) -> list[Asked]:
@@ -198,7 +197,7 @@ def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, sing
         whether it stands for itself; then it is refused if it is so dark that it is probably in other units.
     """
 
-    def measured(network: UnrolledNetwork, operator: LinearOperator) -> Measured:
+    def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
         truth, span = image.with_range()
         if single and image.kind is not None:
             refuse_dark("image", [(brightness(truth), image.kind)])
@@ -250,7 +249,7 @@ class MeasurementFile:
             of complex reconstructions their magnitude.
         """
 
-        def measured(network: UnrolledNetwork, operator: LinearOperator) -> Measured:
+        def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
             y, white = measurements_to_unit(self.part(index), network, operator, scale)
             span = UNIT if scale is None else Range(0.0, float(white), True)
             return Measured(y, size, span, None, magnitude, scale == "max")
@@ -260,7 +259,7 @@ class MeasurementFile:
 
 def reconstruct_each(
     asked: Iterable[Asked | Reconstruction],
-    network: UnrolledNetwork,
+    network: UnrolledNetwork | None,
     operator: LinearOperator,
     *,
     tile: int | None = None,
@@ -277,7 +276,7 @@ def reconstruct_each(
         as in `reconstruct`.
     """
     how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
-    most = TOGETHER.get(device_of(network, operator).type, TOGETHER_ELSEWHERE)
+    most = TOGETHER.get(device_of(network, operator).type, 1)
     waiting: list[tuple[str, Measured]] = []
     for each in asked:
         failed = each if isinstance(each, Reconstruction) else None
@@ -299,10 +298,9 @@ def reconstruct_each(
 
 def worth_compiling(
     asked: Iterable[Asked | Reconstruction],
-    network: UnrolledNetwork,
+    network: UnrolledNetwork | None,
     operator: LinearOperator,
     bfloat16: bool = False,
-    **_: Any,
 ) -> bool:
     """Whether there are so many pixels of images of one size that compiling the network pays."""
     pixels = Counter[tuple[int, ...]]()
@@ -321,7 +319,7 @@ def _go_together(measured: list[Measured], most: int) -> bool:
 
 
 def _together(
-    waiting: list[tuple[str, Measured]], network: UnrolledNetwork, operator: LinearOperator, how: dict[str, Any]
+    waiting: list[tuple[str, Measured]], network: UnrolledNetwork | None, operator: LinearOperator, how: dict[str, Any]
 ) -> Iterator[Reconstruction]:
     began = time.perf_counter()
     try:

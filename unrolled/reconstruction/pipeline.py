@@ -127,11 +127,7 @@ def reconstruct(
     """
     if (image is None) == (y is None):
         raise ValueError("image: give an image, or its measurements y, one of them")
-    chosen = None
-    if network is None and operator is not None:
-        check_parts(None, operator)
-    else:
-        chosen, operator = resolve(DEFAULT if network is None else network, operator)
+    chosen, operator = choose(network, operator)
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
     if y is not None:
         unit, white = measurements_to_unit(y, chosen, operator, scale)
@@ -283,7 +279,7 @@ def _check_explained(x: Tensor, y: Tensor, operator: LinearOperator) -> None:
         )
 
 
-def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOperator, bfloat16: bool) -> bool:
+def gains_by_compiling(pixels: int, network: UnrolledNetwork | None, operator: LinearOperator, bfloat16: bool) -> bool:
     """Whether so many pixels of images of one size are reconstructed sooner if the network is compiled first."""
     compilable = device_of(network, operator).type == "cpu" and not operator.complex_images
     return pixels >= WORTH_COMPILING and compilable and not bfloat16
@@ -329,6 +325,16 @@ def resolve(
     if operator is None:
         raise ValueError("operator: is needed with a network; only weights bring their own")
     return network, operator
+
+
+def choose(
+    network: UnrolledNetwork | str | Path | None, operator: LinearOperator | None
+) -> tuple[UnrolledNetwork | None, LinearOperator]:
+    """As `resolve`, but without a network the default weights, or None with an operator, for total variation."""
+    if network is None and operator is not None:
+        check_parts(None, operator)
+        return None, operator
+    return resolve(DEFAULT if network is None else network, operator)
 
 
 def picture(x: Tensor, size: tuple[int, int] | None, *, clip: bool = True, magnitude: bool = True) -> Tensor:
