@@ -102,6 +102,17 @@ def test_series_are_told_apart_and_bad_ones_are_named(tmp_path):
             open_series(sorted(folder.iterdir()), scale="max")
 
 
+def test_reports_are_left_out_and_deflated_files_named(tmp_path):
+    folder = write_series(tmp_path / "a", SLICES)
+    (folder / "report").write_bytes(dicom(SLICES[0], Rows=None))
+    assert [len(volume.images) for volume in open_series(sorted(folder.iterdir()))] == [3]
+    with pytest.raises(ValueError, match="report: has no pixels"):
+        open_series([folder / "report"])
+    (folder / "z").write_bytes(dicom(SLICES[0], SeriesInstanceUID="1.2.840.10008.1.2.1.99"))
+    with pytest.raises(ValueError, match="z: is deflated as a whole"):
+        open_series([folder / "z"])
+
+
 def test_a_gap_between_slices_is_told(tmp_path):
     folder = write_series(tmp_path / "gap", SLICES)
     (folder / "IM009").write_bytes(dicom(SLICES[0], ImagePositionPatient=[10.0, 20.0, 20.0]))

@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,23 @@ TAKEN = 24
 
 PART = 0.01
 """Part of the mean distance of slices by which distances may differ in an evenly spaced series."""
+
+SYNTAXES = {
+    "1.2.840.10008.1.2": "implicit VR little endian",
+    "1.2.840.10008.1.2.1": "explicit VR little endian",
+    "1.2.840.10008.1.2.2": "explicit VR big endian",
+    "1.2.840.10008.1.2.5": "run lengths",
+}
+"""The transfer syntaxes that are read."""
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""The transfer syntax that packs all but the first entries, without a limit to what they become."""
+
+BEFORE = 2**20
+"""Bytes of a file in which its transfer syntax stands."""
+
+SAME_PLACE = 1e-3
+"""Slices that are closer, in millimetres, are at the same place."""
 
 READ = [
     *("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
@@ -54,7 +71,8 @@ def open_series(paths: Iterable[Path], color: bool = False, scale: Scale | None 
     Parameters
     ----------
     paths : Paths
-        of any number of series. A file of several frames is one for itself.
+        of any number of series. A file of several frames is one for itself; reports and other files without pixels are
+        left out.
     color, scale
         as in `read_image`. Numbers are those of the file by its rescale slope and intercept (Hounsfield units in CT);
         of MONOCHROME1, whose smallest number is white, they are mirrored.
@@ -65,11 +83,14 @@ def open_series(paths: Iterable[Path], color: bool = False, scale: Scale | None 
         if pydicom is missing, a file is broken, has colours, a compression that is not read or more numbers than it
         holds, or the slices of a series differ in size or direction, or are at the same place.
     """
+    found = [_File(path) for path in paths]
+    pictures = [file for file in found if file.has_pixels]
+    if not pictures:
+        raise ValueError(f"DICOM: {found[0].path}: has no pixels")
     files: dict[tuple[Any, ...], list[_File]] = {}
-    for path in paths:
-        file = _File(path)
-        own = () if file.frames == 1 else (path,)
-        files.setdefault((path.parent, file.series, *own), []).append(file)
+    for file in pictures:
+        own = () if file.frames == 1 else (file.path,)
+        files.setdefault((file.path.parent, file.series, *own), []).append(file)
     return [_volume(each, color, scale) for each in files.values()]
 
 
@@ -78,19 +99,28 @@ class _File:
 
     Attributes
     ----------
+    has_pixels : bool
+        whether it is an image; without, there is nothing else.
     frames : int
     shape : (height, width)
     series : str
-    place, directions, spacing : array (3,), array (2, 3), (float, float), each or None
-        of the first pixel, of rows and columns, and between pixels, in millimetres.
     number : int
         in the series.
+    places : list of array (3,), or None
+        of the first pixel of each frame, in millimetres.
+    directions, spacing : array (6,) and array (2,), or None
+        of rows and of columns; between rows and between columns, in millimetres.
+    scales : list of (slope, intercept)
+        of each frame.
     """
 
     def __init__(self, path: Path):
         self.path = path
         with reading("DICOM", path, "pydicom"):
             header = _read(path, pixels=False)
+            self.has_pixels = "Rows" in header
+            if not self.has_pixels:
+                return
             self.frames = int(header.get("NumberOfFrames") or 1)
             self.shape = int(header.Rows), int(header.Columns)
             if min(self.frames, *self.shape) < 1:
@@ -121,14 +151,20 @@ class _File:
         with reading("DICOM", self.path, "pydicom"):
             from pydicom.pixels.utils import pixel_array
 
-            header = _read(self.path, pixels=True)
+            header = _with_pixels(self.path, os.stat(self.path).st_mtime_ns)
             _check_readable(header)
             stored = np.asarray(pixel_array(header, index=index, raw=True))
             if header.PhotometricInterpretation == INVERTED:
-                bits, signed = int(header.BitsStored), bool(header.PixelRepresentation)
-                ends = -(2 ** (bits - 1)) + 2 ** (bits - 1) - 1 if signed else 2**bits - 1
-                stored = (ends - stored.astype(np.int64)).astype(stored.dtype)
+                bits, limits = int(header.BitsStored), np.iinfo(stored.dtype)
+                ends = -1 if header.PixelRepresentation else 2**bits - 1
+                stored = (ends - stored.astype(np.int64)).clip(limits.min, limits.max).astype(stored.dtype)
             return in_units(stored, *self.scales[index])
+
+
+@lru_cache(maxsize=1)
+def _with_pixels(path: Path, changed: int) -> Any:
+    """A file with its pixels, packed as they are; kept for the next frame."""
+    return _read(path, pixels=True)
 
 
 class _Within:
@@ -152,30 +188,15 @@ def _read(path: Path, pixels: bool) -> Any:
         within: Any = _Within(file, os.path.getsize(path))
         read_preamble(within, force=False)  # it names what is not DICOM
         file.seek(0)
-        if _is_deflated(file.read(4096)):
+        if DEFLATED in file.read(BEFORE):
             raise ValueError("is deflated as a whole, which is not read; convert it to explicit VR little endian")
         file.seek(0)
         tags = [*READ, "PixelData"] if pixels else READ
         header = dcmread(within, stop_before_pixels=not pixels, specific_tags=tags)
     syntax = UID(header.file_meta.TransferSyntaxUID)
-    if syntax.is_private or syntax not in _SYNTAXES:
+    if syntax.is_private or syntax not in SYNTAXES:
         raise ValueError(f"is compressed as {syntax.name}, which is not read; decompress it, such as by gdcmconv --raw")
     return header
-
-
-_SYNTAXES = {
-    "1.2.840.10008.1.2": "implicit VR little endian",
-    "1.2.840.10008.1.2.1": "explicit VR little endian",
-    "1.2.840.10008.1.2.2": "explicit VR big endian",
-    "1.2.840.10008.1.2.5": "run lengths",
-}
-"""The transfer syntaxes that are read."""
-
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-
-
-def _is_deflated(head: bytes) -> bool:
-    return DEFLATED in head
 
 
 def _check_readable(header: Any) -> None:
@@ -232,7 +253,7 @@ def _volume(files: list[_File], color: bool, scale: Scale | None) -> Volume:
         depth = np.array([place @ np.cross(row, column) for place in places])
         order = np.argsort(depth, kind="stable")
         gaps = np.diff(depth[order])
-        if len(gaps) and not gaps.min() > 0:
+        if len(gaps) and not gaps.min() > SAME_PLACE:
             number = int(gaps.argmin())
             raise ValueError(
                 f"DICOM: {frames[order[number]][0].path} and {frames[order[number + 1]][0].path}: lie at the same "
