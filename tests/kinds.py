@@ -268,7 +268,7 @@ def write_nifti(folder: Path) -> None:
     volume = np.stack([GREY, 255 - GREY]).transpose(2, 1, 0)
     for name, array, how in [
         ("bytes", volume, {}),
-        ("scaled", volume.astype(np.int16), {"slope": 2, "inter": -1024}),
+        ("scaled", volume.astype(np.int16), {"slope": 2, "inter": 24}),
         ("double", volume / 255, {"second": True}),
         ("complex", (volume * 1j).astype(np.complex64), {"packed": True}),
     ]:

@@ -72,6 +72,15 @@ def test_folders_volumes_and_series(model, tmp_path):
         assert np.abs(found[6 + k].image.numpy() - volume[k]).mean() < 50
 
 
+def test_a_volume_in_other_units_than_it_seems_is_refused_as_a_whole(model, tmp_path):
+    dark = 0.02 * torch.cat([picture(22, 22, seed) for seed in range(2)]).numpy().transpose(2, 1, 0)
+    (tmp_path / "dark.nii").write_bytes(nifti(dark))
+    dark[..., 1] *= 40  # one bright slice, and the others may be dark
+    (tmp_path / "edge.nii").write_bytes(nifti(dark))
+    found = {each.name: each.error for each in unrolled.reconstruct_all(tmp_path, *model)}
+    assert ["probably in other units" in error for error in found.values()] == [True, True, False, False]
+
+
 def test_complex_images_stay_complex_unless_magnitudes_are_asked_for():
     operator = MaskedFourier(RadialMask(0.5), 22, 22, complex_images=True)
     network, image = EPGN(1, 2, complex_images=True), torch.polar(picture(22, 22), picture(22, 22, 1))

@@ -56,9 +56,9 @@ def open_nifti(path: Path, color: bool = False, scale: Scale | None = None) -> V
         header = _header(path, _unpacked(path, HEADER))
         check_claim("its volume", TAKEN * math.prod(header.shape), size)
     width, height, count = header.shape
-    shape, is_complex = (3 if color else 1, height, width), header.kind.kind == "c"
+    shape = 3 if color else 1, height, width
     slices = [
-        Slice(f"{path.name} {number}", partial(_slice, path, number), shape, scale, is_complex)
+        Slice(f"{path.name} {number}", partial(_slice, path, number), shape, scale, header.kind)
         for number in range(count)
     ]
     return Volume(list(slices), path, header.affine)

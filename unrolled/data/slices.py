@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from unrolled.data.images import array_with_range
@@ -43,7 +44,8 @@ class Slice(StoredImage):
     shape : (1 or 3, height, width)
     scale : Scale, optional
         what white is.
-    is_complex : bool
+    numbers : NumPy's type, optional
+        of what is loaded, if it is of floating point.
     """
 
     def __init__(
@@ -52,9 +54,12 @@ class Slice(StoredImage):
         load: Callable[[], np.ndarray],
         shape: tuple[int, int, int],
         scale: Scale | None = None,
-        is_complex: bool = False,
+        numbers: np.dtype | None = None,
     ):
-        self.name, self.load, self.shape, self.scale, self.is_complex = name, load, shape, scale, is_complex
+        self.name, self.load, self.shape, self.scale = name, load, shape, scale
+        self.is_complex = numbers is not None and numbers.kind == "c"
+        if numbers is not None and numbers.kind in "fc" and scale is None:
+            self.kind = torch.float32
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
         return as_stored(self.with_range()[0][:, rows, columns])

@@ -11,6 +11,9 @@ from unrolled.system.scales import Scale
 
 PACKED = ".gz"
 
+MEDICAL = {"NIfTI", "DICOM"}
+"""Kinds of files that have volumes."""
+
 
 @dataclass
 class Found:
@@ -95,6 +98,35 @@ def find_volumes(
     for folder, files in series.items():
         found += _series(root, folder, files, color, scale)
     return sorted(found, key=lambda each: each.place)
+
+
+def is_medical(source: Path) -> bool:
+    """Whether a file is NIfTI or DICOM, or a folder holds such files and no pictures."""
+    if not source.is_dir():
+        return kind_of_file(source) in MEDICAL
+    medical = False
+    for path in source.rglob("*"):
+        kind = "" if path.name.startswith(".") else kind_of_file(path)
+        if kind == "picture":
+            return False
+        medical = medical or kind in MEDICAL
+    return medical
+
+
+def whole_volumes(source: Path, color: bool = False, scale: Scale | None = None) -> list[Volume]:
+    """As `find_volumes`, of which none may be broken.
+
+    Raises
+    ------
+    ValueError
+        if one is.
+    """
+    volumes = []
+    for found in find_volumes(source, None, color, scale):
+        if found.volume is None:
+            raise ValueError(found.error)
+        volumes.append(found.volume)
+    return volumes
 
 
 def kind_of_file(path: Path) -> str:

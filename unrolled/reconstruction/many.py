@@ -1,18 +1,20 @@
 """Many images at once: small ones together, which is faster, and each whatever becomes of the others."""
 
 import math
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from unrolled.data.stores import StoredImage, stored
+from unrolled.data.stores import StoredImage, check_bright, stored
 from unrolled.data.volumes import Found, find_volumes
 from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
@@ -35,7 +37,7 @@ TOGETHER = {"cpu": 2**17, "cuda": 2**22}
 batches of 8, of 198² .8 in batches of 2 to 4, and of 264² as long; larger batches leave the caches. On a GPU this was
 not measured: so many take a fraction of its memory."""
 
-REFUSED = (ValueError, OSError, OverflowError)
+REFUSED = (ValueError, OSError, OverflowError, MemoryError, torch.OutOfMemoryError)
 """What tells that an image cannot be reconstructed, and not that this package is wrong."""
 
 
@@ -70,13 +72,20 @@ class Asked:
     ----------
     name : str
     measured : callable (network, operator) ↦ Measured
-    shape : (channel, height, width), or None
-        of an image, if it is known before it is read.
+    image : StoredImage, optional
+        the image that is measured.
     """
 
     name: str
     measured: Callable[[UnrolledNetwork | None, LinearOperator], Measured]
-    shape: tuple[int, int, int] | None = None
+    image: StoredImage | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channel, height, width) of an image, if its header tells."""
+        with suppress(*REFUSED):  # it is named when the image is read
+            return None if self.image is None else self.image.shape
+        return None
 
 
 @dataclass
@@ -168,7 +177,7 @@ def reconstruct_all(
                 asked += ask_found(found, magnitude)
     elif isinstance(images, (list, tuple)):
         each = enumerate(stored(images, scale))
-        asked += [ask_image(image, image.name or f"image {number}", magnitude, True) for number, image in each]
+        asked += [ask_image(image, image.name or f"image {number}", magnitude) for number, image in each]
     else:
         raise ValueError(f"images: must be a folder, a file or a list of images, got {type(images).__name__}")
     if not asked:
@@ -181,10 +190,27 @@ def reconstruct_all(
 def ask_found(found: Found, magnitude: bool | None = None) -> list[Asked]:
     """The images of a file or a series to be measured and reconstructed."""
     images = [] if found.volume is None else found.volume.images
-    return [ask_image(image, found.name_of(image), magnitude, found.single) for image in images]
+    together = None if found.single else Together(images)
+    return [ask_image(image, found.name_of(image), magnitude, together) for image in images]
 
 
-def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, single: bool = False) -> Asked:
+class Together:
+    """Images of one file or series, which are not so dark, all of them, that they are probably in other units."""
+
+    def __init__(self, images: Sequence[StoredImage]):
+        self.images = images
+
+    @cached_property
+    def error(self) -> str:
+        """Why they are refused."""
+        try:
+            check_bright(self.images)
+        except REFUSED as error:
+            return str(error)
+        return ""
+
+
+def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, together: Together | None = None) -> Asked:
     """An image to be measured and reconstructed.
 
     Parameters
@@ -193,21 +219,20 @@ def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, sing
     name : str
     magnitude : bool, optional
         as in `reconstruct`.
-    single : bool
-        whether it stands for itself; then it is refused if it is so dark that it is probably in other units.
+    together : Together, optional
+        those that it belongs to; otherwise it stands for itself, and must not be dark.
     """
 
     def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
+        if together is not None and together.error:
+            raise ValueError(together.error)
         truth, span = image.with_range()
-        if single and image.kind is not None:
+        if together is None and image.kind is not None:
             refuse_dark("image", [(brightness(truth), image.kind)])
         shown = not truth.is_complex() if magnitude is None else magnitude
         return Measured(measure(truth, network, operator), sides(truth), span, truth, shown)
 
-    shape = None
-    with suppress(*REFUSED):  # it is named when the image is read
-        shape = image.shape
-    return Asked(name, measured, shape)
+    return Asked(name, measured, image)
 
 
 class MeasurementFile:
@@ -223,7 +248,6 @@ class MeasurementFile:
     def __init__(self, path: Path, name: str):
         self.path, self.name, self.kept = path, name, read_array(path)
         self.count = len(self.kept) if self.kept.ndim else 0
-        self.is_complex = self.kept.is_complex()
         if self.count < 1:
             raise ValueError(f"measurements: {path} must be of a batch of images, is {tuple(self.kept.shape)}")
         del self.kept
@@ -284,7 +308,7 @@ def reconstruct_each(
             try:
                 new = each.measured(network, operator)
             except REFUSED as error:
-                failed = Reconstruction(each.name, str(error))
+                failed = _failed(each.name, error)
         if waiting and (failed or not _go_together([*(one for _, one in waiting), new], most)):
             yield from _together(waiting, network, operator, how)
             waiting = []
@@ -303,10 +327,12 @@ def worth_compiling(
     bfloat16: bool = False,
 ) -> bool:
     """Whether there are so many pixels of images of one size that compiling the network pays."""
+    if not gains_by_compiling(sys.maxsize, network, operator, bfloat16):  # whatever the headers of the images say
+        return False
     pixels = Counter[tuple[int, ...]]()
-    for each in asked:
-        if isinstance(each, Asked) and each.shape is not None:
-            pixels[each.shape] += math.prod(each.shape)
+    for shape in (each.shape for each in asked if isinstance(each, Asked)):
+        if shape is not None:
+            pixels[shape] += math.prod(shape)
     return bool(pixels) and gains_by_compiling(max(pixels.values()), network, operator, bfloat16)
 
 
@@ -330,7 +356,7 @@ def _together(
         ]
     except REFUSED as error:
         if len(waiting) == 1:
-            yield Reconstruction(waiting[0][0], str(error))
+            yield _failed(waiting[0][0], error)
             return
         for alone in waiting:  # one of them, perhaps
             yield from _together([alone], network, operator, how)
@@ -338,6 +364,10 @@ def _together(
     seconds = (time.perf_counter() - began) / len(waiting)
     for image, (name, each) in zip(images, waiting, strict=True):
         yield _with_figures(name, image.cpu(), each, seconds)
+
+
+def _failed(name: str, error: BaseException) -> Reconstruction:
+    return Reconstruction(name, str(error) or type(error).__name__)
 
 
 def _with_figures(name: str, image: Tensor, measured: Measured, seconds: float) -> Reconstruction:
