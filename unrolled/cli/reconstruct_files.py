@@ -10,17 +10,15 @@ from typing import Any
 from unrolled.cli.failures import REFUSED
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.jobs import (
+from unrolled.reconstruction.jobs import Job, check_targets, work
+from unrolled.reconstruction.result_table import (
     FAILED,
     THERE,
     WRITTEN,
-    Job,
     Row,
     check_table,
-    check_targets,
     means,
     rows_before,
-    work,
     write_table,
 )
 from unrolled.training import distributed
@@ -57,7 +55,7 @@ def run_jobs(
             check_table(table)
         todo = distributed.on_first(lambda: check_targets(jobs, out, skip, overwrite))
         own = [jobs[number] for number in todo[distributed.rank() :: distributed.size()]]
-        left = [job for number, job in enumerate(jobs) if number not in {*todo}]
+        left = [(job.name, job.target) for number, job in enumerate(jobs) if number not in {*todo}]
         rows, signal = list[Row](), 0
         try:
             with stop_between_steps(patient=several) as stopped:

@@ -1,9 +1,5 @@
 """Many images from files to files: what is written where is settled, and refused, before anything is reconstructed."""
 
-import csv
-import io
-import json
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,20 +22,12 @@ from unrolled.reconstruction.many import (
     worth_compiling,
 )
 from unrolled.reconstruction.outputs import ENDINGS, Output, Unwritable, ending_of
-from unrolled.system.files import as_path, check_writable, replacing, write_json
+from unrolled.reconstruction.result_table import FAILED, WRITTEN, Row, row_of
+from unrolled.system.files import as_path, check_writable
 from unrolled.system.scales import Scale
 
 MEASUREMENTS = (".npy", ".mat", ".h5", ".hdf5")
 """Files of a folder that are taken for measurements."""
-
-TABLES = (".csv", ".json")
-
-WRITTEN, THERE, FAILED = "written", "there before", "failed"
-"""What became of an image."""
-
-COLUMNS = ("name", "file", "status", "psnr", "ssim", "seconds", "error")
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -359,77 +347,14 @@ def work(
                 except Unwritable as error:
                     found.error = str(error)
                 else:
-                    rows += [_row(each, job, WRITTEN) for each in made.pop(number)]
+                    rows += [row_of(each, job.target, WRITTEN) for each in made.pop(number)]
             if found.error:
                 failed.add(number)
                 made.pop(number)
-                rows.append(_row(found, job, FAILED))
+                rows.append(row_of(found, job.target, FAILED))
 
 
 def _write(job: Job, slices: list[Reconstruction]) -> None:
     images = [each.unit for each in slices if each.unit is not None]
     affine = job.sources[0].affine if len(job.sources) == 1 else None
     job.output.write(job.target, images, [each.span for each in slices], affine)
-
-
-def _row(found: Reconstruction, job: Job, status: str) -> Row:
-    return {
-        "name": found.name,
-        "file": str(job.target),
-        "status": status,
-        "psnr": found.psnr,
-        "ssim": found.ssim,
-        "seconds": round(found.seconds, 4),
-        "error": found.error,
-    }
-
-
-def rows_before(jobs: Sequence[Job], table: Path | None) -> list[Row]:
-    """Rows of files that were there before: those of an earlier table if it has them."""
-    earlier: dict[str, list[Row]] = {}
-    if table is not None and table.is_file():
-        with suppress(Exception):  # of a file of anything
-            text = table.read_text(encoding="utf-8")
-            found = json.loads(text)["images"] if is_json(table) else csv.DictReader(io.StringIO(text))
-            for row in found:
-                if set(row) == {*COLUMNS} and row["status"] in (WRITTEN, THERE):
-                    figures = {name: float(row[name]) if row[name] else None for name in ("psnr", "ssim", "seconds")}
-                    earlier.setdefault(row["file"], []).append({**row, **figures, "status": THERE})
-    rows = list[Row]()
-    for job in jobs:
-        rows += earlier.get(str(job.target), [_row(Reconstruction(job.name), job, THERE)])
-    return rows
-
-
-def check_table(table: Path) -> None:
-    """Raise ValueError unless a file can be written and ends like a table."""
-    if table.suffix.lower() not in TABLES:
-        raise ValueError(f"figures: {table} must end in one of {', '.join(TABLES)}")
-    check_writable(table)
-
-
-def is_json(table: Path) -> bool:
-    return table.suffix.lower() == ".json"
-
-
-def means(rows: Sequence[Row]) -> dict[str, float]:
-    """The means of PSNR and SSIM over the images that have them; of equal images PSNR is infinite, and left out."""
-    found = {}
-    for name in ("psnr", "ssim"):
-        values = [row[name] for row in rows if row[name] is not None and math.isfinite(row[name])]
-        if values:
-            found[name] = sum(values) / len(values)
-    return found
-
-
-def write_table(table: Path, rows: Sequence[Row], peak: str) -> None:
-    """Write the figures of images, as CSV or JSON by the ending."""
-    if is_json(table):
-        write_json(table, {**means(rows), "peak": peak, "images": rows})
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(table) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")

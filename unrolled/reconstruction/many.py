@@ -25,10 +25,10 @@ from unrolled.reconstruction.pipeline import (
     gains_by_compiling,
     invert,
     measure,
-    measurements_to_unit,
     picture,
     sides,
 )
+from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.system.arrays import read_array
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
 
@@ -274,7 +274,7 @@ class MeasurementFile:
         """
 
         def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
-            y, white = measurements_to_unit(self.part(index), network, operator, scale)
+            y, white = measurements_to_unit(self.part(index), operator, device_of(network, operator), scale)
             span = UNIT if scale is None else Range(0.0, float(white), True)
             return Measured(y, size, span, None, magnitude, scale == "max")
 

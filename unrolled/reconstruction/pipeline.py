@@ -14,20 +14,18 @@ from unrolled.data.unit_images import batch_to_unit, single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import numbers_of
-from unrolled.operators.units import image_scale, ones_for_zeros, over
+from unrolled.operators.units import ones_for_zeros, over
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
+from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.solvers.methods import classical
-from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
+from unrolled.system.arraylike import as_tensor
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import sides_within
-from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
+from unrolled.system.scales import OUTSIDE, Scale, range_of
 from unrolled.weights.networks import check_parts, load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
-
-SEEMS_UNIT = (1 / 16, 4.0)
-"""Between these lies the brightest pixel of what measurements of images in [0, 1] give as first estimate."""
 
 WORTH_COMPILING = 150_000_000
 """Pixels to be reconstructed on a CPU in float32 from which on compiled code pays. It is made in a minute, and takes
@@ -130,7 +128,7 @@ def reconstruct(
     chosen, operator = choose(network, operator)
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
     if y is not None:
-        unit, white = measurements_to_unit(y, chosen, operator, scale)
+        unit, white = measurements_to_unit(y, operator, device_of(chosen, operator), scale)
         found = invert(unit, chosen, operator, **how)
         found = picture(found, size, clip=scale is None, magnitude=magnitude is not False)
         return found if scale is None else over(white, found).to(found.real.dtype) * found
@@ -188,32 +186,6 @@ def measure(image: Tensor, network: UnrolledNetwork | None, operator: LinearOper
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
         return operator(pad(batch.to(device_of(network, operator), kind), operator.multiple))
-
-
-def measurements_to_unit(
-    y: Any, network: UnrolledNetwork | None, operator: LinearOperator, scale: Scale | None = None
-) -> tuple[Tensor, Tensor]:
-    """Measurements of images with white at 1, float32 or complex64, and what white is in each image, (batch,).
-
-    Parameters
-    ----------
-    y, operator, scale
-        as in `reconstruct`.
-    network : UnrolledNetwork, or None
-        to whose device they are brought.
-    """
-    y = as_tensor("measurements", y)
-    if y.ndim == 0 or not is_floating(y) or not y.numel():
-        raise ValueError(
-            f"measurements: must be real or complex numbers of floating point, got {y.dtype} {tuple(y.shape)}"
-        )
-    if not bool(torch.isfinite(y).all()):
-        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
-    if y.is_complex() and not operator.complex_measurements:
-        raise ValueError(f"measurements: must be real for {type(operator).__name__}, got {y.dtype}")
-    y = y.to(device_of(network, operator))
-    white = _white_of(y, operator, scale)
-    return as_numbers("measurements", y / over(white, y), torch.float32), white
 
 
 def invert(
@@ -287,26 +259,6 @@ def gains_by_compiling(pixels: int, network: UnrolledNetwork | None, operator: L
 
 def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator) -> Tensor:
     return network(y, operator)
-
-
-def _white_of(y: Tensor, operator: LinearOperator, scale: Scale | None) -> Tensor:
-    """What white is in each image that measurements are of, (batch,)."""
-    white = scale if isinstance(scale, str) else as_scale("measurements", scale)
-    if white not in (None, "max") and not isinstance(white, float):
-        raise ValueError(f"measurements: scale must be a number or 'max', got {scale!r}")
-    if isinstance(white, float):
-        return torch.full((len(y),), white, dtype=y.real.dtype, device=y.device)
-    brightest = image_scale(y, operator)
-    if scale == "max":
-        return brightest
-    shows = y.flatten(1).any(1)
-    for bright in brightest[shows].tolist():
-        if not SEEMS_UNIT[0] <= bright <= SEEMS_UNIT[1]:
-            raise ValueError(
-                f"measurements: seem to be of an image whose brightest pixel is about {bright:.3g}, where white is 1; "
-                "give scale: the number that is white, or 'max'"
-            )
-    return torch.ones_like(brightest)
 
 
 def resolve(
