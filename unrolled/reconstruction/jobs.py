@@ -24,7 +24,7 @@ from unrolled.reconstruction.many import (
 from unrolled.reconstruction.outputs import ENDINGS, Output, Unwritable, ending_of
 from unrolled.reconstruction.result_table import FAILED, WRITTEN, Row, row_of
 from unrolled.system.files import as_path, check_writable
-from unrolled.system.scales import Scale
+from unrolled.system.scales import Scale, as_scale
 
 MEASUREMENTS = (".npy", ".mat", ".h5", ".hdf5")
 """Files of a folder that are taken for measurements."""
@@ -166,7 +166,7 @@ def plan(
         if files of these endings do not hold such images, two would have one name, or they would lie in the folder of
         the inputs.
     """
-    out, inputs = as_path("out", out), as_path("images", inputs)
+    out, inputs, scale = as_path("out", out), as_path("images", inputs), as_scale("scale", scale)
     if inputs.is_dir() and inputs.resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(
             f"out: {out} lies in {inputs}, where it would be taken for an input next time; choose another place"
