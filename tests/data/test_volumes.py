@@ -1,9 +1,11 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers import picture, write_picture
-from tests.volumes import nifti, write_series
+from tests.volumes import dicom, nifti, write_series
 from unrolled.data import ImageData, open_images
 from unrolled.data.stores import to_float
 from unrolled.data.volumes import find_volumes
@@ -26,6 +28,16 @@ def test_volumes_are_images_to_train_and_to_evaluate_on(tmp_path):
     (tmp_path / "n" / "broken.nii").write_bytes(b"no volume")
     with pytest.raises(ValueError, match=r"NIfTI: .*broken.nii: is not a file of NIfTI"):
         open_images(tmp_path, scale=SCALE)
+
+
+@pytest.mark.parametrize(("name", "library"), [("a.dcm", "pydicom"), ("a.nii", "nibabel")])
+def test_what_is_not_installed_is_named(name, library, tmp_path, monkeypatch):
+    (tmp_path / name).write_bytes(dicom(VOLUME[0]) if library == "pydicom" else nifti(VOLUME))
+    for module in [each for each in sys.modules if each.partition(".")[0] == library]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, library, None)
+    (found,) = find_volumes(tmp_path / name)
+    assert found.error.endswith(f"{name}: is read with {library}: pip install 'unrolled[medical]'")
 
 
 def test_what_is_in_a_folder_is_found_with_names_for_outputs(tmp_path):

@@ -32,7 +32,7 @@ from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.system.arrays import read_array
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
 
-TOGETHER = {"cpu": 2**17, "cuda": 2**22}
+BATCH = {"cpu": 2**17, "cuda": 2**22}
 """Pixels of images of one size that are reconstructed together, at most. On a CPU images of 99² take .6 of the time in
 batches of 8, of 198² .8 in batches of 2 to 4, and of 264² as long; larger batches leave the caches. On a GPU this was
 not measured: so many take a fraction of its memory."""
@@ -190,12 +190,12 @@ def reconstruct_all(
 def ask_found(found: Found, magnitude: bool | None = None) -> list[Asked]:
     """The images of a file or a series to be measured and reconstructed."""
     images = [] if found.volume is None else found.volume.images
-    together = None if found.single else Together(images)
-    return [ask_image(image, found.name_of(image), magnitude, together) for image in images]
+    darkness = None if found.single else Darkness(images)
+    return [ask_image(image, found.name_of(image), magnitude, darkness) for image in images]
 
 
-class Together:
-    """Images of one file or series, which are not so dark, all of them, that they are probably in other units."""
+class Darkness:
+    """Whether all images of a file or a series are so dark that they are probably in other units."""
 
     def __init__(self, images: Sequence[StoredImage]):
         self.images = images
@@ -210,7 +210,7 @@ class Together:
         return ""
 
 
-def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, together: Together | None = None) -> Asked:
+def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, darkness: Darkness | None = None) -> Asked:
     """An image to be measured and reconstructed.
 
     Parameters
@@ -219,15 +219,15 @@ def ask_image(image: StoredImage, name: str, magnitude: bool | None = None, toge
     name : str
     magnitude : bool, optional
         as in `reconstruct`.
-    together : Together, optional
-        those that it belongs to; otherwise it stands for itself, and must not be dark.
+    darkness : Darkness, optional
+        that of the images that it belongs to; otherwise it stands for itself.
     """
 
     def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
-        if together is not None and together.error:
-            raise ValueError(together.error)
+        if darkness is not None and darkness.error:
+            raise ValueError(darkness.error)
         truth, span = image.with_range()
-        if together is None and image.kind is not None:
+        if darkness is None and image.kind is not None:
             refuse_dark("image", [(brightness(truth), image.kind)])
         shown = not truth.is_complex() if magnitude is None else magnitude
         return Measured(measure(truth, network, operator), sides(truth), span, truth, shown)
@@ -300,7 +300,7 @@ def reconstruct_each(
         as in `reconstruct`.
     """
     how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
-    most = TOGETHER.get(device_of(network, operator).type, 1)
+    most = BATCH.get(device_of(network, operator).type, 1)
     waiting: list[tuple[str, Measured]] = []
     for each in asked:
         failed = each if isinstance(each, Reconstruction) else None
