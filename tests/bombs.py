@@ -157,3 +157,26 @@ def _archive() -> bytes:
     out = io.BytesIO()
     np.savez_compressed(out, phi=np.zeros((4, 9)))
     return out.getvalue()
+
+
+def nifti_of(shape: tuple[int, ...], held: int, offset: float = 352.0) -> bytes:
+    """A packed NIfTI of zeros that claims a shape, and holds so many bytes."""
+    head = bytearray(352)
+    struct.pack_into("<i", head, 0, 348)
+    struct.pack_into("<8h", head, 40, len(shape), *shape, *[1] * (7 - len(shape)))
+    struct.pack_into("<2h", head, 70, 16, 32)
+    struct.pack_into("<8f", head, 76, *[1.0] * 8)
+    struct.pack_into("<3f", head, 108, offset, 1.0, 0.0)
+    head[344:348] = b"n+1\0"
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    parts = [packer.compress(bytes(head))]
+    parts += [packer.compress(bytes(min(2**20, held - done))) for done in range(0, held, 2**20)]
+    return b"".join([*parts, packer.flush()])
+
+
+NIFTI = {
+    "zeros.nii.gz": lambda: nifti_of((400, 400, 450), 4 * 400 * 400 * 450),
+    "claims.nii.gz": lambda: nifti_of((30000, 30000, 100), 1000),
+    "slices.nii.gz": lambda: nifti_of((1, 1, 32000), 4 * 32000),
+    "before.nii.gz": lambda: nifti_of((4, 4, 4), 2**30, 2.0**30),
+}

@@ -20,6 +20,8 @@ import tifffile
 import torch
 import yaml
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 import unrolled
 from tests import bombs, raw_files
@@ -50,11 +52,15 @@ from tests.mutations import (
     settings,
     words,
 )
+from tests.volumes import dicom, nifti
 from unrolled.classifiers import Classifier, LeNet300100
 from unrolled.data import open_images, prepare_images, read_image
+from unrolled.data.dicom import open_series
 from unrolled.data.kspace_files import read_kspace, volume_facts
 from unrolled.data.labelled_sources import read_labelled
+from unrolled.data.nifti import open_nifti
 from unrolled.data.shard_index import Shard, read_index, save_index
+from unrolled.data.slices import Volume
 from unrolled.data.stores import FileImage, to_float
 from unrolled.data.tar_images import images_in_tar
 from unrolled.figures.training_curves import training_curve
@@ -245,6 +251,49 @@ def open_matrix(path: Path) -> None:
     assert matrix.dtype in (torch.float64, torch.complex128)
     assert matrix.ndim == 2
     assert torch.isfinite(matrix).all()
+
+
+def write_dicom(folder: Path) -> None:
+    deep = GREY.astype(np.uint16) * 8
+    group = {"SharedFunctionalGroupsSequence": [Dataset()]}
+    group["SharedFunctionalGroupsSequence"][0].PixelMeasuresSequence = [Dataset()]
+    group["SharedFunctionalGroupsSequence"][0].PixelMeasuresSequence[0].PixelSpacing = [1, 1]
+    for name, (pixels, entries) in {
+        "bytes": (GREY, {}),
+        "ct": (deep, {"RescaleSlope": "2", "RescaleIntercept": "-1024", "BitsStored": 12, "HighBit": 11}),
+        "signed": (deep.astype(np.int16), {}),
+        "inverted": (deep, {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}),
+        "big": (deep, {"syntax": ExplicitVRBigEndian}),
+        "runs": (deep, {"syntax": RLELossless}),
+        "frames": (np.stack([deep, deep]), {"frames": 2, **group}),
+    }.items():
+        (folder / f"{name}.dcm").write_bytes(dicom(pixels, **entries))
+
+
+def write_nifti(folder: Path) -> None:
+    volume = np.stack([GREY, 255 - GREY]).transpose(2, 1, 0)
+    for name, array, how in [
+        ("bytes", volume, {}),
+        ("scaled", volume.astype(np.int16), {"slope": 2, "inter": 24}),
+        ("double", volume / 255, {"second": True}),
+        ("complex", (volume * 1j).astype(np.complex64), {"packed": True}),
+    ]:
+        (folder / f"{name}.nii{'.gz' * how.get('packed', False)}").write_bytes(nifti(array, **how))
+
+
+def open_dicom(path: Path) -> None:
+    for volume in open_series([path], scale="max"):
+        look_at(volume)
+
+
+def look_at(volume: Volume) -> None:
+    assert volume.affine is None or np.isfinite(volume.affine).all()
+    for image in [*volume.images[:3], *volume.images[-1:]]:
+        pixels, span = image.with_range()
+        assert pixels.shape == image.shape
+        assert bool(torch.isfinite(torch.view_as_real(pixels) if pixels.is_complex() else pixels).all())
+        assert float(pixels.abs().max()) <= 1 + 1e-6
+        assert span.given
 
 
 def small_pair() -> tuple[EPGN, BlockCompressedSensing]:
@@ -552,6 +601,8 @@ KINDS = {
         (hdf5_sets, bomb({name: bombs.ARRAYS[name] for name in bombs.ARRAYS if name.endswith("h5")})),
     ),
     "measurements": Kind(write_measurements, reconstruct, (npy_header,)),
+    "dicom": Kind(write_dicom, open_dicom, (first_numbers,), aware=0.2),
+    "nifti": Kind(write_nifti, lambda path: look_at(open_nifti(path, scale="max")), (first_numbers, bomb(bombs.NIFTI))),
     "kspace": Kind(write_kspace, open_kspace, (npy_header,)),
     "kspace-h5": Kind(write_kspace_h5, open_kspace, (hdf5_sets, heaps)),
     "cfl": Kind(write_cfl_pairs, open_cfl_pair, (words,)),

@@ -7,11 +7,22 @@ unrolled.fit(network, operator, "folder of images")
 
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
 from unrolled.reconstruction.evaluation import evaluate
+from unrolled.reconstruction.many import reconstruct_all
 from unrolled.reconstruction.pipeline import reconstruct
 from unrolled.system import earlier_paths
 from unrolled.training import TrainingOptions, fit
 from unrolled.weights.networks import load, save
 
-__all__ = ["Shrinkage", "ShrinkageMixture", "TrainingOptions", "evaluate", "fit", "load", "reconstruct", "save"]
+__all__ = [
+    "Shrinkage",
+    "ShrinkageMixture",
+    "TrainingOptions",
+    "evaluate",
+    "fit",
+    "load",
+    "reconstruct",
+    "reconstruct_all",
+    "save",
+]
 
 earlier_paths.install()

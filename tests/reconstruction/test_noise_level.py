@@ -14,7 +14,7 @@ from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
 from unrolled.operators.noise import with_white_noise
 from unrolled.reconstruction.mri import METHODS, kspace_operator, reconstruct_kspace
 from unrolled.reconstruction.perturbations import robustness
-from unrolled.reconstruction.pipeline import from_measurements, iterates, measure
+from unrolled.reconstruction.pipeline import iterates, measure
 
 OPERATOR = BlockCompressedSensing(ratio=0.5, block=11)
 IMAGE = picture(22, 33) * 0.5 + 0.25
@@ -54,12 +54,12 @@ def test_an_image_is_measured_with_noise_and_the_network_is_told():
 @torch.no_grad()
 def test_given_measurements_have_their_noise_in_their_own_units():
     y = with_noise(0.1)
-    expected = network()(y, OPERATOR, noise=0.1)[0]
-    torch.testing.assert_close(from_measurements(y, network(), OPERATOR, noise=0.1), expected.clamp(0, 1))
-    found = from_measurements(1e-5 * y, network(), OPERATOR, scale=1e-5, noise=1e-6)
+    expected = network()(y, OPERATOR, noise=0.1)
+    torch.testing.assert_close(unrolled.reconstruct(None, network(), OPERATOR, y=y, noise=0.1), expected.clamp(0, 1))
+    found = unrolled.reconstruct(None, network(), OPERATOR, y=1e-5 * y, scale=1e-5, noise=1e-6)
     torch.testing.assert_close(found, 1e-5 * expected, rtol=1e-4, atol=1e-9)
     with pytest.raises(ValueError, match="EPGN: noise must be None, as the network does not take it"):
-        from_measurements(y, network(told=False), OPERATOR, noise=0.1)
+        unrolled.reconstruct(None, network(told=False), OPERATOR, y=y, noise=0.1)
 
 
 def test_k_space_too():
@@ -124,7 +124,7 @@ def test_what_is_no_level_is_refused(noise):
     for call in (
         lambda: unrolled.reconstruct(IMAGE, network(), OPERATOR, noise=noise),
         lambda: unrolled.evaluate(network(), {"a": IMAGE}, OPERATOR, noise=noise),
-        lambda: from_measurements(with_noise(0.1), network(), OPERATOR, noise=noise),
+        lambda: unrolled.reconstruct(None, network(), OPERATOR, y=with_noise(0.1), noise=noise),
     ):
         with pytest.raises(ValueError, match="noise: must be a standard deviation, a finite number >= 0, got"):
             call()

@@ -9,9 +9,15 @@ import unrolled
 from tests.helpers import picture, write_picture
 from unrolled.data import read_image
 from unrolled.networks import EPGN
-from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, Inpainting, MaskedFourier, RadialMask
 from unrolled.reconstruction.evaluation import table
-from unrolled.reconstruction.pipeline import from_measurements, iterates
+from unrolled.reconstruction.pipeline import iterates
+from unrolled.solvers.methods import classical
+
+
+def from_y(y, network, operator, size=None, **how):
+    """The first image of those that measurements are of."""
+    return unrolled.reconstruct(None, network, operator, y=y, size=size, **how)[0]
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +69,44 @@ def test_measurements_taken_elsewhere_give_the_same_image(model):
     network, operator = model
     image = picture(33, 44)
     y = operator(image.unsqueeze(0))
-    torch.testing.assert_close(from_measurements(y, network, operator), unrolled.reconstruct(image, network, operator))
-    assert from_measurements(y, network, operator, (30, 40)).shape == (1, 30, 40)
+    torch.testing.assert_close(from_y(y, network, operator), unrolled.reconstruct(image, network, operator))
+    assert from_y(y, network, operator, (30, 40)).shape == (1, 30, 40)
+
+
+def test_batches_are_reconstructed_each_image_for_itself(model):
+    network, operator = model
+    images = torch.stack([picture(22, 33, 0), picture(22, 33, 1) / 2])
+    single = torch.stack([unrolled.reconstruct(image, *model) for image in images])
+    torch.testing.assert_close(unrolled.reconstruct(images, *model), single)
+    y = operator(images)
+    torch.testing.assert_close(unrolled.reconstruct(network=network, operator=operator, y=y), single)
+    own = torch.stack([unrolled.reconstruct(image, *model, scale="max") for image in images])
+    torch.testing.assert_close(unrolled.reconstruct(images, *model, scale="max"), own)
+    units = unrolled.reconstruct(None, *model, y=torch.stack([y[0], 300 * y[1]]), scale="max")
+    for found, factor, alone in zip(units, (1, 300), y, strict=True):
+        expected = factor * unrolled.reconstruct(None, *model, y=alone[None], scale="max")[0]
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * factor)
+    for bad, said in [
+        ({"image": images, "y": y}, "an image, or its measurements y, one of them"),
+        ({}, "an image, or its measurements y"),
+        ({"image": images, "size": (9, 9)}, "size: is for measurements"),
+        ({"image": images[:0]}, "none of them 0"),
+        ({"image": torch.stack([images[0], 9 * images[1]])}, "image: values must be in"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            unrolled.reconstruct(network=network, operator=operator, **bad)
+
+
+def test_an_operator_alone_reconstructs_by_total_variation():
+    operator = Inpainting(keep=0.5, height=24, width=20)
+    image = picture(24, 20)
+    y = operator(image[None])
+    found = unrolled.reconstruct(y=y, operator=operator)
+    torch.testing.assert_close(found, classical("tv", y, operator).clamp(0, 1))
+    assert unrolled.reconstruct(image, operator=operator).shape == image.shape
+    assert float((found[0] - image).square().mean()) < 0.1 * float((y[0] - image).square().mean())
+    with pytest.raises(ValueError, match="tile: only networks"):
+        unrolled.reconstruct(y=y, operator=operator, tile=8)
 
 
 def test_iterates_begin_at_the_start_and_end_at_the_reconstruction(model):
@@ -97,13 +139,13 @@ def test_bad_images_and_measurements_are_refused(model, tmp_path):
     for y_bad, size, message in [
         (y[:, :, 1:], None, "measurements must be"),
         (y * torch.nan, None, "finite"),
-        (y.repeat(2, 1, 1, 1, 1), None, "of one image"),
+        (y[:0], None, "floating point, got torch.float32"),
         (y, (40, 40), "size: must be within"),
         (y.long(), None, "floating point"),
         (y.double() * 1e300, None, "brightest pixel is about .*e\\+299, where white is 1; give scale"),
     ]:
         with pytest.raises(ValueError, match=message):
-            from_measurements(y_bad, network, operator, size)
+            from_y(y_bad, network, operator, size)
 
 
 def test_the_luma_of_a_color_photo_is_what_is_reconstructed(model, tmp_path):
@@ -163,22 +205,22 @@ def test_complex_images_come_back_complex():
 def test_measurements_of_another_scale_are_refused_or_brought_to_it(model):
     network, operator = model
     y = operator(picture(22, 33).unsqueeze(0))
-    expected = from_measurements(y, network, operator)
+    expected = from_y(y, network, operator)
     for factor in (255.0, 1e-3):
         with pytest.raises(
             ValueError, match=r"measurements: seem to be of an image whose brightest pixel is .* give scale"
         ):
-            from_measurements(factor * y, network, operator)
-        found = from_measurements(factor * y.double().numpy(), network, operator, scale=factor)
+            from_y(factor * y, network, operator)
+        found = from_y(factor * y.double().numpy(), network, operator, scale=factor)
         torch.testing.assert_close((found / factor).clamp(0, 1), expected, rtol=1e-3, atol=1e-4)
-        by_itself = from_measurements(factor * y, network, operator, scale="max")
+        by_itself = from_y(factor * y, network, operator, scale="max")
         torch.testing.assert_close(
-            by_itself, factor * from_measurements(y, network, operator, scale="max"), rtol=1e-3, atol=1e-3 * factor
+            by_itself, factor * from_y(y, network, operator, scale="max"), rtol=1e-3, atol=1e-3 * factor
         )
     for wrong in (0, (0, 1), "99%", True):
         with pytest.raises(ValueError, match="measurements: scale must be"):
-            from_measurements(y, network, operator, scale=wrong)
-    assert not from_measurements(0 * y, network, operator).isnan().any()
+            from_y(y, network, operator, scale=wrong)
+    assert not from_y(0 * y, network, operator).isnan().any()
 
 
 def test_evaluation_says_what_its_peak_is(model, tmp_path):
@@ -226,9 +268,9 @@ def test_forms_of_images_scales_and_sizes():
         assert "from 0 to 255" in unrolled.evaluate(network, [255 * image], operator, scale=scale)["peak"]
     y = operator(image[None])
     for size in (np.array([9, 12]), torch.tensor([9, 12]), [9, 12]):
-        torch.testing.assert_close(from_measurements(y, network, operator, size), expected)
+        torch.testing.assert_close(from_y(y, network, operator, size), expected)
     for size in (9, (9.0, 12), (True, 12), "ab", (9,)):
         with pytest.raises(ValueError, match="size: must be within the image"):
-            from_measurements(y, network, operator, size)
+            from_y(y, network, operator, size)
     with pytest.raises(ValueError, match="operator: must be a LinearOperator, got a ndarray"):
         unrolled.reconstruct(image, network, np.eye(3))

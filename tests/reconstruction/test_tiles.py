@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import unrolled
 from tests.helpers import picture
 from tests.pairs import first_of
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, Dense
-from unrolled.reconstruction.pipeline import from_measurements
+from unrolled.reconstruction import pipeline
 from unrolled.reconstruction.tiles import in_tiles
 
 ROOT = Path(__file__).parents[2]
@@ -71,12 +72,12 @@ def test_tiles_of_the_interior_may_be_compiled(monkeypatch):
 
 def test_large_images_are_tiled_without_being_asked(monkeypatch):
     network, operator, y = case()
-    whole = from_measurements(y[:1], network, operator)
-    monkeypatch.setitem(from_measurements.__globals__, "WHOLE", 1000)
-    monkeypatch.setitem(from_measurements.__globals__, "TILE", 33)
-    torch.testing.assert_close(from_measurements(y[:1], network, operator), whole, atol=1e-5, rtol=0)
+    whole = unrolled.reconstruct(None, network, operator, y=y[:1])
+    monkeypatch.setattr(pipeline, "WHOLE", 1000)
+    monkeypatch.setattr(pipeline, "TILE", 33)
+    torch.testing.assert_close(unrolled.reconstruct(None, network, operator, y=y[:1]), whole, atol=1e-5, rtol=0)
     monkeypatch.setattr(EPGN, "forward", None)  # the whole is not tried
-    from_measurements(y[:1], network, operator)
+    unrolled.reconstruct(None, network, operator, y=y[:1])
 
 
 LARGE = """

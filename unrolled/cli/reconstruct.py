@@ -1,6 +1,7 @@
-"""unrolled reconstruct photo.jpg --weights epgn-cs25 --out photo.png"""
+"""unrolled reconstruct photo.jpg --weights epgn-cs25 --out photo.png, or photos --out reconstructions"""
 
 from pathlib import Path
+from typing import Any, Literal
 
 from jsonargparse import set_parsing_settings
 from torch import Tensor
@@ -8,17 +9,21 @@ from torch import Tensor
 from unrolled.cli import command_line
 from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import PANELS, write_panels
+from unrolled.cli.reconstruct_files import run_jobs
 from unrolled.data.unit_images import single_to_unit
-from unrolled.figures.pictures import check_beside, check_format, save_picture, save_side_by_side
+from unrolled.data.volumes import kind_of_file
+from unrolled.figures.pictures import check_beside, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise, SampledFourier
 from unrolled.reconstruction.evaluation import peak_text
+from unrolled.reconstruction.jobs import Job, image_sources, is_picture, measurement_sources, names_a_file, plan
 from unrolled.reconstruction.noise_level import StatedNoise, stated
-from unrolled.reconstruction.pipeline import WHOLE, from_measurements, iterates, linear_start, measure, reconstruct
-from unrolled.system.arrays import read_array
+from unrolled.reconstruction.outputs import Output, ending_of
+from unrolled.reconstruction.pipeline import WHOLE, iterates, linear_start, measure, reconstruct
 from unrolled.system.files import check_writable
 from unrolled.system.scales import Scale
+from unrolled.training import distributed
 from unrolled.weights.networks import load
 
 STRIP = 4
@@ -41,6 +46,13 @@ def reconstruct_image(
     iterates: Flag = False,
     measurements: str | None = None,
     size: tuple[int, int] | None = None,
+    format: str | None = None,
+    bits: Literal[8, 16, 32] | None = None,
+    magnitude: bool | None = None,
+    skip_existing: Flag = False,
+    overwrite: Flag = False,
+    figures: str | None = None,
+    key: str | None = None,
     tile: int | None = None,
     bfloat16: bool = False,
     compile: bool | None = None,
@@ -49,27 +61,45 @@ def reconstruct_image(
     kspace: str | None = None,
     noise: Noise | None = None,
     noise_level: float | None = None,
-) -> None:
-    """Measure an image and reconstruct it from the measurements, or reconstruct from measurements.
+) -> int:
+    """Measure images and reconstruct them from the measurements, or reconstruct from measurements.
 
-    Of an image the PSNR is printed, and pictures that compare are written beside the reconstruction.
+    Of images PSNR and SSIM are printed. Of one picture, others that compare are written beside the reconstruction. A
+    folder, or a file of many images, is reconstructed with one start; what is broken is named at the end, and the rest
+    is done.
 
     Parameters
     ----------
     image : str, optional
-        the image to measure; leave it out with --measurements.
+        the image to measure, a folder, or a file of many: HDF5, NIfTI, DICOM; leave it out with --measurements.
     out : str
-        the file of the picture; others are written beside it.
+        a file, of which the ending says what it holds (.png .tif .jpg .npy .h5 .nii.gz …), or a folder.
     weights : str
         a name that `unrolled zoo` lists, or a file.
     color : bool
         reconstruct red, green and blue, each by itself, instead of the luma.
     iterates : bool
-        also write a strip of the images after each phase.
+        also write a strip of the images after each phase, of one picture.
     measurements : str, optional
-        a file of measurements (.npy, .mat, .h5) to reconstruct from.
+        a file of measurements (.npy, .mat, .h5) of one image or a batch to reconstruct from, or a folder of them.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the image that was measured.
+    format : str, optional
+        the ending of files in a folder; by default that of the input, but png of pictures, nii.gz of DICOM and npy of
+        measurements.
+    bits : int, optional
+        8, a picture from black to white; 16; or 32, floating point. The last two are in the units of the image if there
+        is a scale. By default 8 of pictures, and 32 of all else.
+    magnitude : bool, optional
+        of complex images their magnitude; by default complex images stay so, and pictures of measurements show it.
+    skip_existing : bool
+        leave files that are there as they are, and go on with the others.
+    overwrite : bool
+        replace files that are there, in a folder too.
+    figures : str, optional
+        write PSNR, SSIM and what became of each image to this table, .csv or .json.
+    key : str, optional
+        of the images in HDF5 files, where several data sets can be images.
     tile : int, optional
         reconstruct in tiles with sides of so many pixels, in less memory; the result is the same.
     bfloat16 : bool
@@ -94,39 +124,62 @@ def reconstruct_image(
         raise ValueError(f"--kspace is a command of its own: unrolled kspace {kspace} --out {out} …")
     if (image is None) == (measurements is None):
         raise ValueError("give an image or --measurements, one of them")
-    target = Path(out)
-    check_format(target)
-    check_writable(target, image, measurements, weights)
+    added = stated(noise, noise_level)
+    if image is None and noise is not None:
+        raise ValueError("--noise is added to what is measured of an image; of --measurements state the --noise-level")
+    target, inputs = Path(out), Path(str(measurements if image is None else image))
+    how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
+    if image is not None and size is not None:
+        raise ValueError(f"--size is of the image that measurements are of, an image has its own, got {list(size)}")
+    alone = image is not None and not inputs.is_dir() and kind_of_file(inputs) in ("picture", "")
+    if alone and names_a_file(target) and not (skip_existing or format or figures or key):
+        output = Output(ending_of(target), bits or 0)
+        output.check(str(inputs), color, False, scale)
+        _reconstruct_picture(inputs, target, output, weights, device, color, scale, iterates, added, how)
+        return 0
+    if iterates:
+        raise ValueError("--iterates is of one picture that is written to a file, without options of many")
+    network, operator = load(weights, distributed.own_device(device))
+
+    def jobs() -> list[Job]:
+        if image is None:
+            shown = magnitude if magnitude is not None else is_picture(target, format, bits or 0)
+            sources = measurement_sources(inputs, operator, size, scale, shown, noise_level)
+        else:
+            sources = image_sources(inputs, key, color, scale, magnitude, added)
+        return plan(sources, inputs, target, format, bits or 0, color and image is not None, scale)
+
+    more: dict[str, Any] = {"skip": skip_existing, "overwrite": overwrite, "figures": figures}
+    return run_jobs(jobs, target, network, operator, peak=peak_text(scale), **more, **how)
+
+
+def _reconstruct_picture(
+    image: Path,
+    target: Path,
+    output: Output,
+    weights: str,
+    device: str,
+    color: bool,
+    scale: Scale | None,
+    iterates: bool,
+    noise: StatedNoise | None,
+    how: dict[str, Any],
+) -> None:
+    """Write the reconstruction of one picture, and pictures beside it that compare."""
+    check_writable(target, image, weights)
     network, operator = load(weights, device)
-    if image is not None:
-        beside = {"comparison": True, "iterates": iterates, PANELS: isinstance(operator, SampledFourier)}
-        for what in (what for what, written in beside.items() if written):
-            check_beside(_beside(target, what), image, weights)
-    if image is None:
-        y = read_array(str(measurements))
-        how = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": True, "scale": scale}
-        how["noise"] = noise_level
-        found = from_measurements(y, network, operator, size, **how)  # type: ignore[arg-type]
-        save_picture(target, found if scale is None else _to_white(found, scale))
-        print(f"wrote {target}")
-        return
+    beside = {"comparison": True, "iterates": iterates, PANELS: isinstance(operator, SampledFourier)}
+    for what in (what for what, written in beside.items() if written):
+        check_beside(_beside(target, what), image, weights)
     truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
-    added = stated(noise, noise_level)
-    how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
-    found = reconstruct(truth, network, operator, **how, progress=True, scale=given, noise=added)  # type: ignore[arg-type]
-    save_picture(target, found)
+    found = reconstruct(truth, network, operator, **how, progress=True, scale=given, noise=noise)
+    output.write(target, [found], [span])
     print(f"PSNR {_db(found, truth)}, its peak is {peak_text(scale)}\nwrote {target}")
     if truth[0].numel() > WHOLE:
         print(f"no comparison: {target} has more than {WHOLE:,} pixels")
         return
-    _compare(target, truth, found, network, operator, iterates, added)
-
-
-def _to_white(image: Tensor, scale: Scale) -> Tensor:
-    """An image with its white, or its largest value, at 1."""
-    white = scale if isinstance(scale, float) else float(image.max())
-    return image / (white or 1.0)
+    _compare(target, truth, found, network, operator, iterates, noise)
 
 
 def _compare(
@@ -150,14 +203,8 @@ def _compare(
     print(f"linear start {_db(start, truth)}\nwrote {comparison}")
     if isinstance(operator, SampledFourier):
         images = {"zero-filled": start[0], name: found[0].cpu()}
-        write_panels(
-            out,
-            operator.mask.reshape(operator.mask.shape[-2:]).cpu(),
-            y[0].flatten(0, -3).cpu(),
-            operator.centered,
-            images,
-            truth[0],
-        )
+        mask = operator.mask.reshape(operator.mask.shape[-2:]).cpu()
+        write_panels(out, mask, y[0].flatten(0, -3).cpu(), operator.centered, images, truth[0])
     if strip:
         named = {"start": start, **{f"phase {phase}": x for phase, x in enumerate(phases, 1)}}
         save_side_by_side(

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.data.images import array_to_image
-from unrolled.data.stores import ALL, StoredImage
+from unrolled.data.images import array_with_range
+from unrolled.data.stores import ALL, StoredImage, to_float
 from unrolled.system.arraylike import are_complex, as_tensor, with_complex
 from unrolled.system.claims import check_claim
 from unrolled.system.hdf5_sets import check_unpacking, is_link, lies_elsewhere
-from unrolled.system.scales import HOW, Scale, as_scale, range_of
+from unrolled.system.scales import HOW, UNIT, Range, Scale, as_scale, range_of
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "unrolled images", 1
@@ -154,16 +154,23 @@ class HDF5Image(StoredImage):
         return f"{self.path.name} {self.key} {self.row}"
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
+        return self._read(rows, columns)[0]
+
+    def with_range(self) -> tuple[Tensor, Range]:
+        pixels, span = self._read(ALL, ALL)
+        return to_float(pixels), span
+
+    def _read(self, rows: slice, columns: slice) -> tuple[Tensor, Range]:
         parts = {"h": rows, "w": columns, "c": ALL}
         try:
             pixels = self._pixels(tuple(parts[axis] for axis in self.axes))
             if pixels.dtype == np.uint8 and pixels.ndim == 2 and self.shape[0] == 1 and self._scale is None:
-                return torch.from_numpy(pixels).unsqueeze(0)
+                return torch.from_numpy(pixels).unsqueeze(0), UNIT
             if isinstance(self._scale, str) and (rows, columns) != (ALL, ALL):
                 # Found once, for the windows of an image share the white of the whole.
                 whole = range_of("pixels", as_tensor("pixels", self._pixels((ALL,) * len(self.axes))), self._scale)
                 self._scale = whole.white
-            return array_to_image(np.ascontiguousarray(pixels), self.shape[0] == 3, self._scale)
+            return array_with_range(np.ascontiguousarray(pixels), self.shape[0] == 3, self._scale)
         except ValueError as error:
             raise ValueError(f"HDF5: {self.path}: image {self.row} of {self.key!r}: {error}") from error
 

@@ -210,9 +210,14 @@ def array_to_image(array: np.ndarray, color: bool = False, scale: Scale | None =
     -------
     Tensor, (1 or 3, height, width), float32, or complex64; in [0, 1] unless a scale is given
     """
+    return array_with_range(array, color, scale)[0]
+
+
+def array_with_range(array: np.ndarray, color: bool = False, scale: Scale | None = None) -> tuple[Tensor, Range]:
+    """As `array_to_image`, with the range as `read_with_range` has it."""
     if array.dtype == np.uint8:
-        return _to_tensor(Image.fromarray(array), color, scale)[0]
-    return _from_numbers(array, color, scale)[0]
+        return _to_tensor(Image.fromarray(array), color, scale)
+    return _from_numbers(array, color, scale)
 
 
 def picture_to_image(picture: Image.Image, scale: Scale | None = None) -> tuple[Tensor, Range]:

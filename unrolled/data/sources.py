@@ -25,6 +25,7 @@ from unrolled.data.stores import (
     check_bright,
     to_float,
 )
+from unrolled.data.volumes import is_medical, whole_volumes
 from unrolled.system.files import one_or_several
 from unrolled.system.scalars import PlainNumbers
 from unrolled.system.scales import Scale, as_scale
@@ -190,7 +191,8 @@ def open_images(
     Parameters
     ----------
     source : str or Path
-        a folder of images or of HDF5 files, an image, an HDF5 file, the name of a known data set, or "embedded".
+        a folder of images, of HDF5 files or of volumes (NIfTI, DICOM), a file of one of them, the name of a known data
+        set, or "embedded".
     split : str
         of a known data set and of the embedded images.
     key : str, optional
@@ -220,6 +222,8 @@ def open_images(
         if any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
             raise ValueError(f"images: {path} holds image files and HDF5 files; name the one or the other")
         return hdf5_images(hdf5, key, color, scale)
+    if is_medical(path):
+        return [image for volume in whole_volumes(path, color, scale) for image in volume.images]
     return _open_files(list_images(path), key, color, scale)
 
 

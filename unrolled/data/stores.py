@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrolled.data.file_numbers import kind_of
-from unrolled.data.images import FORMATS, check_size, numbers_in, orientation_of, read_image
+from unrolled.data.images import FORMATS, check_size, numbers_in, orientation_of, read_image, read_with_range
 from unrolled.data.unit_images import as_image, as_single, to_unit
-from unrolled.system.scales import Scale, as_scale, brightness, refuse_dark, states_white
+from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark, states_white
 
 CACHE_MIB = 1024
 LOOKED_AT = 64
@@ -58,6 +58,10 @@ class StoredImage(ABC):
             floating point of all.
         """
 
+    def with_range(self) -> tuple[Tensor, Range]:
+        """The whole image in floating point with white at 1, and its range as `read_with_range` has it."""
+        return to_float(self.read()), UNIT
+
 
 class MemoryImage(StoredImage):
     """An image in memory, as bytes where that loses nothing.
@@ -72,6 +76,7 @@ class MemoryImage(StoredImage):
     """
 
     def __init__(self, pixels: Any, scale: Scale | None = None, what: str = "image"):
+        self.range = UNIT
         given = None if isinstance(pixels, Image.Image) else as_image(what, pixels)
         if given is not None and given.dtype == torch.uint8 and scale is None:
             self.pixels = given
@@ -79,12 +84,16 @@ class MemoryImage(StoredImage):
             kind = kind_of(pixels) if given is None else given.dtype
             image, span = to_unit(what, pixels if given is None else given, scale)
             self.pixels = as_stored(image)
+            self.range = span if span.given else UNIT
             if not span.given and not states_white(kind):
                 self.kind = kind
         self.shape, self.is_complex = _shape(self.pixels), self.pixels.is_complex()
 
     def read(self, rows: slice = ALL, columns: slice = ALL) -> Tensor:
         return self.pixels[:, rows, columns]
+
+    def with_range(self) -> tuple[Tensor, Range]:
+        return to_float(self.pixels), self.range
 
 
 class FileImage(StoredImage):
@@ -118,6 +127,9 @@ class FileImage(StoredImage):
                 f"image: {self.path} was of {self.shape} (channel, height, width), is {_shape(pixels)} now"
             )
         return pixels[:, rows, columns]
+
+    def with_range(self) -> tuple[Tensor, Range]:
+        return read_with_range(self.path, self.color, self.scale)[:2]
 
 
 class ImageStore(Dataset[Tensor]):
@@ -216,6 +228,7 @@ class _Read(MemoryImage):
     def __init__(self, image: StoredImage):
         self.pixels, self.shape = image.read(), image.shape
         self.kind, self.is_complex = image.kind, image.is_complex
+        self.with_range = image.with_range  # type: ignore[method-assign]
 
 
 def as_stored(pixels: Tensor) -> Tensor:

@@ -91,6 +91,16 @@ def single_to_unit(what: str, value: Any, scale: Scale | None = None, color: boo
     return image, span
 
 
+def batch_to_unit(what: str, batch: Any, scale: Scale | None = None) -> list[tuple[Tensor, Range]]:
+    """As `to_unit`, of each image of a batch (batch, channel, height, width); not all of them may be too dark."""
+    images = as_tensor(what, batch)
+    if images.ndim != 4 or not images.numel():
+        raise ValueError(f"{what}: must be (batch, channel, height, width), none of them 0, got {tuple(images.shape)}")
+    pairs = [to_unit(what, image, scale) for image in images]
+    refuse_dark(what, ((brightness(image), None if span.given else images.dtype) for image, span in pairs))
+    return pairs
+
+
 def as_single(image: Tensor) -> Tensor:
     """In single precision, real or complex; whole numbers too."""
     if not is_floating(image):

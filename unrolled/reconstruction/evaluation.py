@@ -18,8 +18,8 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.noise_level import StatedNoise, told
 from unrolled.reconstruction.pipeline import (
-    after_measuring,
     gains_by_compiling,
+    invert,
     linear_start,
     measure,
     picture,
@@ -99,12 +99,12 @@ def evaluate(
             many = pixels[stored_image.shape]
             worth = gains_by_compiling(many, network, operator, bfloat16) if compile is None else compile
             how: dict[str, Any] = {"bfloat16": bfloat16, "compile": worth, "noise": told(noise, network)}
-            image = after_measuring(y, network, operator, size, **how)
+            image = picture(invert(y, network, operator, **how)[0], size)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         seconds = time.perf_counter() - began
         start = linear_start(y, network, operator, size)
-        seen = picture(truth.unsqueeze(0), size).unsqueeze(0) if scale is not None else truth.unsqueeze(0)
+        seen = picture(truth.unsqueeze(0), size) if scale is not None else truth.unsqueeze(0)
         rows.append(
             {
                 "name": name,

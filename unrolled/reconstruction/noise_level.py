@@ -20,7 +20,7 @@ def level_of(noise: Any) -> float:
     """A noise level; a ValueError for what is none."""
     level = as_number(noise)
     if level is None or not 0 <= level < math.inf:
-        raise ValueError(f"noise: must be a standard deviation, a finite number >= 0, or a law of noise, got {noise!r}")
+        raise ValueError(f"noise: must be a standard deviation, a finite number >= 0, got {noise!r}")
     return level
 
 
@@ -39,9 +39,9 @@ def with_noise(y: Tensor, noise: StatedNoise | None, seed: int = 0) -> Tensor:
     return noise(y, generator) if isinstance(noise, Noise) else with_white_noise(y, level_of(noise), generator)
 
 
-def told(noise: StatedNoise | None, network: UnrolledNetwork) -> float | None:
+def told(noise: StatedNoise | None, network: UnrolledNetwork | None) -> float | None:
     """The noise level of measurements, if there is one and the network takes it."""
-    if not network.takes_noise:
+    if network is None or not network.takes_noise:
         return None
     if isinstance(noise, Noise):
         low, high = noise.level_range or (0.0, math.inf)

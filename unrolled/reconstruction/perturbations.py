@@ -99,7 +99,7 @@ def robustness(
             check_image(unit, operator)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        batch.append(pad(unit.unsqueeze(0).to(device_of(network)), operator.multiple))
+        batch.append(pad(unit.unsqueeze(0).to(device_of(network, operator)), operator.multiple))
     others = _others(operator, ratios, seed)
     tests: dict[str, list[Any]] = {"noise": list(noise), **{name: list(made) for name, made in others.items()}}
     tests["perturbation"] = list(perturbations)

@@ -10,23 +10,23 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from unrolled.data.unit_images import single_to_unit
+from unrolled.data.unit_images import batch_to_unit, single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.units import image_scale
+from unrolled.operators.intake import numbers_of
+from unrolled.operators.units import ones_for_zeros, over
 from unrolled.reconstruction.noise_level import StatedNoise, level_of, told, warn_of_others, with_noise
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
-from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
+from unrolled.reconstruction.unit_measurements import measurements_to_unit
+from unrolled.solvers.methods import classical
+from unrolled.system.arraylike import as_tensor
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import sides_within
-from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
+from unrolled.system.scales import OUTSIDE, Scale, range_of
 from unrolled.weights.networks import check_parts, load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
-
-SEEMS_UNIT = (1 / 16, 4.0)
-"""Between these lies the brightest pixel of what measurements of images in [0, 1] give as first estimate."""
 
 WORTH_COMPILING = 150_000_000
 """Pixels to be reconstructed on a CPU in float32 from which on compiled code pays. It is made in a minute, and takes
@@ -36,31 +36,47 @@ WHOLE = 2**20
 """Images of more pixels are reconstructed in tiles: as one they would need about 600 bytes a pixel."""
 
 
+DEFAULT = "epgn-cs25"
+"""The weights that reconstruct where nobody names others."""
+
+CLASSICAL = "tv"
+"""The method of `classical` that reconstructs where an operator is given alone."""
+
+
 def reconstruct(
-    image: Any,
-    network: UnrolledNetwork | str | Path = "epgn-cs25",
+    image: Any = None,
+    network: UnrolledNetwork | str | Path | None = None,
     operator: LinearOperator | None = None,
     *,
+    y: Any = None,
+    size: tuple[int, int] | None = None,
     color: bool = False,
     tile: int | None = None,
     bfloat16: bool = False,
     compile: bool | None = None,
     progress: bool = False,
     scale: Scale | None = None,
+    magnitude: bool | None = None,
     noise: StatedNoise | None = None,
 ) -> Tensor:
-    """Measure an image of any size and reconstruct it from the measurements.
+    """Reconstruct images from measurements: `y`, taken elsewhere, or those that are taken here of `image`.
 
-    Networks work on images with black at 0 and white at 1, so the image is brought to that scale, and the
-    reconstruction back to that of the image. Large images are reconstructed tile by tile, with the same result: 100
-    megapixels take less than 2 GiB.
+    Networks work on images with black at 0 and white at 1, so everything is brought to that scale, and the
+    reconstruction back to the units that were given. Large images are reconstructed tile by tile, with the same result:
+    100 megapixels take less than 2 GiB.
 
     Parameters
     ----------
-    image : Tensor or array, (channel, height, width) or (height, width), or an image file, or a picture of Pillow
-    network : UnrolledNetwork, or the name or file of weights
-    operator : LinearOperator
+    image : Tensor or array, (channel, height, width), (height, width) or (batch, channel, height, width), or a file
+        an image file, or a picture of Pillow; of any size.
+    network : UnrolledNetwork, or the name or file of weights, optional
+        by default the weights "epgn-cs25"; total variation if an operator is given alone.
+    operator : LinearOperator, optional
         needed with a network; weights bring their own.
+    y : Tensor or array, measurements of a batch of images in the operator's shape
+        instead of an image; for block compressive sensing (batch, channel, m, rows, columns).
+    size : (height, width), optional
+        of the images that y is of, if they were padded to be measured.
     color : bool
         of a file: reconstruct red, green and blue, each for itself, instead of the luma.
     tile : int, optional
@@ -75,25 +91,30 @@ def reconstruct(
         show a progress bar over the tiles.
     scale : float, (black, white), "max" or a percentile such as "99.5%", optional
         what white is in the image; "max" is its largest magnitude. By default what the type or the file says: 255 of
-        bytes, 65535 of unsigned 16-bit numbers, 1 of floating point.
+        bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. Of the images that y is of: a number, or "max",
+        the largest magnitude of the operator's estimate of each (see `image_scale`); by default 1.
+    magnitude : bool, optional
+        of complex reconstructions their magnitude; by default that, unless the image that was given is complex.
     noise : float >= 0 or Noise, optional
-        added to the measurements, the same each time: a law of noise, or the standard deviation of white noise where
-        the image's white is 1, of complex measurements √E|noise|². A network that takes the noise level is told it, and
-        a warning says so if it lies outside of the levels that the network was trained for.
+        of an image: added to the measurements, the same each time; a law of noise, or the standard deviation of white
+        noise where white is 1, of complex measurements √E|noise|². Of y: the standard deviation of the noise in it, in
+        its units. A network that takes the noise level is told it, and a warning says so if it lies outside of the
+        levels that the network was trained for.
 
     Returns
     -------
-    Tensor, of the image's shape, floating point, in the units of the image
-        of files and pictures without a scale in [0, 1]. Without a scale it is clipped to black and white; of complex
-        images it is complex.
+    Tensor, of the image's shape, of y (batch, channel, height, width), floating point, in the units of the image
+        of files and pictures without a scale in [0, 1]. Without a scale it is clipped to black and white, unless it is
+        complex.
 
     Raises
     ------
     ValueError
         for a broken or too small image; without a scale for types whose white is not known, and values outside of
-        [0, 1] or all so small that they are probably in other units; for weights that cannot be read, sides that the
-        operator cannot measure, a complex image for an operator on real ones, or a `tile` where the operator or the
-        network allows no tiles.
+        [0, 1] or all so small that they are probably in other units; for measurements that are not finite, do not have
+        the operator's shape, or without a scale are of an image that is far from [0, 1]; for weights that cannot be
+        read, sides that the operator cannot measure, a complex image for an operator on real ones, or a `tile` where
+        the operator or the network allows no tiles.
 
     Examples
     --------
@@ -101,17 +122,39 @@ def reconstruct(
     >>> camera = embedded_images("test")["camera"][:, 100:199, 200:299]
     >>> reconstruct(camera).shape
     torch.Size([1, 99, 99])
+
+    Of measurements, an operator is enough:
+
+    >>> from unrolled.operators import Inpainting
+    >>> operator = Inpainting(keep=0.5, height=99, width=99)
+    >>> reconstruct(y=operator(camera[None]), operator=operator).shape
+    torch.Size([1, 1, 99, 99])
     """
-    network, operator = resolve(network, operator)
-    x, span = single_to_unit("image", image, scale, color)
-    y = measure(x, network, operator, noise)
-    size = (x.shape[-2], x.shape[-1])
+    if (image is None) == (y is None):
+        raise ValueError("image: give an image, or its measurements y, one of them")
+    chosen, operator = choose(network, operator)
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
-    how["noise"] = told(noise, network)
-    found = after_measuring(y, network, operator, size, **how, clip=not span.given, magnitude=not x.is_complex())
-    found = span.from_unit(found).to(x.device)
-    picture_or_file = isinstance(image, (str, Path, Image.Image))
-    return found if picture_or_file or as_tensor("image", image).ndim == 3 else found[0]
+    if y is not None:
+        unit, white = measurements_to_unit(y, operator, device_of(chosen, operator), scale)
+        how["noise"] = None if noise is None else level_of(noise) / white
+        found = invert(unit, chosen, operator, **how)
+        found = picture(found, size, clip=scale is None, magnitude=magnitude is not False)
+        return found if scale is None else over(white, found).to(found.real.dtype) * found
+    if size is not None:
+        raise ValueError(f"size: is for measurements y, an image has its own, got {size!r}")
+    if isinstance(image, (str, Path)) and Path(image).is_dir():
+        raise ValueError(
+            f"image: {image} is a folder; unrolled.reconstruct_all takes the images of folders and of lists"
+        )
+    file = isinstance(image, (str, Path, Image.Image))
+    axes = 3 if file else as_tensor("image", image).ndim
+    pairs = batch_to_unit("image", image, scale) if axes == 4 else [single_to_unit("image", image, scale, color)]
+    x = torch.stack([each for each, _ in pairs]) if axes == 4 else pairs[0][0].unsqueeze(0)
+    found = invert(measure(x, chosen, operator, noise), chosen, operator, **how, noise=told(noise, chosen))
+    shown = not x.is_complex() if magnitude is None else magnitude
+    found = picture(found, sides(x), clip=not pairs[0][1].given, magnitude=shown).to(x.device)
+    images = [span.from_unit(each) for each, (_, span) in zip(found, pairs, strict=True)]
+    return torch.stack(images) if axes == 4 else images[0] if axes == 3 else images[0][0]
 
 
 def iterates(
@@ -130,133 +173,87 @@ def iterates(
         as in `reconstruct`.
     """
     image, _ = single_to_unit("image", image, scale)
-    height, width = image.shape[-2:]
     with torch.no_grad():
         y = measure(image, network, operator, noise)
         found = network.iterates(y, operator, noise=told(noise, network))
-    return [picture(x, (height, width)) for x in found]
+    return [picture(x[0], sides(image)) for x in found]
 
 
 def linear_start(y: Tensor, network: UnrolledNetwork, operator: LinearOperator, size: tuple[int, int]) -> Tensor:
     """The image that the network starts from, (channel, height, width), clipped to [0, 1]."""
     with torch.no_grad():
         x = network.first_image(y, operator)
-    return picture(x, size)
+    return picture(x[0], size)
 
 
 def measure(
-    image: Tensor, network: UnrolledNetwork, operator: LinearOperator, noise: StatedNoise | None = None, seed: int = 0
+    image: Tensor,
+    network: UnrolledNetwork | None,
+    operator: LinearOperator,
+    noise: StatedNoise | None = None,
+    seed: int = 0,
 ) -> Tensor:
-    """y = A x of an image (channel, height, width) of any size, padded with zeros, on the network's device.
+    """y = A x of an image of any size or of a batch, padded with zeros, on the network's device.
 
     Parameters
     ----------
-    image : Tensor, with black at 0 and white at 1, see `unrolled.data.unit_images`
+    image : Tensor, (channel, height, width) or (batch, channel, height, width)
+        with black at 0 and white at 1, see `unrolled.data.unit_images`.
     network, operator
     noise : float >= 0 or Noise, optional
         added to the measurements: a law of noise, or the standard deviation of white noise.
     seed : int
         of the noise, which is drawn on the CPU.
     """
-    check_image(image, operator)
+    batch = image if image.ndim == 4 else image.unsqueeze(0)
+    for each in batch:
+        check_image(each, operator)
     kind = torch.complex64 if image.is_complex() else torch.float32
     with torch.no_grad():
-        y: Tensor = operator(pad(image.unsqueeze(0).to(device_of(network), kind), operator.multiple))
+        y: Tensor = operator(pad(batch.to(device_of(network, operator), kind), operator.multiple))
         return with_noise(y, noise, seed)
 
 
-def from_measurements(
-    y: Any,
-    network: UnrolledNetwork,
+def invert(
+    y: Tensor,
+    network: UnrolledNetwork | None,
     operator: LinearOperator,
-    size: tuple[int, int] | None = None,
     *,
     tile: int | None = None,
     bfloat16: bool = False,
     compile: bool | None = None,
     progress: bool = False,
-    scale: float | str | None = None,
-    noise: float | None = None,
+    noise: float | Tensor | None = None,
 ) -> Tensor:
-    """Reconstruct from measurements that were taken elsewhere.
+    """The reconstructions from measurements of a batch of images of about unit scale, as the network makes them.
 
     Parameters
     ----------
-    y : Tensor or array, in the operator's shape, a batch of one
-        for block compressive sensing (1, channel, m, rows, columns).
-    network, operator
-    size : (height, width), optional
-        of the image, if it was padded to be measured.
-    tile, bfloat16, compile, progress
+    y : Tensor, in the operator's shape, on its device
+    network : UnrolledNetwork, or None for `CLASSICAL`
+    operator, tile, bfloat16, compile, progress
         as in `reconstruct`.
-    scale : float or "max", optional
-        what white is in the image that was measured; "max" is the largest magnitude of the operator's estimate, see
-        `image_scale`. By default white is 1, and measurements of another scale are refused.
-    noise : float >= 0, optional
-        standard deviation of the noise in y, in the units of y, for a network that takes it; others refuse it.
+    noise : float or Tensor, (batch,), optional
+        the noise level, at the scale of y, for a network that takes it; others refuse it.
 
     Returns
     -------
-    Tensor, (channel, height, width), of complex images the magnitude
-        clipped to [0, 1] without a scale; with one in the units of the image.
-
-    Raises
-    ------
-    ValueError
-        if the measurements are not finite, do not have the operator's shape, or without a scale are of an image that
-        is far from [0, 1].
+    Tensor, (batch, channel, height, width), neither clipped nor cut to the size of what was padded
     """
-    y = as_tensor("measurements", y)
-    if y.ndim == 0 or not is_floating(y):
-        raise ValueError(f"measurements: must be real or complex numbers of floating point, got {y.dtype}")
-    if not bool(torch.isfinite(y).all()):
-        raise ValueError(f"measurements: must be finite, but {int((~torch.isfinite(y)).sum())} are NaN or inf")
-    if len(y) != 1:
-        raise ValueError(f"measurements: must be of one image, got a batch of {len(y)}")
-    if y.is_complex() and not operator.complex_measurements:
-        raise ValueError(f"measurements: must be real for {type(operator).__name__}, got {y.dtype}")
-    white = _white_of(y.to(device_of(network)), operator, scale)
-    y = as_numbers("measurements", y / white, torch.float32).to(device_of(network))
-    how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
-    how["noise"] = None if noise is None else level_of(noise) / white
-    found = after_measuring(y, network, operator, size, **how, clip=scale is None)
-    return found if scale is None else white * found
-
-
-def after_measuring(
-    y: Tensor,
-    network: UnrolledNetwork,
-    operator: LinearOperator,
-    size: tuple[int, int] | None = None,
-    *,
-    tile: int | None = None,
-    bfloat16: bool = False,
-    compile: bool | None = None,
-    progress: bool = False,
-    clip: bool = True,
-    magnitude: bool = True,
-    noise: float | None = None,
-) -> Tensor:
-    """The reconstruction from measurements of one image of about unit scale, (channel, height, width).
-
-    Parameters
-    ----------
-    clip : bool
-        to [0, 1]; of real images.
-    magnitude : bool
-        of complex images their magnitude.
-    noise : float, optional
-        the noise level, at the scale of y, for a network that takes it.
-
-    Others as in `from_measurements`.
-    """
+    if network is None:
+        if tile is not None:
+            raise ValueError("tile: only networks reconstruct in tiles, total variation does not")
+        if noise is not None:
+            raise ValueError(f"noise: only networks are told the noise level, total variation is not; got {noise!r}")
+        return classical(CLASSICAL, y, operator)
+    level = None if noise is None else torch.as_tensor(noise, device=y.device)
+    if level is not None:
+        for extreme in {float(level.min()), float(level.max())}:
+            warn_of_others(extreme / network.norm_of(operator), network, stacklevel=3)
     pixels = math.prod(operator.image_size(y)) if operator.local else 0
     tiled = tile is not None or (pixels > WHOLE and why_no_tiles(network, operator) is None)
-    level = None if noise is None else torch.tensor(level_of(noise))
-    if noise is not None:
-        warn_of_others(noise / network.norm_of(operator), network, stacklevel=3)
     if compile is None:
-        compile = gains_by_compiling(pixels, network, operator, bfloat16)
+        compile = gains_by_compiling(len(y) * pixels, network, operator, bfloat16)
     with torch.no_grad(), torch.autocast(y.device.type, torch.bfloat16, enabled=bfloat16):
         if tiled:
             x = in_tiles(y, network, operator, TILE if tile is None else tile, progress, compile, level)
@@ -273,16 +270,15 @@ def after_measuring(
         )
     if not tiled:
         _check_explained(x, y, network, operator)
-    whole = (x.shape[-2], x.shape[-1])
-    size = whole if size is None else sides_within("size", size, whole)
-    return picture(x, size, clip=clip, magnitude=magnitude)
+    return x
 
 
 @torch.no_grad()
 def _check_explained(x: Tensor, y: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> None:
     """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
-    left = float((operator(x) - y).norm() / y.norm().clamp(min=torch.finfo(y.real.dtype).tiny))
-    if not left <= 1 and bool(y.any()):
+    residual, size = (operator(x) - y).flatten(1).norm(dim=1), y.flatten(1).norm(dim=1)
+    left = float((residual / ones_for_zeros(size))[size > 0].max()) if bool(size.any()) else 0.0
+    if not left <= 1:
         warnings.warn(
             f"the reconstruction explains the measurements worse than a black image does, {left:.3g} times: networks "
             f"are made for an operator like the one in training{_advice(network, operator)}",
@@ -295,32 +291,14 @@ def _advice(network: UnrolledNetwork, operator: LinearOperator) -> str:
     return "" if network.normalizes else f", or of the norm 1: {type(operator).__name__}(…).normalized()"
 
 
-def gains_by_compiling(pixels: int, network: UnrolledNetwork, operator: LinearOperator, bfloat16: bool) -> bool:
+def gains_by_compiling(pixels: int, network: UnrolledNetwork | None, operator: LinearOperator, bfloat16: bool) -> bool:
     """Whether so many pixels of images of one size are reconstructed sooner if the network is compiled first."""
-    compilable = device_of(network).type == "cpu" and not operator.complex_images
+    compilable = device_of(network, operator).type == "cpu" and not operator.complex_images
     return pixels >= WORTH_COMPILING and compilable and not bfloat16
 
 
 def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator, noise: Tensor | None) -> Tensor:
     return network(y, operator, noise=noise)
-
-
-def _white_of(y: Tensor, operator: LinearOperator, scale: float | str | None) -> float:
-    """What white is in the image that measurements are of."""
-    white = scale if isinstance(scale, str) else as_scale("measurements", scale)
-    if white not in (None, "max") and not isinstance(white, float):
-        raise ValueError(f"measurements: scale must be a number or 'max', got {scale!r}")
-    if isinstance(white, float):
-        return white
-    brightest = float(image_scale(y, operator))
-    if scale == "max":
-        return brightest
-    if bool(y.any()) and not SEEMS_UNIT[0] <= brightest <= SEEMS_UNIT[1]:
-        raise ValueError(
-            f"measurements: seem to be of an image whose brightest pixel is about {brightest:.3g}, where white is 1; "
-            "give scale: the number that is white, or 'max'"
-        )
-    return 1.0
 
 
 def resolve(
@@ -341,17 +319,34 @@ def resolve(
     return network, operator
 
 
-def picture(x: Tensor, size: tuple[int, int], *, clip: bool = True, magnitude: bool = True) -> Tensor:
-    """The first image of a batch, cut to its size and clipped to [0, 1]; of complex images the magnitude.
+def choose(
+    network: UnrolledNetwork | str | Path | None, operator: LinearOperator | None
+) -> tuple[UnrolledNetwork | None, LinearOperator]:
+    """As `resolve`, but without a network the default weights, or None with an operator, for total variation."""
+    if network is None and operator is not None:
+        check_parts(None, operator)
+        return None, operator
+    return resolve(DEFAULT if network is None else network, operator)
+
+
+def picture(x: Tensor, size: tuple[int, int] | None, *, clip: bool = True, magnitude: bool = True) -> Tensor:
+    """Images (…, height, width) cut to their size and clipped to [0, 1]; of complex images the magnitude.
 
     Without `magnitude` complex images are returned as they are, never clipped.
     """
-    x = x[0, :, : size[0], : size[1]]
+    if size is not None:
+        height, width = sides_within("size", size, sides(x))
+        x = x[..., :height, :width]
     if x.is_complex():
         if not magnitude:
             return x
         x = x.abs()
     return x.clamp(0, 1) if clip else x
+
+
+def sides(x: Tensor) -> tuple[int, int]:
+    """(height, width) of images."""
+    return x.shape[-2], x.shape[-1]
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
@@ -374,6 +369,6 @@ def check_image(image: Tensor, operator: LinearOperator) -> None:
         )
 
 
-def device_of(network: UnrolledNetwork) -> torch.device:
-    """The device that a network is on."""
-    return next(network.parameters()).device
+def device_of(network: UnrolledNetwork | None, operator: LinearOperator) -> torch.device:
+    """The device that a network is on, or an operator that stands alone."""
+    return numbers_of(operator)[1] if network is None else next(network.parameters()).device

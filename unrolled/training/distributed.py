@@ -51,8 +51,15 @@ def own_device(name: str) -> str:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def joined(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end.
+
+    Parameters
+    ----------
+    device : torch.device
+        of this process.
+    timeout : timedelta
+        how long it waits for the others.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def joined(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timeout)
         with warnings.catch_warnings():
             # Of weights with one input or output channel; their numbers lie in memory alike either way.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -75,7 +82,7 @@ def joined(device: torch.device) -> Iterator[None]:
             raise
         reason = str(error).partition("\n")[0].rpartition("] ")[2]  # without the place in the library
         raise ValueError(
-            f"training: another process ended, or has not answered for {TIMEOUT}; the last checkpoint stays, go on "
+            f"training: another process ended, or has not answered for {timeout}; the last checkpoint stays, go on "
             f"with resume: {reason}"
         ) from error
     finally:
