@@ -6,6 +6,7 @@ from unrolled.data import ImageData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
+from unrolled.training.losses import LOSSES, Loss, as_loss
 
 
 def parser() -> Parser:
@@ -24,6 +25,13 @@ def parser() -> Parser:
         )
     parser.add_settings(ImageData, "data")
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
+    parser.add_argument(
+        "--loss",
+        type=Loss | dict[str, float] | str | None,
+        default=None,
+        help=f"one of {', '.join(LOSSES)}; weights of those that compare images, {{mse: 1, ssim: 0.1}}; or a class. By "
+        "default the mean squared error, and what the network adds to it",
+    )
     add_run_options(parser)
     return parser
 
@@ -39,6 +47,7 @@ def run(argv: list[str]) -> int:
 
 def _train(run: Run) -> None:
     made = run.made
+    loss = as_loss(made.loss)
     run.take_weights(network=made.network, operator=made.operator)
     run.save_config()
     run.say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {run.folder}")
@@ -54,6 +63,7 @@ def _train(run: Run) -> None:
         card=run.card(),
         sparsifier=made.sparsifier,
         noise=made.noise,
+        loss=loss,
     )
     run.say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
     if made.sparsifier is not None:
