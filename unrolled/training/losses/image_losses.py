@@ -195,6 +195,8 @@ class WeightedSum(ImageLoss):
         for weight in weights:
             if not 0 <= weight < math.inf:
                 raise ValueError(f"WeightedSum: weights must be finite numbers >= 0, got {weight!r}")
+        object.__setattr__(self, "losses", tuple(self.losses))
+        object.__setattr__(self, "weights", tuple(weights))
 
     def distance(self, image: Tensor, truth: Tensor) -> Tensor:
         parts = [weight * loss.distance(image, truth) for loss, weight in zip(self.losses, self.weights, strict=True)]
@@ -222,7 +224,9 @@ class PhaseLoss(Loss):
 
     def __post_init__(self) -> None:
         if not isinstance(self.loss, ImageLoss):
-            raise ValueError(f"PhaseLoss: loss must compare images, as MSELoss or SSIMLoss does, got {self.loss!r:.200}")
+            raise ValueError(
+                f"PhaseLoss: loss must compare images, as MSELoss or SSIMLoss does, got {self.loss!r:.200}"
+            )
         if not 0 < self.decay <= 1:
             raise ValueError(f"PhaseLoss: decay must be in (0, 1], got {self.decay!r}")
 
