@@ -151,7 +151,7 @@ def _with_mask(operator: LinearOperator, mask: Tensor) -> LinearOperator:
 
 
 def _frequencies(samples: Samples, relative: bool = False) -> tuple[Tensor, Tensor]:
-    """How far from zero every row, (height, 1), and column, (width), of frequencies lies; or that in parts of a side."""
+    """How far from zero every row, (height, 1), and column, (width), of frequencies lies; or in parts of the side."""
     height, width = samples.mask.shape[-2:]
     rows, columns = (torch.fft.fftfreq(side, device=samples.mask.device) for side in (height, width))
     if isinstance(samples, SampledFourier) and samples.centered:
