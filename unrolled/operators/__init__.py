@@ -3,6 +3,7 @@
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
 from unrolled.operators.coil_noise import CoilNoise
+from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
@@ -17,7 +18,7 @@ from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise,
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
-from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.signal_dependent_noise import PoissonGaussianNoise, RicianNoise, SpeckleNoise
 from unrolled.operators.stack import Stack
