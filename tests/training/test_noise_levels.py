@@ -11,6 +11,7 @@ from unrolled.data import RandomCrops
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, GaussianNoise, PoissonNoise, VaryingGaussianNoise
 from unrolled.training import ReconstructionTask
+from unrolled.training.losses import SURE
 from unrolled.weights.card import read_card
 
 LEVELS = VaryingGaussianNoise(0.02, 0.3)
@@ -91,3 +92,16 @@ def test_a_range_of_levels_that_is_not_that_of_the_noise_is_refused(noise, got):
     message = rf"noise: must be white, of levels within the noise_range=\(0.01, 0.5\) of EPGN, .*{got}"
     with pytest.raises(ValueError, match=message):
         task(told(), noise)
+
+
+@pytest.mark.parametrize("network", [told, lambda: EPGN(1, 4)], ids=["told", "not told"])
+def test_a_loss_is_told_the_level_of_each_image(network, monkeypatch):
+    made, seen = task(network(), loss="sure"), []
+    level = SURE._level
+    monkeypatch.setattr(SURE, "_level", lambda self, y, noise: seen.append(noise) or level(self, y, noise))
+    images, levels = made.batch(0, 3)
+    assert made.loss(made.model, (images, levels), 0).isfinite()
+    assert seen
+    assert all(torch.equal(noise, levels) for noise in seen)
+    with pytest.raises(ValueError, match=r"SURE: sigma is 0.1, and the noise of the measurements has the level"):
+        task(network(), loss=SURE(0.1))

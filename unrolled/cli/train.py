@@ -1,11 +1,21 @@
 """unrolled train --config configs/cs/epgn_25.yaml"""
 
+from typing import Any
+
+import yaml
+from jsonargparse.typing import restricted_string_type
+
 from unrolled.cli.command_line import Parser
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data import ImageData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
+from unrolled.training.losses import LOSSES, Loss, as_loss
+
+_Name: Any = restricted_string_type("Name", "^[a-z][a-z0-9_]*$", docstring="a name in small letters")
+"""Of a loss; what is written otherwise is a class, and it is said what is wrong with it."""
+yaml.SafeDumper.add_representer(_Name, yaml.SafeDumper.represent_str)
 
 
 def parser() -> Parser:
@@ -24,6 +34,13 @@ def parser() -> Parser:
         )
     parser.add_settings(ImageData, "data")
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
+    parser.add_argument(
+        "--loss",
+        type=Loss | dict[str, float] | _Name | None,
+        default=None,
+        help=f"one of {', '.join(LOSSES)}; weights of those that compare images, {{mse: 1, ssim: 0.1}}; or a class. By "
+        "default the mean squared error, and what the network adds to it",
+    )
     add_run_options(parser)
     return parser
 
@@ -39,6 +56,7 @@ def run(argv: list[str]) -> int:
 
 def _train(run: Run) -> None:
     made = run.made
+    loss = as_loss(made.loss)
     run.take_weights(network=made.network, operator=made.operator)
     run.save_config()
     run.say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {run.folder}")
@@ -54,6 +72,7 @@ def _train(run: Run) -> None:
         card=run.card(),
         sparsifier=made.sparsifier,
         noise=made.noise,
+        loss=loss,
     )
     run.say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
     if made.sparsifier is not None:

@@ -29,6 +29,7 @@ from unrolled.sparsify import Schedule, Sparsifier, sparsity_report
 from unrolled.system.devices import torch_device
 from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
+from unrolled.training.losses import Loss
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import MARKS, check_folder
@@ -91,7 +92,7 @@ def find_config(name: str) -> str:
 def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
-        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise]
+        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss]
     )
     guard_yaml()
     usage = f"unrolled {command} --config CONFIG [--NAME VALUE …]"

@@ -22,11 +22,12 @@ from unrolled.system.devices import torch_device
 from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
+from unrolled.training.losses import LossGiven, as_loss
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
-from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
+from unrolled.training.tasks.reconstruction import Noise, ReconstructionTask
 from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
 
@@ -42,7 +43,7 @@ def fit(
     *,
     validation: Sequence[Any] | Tensor | np.ndarray | None = None,
     crop: Crop | None = None,
-    loss: Loss | None = None,
+    loss: LossGiven | None = None,
     folder: str | Path = "runs/fit",
     seed: int = 0,
     device: str = "auto",
@@ -75,8 +76,9 @@ def fit(
     crop : int or (height, width), optional
         of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
         measures if there is only one, otherwise squares of 66.
-    loss : callable (reconstruction, truth) → scalar, optional
-        your own loss.
+    loss : name, dict of weights, Loss or callable (reconstruction, truth) → scalar, optional
+        "l1", {"mse": 1, "ssim": 0.1}, `SSDU()` … see `unrolled.training.losses.as_loss`; by default the mean squared
+        error, and what the network adds to it. Losses that learn from measurements never see an image of the dataset.
     folder : str or Path
         of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
         unless resumed.
@@ -124,9 +126,9 @@ def fit(
     check_parts(network, operator)
     if network is None or operator is None:
         raise ValueError("fit: needs a network and an operator")
-    for name, function in (("loss", loss), ("noise", noise)):
-        if function is not None and not callable(function):
-            raise ValueError(f"{name}: must be a function, got {function!r}")
+    if noise is not None and not callable(noise):
+        raise ValueError(f"noise: must be a function, got {noise!r}")
+    loss = as_loss(loss)
     _check_recipes(network=network, operator=operator)
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     with distributed.joined(place), locked(folder):

@@ -21,11 +21,12 @@ from unrolled.operators.unit_norm import keep_norm
 from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
+from unrolled.training.losses.by_name import LossGiven, OwnLoss, as_loss
+from unrolled.training.losses.loss import Loss
 from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.task import Task
 from unrolled.weights.earlier import rename_earlier
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]
 """Measurements to noisy measurements, drawn with torch's random numbers."""
 
@@ -55,13 +56,13 @@ class Reconstructor(nn.Module):
             return with_white_noise(y, level)
         return y if self.noise is None else self.noise(y)
 
+    def known(self, level: Tensor | None = None) -> float | Tensor | None:
+        """The noise level of measurements: that of each image if they are given, or that of the noise if it has one."""
+        return _level(self.noise) if level is None else level
+
     def told(self, level: Tensor | None = None) -> float | Tensor | None:
-        """The noise level as the network is told it; None if it takes none, or the noise has none."""
-        if not self.network.takes_noise:
-            return None
-        if level is None and isinstance(self.noise, NoiseLaw) and self.noise.level_range is not None:
-            return self.noise.level_range[0]
-        return level
+        """The noise level as the network is told it; None if it takes none, or it is not known."""
+        return self.known(level) if self.network.takes_noise else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Measure the images x and reconstruct them."""
@@ -87,9 +88,9 @@ class ReconstructionTask(Task):
         of training images.
     validation : sequence of Tensor, each (channel, height, width) with white at 1
         held-out images of sizes that the operator can measure; never those of a test set.
-    loss : callable (reconstruction, truth) → scalar, optional
-        your own loss, of complex images if the operator's are; by default that of the network, the mean squared error
-        and what the network adds to it.
+    loss : Loss, name, dict of weights or callable (reconstruction, truth) → scalar, optional
+        see `as_loss`; by default that of the network, the mean squared error and what the network adds to it. Images
+        are complex if the operator's are. A loss that does not need them is given measurements alone.
     device : torch.device, optional
     noise : callable y ↦ noisy y, optional
         added to all measurements; it draws with torch's random numbers: in training other ones in every step, in
@@ -101,8 +102,8 @@ class ReconstructionTask(Task):
     Raises
     ------
     ValueError
-        if there is no validation image, the network is not made for the operator's images, or its range of noise levels
-        is not that of the noise.
+        if there is no validation image, the network is not made for the operator's images, its range of noise levels is
+        not that of the noise, or the loss cannot be had.
     """
 
     score = "psnr"
@@ -113,7 +114,7 @@ class ReconstructionTask(Task):
         operator: LinearOperator,
         batches: Batches,
         validation: Sequence[Tensor],
-        loss: Loss | None = None,
+        loss: LossGiven | None = None,
         device: torch.device | None = None,
         noise: Noise | None = None,
         seed: int = 0,
@@ -122,12 +123,15 @@ class ReconstructionTask(Task):
             raise ValueError("validation: needs at least one image")
         network.check(operator)
         check_levels(network, noise)
+        self.own_loss = as_loss(loss)
+        if self.own_loss is not None:
+            _check_loss(self.own_loss, operator, noise)
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
         network.norm_of(operator)  # found before anything is learned, and kept by copies too
-        self.batches, self.own_loss, self.seed = batches, loss, seed
+        self.batches, self.seed = batches, seed
         self.varying = noise if isinstance(noise, VaryingGaussianNoise) else None
         self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
         if operator.complex_images:
@@ -154,10 +158,11 @@ class ReconstructionTask(Task):
         assert isinstance(model, Reconstructor)
         images, level = batch if isinstance(batch, tuple) else (batch, None)
         x = with_phase(images) if model.operator.complex_images else images
-        y, noise = model.measure(x, level), model.told(level)
-        if self.own_loss is not None:
-            return self.own_loss(model.network(y, model.operator, noise=noise), x)
-        return model.network.loss(x, y, model.operator, noise=noise)
+        y = model.measure(x, level)
+        if self.own_loss is None:
+            return model.network.loss(x, y, model.operator, noise=model.told(level))
+        truth = x if self.own_loss.needs_truth else None
+        return self.own_loss(model.network, y, model.operator, truth, noise=model.known(level))
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -194,6 +199,8 @@ class ReconstructionTask(Task):
             "network": _recipe(model.network),
             "operator": _recipe(model.operator),
             "noise": None if model.noise is None else _name(model.noise),
+            # Functions of one's own have no name that would tell whether they are the same.
+            "loss": None if self.own_loss is None or isinstance(self.own_loss, OwnLoss) else _name(self.own_loss),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
 
@@ -218,10 +225,29 @@ def check_levels(network: UnrolledNetwork, noise: Noise | None) -> None:
         )
 
 
-def _name(noise: Noise) -> str:
-    if isinstance(noise, Described) or is_dataclass(noise):
-        return _recipe(noise)
-    return str(getattr(noise, "__qualname__", type(noise).__name__))
+def _check_loss(loss: Loss, operator: LinearOperator, noise: Noise | None) -> None:
+    """Raise ValueError if a loss cannot be had of what an operator measures."""
+    if isinstance(loss, Loss):
+        loss.check(operator, _level(noise))
+    if not loss.needs_truth and any(parameter.requires_grad for parameter in operator.parameters()):
+        raise ValueError(
+            f"loss: {type(loss).__name__} learns from measurements, so they cannot be learned too; freeze the "
+            f"parameters of {type(operator).__name__} by operator.requires_grad_(False)"
+        )
+
+
+def _level(noise: Noise | None) -> float | Tensor | None:
+    """The level of noise that has one, of some images if it varies; None of other noise."""
+    levels = noise.level_range if isinstance(noise, NoiseLaw) else None
+    if levels is None:
+        return None
+    return levels[0] if levels[0] == levels[1] else torch.tensor(levels)
+
+
+def _name(thing: Noise | Loss) -> str:
+    if isinstance(thing, Described) or is_dataclass(thing):
+        return _recipe(thing)
+    return str(getattr(thing, "__qualname__", type(thing).__name__))
 
 
 def _recipe(thing: Any) -> str:
