@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import unrolled
 from benchmarks import compared
@@ -80,7 +81,10 @@ def test_evaluation_and_reconstruction_measure_with_photons(slices, weights, cap
     assert expected["psnr"] != unrolled.evaluate(weights, slices, scale="hu")["psnr"]
     with h5py.File(slices) as file:
         hu = file["hu"][0]
-    np.save(tmp_path / "slice.npy", hu)
+    Image.fromarray(hu.astype(np.float32)).save(tmp_path / "slice.tif")
+    out = str(tmp_path / "slice.png")
+    assert main(["reconstruct", str(tmp_path / "slice.tif"), f"--weights={weights}", "--scale=hu", f"--out={out}"]) == 0
+    assert "its peak is white − black = 4071, from -1000 to 3071" in capsys.readouterr().out
     found = unrolled.reconstruct(hu, weights, scale="hu", noise=NOISE)
     assert -1500 < found.min() < -500 < 500 < found.max() < 3071  # in Hounsfield units again
     assert torch.equal(found, unrolled.reconstruct(hu, weights, scale="hu", noise=NOISE))
