@@ -46,7 +46,7 @@ def weights(tmp_path_factory):
 
 def test_one_command_trains_evaluates_and_compares(slices, tmp_path, capsys):
     run = [CONFIG, "--test", slices, f"--data.train=[{slices}]", f"--folder={tmp_path / 'run'}", *SMALL]
-    run += ["--every", "2", "--iterations", "4", "--tune", "1", "--json", str(tmp_path / "ct.json")]
+    run += ["--every", "2", "--iterations", "2", "--tune", "1", "--json", str(tmp_path / "ct.json")]
     compared.main([*run, "--methods", "estimate", "tv", "tv-weighted"])
     said = capsys.readouterr().out
     assert "validation PSNR" in said
