@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import unrolled
 from benchmarks import compared
@@ -44,7 +45,7 @@ def weights(tmp_path_factory):
 
 def test_one_command_trains_evaluates_and_compares(slices, tmp_path, capsys):
     run = [CONFIG, "--test", slices, f"--data.train=[{slices}]", f"--folder={tmp_path / 'run'}", *SMALL]
-    run += ["--every", "2", "--iterations", "4", "--tune", "1", "--json", str(tmp_path / "ct.json")]
+    run += ["--every", "2", "--iterations", "2", "--tune", "1", "--json", str(tmp_path / "ct.json")]
     compared.main([*run, "--methods", "estimate", "tv", "tv-weighted"])
     said = capsys.readouterr().out
     assert "validation PSNR" in said
@@ -79,7 +80,10 @@ def test_evaluation_and_reconstruction_measure_with_photons(slices, weights, cap
     assert expected["psnr"] != unrolled.evaluate(weights, slices, scale="hu")["psnr"]
     with h5py.File(slices) as file:
         hu = file["hu"][0]
-    np.save(tmp_path / "slice.npy", hu)
+    Image.fromarray(hu.astype(np.float32)).save(tmp_path / "slice.tif")
+    out = str(tmp_path / "slice.png")
+    assert main(["reconstruct", str(tmp_path / "slice.tif"), f"--weights={weights}", "--scale=hu", f"--out={out}"]) == 0
+    assert "its peak is white − black = 4071, from -1000 to 3071" in capsys.readouterr().out
     found = unrolled.reconstruct(hu, weights, scale="hu", noise=NOISE)
     assert -1500 < found.min() < -500 < 500 < found.max() < 3071  # in Hounsfield units again
     assert torch.equal(found, unrolled.reconstruct(hu, weights, scale="hu", noise=NOISE))

@@ -46,7 +46,6 @@ def _estimates_by_adjoint(operator: LinearMap) -> bool:
     return type(operator).estimate is LinearMap.estimate
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def norm_for_networks(operator: LinearOperator) -> float:
     """By what networks divide an operator and its measurements, or 1.
 
@@ -64,6 +63,10 @@ def norm_for_networks(operator: LinearOperator) -> float:
     if norm != 1 and AS_GIVEN not in operator.__dict__:
         operator.__dict__[AS_GIVEN] = UnitNorm(_conditioned(operator), norm)
     return norm
+
+
+# A graph has it as a constant. This is all that torch.compiler.assume_constant_result does, which loads the compiler.
+norm_for_networks._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def keep_norm(operator: LinearOperator, norm: float) -> None:

@@ -120,6 +120,7 @@ def evaluate(
 
 def peak_text(scale: Scale | None) -> str:
     """What PSNR's peak is, in words."""
+    scale = as_scale("scale", scale)
     if scale is None:
         return "white, which is 255 of bytes, 65535 of 16 bits and 1 of floating point"
     if isinstance(scale, str):
