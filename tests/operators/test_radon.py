@@ -269,6 +269,7 @@ def test_a_matrix_is_the_same_sums(scan, monkeypatch):
     torch.testing.assert_close(operator.estimate(y), estimate, rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # PyTorch's own call
 def test_filtered_back_projection_by_a_matrix_has_derivatives():
     operator = Radon(4, 6, 6, sums="joseph").double()
     y = torch.randn(2, 1, 4, operator.detectors, dtype=torch.float64, requires_grad=True)
