@@ -191,10 +191,12 @@ def test_bad_options_are_refused(options, message):
         Espirit(**options)
 
 
-def test_more_sets_than_coils_and_eigenvalues_that_are_all_small_are_refused():
+def test_what_does_not_fit_the_coils_is_refused():
     y = fourier(coils() * body(), True)
     with pytest.raises(ValueError, match="sets must be at most the number of coils, 4, got 5"):
         Espirit(sets=5).estimate(y, centered=True)
+    with pytest.raises(ValueError, match="kernel_size must be at most 38 for 4 coils, got 39"):
+        Espirit(kernel_size=39).estimate(y, centered=True)
     noise = torch.randn(4, 24, 24, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=r"no eigenvalue is larger than crop=0.95, they reach 0.\d+; give a smaller"):
         Espirit(threshold=0.9).estimate(noise, centered=True)

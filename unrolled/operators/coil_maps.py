@@ -21,6 +21,9 @@ SMALLEST_CENTER = 5
 CALIBRATION = 24
 """Lines of the middle that ESPIRiT is calibrated on, at most, unless more are asked for."""
 
+LARGEST_PATCH = 6000
+"""Numbers in a patch of all coils, at most: a matrix of so many rows and columns is decomposed, of 0.6 GB."""
+
 MATRICES_AT_ONCE = 2**22
 """Numbers in the pixels' matrices that are decomposed at once."""
 
@@ -122,14 +125,10 @@ class LowResolution(CoilMaps):
 
     def _reach(self, mask: Tensor) -> int:
         """How far the square around the middle reaches that is sampled, or that was asked for and is sampled."""
-        row, column = mask.shape[0] // 2, mask.shape[1] // 2
         most = min(*mask.shape, LARGEST_CENTER if self.center is None else self.center)
         _check_center(self.center, mask)
-        reach = next(
-            reach
-            for reach in range((most - 1) // 2, -2, -1)
-            if bool(mask[row - reach : row + reach + 1, column - reach : column + reach + 1].all())
-        )
+        reaches = range((most - 1) // 2, -2, -1)  # of -1 there is nothing to be sampled
+        reach = next(reach for reach in reaches if bool(_middle(mask, 2 * reach + 1, 2 * reach + 1).all()))
         least = SMALLEST_CENTER if self.center is None else 2 * ((self.center - 1) // 2) + 1
         if 2 * reach + 1 < least:
             side = max(0, 2 * reach + 1)
@@ -186,6 +185,11 @@ class Espirit(CoilMaps):
     def _of_centered(self, y: Tensor, mask: Tensor) -> Tensor:
         if self.sets > len(y):
             raise ValueError(f"Espirit: sets must be at most the number of coils, {len(y)}, got {self.sets}")
+        if len(y) * self.kernel_size**2 > LARGEST_PATCH:
+            raise ValueError(
+                f"Espirit: kernel_size must be at most {math.isqrt(LARGEST_PATCH // len(y))} for {len(y)} coils, got "
+                f"{self.kernel_size}"
+            )
         height, width = self._calibration(mask)
         calibration = _middle(y, height, width)
         if not bool(calibration.any()):
