@@ -2,7 +2,7 @@
 
 from unrolled.cli.command_line import Parser
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
-from unrolled.data import ImageData
+from unrolled.data.sources import TrainingData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
@@ -17,12 +17,19 @@ def parser() -> Parser:
         parser.add_argument(
             f"--{name}",
             type=base,
-            required=True,
+            required=base is UnrolledNetwork,
             metavar="CLASS",
             help=f"its class, by name, or as module.Class of a module that --import names; its arguments are "
             f"--{name}.NAME, and --{name}.help CLASS tells of them",
         )
-    parser.add_settings(ImageData, "data")
+    parser.add_argument(
+        "--data",
+        type=TrainingData,
+        default={"class_path": "unrolled.data.ImageData"},
+        metavar="CLASS",
+        help="what is trained on: ImageData (the default), KSpaceData or MeasurementData; its arguments are --data.NAME, "
+        "and --data.help CLASS tells of them",
+    )
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     add_run_options(parser)
     return parser

@@ -22,6 +22,8 @@ from torch import nn
 from unrolled import weights
 from unrolled.cli.command_line import Flag, Parser, add_options, import_modules, leaves
 from unrolled.cli.config_file import check_config, guard_yaml, is_text, read_settings
+from unrolled.data.measurement_files import MeasurementData
+from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import Differentiation
 from unrolled.operators import Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
@@ -29,6 +31,7 @@ from unrolled.sparsify import Schedule, Sparsifier, sparsity_report
 from unrolled.system.devices import torch_device
 from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
+from unrolled.training.kspace_data import KSpaceData
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import MARKS, check_folder
@@ -91,7 +94,10 @@ def find_config(name: str) -> str:
 def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
-        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise]
+        subclasses_enabled=[
+            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise),
+            *(TrainingData, ImageData, KSpaceData, MeasurementData),
+        ]
     )
     guard_yaml()
     usage = f"unrolled {command} --config CONFIG [--NAME VALUE …]"

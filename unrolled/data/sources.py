@@ -33,8 +33,12 @@ VALIDATION_SIDE = 264
 """Validation images are cut to at most this many pixels a side, so that validating stays a small part of training."""
 
 
+class TrainingData:
+    """What a config states as `data`: images, or measurements."""
+
+
 @dataclass
-class ImageData(PlainNumbers):
+class ImageData(TrainingData, PlainNumbers):
     """Images to train on.
 
     Parameters

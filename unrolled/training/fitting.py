@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.crops import Crop, crop_sides
+from unrolled.data.measured import MeasuredSamples
 from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
@@ -22,10 +23,12 @@ from unrolled.system.devices import torch_device
 from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
+from unrolled.training.measured_fitting import MeasuredData, measured_task
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
+from unrolled.training.tasks.measured import MeasuredLoss
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
@@ -39,13 +42,13 @@ NORMS = (0.5, 2.0)
 
 def fit(
     network: UnrolledNetwork,
-    operator: LinearOperator,
-    dataset: Images,
+    operator: LinearOperator | None,
+    dataset: Images | MeasuredData,
     training: TrainingOptions | None = None,
     *,
-    validation: Sequence[Any] | Tensor | np.ndarray | None = None,
+    validation: Sequence[Any] | Tensor | np.ndarray | MeasuredSamples | None = None,
     crop: Crop | None = None,
-    loss: Loss | None = None,
+    loss: Loss | MeasuredLoss | None = None,
     folder: str | Path = "runs/fit",
     seed: int = 0,
     device: str = "auto",
@@ -65,21 +68,24 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters. A warning says so if its norm is far from 1, or if weights will not say how
+        trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. A warning says so if its norm is far from 1, or if weights will not say how
         to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
-        images of one size (of pairs (image, label) the images are taken), or `Batches`.
+        images of one size (of pairs (image, label) the images are taken), or `Batches`. Or measurements: `KSpaceData`,
+        `MeasurementData`, or `MeasuredBatches`, see `MeasuredTask`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
     validation : list of images, each (channel, height, width) or (height, width), optional
-        held-out images; needed with a data set of your own, otherwise taken from the dataset.
+        held-out images; needed with a data set of your own, otherwise taken from the dataset. `MeasuredSamples` with
+        `MeasuredBatches`.
     crop : int or (height, width), optional
         of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
         measures if there is only one, otherwise squares of 66.
     loss : callable (reconstruction, truth) → scalar, optional
-        your own loss.
+        your own loss. With measurements also (network, y, operator, truth) → scalar with an attribute `needs_truth`;
+        if that is false, no true image is looked at in training.
     folder : str or Path
         of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
         unless resumed.
@@ -105,7 +111,7 @@ def fit(
     Returns
     -------
     dict
-        figures of the last validation: "psnr", "start_psnr", in dB; with a sparsifier also "sparse_psnr", that of the
+        figures of the last validation: "psnr", "start_psnr", in dB, or those of `MeasuredTask`; with a sparsifier also "sparse_psnr", that of the
         network as it is left, "sparsity" and what else the strategy tells
 
     Raises
@@ -123,15 +129,23 @@ def fit(
     training = TrainingOptions(minutes=5) if training is None else training
     seed = whole_number("seed:", seed, 0)
     check_parts(network, operator)
-    if network is None or operator is None:
+    if network is None or (operator is None and not isinstance(dataset, MeasuredData)):
         raise ValueError("fit: needs a network and an operator")
     for name, function in (("loss", loss), ("noise", noise)):
         if function is not None and not callable(function):
             raise ValueError(f"{name}: must be a function, got {function!r}")
-    _check_recipes(network=network, operator=operator)
+    _check_recipes(**{name: made for name, made in (("network", network), ("operator", operator)) if made is not None})
     folder, place = Path(folder), torch_device(distributed.own_device(device))
+    how: dict[str, Any] = {"folder": folder, "seed": seed, "progress": progress, "card": card, "sparsifier": sparsifier}
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
+        if isinstance(dataset, MeasuredData):
+            for name, option in (("crop", crop), ("noise", noise), ("scale", scale)):
+                if option is not None:
+                    raise ValueError(f"{name}: is for images, and measurements are taken as they are; got {option!r}")
+            measured = measured_task(network, operator, dataset, validation, loss, seed, place)
+            return train(measured, training, **how, resume=goes_on)
+        assert operator is not None
         size = None if operator.image_shape is None else operator.image_shape[1:]
         images, batches, held_out = _data(
             dataset, operator.multiple, size, crop, seed, scale, ahead=place.type == "cuda"
@@ -154,16 +168,7 @@ def fit(
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
             operator.fit_images(images.spread() if images is not None else list(batches.batch(0, 64)))
-        return train(
-            task,
-            training,
-            folder=folder,
-            seed=seed,
-            resume=goes_on,
-            progress=progress,
-            card=card,
-            sparsifier=sparsifier,
-        )
+        return train(task, training, **how, resume=goes_on)
 
 
 def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:

@@ -158,18 +158,20 @@ class ReconstructionTask(Task):
         model = self.model
         first = self.batches.batch(0, 1).cpu().numpy().tobytes()
         return {
-            "network": _recipe(model.network),
-            "operator": _recipe(model.operator),
-            "noise": None if model.noise is None else _name(model.noise),
+            "network": recipe_of(model.network),
+            "operator": recipe_of(model.operator),
+            "noise": None if model.noise is None else name_of(model.noise),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
 
 
-def _name(noise: Noise) -> str:
-    if isinstance(noise, Described) or is_dataclass(noise):
-        return _recipe(noise)
-    return str(getattr(noise, "__qualname__", type(noise).__name__))
+def name_of(function: Callable[..., Any]) -> str:
+    """How a run calls a function or an object that can be called: by its recipe, if it has one."""
+    if isinstance(function, Described) or is_dataclass(function):
+        return recipe_of(function)
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _recipe(thing: Any) -> str:
+def recipe_of(thing: Any) -> str:
+    """The recipe of an object as one line."""
     return json.dumps(describe(thing), default=lambda value: type(value).__name__)

@@ -1,0 +1,124 @@
+"""Measurements as training data: what was measured, how, and of what, where that is known; batches of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.data.batches import Batches, places
+
+Seed = tuple[int, ...]
+"""What decides the random numbers of a sample: (seed, step, index)."""
+
+
+class Measured(NamedTuple):
+    """Measurements of a batch of images, in their own units.
+
+    Parameters
+    ----------
+    y : Tensor, (batch, …)
+        in the shape that the operator states.
+    truth : Tensor, (batch, channel, height, width), or None
+        the images, in the units of y over those of the operator.
+    mask : Tensor, (batch, 1, height, width), or None
+        of k-space: 1 where a frequency was sampled.
+    maps : Tensor, (batch, coil, height, width), or None
+        of k-space of several coils: their sensitivities, Σ|S|² at most 1.
+    centered : bool
+        of k-space: where the zero frequency lies.
+    """
+
+    y: Tensor
+    truth: Tensor | None = None
+    mask: Tensor | None = None
+    maps: Tensor | None = None
+    centered: bool = False
+
+    def to(self, device: torch.device) -> "Measured":
+        """The same on a device."""
+        return Measured(*(part.to(device) if isinstance(part, Tensor) else part for part in self))
+
+
+class MeasuredSamples(ABC):
+    """Measurements behind one index, read when they are asked for.
+
+    Attributes
+    ----------
+    kinds : list of hashable
+        of every sample what it must share with the others of a batch: its shape, for example.
+    """
+
+    kinds: Sequence[Hashable]
+
+    streams: bool = False
+    """Whether samples are read from files as they are drawn."""
+
+    @abstractmethod
+    def sample(self, index: int, seed: Seed | None = None) -> Measured:
+        """One sample, a batch of one.
+
+        Parameters
+        ----------
+        index : int
+        seed : tuple of int, optional
+            decides what is drawn anew in every step of training; without it the sample is always the same.
+        """
+
+    def shown(self, index: int) -> Tensor | None:
+        """The true image of a sample that reconstructions are compared with: (1, channel, height, width), in the units
+        of y; the magnitude of a complex one, and perhaps only the middle of it. None: it is not known."""
+        return self.sample(index).truth
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+
+class MeasuredBatches(Batches):
+    """Batches of measurements as a function of (seed, step): samples of one kind, drawn with replacement.
+
+    In every step a kind is drawn in proportion to the samples that there are of it, and then each place of the batch
+    draws its sample, as a function of (seed, step, index).
+
+    Parameters
+    ----------
+    samples : MeasuredSamples
+        at least one.
+    seed : int
+    """
+
+    def __init__(self, samples: MeasuredSamples, seed: int = 0):
+        assert len(samples), "there are no samples"
+        self.samples, self.seed = samples, seed
+
+    @cached_property
+    def _members(self) -> list[list[int]]:
+        """The samples of every kind."""
+        found: dict[Hashable, list[int]] = {}
+        for index, kind in enumerate(self.samples.kinds):
+            found.setdefault(kind, []).append(index)
+        return list(found.values())
+
+    def __len__(self) -> int:
+        """Samples in one epoch."""
+        return len(self.samples)
+
+    def batch(self, step: int, size: int, part: range | None = None) -> Measured:  # type: ignore[override]
+        """The measurements of a step; otherwise as `Batches.batch` has it."""
+        some = int(np.random.default_rng((self.seed, step)).integers(len(self)))
+        members = next(members for members in self._members if some in members)
+        return joined([self._drawn(members, (self.seed, step, place)) for place in places(size, part)])
+
+    def _drawn(self, members: list[int], seed: Seed) -> Measured:
+        return self.samples.sample(members[int(np.random.default_rng(seed).integers(len(members)))], seed)
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """A batch of samples of one kind."""
+    first = parts[0]
+    columns = [None if first[field] is None else torch.cat([part[field] for part in parts]) for field in range(4)]
+    assert columns[0] is not None
+    return Measured(columns[0], *columns[1:], centered=first.centered)
