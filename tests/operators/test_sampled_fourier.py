@@ -13,13 +13,17 @@ HALF[[0, 1, 1], [1, 2, 3]] = 1  # no frequency with its negative, and no DC
 OWN = np.random.default_rng(0).integers(0, 2, (5, 6)).astype(float)
 
 
-def random_maps(coils: int, height: int, width: int) -> torch.Tensor:
-    return torch.randn(coils, height, width, dtype=torch.complex128, generator=torch.Generator().manual_seed(3))
+EACH = torch.from_numpy(np.random.default_rng(1).integers(0, 2, (2, 1, 5, 6)).astype(float))
+"""A mask for each of two images."""
+
+
+def random_maps(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(3))
 
 
 def single(shape, mask=None, **options):
     def make():
-        given = UniformMask(0.4) if mask is None else torch.from_numpy(mask)
+        given = UniformMask(0.4) if mask is None else torch.as_tensor(mask)
         sides = shape if mask is None else ()
         return MaskedFourier(given, *sides, **options).double(), (2, 3, *shape)
 
@@ -29,14 +33,15 @@ def single(shape, mask=None, **options):
 def several(maps, mask, shape, **options):
     def make():
         sides = shape if not isinstance(maps, torch.Tensor) else ()
-        return MultiCoilFourier(maps, mask, *sides, **options).double(), (2, 2, *shape)
+        operator = MultiCoilFourier(maps, mask, *sides, **options).double()
+        return operator, (2, operator.sets or 2, *shape)
 
     return make
 
 
 class TestMaskedFourier(OperatorLaws):
     operator_class = MaskedFourier
-    compiled = ("real, odd sides", "complex, centered", "half a plane")
+    compiled = ("real, odd sides", "complex, centered", "one each, real, centered")
     cases = {
         "real": single((6, 8)),
         "real, odd sides": single((5, 7)),
@@ -47,12 +52,14 @@ class TestMaskedFourier(OperatorLaws):
         "own mask": single((5, 6), OWN),
         "own mask, centered": single((5, 6), OWN, centered=True),
         "half a plane": single((4, 6), HALF),
+        "one each": single((5, 6), EACH, complex_images=True),
+        "one each, real, centered": single((5, 6), EACH, centered=True),
     }
 
 
 class TestMultiCoilFourier(OperatorLaws):
     operator_class = MultiCoilFourier
-    compiled = ("drawn", "own maps, real, centered")
+    compiled = ("drawn", "own maps, real, centered", "sets, masks and maps of each, centered")
     cases = {
         "drawn": several(Coils(3), UniformMask(0.4), (5, 7)),
         "real": several(Coils(3), UniformMask(0.4), (6, 5), complex_images=False),
@@ -60,6 +67,10 @@ class TestMultiCoilFourier(OperatorLaws):
         "own maps": several(random_maps(2, 5, 6), torch.from_numpy(OWN), (5, 6)),
         "own maps, real, centered": several(random_maps(2, 5, 6), RadialMask(0.3), (5, 6), complex_images=False,
                                             centered=True),
+        "masks and maps of each": several(random_maps(2, 3, 5, 6), EACH, (5, 6)),
+        "maps of each, real": several(random_maps(2, 2, 5, 6), torch.from_numpy(OWN), (5, 6), complex_images=False),
+        "sets": several(random_maps(1, 2, 3, 5, 6), torch.from_numpy(OWN), (5, 6)),
+        "sets, masks and maps of each, centered": several(random_maps(2, 3, 2, 5, 6), EACH, (5, 6), centered=True),
     }  # fmt: skip
 
 
@@ -174,6 +185,12 @@ def test_stays_in_full_precision_under_autocast():
     ("mask", "sides", "message"),
     [
         (torch.zeros(4, 5), (), "must sample something"),
+        (
+            torch.stack([torch.ones(1, 4, 5), torch.zeros(1, 4, 5)]),
+            (),
+            "must sample something, but is empty of image 1",
+        ),
+        (torch.ones(3, 2, 4, 5), (), r"mask must be \(height, width\) or \(batch, 1, height, width\)"),
         (torch.full((4, 5), 0.5), (), "mask must be of 0 and 1, got values such as 0.5"),
         (torch.full((4, 5), torch.nan), (), "mask must be of 0 and 1"),
         (torch.ones(4), (), r"mask must be \(height, width\)"),
@@ -199,6 +216,7 @@ def test_bad_masks_are_refused(mask, sides, message):
         (torch.zeros(2, 4, 5), "maps: are 0 everywhere"),
         (torch.ones(4, 5), r"maps: must be \(coil, height, width\)"),
         (torch.ones(0, 4, 5), r"maps: must be \(coil, height, width\)"),
+        (torch.stack([torch.zeros(2, 4, 5), torch.ones(2, 4, 5)]), "maps: are 0 everywhere of image 0"),
         (torch.ones(2, 5, 4), r"maps must be \(coil, 4, 5\) like the mask, got \(2, 5, 4\)"),
         ("nowhere.npy", "no file nowhere.npy"),
     ],
@@ -228,6 +246,38 @@ def test_images_and_measurements_that_do_not_fit_are_refused():
     for operator in (one, real):
         with pytest.raises(ValueError, match="images must be real"):
             operator(torch.zeros(1, 1, 4, 5, dtype=torch.complex64))
+
+
+def test_an_operator_of_so_many_images_refuses_others():
+    maps = random_maps(2, 3, 2, 4, 5)
+    x = torch.zeros(3, 3, 4, 5, dtype=torch.complex64)
+    for operator in (
+        MaskedFourier(torch.ones(2, 1, 4, 5), complex_images=True),
+        MultiCoilFourier(maps, np.ones((4, 5))),
+    ):
+        y = operator(x[:2])
+        for use, numbers in ((operator, x), (operator.gram, x), (operator.adjoint, y[:1]), (operator.sampled, y[:1])):
+            with pytest.raises(ValueError, match=r"must be \(2, "):
+                use(numbers)
+        with pytest.raises(ValueError, match="measures batches of 2 images, got 3"):
+            operator.solve(x, 0.1)
+    with pytest.raises(ValueError, match=r"images must be \(2, 3, 4, 5\)"):
+        operator(x[:2, :1])
+    with pytest.raises(ValueError, match="maps of 2 images, and masks of 3; give as many"):
+        MultiCoilFourier(maps, torch.ones(3, 1, 4, 5))
+    with pytest.raises(ValueError, match=r"Sum: operators must measure batches of one size, got \[2, 3\]"):
+        MaskedFourier(torch.ones(2, 1, 4, 5)) + MaskedFourier(torch.ones(3, 1, 4, 5))
+    assert ((2 * operator).H @ operator).batch == 2
+
+
+def test_unit_maps_make_no_image_larger():
+    maps, full = random_maps(2, 2, 3, 3, 4), np.ones((3, 4))
+    for given in (maps, maps[:, 0], maps[0, 0]):
+        operator, size = MultiCoilFourier(given, full).with_unit_maps()
+        torch.testing.assert_close(operator.norm(), torch.tensor(1.0))
+        again = operator.maps * size.view(-1, *[1] * (given.ndim - 1))
+        torch.testing.assert_close(again, given.to(torch.complex64))
+        assert operator.with_unit_maps()[0] is operator
 
 
 @pytest.mark.parametrize("centered", [False, True])

@@ -34,6 +34,9 @@ OPERATORS = {
         numbers(3, 10, 10, dtype=torch.complex64), numbers(10, 10).sign() > 0
     ),
     "own maps, drawn mask": lambda: MultiCoilFourier(numbers(3, 10, 10, dtype=torch.complex64), UniformMask(0.4)),
+    "maps and masks of each image": lambda: MultiCoilFourier(
+        numbers(2, 3, 10, 10, dtype=torch.complex64), numbers(2, 1, 10, 10).sign() > 0
+    ),
     "coils, own mask": lambda: MultiCoilFourier(Coils(3), (numbers(10, 10) > 0).float(), complex_images=False),
     "coils, drawn mask": lambda: MultiCoilFourier(Coils(3, 2.0), UniformMask(0.4), 10, 10),
     "scaled": lambda: Dense(numbers(9, 100), 10, 10).normalized(),

@@ -14,7 +14,7 @@ from unrolled.data.kspace_layout import middle
 from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr
 from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
-from unrolled.operators.sampled_fourier import sampling_mask
+from unrolled.operators.frequencies import sampling_mask
 from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import torch_device

@@ -2,6 +2,7 @@
 
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
+from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
 from unrolled.operators.dense import Dense
@@ -15,7 +16,7 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
 from unrolled.operators.radon import Radon
-from unrolled.operators.sampled_fourier import Coils, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.sampling import CartesianMask, GaussianMask, RadialMask, SamplingMask, UniformMask
 from unrolled.operators.stack import Stack
 

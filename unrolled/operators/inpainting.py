@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.operators.filtering import convolve
+from unrolled.operators.frequencies import sampling_mask
 from unrolled.operators.kernels import GaussianKernel
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.matrix import LARGEST_DRAWN
 from unrolled.operators.operator import LinearOperator
-from unrolled.operators.sampled_fourier import sampling_mask
 from unrolled.system.arraylike import ArrayLike
 from unrolled.system.claims import announce
 from unrolled.system.devices import full_precision

@@ -27,6 +27,9 @@ class LinearMap(Described, nn.Module, ABC):
     """(channel, height, width) of the images, if the operator measures only those; it takes any number of channels
     where channel is 0. None: images of any size."""
 
+    batch: int | None = None
+    """How many images are measured at once, each in a way of its own. None: any number of them, all alike."""
+
     complex_images: bool = False
     """Whether images are complex tensors."""
 
@@ -274,7 +277,8 @@ def power_iteration(
     """
     kind, device = numbers_of(operator)
     draw = torch.complex128 if operator.complex_images else torch.float64
-    x = torch.randn(1, max(1, shape[0]), *shape[1:], dtype=draw, generator=torch.Generator().manual_seed(0))
+    size = (operator.batch or 1, max(1, shape[0]), *shape[1:])
+    x = torch.randn(size, dtype=draw, generator=torch.Generator().manual_seed(0))
     x = x.to(device, kind.to_complex() if operator.complex_images else kind)
     squared = x.new_zeros((), dtype=kind)
     with torch.no_grad():
@@ -289,9 +293,11 @@ def power_iteration(
 
 
 def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:
-    """An image of zeros that the operator measures, (1, channel, height, width)."""
+    """A batch of zeros that the operator measures, (batch, channel, height, width); of one image if it may be."""
     kind, device = numbers_of(operator)
-    return torch.zeros(1, *shape, dtype=kind.to_complex() if operator.complex_images else kind, device=device)
+    return torch.zeros(
+        operator.batch or 1, *shape, dtype=kind.to_complex() if operator.complex_images else kind, device=device
+    )
 
 
 def take_common_images(operator: LinearMap, parts: Sequence[LinearMap]) -> None:
@@ -304,9 +310,12 @@ def take_common_images(operator: LinearMap, parts: Sequence[LinearMap]) -> None:
     """
     name = type(operator).__name__
     kinds = {part.complex_images for part in parts}
+    batches = {part.batch for part in parts if part.batch is not None}
     if len(kinds) > 1:
         listed = ", ".join(f"{type(part).__name__} {'complex' if part.complex_images else 'real'}" for part in parts)
         raise ValueError(f"{name}: operators must all measure real images or all complex ones, got {listed}")
+    if len(batches) > 1:
+        raise ValueError(f"{name}: operators must measure batches of one size, got {sorted(batches)}")
     shape: tuple[int, int, int] | None = None
     for part in parts:
         own = part.image_shape
@@ -315,7 +324,7 @@ def take_common_images(operator: LinearMap, parts: Sequence[LinearMap]) -> None:
         if own is not None and (shape is None or shape[0] == 0):
             shape = own
     operator.multiple = math.lcm(*(part.multiple for part in parts))
-    operator.complex_images, operator.image_shape = kinds.pop(), shape
+    operator.complex_images, operator.image_shape, operator.batch = kinds.pop(), shape, max(batches, default=None)
 
 
 def fits(shape: Sequence[int], wanted: tuple[int, int, int]) -> bool:
@@ -352,6 +361,8 @@ def _check_solved(operator: LinearMap, b: Tensor) -> None:
     if 0 in b.shape or b.ndim < 2 or (b.is_complex() and not operator.complex_images):
         real = "" if operator.complex_images else "real, "
         raise ValueError(f"{name}: images must be {real}(batch, …), not empty, got {b.dtype} {tuple(b.shape)}")
+    if operator.batch not in (None, len(b)):
+        raise ValueError(f"{name}: measures batches of {operator.batch} images, got {len(b)}")
     if operator.checks_itself or operator.image_shape is not None:
         if b.ndim != 4:
             raise ValueError(f"{name}: images must be (batch, channel, height, width), got {tuple(b.shape)}")

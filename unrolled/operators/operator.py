@@ -85,7 +85,7 @@ class Adjoint(LinearOperator):
         super().__init__()
         _check_operators("Adjoint", operator)
         self.operator = operator
-        self.complex_images = operator.complex_measurements
+        self.complex_images, self.batch = operator.complex_measurements, operator.batch
 
     @property
     def complex_measurements(self) -> bool:
@@ -124,6 +124,7 @@ class Composition(LinearOperator):
             )
         self.outer, self.inner = outer, inner
         self.multiple, self.complex_images, self.image_shape = inner.multiple, inner.complex_images, inner.image_shape
+        self.batch = inner.batch or outer.batch
 
     @property
     def complex_measurements(self) -> bool:
@@ -176,6 +177,7 @@ class Scaled(LinearOperator):
         self.operator, self.factor = operator, factor
         self.multiple, self.local = operator.multiple, operator.local
         self.complex_images, self.image_shape = operator.complex_images, operator.image_shape
+        self.batch = operator.batch
 
     @property
     def complex_measurements(self) -> bool:

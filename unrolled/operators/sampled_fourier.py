@@ -1,21 +1,20 @@
 """Magnetic resonance: sampled Fourier transforms, of one coil or of several."""
 
-import math
-import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from unrolled.operators.coils import Coils, check_maps, largest_gain
+from unrolled.operators.frequencies import check_zero_frequency, fourier, inverse_fourier, sampling_mask
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
-from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask, whole_sides
-from unrolled.system.arraylike import ArrayLike, as_numbers, as_tensor
+from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
+from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.system.arrays import read_array
 from unrolled.system.devices import full_precision
-from unrolled.system.scalars import PlainNumbers
 
 UNIT_MAPS = 1e-5
 """Up to which the sum of squares of maps may differ from 1 by rounding."""
@@ -37,10 +36,11 @@ class SampledFourier(LinearOperator):
         centered: bool,
     ):
         super().__init__()
-        sampled = sampling_mask(type(self).__name__, mask, height, width, centered)
-        _check_zero_frequency(type(self).__name__, sampled, centered)
+        sampled = sampling_mask(type(self).__name__, mask, height, width, centered, one_per_image=True)
+        check_zero_frequency(type(self).__name__, sampled, centered)
         self.complex_images, self.centered = complex_images, centered
-        self.image_shape = (0, sampled.shape[0], sampled.shape[1])
+        self.image_shape = (0, sampled.shape[-2], sampled.shape[-1])
+        self.batch = len(sampled) if sampled.ndim == 4 and len(sampled) > 1 else None
         # A drawn mask is made again from its rule, so it need not travel with weights.
         self.register_buffer("mask", sampled, persistent=not isinstance(mask, SamplingMask))
 
@@ -49,17 +49,48 @@ class SampledFourier(LinearOperator):
         """The part of the frequencies that is sampled."""
         return float(self.mask.mean())
 
+    @abstractmethod
+    def of_images(self, which: slice) -> "SampledFourier":
+        """The operator of some images of a batch, at least one: with their masks and their maps.
+
+        Parameters
+        ----------
+        which : slice
+        """
+
     def sampled(self, y: Tensor) -> Tensor:
-        return self.mask * y
+        self._check_measurements(y)
+        return self._frequencies() * y
+
+    def _frequencies(self) -> Tensor:
+        """The mask, to be multiplied with measurements."""
+        return self.mask
 
     def _check_images(self, x: Tensor) -> None:
-        _check_shape(self, "images", x, ("batch", "channel", *self.mask.shape))
+        _check_shape(self, "images", x, self._images())
         if x.is_complex() and not self.complex_images:
             raise ValueError(f"{type(self).__name__}: images must be real, or make it with complex_images=True")
+
+    def _check_measurements(self, y: Tensor) -> None:
+        _check_shape(self, "measurements", y, self._images())
+
+    def _images(self) -> tuple[str | int, ...]:
+        """The shape of a batch of images; a name where any number will do."""
+        assert self.image_shape is not None
+        channels, height, width = self.image_shape
+        return self.batch or "batch", channels or "channel", height, width
 
     def _as_images(self, x: Tensor) -> Tensor:
         """Of the inverse transform that part in which images lie."""
         return x if self.complex_images else x.real
+
+    def _options(self) -> dict[str, bool]:
+        return {"complex_images": self.complex_images, "centered": self.centered}
+
+    def extra_repr(self) -> str:
+        height, width = self.mask.shape[-2:]
+        masks = f"{self.batch} images of " if self.batch else ""
+        return f"{masks}{height}×{width}, {'complex' if self.complex_images else 'real'} images"
 
 
 class MaskedFourier(SampledFourier):
@@ -71,7 +102,8 @@ class MaskedFourier(SampledFourier):
     Parameters
     ----------
     mask : SamplingMask, Tensor or array (height, width) of 0 and 1, or a file of one (`.npy`, `.mat`, `.h5`)
-        with the zero frequency (DC) at [0, 0], unless centered.
+        with the zero frequency (DC) at [0, 0], unless centered. Of shape (batch, 1, height, width): one for each image
+        of a batch, and then only batches of so many images are measured.
     height, width : int
         of the images; needed for masks that are drawn.
     complex_images : bool
@@ -115,7 +147,7 @@ class MaskedFourier(SampledFourier):
             return self.mask * fourier(x if x.is_complex() else x.to(self.mask.dtype), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        _check_shape(self, "measurements", y, ("batch", "channel", *self.mask.shape))
+        self._check_measurements(y)
         with full_precision(y):
             return self._as_images(inverse_fourier(self.mask * y, self.centered))
 
@@ -124,7 +156,8 @@ class MaskedFourier(SampledFourier):
 
     def alternatives(self, seed: int = 0) -> dict[str, LinearOperator]:
         """The same mask turned by a right angle (mirrored, if it is no square), and drawn ones of the same ratio."""
-        turned = self.mask.T if self.mask.shape[0] == self.mask.shape[1] else self.mask.flip(0).roll(1, 0)
+        height, width = self.mask.shape[-2:]
+        turned = self.mask.mT if height == width else self.mask.flip(-2).roll(1, -2)
         return {
             "turned": self._with_mask(turned.contiguous()),
             "radial": self._with_mask(RadialMask(self.ratio)),
@@ -135,9 +168,12 @@ class MaskedFourier(SampledFourier):
         """With a radial mask."""
         return self._with_mask(RadialMask(ratio))
 
+    def of_images(self, which: slice) -> "MaskedFourier":
+        return self._with_mask(_some(self.mask, which, 2))
+
     def _with_mask(self, mask: SamplingMask | Tensor) -> "MaskedFourier":
-        height, width = self.mask.shape
-        return MaskedFourier(mask, height, width, self.complex_images, self.centered).to(self.mask.device)
+        height, width = self.mask.shape[-2:]
+        return MaskedFourier(mask, height, width, **self._options()).to(self.mask)
 
     def norm(self) -> Tensor:
         """1, or √½ if the images are real and no frequency is sampled together with its negative."""
@@ -145,16 +181,12 @@ class MaskedFourier(SampledFourier):
 
     def _power(self) -> Tensor:
         """AᴴA, diagonal in the Fourier domain; of real images also every frequency's negative is known."""
-        power = self.mask.square()
+        power, axes = self.mask.square(), (-2, -1)
         if self.complex_images:
             return power
-        mask = torch.fft.ifftshift(power) if self.centered else power
-        both = (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
-        return torch.fft.fftshift(both) if self.centered else both
-
-    def extra_repr(self) -> str:
-        height, width = self.mask.shape
-        return f"{height}×{width}, {'complex' if self.complex_images else 'real'} images"
+        mask = torch.fft.ifftshift(power, axes) if self.centered else power
+        both = (mask + mask.flip(axes).roll((1, 1), axes)) / 2
+        return torch.fft.fftshift(both, axes) if self.centered else both
 
 
 class MultiCoilFourier(SampledFourier):
@@ -162,17 +194,24 @@ class MultiCoilFourier(SampledFourier):
 
     Measurements are (batch, channel, coil, height, width), complex.
 
+    Where an object is larger than the field of view, several of its points lie in one pixel, and no single
+    sensitivity explains what the coils see there. Several sets of maps do (Uecker and others, "ESPIRiT", 2014,
+    "soft SENSE"): y_c = M F Σₛ Sₛ,c xₛ. The channels of the image are then its parts xₛ, one for each set, and the
+    measurements have one channel.
+
     Parameters
     ----------
     maps : Coils, Tensor or array (coil, height, width), or a file of one
-        sensitivities, complex or real.
+        sensitivities, complex or real. Of shape (batch, coil, height, width): those of each image of a batch, and then
+        only batches of so many images are measured. Of shape (batch, set, coil, height, width): several sets, of each
+        image of a batch; with a batch of 1 they hold for every image.
     mask, height, width, complex_images, centered
         as in `MaskedFourier`.
 
     Raises
     ------
     ValueError
-        for maps that are not finite, are 0 everywhere, or do not fit the mask.
+        for maps that are not finite, are 0 everywhere for an image, or do not fit the mask.
     """
 
     maps: Tensor
@@ -189,164 +228,93 @@ class MultiCoilFourier(SampledFourier):
     ):
         drawn = isinstance(maps, Coils)
         if not isinstance(maps, Coils):
-            maps = read_array(maps, dimensions=3) if isinstance(maps, (str, Path)) else maps
+            maps = read_array(maps, dimensions=(3, 4, 5)) if isinstance(maps, (str, Path)) else maps
             maps = as_numbers("MultiCoilFourier: maps", maps)
             check_maps(maps)
             if isinstance(mask, SamplingMask) and height is None and width is None:
-                height, width = maps.shape[1:]
+                height, width = maps.shape[-2:]
         super().__init__(mask, height, width, complex_images, centered)
-        height, width = self.mask.shape
+        height, width = self.mask.shape[-2:]
         if isinstance(maps, Coils):
             maps = maps.draw(height, width)
-        if maps.shape[1:] != self.mask.shape:
+        if maps.shape[-2:] != (height, width):
             raise ValueError(
                 f"MultiCoilFourier: maps must be (coil, {height}, {width}) like the mask, got {tuple(maps.shape)}"
             )
+        if maps.ndim > 3 and len(maps) > 1:
+            if self.batch not in (None, len(maps)):
+                raise ValueError(
+                    f"MultiCoilFourier: maps of {len(maps)} images, and masks of {self.batch}; give as many of both, "
+                    "or one for all"
+                )
+            self.batch = len(maps)
+        if maps.ndim == 5:
+            self.image_shape = (maps.shape[1], height, width)
         self.register_buffer("maps", maps.to(self.mask.dtype.to_complex()), persistent=not drawn)
 
+    @property
+    def sets(self) -> int | None:
+        """How many sets of maps there are, if the image has a channel for each; None: every channel is an image."""
+        return self.maps.shape[1] if self.maps.ndim == 5 else None
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
-        return check_images(self, image_shape)[0], *self.maps.shape
+        channels = check_images(self, image_shape)[0]
+        return 1 if self.sets else channels, *self.maps.shape[-3:]
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_images(x)
         with full_precision(x):
-            return self.mask * fourier(self.maps * x.unsqueeze(2), self.centered)
+            seen = self._sensitivities() * x.unsqueeze(2)
+            seen = seen.sum(1, keepdim=True) if self.sets else seen
+            return self._frequencies() * fourier(seen, self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        _check_shape(self, "measurements", y, ("batch", "channel", *self.maps.shape))
+        self._check_measurements(y)
         with full_precision(y):
-            return self._as_images((self.maps.conj() * inverse_fourier(self.mask * y, self.centered)).sum(2))
+            images = inverse_fourier(self._frequencies() * y, self.centered)
+            return self._as_images((self._sensitivities().conj() * images).sum(2))
 
-    def with_unit_maps(self) -> "tuple[MultiCoilFourier, float]":
-        """The operator with maps whose root of the sum of squares is at most 1, and the number they were divided by.
+    def of_images(self, which: slice) -> "MultiCoilFourier":
+        return self._with(_some(self.maps, which, 3), _some(self.mask, which, 2))
 
-        Maps have no natural units; solvers and networks are made for these.
+    def with_unit_maps(self) -> "tuple[MultiCoilFourier, Tensor]":
+        """The operator with maps that make no image larger, and what they were divided by.
+
+        Maps have no natural units; solvers and networks are made for these: the root of the sum of the squares of the
+        coils is at most 1.
+
+        Returns
+        -------
+        MultiCoilFourier, Tensor
+            one number, (1,), or one for the maps of each image, (batch,)
         """
-        size = float(self.maps.abs().square().sum(0).max().sqrt())
-        if abs(size - 1) < UNIT_MAPS:
-            return self, 1.0
-        kind = {"complex_images": self.complex_images, "centered": self.centered}
-        return MultiCoilFourier(self.maps / size, self.mask, **kind).to(self.mask.device), size
+        size = largest_gain(self.maps)
+        if bool(((size - 1).abs() < UNIT_MAPS).all()):
+            return self, torch.ones_like(size)
+        return self._with(self.maps / size.view(-1, *[1] * (self.maps.ndim - 1)), self.mask), size
+
+    def _with(self, maps: Tensor, mask: Tensor) -> "MultiCoilFourier":
+        return MultiCoilFourier(maps, mask, **self._options()).to(self.mask)
+
+    def _sensitivities(self) -> Tensor:
+        """The maps, to be multiplied with images (batch, channel, 1, height, width)."""
+        return self.maps.unsqueeze(1) if self.maps.ndim == 4 else self.maps
+
+    def _frequencies(self) -> Tensor:
+        return self.mask.unsqueeze(1) if self.mask.ndim == 4 else self.mask
+
+    def _check_measurements(self, y: Tensor) -> None:
+        batch, channels, _, _ = self._images()
+        _check_shape(self, "measurements", y, (batch, 1 if self.sets else channels, *self.maps.shape[-3:]))
 
     def extra_repr(self) -> str:
-        coils, height, width = self.maps.shape
-        return f"{coils} coils, {height}×{width}, {'complex' if self.complex_images else 'real'} images"
+        sets = f"{self.sets} sets of " if self.sets else ""
+        return f"{sets}{self.maps.shape[-3]} coils, {super().extra_repr()}"
 
 
-@dataclass(frozen=True)
-class Coils(PlainNumbers):
-    """Simulated coils on a circle around the image, facing inward: sensitivities that fall with the distance.
-
-    Their phase is the angle at which a pixel is seen from the coil. They are scaled so that Σ|S_c|² = 1 everywhere.
-
-    Parameters
-    ----------
-    coils : int >= 1
-    radius : float > 1
-        of the circle, in halves of the side of the image; at 1.5 the corners are inside.
-    """
-
-    coils: int = 8
-    radius: float = 1.5
-
-    def __post_init__(self) -> None:
-        if self.coils < 1:
-            raise ValueError(f"Coils: coils must be >= 1, got {self.coils!r}")
-        if not (math.isfinite(self.radius) and self.radius > 1):
-            raise ValueError(f"Coils: radius must be a finite number > 1, got {self.radius!r}")
-
-    def draw(self, height: int, width: int) -> Tensor:
-        """The sensitivities, (coil, height, width), complex128."""
-        height, width = whole_sides("Coils", height, width)
-        angle = 2 * math.pi * torch.arange(self.coils, dtype=torch.float64)[:, None, None] / self.coils
-        rows = torch.linspace(-1, 1, height, dtype=torch.float64)[None, :, None] - self.radius * angle.sin()
-        columns = torch.linspace(-1, 1, width, dtype=torch.float64)[None, None, :] - self.radius * angle.cos()
-        # A pixel at the place of a coil (corners, if the radius is small) is seen as if half a pixel away.
-        distance = torch.hypot(rows, columns).clamp(min=1 / max(height, width))
-        maps = torch.polar(1 / distance, torch.atan2(rows, columns) - angle)
-        return maps / maps.abs().square().sum(0).sqrt()
-
-
-def fourier(x: Tensor, centered: bool = False) -> Tensor:
-    """The orthonormal Fourier transform over the last two axes, see `MaskedFourier`."""
-    if not centered:
-        return torch.fft.fft2(x, norm="ortho")
-    return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(x, (-2, -1)), norm="ortho"), (-2, -1))
-
-
-def inverse_fourier(y: Tensor, centered: bool = False) -> Tensor:
-    """Its inverse, and its adjoint."""
-    if not centered:
-        return torch.fft.ifft2(y, norm="ortho")
-    return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(y, (-2, -1)), norm="ortho"), (-2, -1))
-
-
-def sampling_mask(
-    operator: str,
-    mask: SamplingMask | ArrayLike | str | Path,
-    height: int | None = None,
-    width: int | None = None,
-    centered: bool = False,
-) -> Tensor:
-    """The mask as numbers, drawn, read or as given, and checked.
-
-    Parameters
-    ----------
-    operator : str
-        whose argument it is, for messages.
-    mask, height, width, centered
-        as in `MaskedFourier`.
-
-    Returns
-    -------
-    Tensor, (height, width), of 0 and 1
-    """
-    if isinstance(mask, SamplingMask):
-        if height is None or width is None or height < 1 or width < 1:
-            raise ValueError(
-                f"{operator}: height and width must be >= 1 for a drawn mask, got {height!r} and {width!r}"
-            )
-        drawn = mask.draw(height, width)
-        return (torch.fft.fftshift(drawn) if centered else drawn).to(torch.get_default_dtype())
-    mask = read_array(mask, dimensions=2) if isinstance(mask, (str, Path)) else as_tensor(f"{operator}: mask", mask)
-    mask = mask.detach().clone()
-    if mask.ndim != 2 or 0 in mask.shape:
-        raise ValueError(f"{operator}: mask must be (height, width), got shape {tuple(mask.shape)}")
-    for name, given, own in (("height", height, mask.shape[0]), ("width", width, mask.shape[1])):
-        if given not in (None, own):
-            raise ValueError(f"{operator}: {name} must be that of the mask, {own}, got {given!r}")
-    if not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(f"{operator}: mask must be of 0 and 1, got values such as {_other_value(mask)}")
-    if not bool(mask.any()):
-        raise ValueError(f"{operator}: mask must sample something, but is empty")
-    return mask.real.to(torch.get_default_dtype())
-
-
-def _check_zero_frequency(operator: str, mask: Tensor, centered: bool) -> None:
-    """Warn of a mask that leaves out the zero frequency, and samples all of the place where others have it."""
-    places = [(0, 0), (mask.shape[0] // 2, mask.shape[1] // 2)]
-    here, there = places[::-1] if centered else places
-    around = mask.roll((1 - there[0], 1 - there[1]), (0, 1))[:3, :3]
-    if not mask[here] and bool(around.all()):
-        warnings.warn(
-            f"{operator}: mask leaves out the zero frequency, which with centered={centered} lies at {list(here)}, and "
-            f"samples all around {list(there)}; is it that of a mask with centered={not centered}?",
-            stacklevel=5,  # who made the operator
-        )
-
-
-def check_maps(maps: Tensor) -> None:
-    """Raise ValueError unless these are sensitivities (coil, height, width), finite and not 0 everywhere."""
-    if maps.ndim != 3 or 0 in maps.shape:
-        raise ValueError(f"maps: must be (coil, height, width), got shape {tuple(maps.shape)}")
-    if not bool(torch.isfinite(torch.view_as_real(maps) if maps.is_complex() else maps).all()):
-        raise ValueError("maps: must be finite, but hold NaN or inf")
-    if not bool(maps.any()):
-        raise ValueError("maps: are 0 everywhere, so nothing would be measured")
-
-
-def _other_value(mask: Tensor) -> float:
-    return mask[(mask != 0) & (mask != 1)].flatten()[0].item()
+def _some(tensor: Tensor, which: slice, shared: int) -> Tensor:
+    """The parts of some images of a batch, unless a tensor of no more axes than are shared belongs to all."""
+    return tensor if tensor.ndim <= shared or len(tensor) == 1 else tensor[which]
 
 
 def _check_shape(operator: LinearOperator, what: str, x: Tensor, shape: tuple[str | int, ...]) -> None:

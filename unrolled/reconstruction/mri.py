@@ -215,7 +215,8 @@ def reconstruct_kspace(
     """
     units = 1.0
     if isinstance(operator, MultiCoilFourier):
-        operator, units = operator.with_unit_maps()
+        operator, gain = operator.with_unit_maps()
+        units = float(gain)
     device = next(operator.buffers()).device
     y = measurements(kspace, operator).to(device)
     scale = float(image_scale(y, operator))

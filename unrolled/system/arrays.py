@@ -26,7 +26,7 @@ TAKEN = 32
 """Bytes that a number takes while it is read: once in double precision as it is returned, once before."""
 
 
-def read_array(path: str | Path, key: str | None = None, dimensions: int | None = None) -> Tensor:
+def read_array(path: str | Path, key: str | None = None, dimensions: int | tuple[int, ...] | None = None) -> Tensor:
     """Read an array of numbers from `.npy`, `.mat` (any version) or `.h5`; see `read_matrix`.
 
     Nothing in the file is executed (object arrays are refused) and links to other files are not followed. Of `.h5` and
@@ -37,8 +37,8 @@ def read_array(path: str | Path, key: str | None = None, dimensions: int | None 
     path : str or Path
     key : str, optional
         the name of the array; needed if the file holds several.
-    dimensions : int, optional
-        only arrays of so many dimensions are looked at.
+    dimensions : int or tuple of int, optional
+        only arrays of so many dimensions, or of one of these numbers of them, are looked at.
 
     Returns
     -------
@@ -97,11 +97,12 @@ class _Entry:
         return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
 
 
-def _choose(entries: list[_Entry], key: str | None, dimensions: int | None) -> _Entry:
+def _choose(entries: list[_Entry], key: str | None, dimensions: int | tuple[int, ...] | None) -> _Entry:
+    allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
     found = [
         entry
         for entry in entries
-        if entry.load is not None and dimensions in (None, len(entry.shape)) and key in (None, entry.name)
+        if entry.load is not None and (allowed is None or len(entry.shape) in allowed) and key in (None, entry.name)
     ]
     if len(found) != 1:
         wanted = "matrix" if dimensions == 2 else "array"
