@@ -1,4 +1,4 @@
-"""Volumes of measured k-space as training data: slices that are sampled by masks, their coils' maps, and their images."""
+"""Volumes of measured k-space as training data: slices sampled by masks, their coils' maps, and their images."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -214,7 +214,6 @@ class KSpaceSlices(MeasuredSamples):
         )
 
     def shown(self, index: int) -> Tensor | None:
-        volume, number = self.slices[index]
         if self.truth is None:
             return None
         kept = self.kept.get(index) or self._read(index)

@@ -1,5 +1,6 @@
 """Measurements as training data: what was measured, how, and of what, where that is known; batches of them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -37,10 +38,6 @@ class Measured(NamedTuple):
     mask: Tensor | None = None
     maps: Tensor | None = None
     centered: bool = False
-
-    def to(self, device: torch.device) -> "Measured":
-        """The same on a device."""
-        return Measured(*(part.to(device) if isinstance(part, Tensor) else part for part in self))
 
 
 class MeasuredSamples(ABC):
@@ -116,9 +113,20 @@ class MeasuredBatches(Batches):
         return self.samples.sample(members[int(np.random.default_rng(seed).integers(len(members)))], seed)
 
 
+def check_sigma(sigma: float | None) -> None:
+    """Raise ValueError unless a noise level is finite and positive, or not known."""
+    if sigma is not None and not 0 < sigma < math.inf:
+        raise ValueError(f"data: sigma must be a finite number > 0, or null, got {sigma!r}")
+
+
 def joined(parts: Sequence[Measured]) -> Measured:
     """A batch of samples of one kind."""
-    first = parts[0]
-    columns = [None if first[field] is None else torch.cat([part[field] for part in parts]) for field in range(4)]
-    assert columns[0] is not None
-    return Measured(columns[0], *columns[1:], centered=first.centered)
+
+    def column(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        given = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(given) if given else None
+
+    y, *others = (column(tensors) for tensors in zip(*(part[:4] for part in parts), strict=True))
+    assert y is not None
+    truth, mask, maps = others
+    return Measured(y, truth, mask, maps, parts[0].centered)

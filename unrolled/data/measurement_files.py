@@ -12,12 +12,13 @@ from torch import Tensor
 
 from unrolled.data.hdf5 import OpenFiles, check_stored, open_file
 from unrolled.data.images import SUFFIXES, read_image
-from unrolled.data.measured import Measured, MeasuredSamples, Seed
+from unrolled.data.measured import Measured, MeasuredSamples, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB, image_size
 from unrolled.system.arraylike import EXACT_KINDS, are_complex, as_numbers, with_complex
 from unrolled.system.arrays import read_array
 from unrolled.system.files import as_path
+from unrolled.system.hdf5_sets import is_link
 from unrolled.system.scalars import PlainNumbers
 
 ARRAYS = (".npy", ".mat", ".h5", ".hdf5")
@@ -98,18 +99,17 @@ def _hdf5_stack(what: str, path: Path, key: str | None) -> list[Row]:
     import h5py
 
     with open_file(path) as file:
-        sets = [name for name in file if isinstance(file.get(name, getclass=True, getlink=False), type)]
-        sets = [name for name in sets if file.get(name, getclass=True) is h5py.Dataset]
-        if key is None and len(sets) == 1:
-            key = sets[0]
-        if key not in sets:
+        sets = [name for name in file if not is_link(file, name) and isinstance(file[name], h5py.Dataset)]
+        name = sets[0] if key is None and len(sets) == 1 else key
+        if name is None or name not in sets:
             raise ValueError(
-                f"{what}: {path} must hold the data set {key or 'of the samples; name it by its key'}; it holds {', '.join(sets) or 'nothing'}"
+                f"{what}: {path} must hold {'one data set, or be given its key' if key is None else repr(key)}; it "
+                f"holds {', '.join(sets) or 'nothing'}"
             )
-        _check_stack(what, path, file[key])
-        check_stored(file[key], path, key)
-        shape = file[key].shape
-    files, name = OpenFiles(), str(key)
+        _check_stack(what, path, file[name])
+        check_stored(file[name], path, name)
+        shape = file[name].shape
+    files = OpenFiles()
     return [
         Row(str(number), shape[1:], lambda number=number: _numbers(what, path, files.read(path, name, (number,))))  # type: ignore[misc]
         for number in range(shape[0])
@@ -123,8 +123,8 @@ def _check_stack(what: str, path: Path, array: np.ndarray) -> None:
     )
     if not numbers or len(array.shape) < 2 or 0 in array.shape:
         raise ValueError(
-            f"{what}: {path} must be numbers (sample, …), none of the axes 0, is {getattr(array, 'dtype', 'an archive')} "
-            f"{getattr(array, 'shape', '')}"
+            f"{what}: {path} must be numbers (sample, …), none of the axes 0, is "
+            f"{getattr(array, 'dtype', 'an archive')} {getattr(array, 'shape', '')}"
         )
 
 
@@ -212,6 +212,9 @@ class MeasurementData(TrainingData, PlainNumbers):
         how many samples are held out, drawn by the seed.
     key, image_key : str or None
         of the measurements and of the images in .mat and HDF5 files that hold several arrays.
+    sigma : float or None
+        standard deviation of the noise in the measurements, in their units, √E|noise|² of complex ones; losses and
+        networks that take it are told.
     cache_mib : int
         the most memory for training samples, in MiB; what does not fit is read each time it is drawn.
     """
@@ -223,6 +226,7 @@ class MeasurementData(TrainingData, PlainNumbers):
     hold_out: int = 8
     key: str | None = None
     image_key: str | None = None
+    sigma: float | None = None
     cache_mib: int = CACHE_MIB
 
     def __post_init__(self) -> None:
@@ -230,6 +234,7 @@ class MeasurementData(TrainingData, PlainNumbers):
             raise ValueError(f"data: hold_out must be >= 1, got {self.hold_out!r}")
         if self.cache_mib < 0:
             raise ValueError(f"data: cache_mib must be >= 0, got {self.cache_mib!r}")
+        check_sigma(self.sigma)
         if self.validation_images is not None and self.validation_measurements is None:
             raise ValueError("data: validation_images must come with validation_measurements")
 

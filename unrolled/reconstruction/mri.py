@@ -1,6 +1,5 @@
 """From measured k-space to the picture: coils, scale, and a network or a classical method."""
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -8,19 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from unrolled.data.coil_maps import estimate_maps
 from unrolled.data.kspace_files import KSpace
-from unrolled.data.kspace_layout import coil_images, magnitude, middle
+from unrolled.data.kspace_layout import magnitude, middle
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
 from unrolled.operators.units import image_scale
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
-
-LARGEST_CENTER = 33
-"""Lines of the middle of k-space that coils are estimated from, at most: their sensitivities are smoother than that."""
-
-SMALLEST_CENTER = 5
-"""And at least, unless it is asked for."""
 
 NEGLIGIBLE, TOO_MUCH = 0.01, 0.1
 """Parts of the measured energy that real images cannot explain: below, they are real; above, networks of real images
@@ -45,68 +39,6 @@ METHODS: dict[str, Method] = {
 def coil_magnitude(kspace: KSpace) -> Tensor:
     """The root of the sum of squares over the coils' zero-filled images, (height, width), float64."""
     return magnitude(kspace.y.to(torch.complex128), kspace.centered)
-
-
-def estimate_maps(kspace: KSpace, center: int | None = None) -> Tensor:
-    """Sensitivities of the coils from the fully sampled middle of k-space.
-
-    Every coil's image of the middle, apodised by a Hann window, divided by the root of the sum of their squares. This
-    is simple and makes smooth maps; it is not ESPIRiT, which would leave out what is no signal and sharpen edges. The
-    maps carry the smooth part of the image's phase, so that images by these maps are nearly real; that of one coil is
-    its phase alone.
-
-    Parameters
-    ----------
-    kspace : KSpace
-    center : int >= 1, optional
-        side of the square in the middle, in frequencies, of which all must be sampled; by default the largest that is,
-        of at least 5 and at most 33.
-
-    Returns
-    -------
-    Tensor, (coil, height, width), complex64, Σ|S|² = 1
-
-    Raises
-    ------
-    ValueError
-        if the middle is not sampled.
-    """
-    mask = kspace.mask if kspace.centered else torch.fft.fftshift(kspace.mask)
-    height, width = mask.shape
-    reach = _reach(mask, center)
-    window = _hann(height, reach)[:, None] * _hann(width, reach)
-    window = window if kspace.centered else torch.fft.ifftshift(window)
-    y = kspace.y.to(torch.complex128)
-    low = coil_images(window * y / y.abs().max(), kspace.centered)
-    total = low.abs().square().sum(0).sqrt()
-    if not bool(total.any()):
-        raise ValueError("maps: the middle of k-space is 0, so that nothing can be estimated from it")
-    return (low / total.clamp(min=torch.finfo(total.dtype).tiny)).to(torch.complex64)
-
-
-def _reach(mask: Tensor, center: int | None) -> int:
-    """How far the square around the middle reaches that is sampled, or that was asked for and is sampled."""
-    row, column = mask.shape[0] // 2, mask.shape[1] // 2
-    most = min(*mask.shape, LARGEST_CENTER if center is None else center)
-    if center is not None and not 1 <= center <= min(mask.shape):
-        raise ValueError(f"center: must be in 1 … {min(mask.shape)}, got {center!r}")
-    reach = next(
-        reach
-        for reach in range((most - 1) // 2, -2, -1)
-        if bool(mask[row - reach : row + reach + 1, column - reach : column + reach + 1].all())
-    )
-    least = SMALLEST_CENTER if center is None else 2 * ((center - 1) // 2) + 1
-    if 2 * reach + 1 < least:
-        raise ValueError(
-            f"maps: the middle of k-space must be sampled to estimate them, {least}×{least} frequencies around zero, "
-            f"but only {max(0, 2 * reach + 1)}×{max(0, 2 * reach + 1)} are; give maps of your own"
-        )
-    return reach
-
-
-def _hann(count: int, reach: int) -> Tensor:
-    distance = (torch.arange(count, dtype=torch.float64) - count // 2).abs()
-    return torch.where(distance <= reach, (1 + (math.pi * distance / (reach + 1)).cos()) / 2, 0)
 
 
 def kspace_operator(

@@ -1,5 +1,6 @@
 """Measured k-space of several coils, simulated from images, in the layout of fastMRI."""
 
+import math
 from io import BytesIO
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.data import open_images, random_phase, with_phase
+from unrolled.data import open_images, with_phase
 from unrolled.data.kspace_files import RSS
 from unrolled.data.kspace_layout import magnitude
 from unrolled.data.stores import StoredImage, to_float
@@ -36,9 +37,9 @@ def simulate_kspace(
 ) -> list[Path]:
     """Write volumes of fully sampled k-space as several coils would have measured it of images.
 
-    Every volume has a ring of coils of its own, around the image at a random distance, each with a smooth random phase;
-    the sum of their squared sensitivities is 1 everywhere. Real images get a smooth random phase first. Files are in
-    the layout of fastMRI, with the zero frequency in the middle: `kspace` (slice, coil, height, width), complex64, and
+    Every volume has a ring of coils of its own, around the image at a random distance, each with a random phase; the
+    sum of their squared sensitivities is 1 everywhere. Real images get a smooth random phase first. Files are in the
+    layout of fastMRI, with the zero frequency in the middle: `kspace` (slice, coil, height, width), complex64, and
     `reconstruction_rss`.
 
     Parameters
@@ -105,7 +106,7 @@ def _volume(images: list[StoredImage], coils: int, noise: float, generator: torc
     _, height, width = images[0].shape
     low, high = RADIUS
     maps = Coils(coils, low + (high - low) * float(torch.rand(1, generator=generator))).draw(height, width)
-    phase = random_phase(coils, height, width, generator=generator)[:, 0]
+    phase = 2 * math.pi * torch.rand(coils, 1, 1, generator=generator)
     operator = MultiCoilFourier(
         maps * torch.polar(torch.ones_like(phase), phase), torch.ones(height, width), centered=True
     )

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
-from unrolled.training.tasks.measured import MeasuredLoss
+from unrolled.training.tasks.from_measurements import MeasuredLoss
 from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
 from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
@@ -68,8 +68,8 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. A warning says so if its norm is far from 1, or if weights will not say how
-        to make it or the network, because only your program can.
+        trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. A warning says so if its
+        norm is far from 1, or if weights will not say how to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
@@ -111,8 +111,8 @@ def fit(
     Returns
     -------
     dict
-        figures of the last validation: "psnr", "start_psnr", in dB, or those of `MeasuredTask`; with a sparsifier also "sparse_psnr", that of the
-        network as it is left, "sparsity" and what else the strategy tells
+        figures of the last validation: "psnr", "start_psnr", in dB, or those of `MeasuredTask`; with a sparsifier also
+        "sparse_psnr", that of the network as it is left, "sparsity" and what else the strategy tells
 
     Raises
     ------
@@ -163,7 +163,7 @@ def fit(
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
-        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
+        task = ReconstructionTask(network, operator, batches, validation, cast(Loss | None, loss), place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it

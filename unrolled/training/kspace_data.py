@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.data.coil_maps import estimate_maps
+from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_slices import KSpaceSlices, Truth, Volume, open_volumes
-from unrolled.data.measured import Measured, Seed
+from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
 from unrolled.operators import Coils, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
@@ -50,6 +52,9 @@ class KSpaceData(TrainingData, PlainNumbers):
         the name of k-space in the files.
     centered : bool or None
         whether the frequency 0 is in the middle, or at [0, 0]; by default it is where most of the energy lies.
+    sigma : float or None
+        standard deviation of the noise in k-space, √E|noise|², in the units of the files; losses and networks that
+        take it are told.
     cache_mib : int
         the most memory for training slices with their maps, in MiB; what does not fit is read, and its maps are
         estimated, each time it is drawn.
@@ -66,6 +71,7 @@ class KSpaceData(TrainingData, PlainNumbers):
     validation_slices: int = 16
     key: str = "kspace"
     centered: bool | None = None
+    sigma: float | None = None
     cache_mib: int = CACHE_MIB
 
     def __post_init__(self) -> None:
@@ -76,6 +82,7 @@ class KSpaceData(TrainingData, PlainNumbers):
             least = 0 if name == "cache_mib" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
+        check_sigma(self.sigma)
         if self.truth not in ("rss", "combined", None):
             raise ValueError(f"data: truth must be 'rss', 'combined' or null, got {self.truth!r}")
 
@@ -121,9 +128,7 @@ class KSpaceData(TrainingData, PlainNumbers):
         draw = None if self.mask is None else self._draw
         return KSpaceSlices(slices, self._estimate, draw, self.anew, truth, self.key, self.centered, self.cache_mib)
 
-    def _estimate(self, kspace: Any) -> Tensor:
-        from unrolled.reconstruction.mri import estimate_maps
-
+    def _estimate(self, kspace: KSpace) -> Tensor:
         return estimate_maps(kspace, self.center)
 
     def _draw(self, height: int, width: int, centered: bool, seed: Seed) -> Tensor:

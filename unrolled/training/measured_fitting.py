@@ -10,7 +10,7 @@ from unrolled.data.measurement_files import MeasurementData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, SampledFourier
 from unrolled.training.kspace_data import KSpaceData
-from unrolled.training.tasks.measured import MeasuredLoss, MeasuredTask, measured_loss
+from unrolled.training.tasks.from_measurements import MeasuredLoss, MeasuredTask, measured_loss
 from unrolled.training.tasks.reconstruction import Loss
 
 MeasuredData = KSpaceData | MeasurementData | MeasuredBatches
@@ -43,15 +43,15 @@ def measured_task(
     Raises
     ------
     ValueError
-        for data that cannot be read or do not fit the operator, or without an operator for measurements of a stated one.
+        for data that cannot be read or do not fit the operator, or that need one and have none.
     """
     loss = measured_loss(loss)
     if isinstance(data, MeasuredBatches):
-        training, batches = data.samples, data
+        training, batches, sigma = data.samples, data, None
     else:
         training, held_out = data.load(seed, loss.needs_truth)
         validation = held_out if validation is None else validation
-        batches = MeasuredBatches(training, seed)
+        batches, sigma = MeasuredBatches(training, seed), data.sigma
     if not isinstance(validation, MeasuredSamples) or not len(validation):
         raise ValueError("validation: must be MeasuredSamples, at least one, with measurements of your own")
     first = training.sample(0)
@@ -64,13 +64,13 @@ def measured_task(
             _check_shapes(operator, samples)
     elif not isinstance(operator, SampledFourier):
         raise ValueError(
-            f"operator: must be a MaskedFourier or a MultiCoilFourier for k-space, got {type(operator).__name__}; leave "
-            "it out, and one is made of the masks and maps"
+            f"operator: must be a MaskedFourier or a MultiCoilFourier for k-space, got {type(operator).__name__}; "
+            "leave it out, and one is made of the masks and maps"
         )
     if loss.needs_truth and first.truth is None:
         raise ValueError(f"loss: {type(loss).__name__} needs the true images, and these measurements come without")
     ahead = training.streams or (device is not None and device.type == "cuda")
-    return MeasuredTask(network, operator, Prefetch(batches) if ahead else batches, validation, loss, device)
+    return MeasuredTask(network, operator, Prefetch(batches) if ahead else batches, validation, loss, device, sigma)
 
 
 def _check_shapes(operator: LinearOperator, samples: MeasuredSamples) -> None:

@@ -80,7 +80,7 @@ class ImageLoss:
 
 def measured_loss(loss: Loss | MeasuredLoss | None) -> MeasuredLoss:
     """A loss of measurements as it is, others as one."""
-    return cast(MeasuredLoss, loss) if hasattr(loss, "needs_truth") else ImageLoss(cast(Loss | None, loss))
+    return cast(MeasuredLoss, loss) if hasattr(loss, "needs_truth") else ImageLoss(loss)
 
 
 class Batch(NamedTuple):
@@ -107,8 +107,8 @@ class MeasuredTask(Task):
 
     Validation compares with the true images, magnitudes if complex, by PSNR whose peak is the largest value of each.
     Where there are none, k-space is validated by frequencies that are held out: a tenth of the sampled ones beyond the
-    middle, drawn once and for all, are reconstructed from the others, and the score is −10 log₁₀ of the relative squared
-    error, in dB. Of other operators it is the loss, with the same random numbers each time.
+    middle, drawn once and for all, are reconstructed from the others, and the score is −10 log₁₀ of the relative
+    squared error, in dB. Of other operators it is the loss, with the same random numbers each time.
 
     Parameters
     ----------
@@ -123,6 +123,9 @@ class MeasuredTask(Task):
     loss : MeasuredLoss, optional
         by default that of the network.
     device : torch.device, optional
+    sigma : float, optional
+        standard deviation of the noise in the measurements, in their units; the loss is told, and networks that take
+        it, in units of the scaled ones.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class MeasuredTask(Task):
         validation: MeasuredSamples,
         loss: Loss | MeasuredLoss | None = None,
         device: torch.device | None = None,
+        sigma: float | None = None,
     ):
         network.check(operator)
         self.device = torch.device("cpu") if device is None else device
@@ -145,7 +149,7 @@ class MeasuredTask(Task):
             self.device, memory_format=torch.channels_last
         )
         self.batches, self.validation = batches, validation
-        self.own_loss = measured_loss(loss)
+        self.own_loss, self.sigma = measured_loss(loss), sigma
         self.gains_by_compiling = not operator.complex_images
         self.epoch = len(batches)
         first = validation.sample(0)
@@ -184,7 +188,20 @@ class MeasuredTask(Task):
         scale = image_scale(batch.y, operator)
         y = batch.y / over(scale, batch.y)
         truth = batch.truth if self.own_loss.needs_truth else None
-        return self.own_loss(model.network, y, operator, None if truth is None else truth / over(scale, truth))
+        truth = None if truth is None else truth / over(scale, truth)
+        return self.own_loss(model.network, y, operator, truth, noise=self._noise(scale))
+
+    def _noise(self, scale: Tensor) -> Tensor | None:
+        """The noise level of every image of a batch, where measurements are divided by a scale."""
+        return None if self.sigma is None else self.sigma / scale
+
+    def _images(self, model: Reconstructor, batch: Batch) -> list[Tensor]:
+        """The reconstruction and the network's start, in the units of y over those of the operator."""
+        network, operator = model.network, batch.operator or model.operator
+        scale = image_scale(batch.y, operator)
+        y = batch.y / over(scale, batch.y)
+        noise = self._noise(scale) if network.takes_noise else None
+        return [over(scale, image) * image for image in (network(y, operator, noise=noise), network.start(y, operator))]
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -204,7 +221,8 @@ class MeasuredTask(Task):
     def _psnr(self, model: Reconstructor, index: int) -> list[float]:
         batch = self._sent(self.validation.sample(index))
         truth = self.validation.shown(index)
-        images = _images(model, batch.y, batch.operator or model.operator)
+        assert truth is not None
+        images = self._images(model, batch)
         white, black = float(truth.max()), min(0.0, float(truth.min()))
         return [float(psnr(_middle(image, truth), truth, (black, white))) for image in images]
 
@@ -216,9 +234,9 @@ class MeasuredTask(Task):
             measured._replace(y=measured.y * _like(1 - held, measured.y), mask=measured.mask * (1 - held))
         )
         whole = self._operator(measured)
-        assert rest.operator is not None and whole is not None
+        assert whole is not None
         y, left = send(measured.y, self.device), _like(send(held, self.device), measured.y)
-        errors = [left * (whole(image) - y) for image in _images(model, rest.y, rest.operator)]
+        errors = [left * (whole(image) - y) for image in self._images(model, rest)]
         return [-20 * math.log10(float(error.norm() / (left * y).norm())) for error in errors]
 
     def _negative_loss(self, model: Reconstructor, index: int) -> list[float]:
@@ -236,14 +254,6 @@ class MeasuredTask(Task):
             "loss": name_of(getattr(self.own_loss, "function", None) or self.own_loss),
             "data": f"{self.epoch} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
-
-
-def _images(model: Reconstructor, y: Tensor, operator: LinearOperator) -> list[Tensor]:
-    """The reconstruction and the network's start, in the units of y over those of the operator."""
-    scale = image_scale(y, operator)
-    unit = y / over(scale, y)
-    found = model.network(unit, operator), model.network.start(unit, operator)
-    return [over(scale, image) * image for image in found]
 
 
 def _middle(image: Tensor, truth: Tensor) -> Tensor:
