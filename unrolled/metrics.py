@@ -102,7 +102,22 @@ def ssim(image: Any, truth: Any, window: int = 7, peak: Peak | None = None) -> T
     if min(image.shape[-2:]) < window:
         raise ValueError(f"ssim: images must be at least {window} pixels wide and high, got {tuple(image.shape)}")
     span = _range(image, truth, peak)
-    x, y = _clipped(image, span), _shown(truth, span)
+    return structural_similarity(_clipped(image, span), _shown(truth, span), window)
+
+
+def structural_similarity(x: Tensor, y: Tensor, window: int) -> Tensor:
+    """`ssim` of images with black at 0 and white at 1, as it stands in an equation: differentiable, nothing clipped.
+
+    Parameters
+    ----------
+    x, y : Tensor, (batch, channel, height, width), real
+    window : int
+        at most as large as the sides.
+
+    Returns
+    -------
+    Tensor, (batch,)
+    """
     mean_x, mean_y = F.avg_pool2d(x, window, 1), F.avg_pool2d(y, window, 1)
     unbiased = window**2 / (window**2 - 1)
     var_x = unbiased * (F.avg_pool2d(x * x, window, 1) - mean_x**2)

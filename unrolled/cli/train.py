@@ -6,6 +6,7 @@ from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
+from unrolled.training.losses import LOSSES, Loss, as_loss
 
 SCORES = {
     "psnr": "PSNR {:.2f} dB",
@@ -41,6 +42,13 @@ def parser() -> Parser:
         "--data.NAME, and --data.help CLASS tells of them",
     )
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
+    parser.add_argument(
+        "--loss",
+        type=Loss | dict[str, float] | str | None,
+        default=None,
+        help=f"one of {', '.join(LOSSES)}; weights of those that compare images, {{mse: 1, ssim: 0.1}}; or a class. By "
+        "default the mean squared error, and what the network adds to it",
+    )
     add_run_options(parser)
     return parser
 
@@ -56,6 +64,7 @@ def run(argv: list[str]) -> int:
 
 def _train(run: Run) -> None:
     made = run.made
+    loss = as_loss(made.loss)
     if made.operator is None and isinstance(made.data, ImageData):
         raise ValueError("operator: is needed to measure images; name its class")
     run.take_weights(**{name: made[name] for name in ("network", "operator") if made[name] is not None})
@@ -73,6 +82,7 @@ def _train(run: Run) -> None:
         card=run.card(),
         sparsifier=made.sparsifier,
         noise=made.noise,
+        loss=loss,
     )
     name = next(name for name in SCORES if name in figures)
     start = f" (linear start {figures[f'start_{name}']:.2f} dB)" if f"start_{name}" in figures else ""

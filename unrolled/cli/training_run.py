@@ -32,6 +32,7 @@ from unrolled.system.devices import torch_device
 from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
 from unrolled.training.kspace_data import KSpaceData
+from unrolled.training.losses import Loss
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import MARKS, check_folder
@@ -95,7 +96,7 @@ def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
         subclasses_enabled=[
-            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise),
+            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss),
             *(TrainingData, ImageData, KSpaceData, MeasurementData),
         ]
     )

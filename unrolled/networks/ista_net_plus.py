@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unrolled.networks.channelwise import apart, mean_square, per_channel, together
+from unrolled.networks.channelwise import apart, per_channel, together
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, shrinking
 from unrolled.networks.narrow import convolve
@@ -89,14 +89,15 @@ class ISTANetPlus(UnrolledNetwork):
         )
         self.symmetry = symmetry
 
-    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
-        """The mean squared error and, weighted, the mean asymmetry of the maps over the phases."""
+    def in_training(
+        self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Reconstructions and, weighted, the mean asymmetry of the maps over the phases."""
         if not self.symmetry or self.fused:  # a fused network has no maps to compare
-            return super().loss(x, y, operator)
-        y = self.taken(y)
+            return super().in_training(y, operator, noise=noise, every_phase=every_phase)
         steps = [phase.with_asymmetry for phase in self.sequence if isinstance(phase, ISTAPhase)]
-        image, asymmetry = self.differentiation.run(steps, self.begin(y, operator), y, operator)
-        return mean_square(image - x) + self.symmetry * asymmetry / len(steps)
+        states = self.states(steps, y, operator, noise, every_phase)
+        return [state[0] for state in states], self.symmetry * states[-1][1] / len(steps)
 
 
 class ISTAPhase(Phase):

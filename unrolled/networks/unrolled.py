@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
-from unrolled.networks.phases import Phase, State, gradient
+from unrolled.networks.phases import Phase, State, Step, gradient
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
@@ -117,6 +117,57 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             images.append(state[0])
         return images
 
+    def in_training(
+        self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """What losses are made of: reconstructions, and what the network adds to a loss.
+
+        Parameters
+        ----------
+        y, operator, noise
+            as when it is called.
+        every_phase : bool
+            reconstruct after every phase, and not only after the last.
+
+        Returns
+        -------
+        images : list of Tensor, each (batch, channel, height, width)
+            one, or one for each phase.
+        own : Tensor, a scalar, or None
+            what the network adds; by default nothing.
+
+        Raises
+        ------
+        ValueError
+            as when it is called, and for every phase of a network with `Implicit`, whose last image alone has a
+            gradient.
+        """
+        if not every_phase:
+            return [self(y, operator) if noise is None else self(y, operator, noise=noise)], None
+        return [state[0] for state in self.states(self.sequence, y, operator, noise, every_phase)], None
+
+    def states(
+        self,
+        steps: Sequence[Step],
+        y: Tensor,
+        operator: LinearOperator,
+        noise: float | Tensor | None,
+        every_phase: bool,
+    ) -> list[State]:
+        """The state after the last of some steps, or after each of them, with gradients as `differentiation` says."""
+        if every_phase and isinstance(self.differentiation, Implicit):
+            raise ValueError(
+                f"{type(self).__name__}: has no images of every phase to train by with Implicit, which finds the last "
+                "one's gradient alone; use Unroll() or Recompute()"
+            )
+        y = self.taken(y)
+        state, condition = self.begin(y, operator), self.condition(y, noise)
+        states = []
+        for part in [[step] for step in steps] if every_phase else [steps]:
+            state = self.differentiation.run(part, state, y, operator, condition)
+            states.append(state)
+        return states
+
     def begin(self, y: Tensor, operator: LinearOperator) -> State:
         """The state that the first phase is given."""
         self.check(operator)
@@ -197,6 +248,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             raise ValueError("a fused network is for use only: save or describe the network it was made from")
         return super().description()
 
-    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
-        """What training minimises: the mean of |x̂ − x|², x the true images. A network may add to it."""
-        return mean_square(self(y, operator) - x)
+    def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
+        """What training minimises by default: the mean of |x̂ − x|², x the true images, and what the network adds."""
+        (image,), own = self.in_training(y, operator, noise=noise)
+        error = mean_square(image - x)
+        return error if own is None else error + own

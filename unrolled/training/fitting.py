@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +23,13 @@ from unrolled.system.devices import torch_device
 from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
+from unrolled.training.losses import LossGiven, as_loss
 from unrolled.training.measured_fitting import MeasuredData, measured_task
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
-from unrolled.training.tasks.from_measurements import MeasuredLoss
-from unrolled.training.tasks.reconstruction import Loss, Noise, ReconstructionTask
+from unrolled.training.tasks.reconstruction import Noise, ReconstructionTask
 from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
 
@@ -48,7 +48,7 @@ def fit(
     *,
     validation: Sequence[Any] | Tensor | np.ndarray | MeasuredSamples | None = None,
     crop: Crop | None = None,
-    loss: Loss | MeasuredLoss | None = None,
+    loss: LossGiven | None = None,
     folder: str | Path = "runs/fit",
     seed: int = 0,
     device: str = "auto",
@@ -83,9 +83,9 @@ def fit(
     crop : int or (height, width), optional
         of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
         measures if there is only one, otherwise squares of 66.
-    loss : callable (reconstruction, truth) → scalar, optional
-        your own loss. With measurements also (network, y, operator, truth) → scalar with an attribute `needs_truth`;
-        if that is false, no true image is looked at in training.
+    loss : name, dict of weights, Loss or callable (reconstruction, truth) → scalar, optional
+        "l1", {"mse": 1, "ssim": 0.1}, `SSDU()` … see `unrolled.training.losses.as_loss`; by default the mean squared
+        error, and what the network adds to it. Losses that learn from measurements never see an image of the dataset.
     folder : str or Path
         of the run: metrics, checkpoints, weights, curve (see `Loop`). A folder that already holds a run is refused
         unless resumed.
@@ -131,9 +131,9 @@ def fit(
     check_parts(network, operator)
     if network is None or (operator is None and not isinstance(dataset, MeasuredData)):
         raise ValueError("fit: needs a network and an operator")
-    for name, function in (("loss", loss), ("noise", noise)):
-        if function is not None and not callable(function):
-            raise ValueError(f"{name}: must be a function, got {function!r}")
+    if noise is not None and not callable(noise):
+        raise ValueError(f"noise: must be a function, got {noise!r}")
+    loss = as_loss(loss)
     _check_recipes(**{name: made for name, made in (("network", network), ("operator", operator)) if made is not None})
     folder, place = Path(folder), torch_device(distributed.own_device(device))
     how: dict[str, Any] = {"folder": folder, "seed": seed, "progress": progress, "card": card, "sparsifier": sparsifier}
@@ -163,7 +163,7 @@ def fit(
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
-        task = ReconstructionTask(network, operator, batches, validation, cast(Loss | None, loss), place, noise)
+        task = ReconstructionTask(network, operator, batches, validation, loss, place, noise)
         if distributed.rank() == 0:
             _check_norm(operator)
         if not operator.fitted and not goes_on:  # a checkpoint holds it

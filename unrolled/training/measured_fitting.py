@@ -10,8 +10,8 @@ from unrolled.data.measurement_files import MeasurementData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, SampledFourier
 from unrolled.training.kspace_data import KSpaceData
-from unrolled.training.tasks.from_measurements import MeasuredLoss, MeasuredTask, measured_loss
-from unrolled.training.tasks.reconstruction import Loss
+from unrolled.training.losses import Loss
+from unrolled.training.tasks.from_measurements import MeasuredTask
 
 MeasuredData = KSpaceData | MeasurementData | MeasuredBatches
 """What training takes for measurements."""
@@ -22,7 +22,7 @@ def measured_task(
     operator: LinearOperator | None,
     data: MeasuredData,
     validation: Any = None,
-    loss: Loss | MeasuredLoss | None = None,
+    loss: Loss | None = None,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> MeasuredTask:
@@ -35,7 +35,7 @@ def measured_task(
     data : KSpaceData, MeasurementData or MeasuredBatches
     validation : MeasuredSamples, optional
         needed with batches of your own, otherwise taken from the data.
-    loss : MeasuredLoss, optional
+    loss : Loss, optional
     seed : int
         of batches, masks and what is held out.
     device : torch.device, optional
@@ -45,11 +45,11 @@ def measured_task(
     ValueError
         for data that cannot be read or do not fit the operator, or that need one and have none.
     """
-    loss = measured_loss(loss)
+    needs_truth = loss is None or loss.needs_truth
     if isinstance(data, MeasuredBatches):
         training, batches, sigma = data.samples, data, None
     else:
-        training, held_out = data.load(seed, loss.needs_truth)
+        training, held_out = data.load(seed, needs_truth)
         validation = held_out if validation is None else validation
         batches, sigma = MeasuredBatches(training, seed), data.sigma
     if not isinstance(validation, MeasuredSamples) or not len(validation):
@@ -67,8 +67,10 @@ def measured_task(
             f"operator: must be a MaskedFourier or a MultiCoilFourier for k-space, got {type(operator).__name__}; "
             "leave it out, and one is made of the masks and maps"
         )
-    if loss.needs_truth and first.truth is None:
-        raise ValueError(f"loss: {type(loss).__name__} needs the true images, and these measurements come without")
+    if needs_truth and first.truth is None:
+        raise ValueError(
+            f"loss: {'that of the network' if loss is None else type(loss).__name__} needs the true images, and these measurements come without"
+        )
     ahead = training.streams or (device is not None and device.type == "cuda")
     return MeasuredTask(network, operator, Prefetch(batches) if ahead else batches, validation, loss, device, sigma)
 

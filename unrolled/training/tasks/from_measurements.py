@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,9 @@ from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
 from unrolled.operators.units import image_scale, over
 from unrolled.system.devices import seed_generators, send
 from unrolled.training.distributed import in_shards
+from unrolled.training.losses import LossGiven, as_loss
 from unrolled.training.random_numbers import own_randomness
-from unrolled.training.tasks.reconstruction import Loss, Reconstructor, name_of, recipe_of
+from unrolled.training.tasks.reconstruction import Reconstructor, check_loss, name_of_loss, recipe_of
 from unrolled.training.tasks.task import Task
 
 HELD_OUT = 0.1
@@ -30,57 +31,6 @@ MIDDLE = 1 / 16
 
 SEED = 2_000_000
 """Of what is drawn for the first sample of validation."""
-
-
-class MeasuredLoss(Protocol):
-    """A loss of measurements; those that need no truth learn from measurements alone."""
-
-    needs_truth: bool
-
-    def __call__(
-        self,
-        network: UnrolledNetwork,
-        y: Tensor,
-        operator: LinearOperator,
-        truth: Tensor | None = None,
-        *,
-        noise: float | Tensor | None = None,
-    ) -> Tensor:
-        """A scalar, the mean over the batch."""
-
-
-class ImageLoss:
-    """A loss of the reconstruction and the true image.
-
-    Parameters
-    ----------
-    function : callable (reconstruction, truth) ↦ scalar, optional
-        by default the loss of the network.
-    """
-
-    needs_truth = True
-
-    def __init__(self, function: Loss | None = None):
-        self.function = function
-
-    def __call__(
-        self,
-        network: UnrolledNetwork,
-        y: Tensor,
-        operator: LinearOperator,
-        truth: Tensor | None = None,
-        *,
-        noise: float | Tensor | None = None,
-    ) -> Tensor:
-        assert truth is not None
-        if self.function is None:
-            return network.loss(truth, y, operator)
-        return self.function(network(y, operator), truth)
-
-
-def measured_loss(loss: Loss | MeasuredLoss | None) -> MeasuredLoss:
-    """A loss of measurements as it is, others as one."""
-    return cast(MeasuredLoss, loss) if hasattr(loss, "needs_truth") else ImageLoss(loss)
 
 
 class Batch(NamedTuple):
@@ -120,8 +70,8 @@ class MeasuredTask(Task):
         of measurements, such as `MeasuredBatches`.
     validation : MeasuredSamples
         at least one.
-    loss : MeasuredLoss, optional
-        by default that of the network.
+    loss : Loss, name or what else `as_loss` takes, optional
+        by default that of the network. Losses that need no truth are given none.
     device : torch.device, optional
     sigma : float, optional
         standard deviation of the noise in the measurements, in their units; the loss is told, and networks that take
@@ -139,20 +89,22 @@ class MeasuredTask(Task):
         operator: LinearOperator,
         batches: Batches,
         validation: MeasuredSamples,
-        loss: Loss | MeasuredLoss | None = None,
+        loss: LossGiven | None = None,
         device: torch.device | None = None,
         sigma: float | None = None,
     ):
         network.check(operator)
+        self.own_loss, self.sigma = as_loss(loss), sigma
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
         self.batches, self.validation = batches, validation
-        self.own_loss, self.sigma = measured_loss(loss), sigma
         self.gains_by_compiling = not operator.complex_images
         self.epoch = len(batches)
         first = validation.sample(0)
+        if self.own_loss is not None:
+            check_loss(self.own_loss, self._operator(first) or operator, sigma)
         self.score = "psnr" if first.truth is not None else "negative_loss" if first.mask is None else "held_out"
 
     @property
@@ -187,9 +139,13 @@ class MeasuredTask(Task):
         operator = batch.operator or model.operator
         scale = image_scale(batch.y, operator)
         y = batch.y / over(scale, batch.y)
-        truth = batch.truth if self.own_loss.needs_truth else None
-        truth = None if truth is None else truth / over(scale, truth)
-        return self.own_loss(model.network, y, operator, truth, noise=self._noise(scale))
+        truth = None if batch.truth is None else batch.truth / over(scale, batch.truth)
+        if self.own_loss is None:
+            assert truth is not None
+            return model.network.loss(truth, y, operator)
+        return self.own_loss(
+            model.network, y, operator, truth if self.own_loss.needs_truth else None, noise=self._noise(scale)
+        )
 
     def _noise(self, scale: Tensor) -> Tensor | None:
         """The noise level of every image of a batch, where measurements are divided by a scale."""
@@ -251,7 +207,7 @@ class MeasuredTask(Task):
         return {
             "network": recipe_of(self.model.network),
             "operator": recipe_of(self.model.operator),
-            "loss": name_of(getattr(self.own_loss, "function", None) or self.own_loss),
+            "loss": name_of_loss(self.own_loss),
             "data": f"{self.epoch} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
 

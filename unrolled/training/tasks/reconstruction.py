@@ -14,15 +14,16 @@ from unrolled import weights
 from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import ComplexGaussianNoise, GaussianNoise, LinearOperator
 from unrolled.system.devices import seed_generators, send
 from unrolled.system.recipes import Described, describe
 from unrolled.training.distributed import in_shards
+from unrolled.training.losses.by_name import LossGiven, OwnLoss, as_loss
+from unrolled.training.losses.loss import Loss
 from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.task import Task
 from unrolled.weights.earlier import rename_earlier
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]
 """Measurements to noisy measurements, drawn with torch's random numbers."""
 
@@ -74,9 +75,9 @@ class ReconstructionTask(Task):
         of training images.
     validation : sequence of Tensor, each (channel, height, width) with white at 1
         held-out images of sizes that the operator can measure; never those of a test set.
-    loss : callable (reconstruction, truth) → scalar, optional
-        your own loss, of complex images if the operator's are; by default that of the network, the mean squared error
-        and what the network adds to it.
+    loss : Loss, name, dict of weights or callable (reconstruction, truth) → scalar, optional
+        see `as_loss`; by default that of the network, the mean squared error and what the network adds to it. Images
+        are complex if the operator's are. A loss that does not need them is given measurements alone.
     device : torch.device, optional
     noise : callable y ↦ noisy y, optional
         added to all measurements; it draws with torch's random numbers: in training other ones in every step, in
@@ -85,7 +86,7 @@ class ReconstructionTask(Task):
     Raises
     ------
     ValueError
-        if there is no validation image, or the network is not made for the operator's images.
+        if there is no validation image, the network is not made for the operator's images, or the loss cannot be had.
     """
 
     score = "psnr"
@@ -96,18 +97,21 @@ class ReconstructionTask(Task):
         operator: LinearOperator,
         batches: Batches,
         validation: Sequence[Tensor],
-        loss: Loss | None = None,
+        loss: LossGiven | None = None,
         device: torch.device | None = None,
         noise: Noise | None = None,
     ):
         if not validation:
             raise ValueError("validation: needs at least one image")
         network.check(operator)
+        self.own_loss = as_loss(loss)
+        if self.own_loss is not None:
+            check_loss(self.own_loss, operator, _level(noise))
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
-        self.batches, self.own_loss = batches, loss
+        self.batches = batches
         self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
         if operator.complex_images:
             validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
@@ -128,9 +132,11 @@ class ReconstructionTask(Task):
     def loss(self, model: nn.Module, batch: Tensor, step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
         x = with_phase(batch) if model.operator.complex_images else batch
-        if self.own_loss is not None:
-            return self.own_loss(model(x), x)
-        return model.network.loss(x, model.measure(x), model.operator)
+        y = model.measure(x)
+        if self.own_loss is None:
+            return model.network.loss(x, y, model.operator)
+        truth = x if self.own_loss.needs_truth else None
+        return self.own_loss(model.network, y, model.operator, truth, noise=_level(model.noise))
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -161,15 +167,37 @@ class ReconstructionTask(Task):
             "network": recipe_of(model.network),
             "operator": recipe_of(model.operator),
             "noise": None if model.noise is None else name_of(model.noise),
+            "loss": name_of_loss(self.own_loss),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """How a run calls a function or an object that can be called: by its recipe, if it has one."""
-    if isinstance(function, Described) or is_dataclass(function):
-        return recipe_of(function)
-    return str(getattr(function, "__qualname__", type(function).__name__))
+def check_loss(loss: Loss, operator: LinearOperator, noise: float | Tensor | None) -> None:
+    """Raise ValueError if a loss cannot be had of what an operator measures, with noise of a level that is known."""
+    if isinstance(loss, Loss):
+        loss.check(operator, noise)
+    if not loss.needs_truth and any(parameter.requires_grad for parameter in operator.parameters()):
+        raise ValueError(
+            f"loss: {type(loss).__name__} learns from measurements, so they cannot be learned too; freeze the "
+            f"parameters of {type(operator).__name__} by operator.requires_grad_(False)"
+        )
+
+
+def _level(noise: Noise | None) -> float | None:
+    """The standard deviation of the noise, if it has one that is known."""
+    return noise.sigma if isinstance(noise, (GaussianNoise, ComplexGaussianNoise)) else None
+
+
+def name_of_loss(loss: Loss | None) -> str | None:
+    """How a run calls its loss; functions of one's own have no name that would tell whether they are the same."""
+    return None if loss is None or isinstance(loss, OwnLoss) else name_of(loss)
+
+
+def name_of(thing: Noise | Loss) -> str:
+    """How a run calls a noise or a loss: by its recipe, if it has one."""
+    if isinstance(thing, Described) or is_dataclass(thing):
+        return recipe_of(thing)
+    return str(getattr(thing, "__qualname__", type(thing).__name__))
 
 
 def recipe_of(thing: Any) -> str:
