@@ -126,13 +126,7 @@ class MeasuredTask(Task):
         """The operator of a batch of k-space."""
         if measured.mask is None:
             return None
-        how = {"complex_images": self.model.operator.complex_images, "centered": measured.centered}
-        made = (
-            MaskedFourier(measured.mask, **how)
-            if measured.maps is None
-            else MultiCoilFourier(measured.maps, measured.mask, **how)
-        )
-        return made.to(self.device)
+        return kspace_operator_of(measured, self.model.operator.complex_images).to(self.device)
 
     def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
@@ -180,7 +174,7 @@ class MeasuredTask(Task):
         assert truth is not None
         images = self._images(model, batch)
         white, black = float(truth.max()), min(0.0, float(truth.min()))
-        return [float(psnr(_middle(image, truth), truth, (black, white))) for image in images]
+        return [float(psnr(middle_like(image, truth), truth, (black, white))) for image in images]
 
     def _held_out(self, model: Reconstructor, index: int) -> list[float]:
         measured = self.validation.sample(index)
@@ -212,7 +206,16 @@ class MeasuredTask(Task):
         }
 
 
-def _middle(image: Tensor, truth: Tensor) -> Tensor:
+def kspace_operator_of(measured: Measured, complex_images: bool = True) -> LinearOperator:
+    """The operator of a batch of k-space, with its masks and maps."""
+    assert measured.mask is not None
+    how = {"complex_images": complex_images, "centered": measured.centered}
+    if measured.maps is None:
+        return MaskedFourier(measured.mask, **how)
+    return MultiCoilFourier(measured.maps, measured.mask, **how)
+
+
+def middle_like(image: Tensor, truth: Tensor) -> Tensor:
     """What the truth shows of an image: its middle, of the size of the truth."""
     height, width = truth.shape[-2:]
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
