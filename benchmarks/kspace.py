@@ -3,9 +3,9 @@
     python -m benchmarks.kspace --test VOLUMES --tune VOLUMES --weights TITLE:FILE … --json FILE
 
 Each slice is sampled by a Cartesian mask of its own, and its maps are estimated from what that samples, for all methods
-alike. The truth is the root of the sum of squares over the coils, in the file or made of it; PSNR's peak and SSIM's data
-range are its largest value in the slice. Of each classical method that strength is taken, of a geometric grid, which has
-the best mean PSNR on the slices to tune on.
+alike. The truth is the root of the sum of squares over the coils, in the file or made of it; PSNR's peak and SSIM's
+data range are its largest value in the slice. Of each classical method that strength is taken, of a geometric grid,
+which has the best mean PSNR on the slices to tune on.
 """
 
 from collections.abc import Callable

@@ -14,11 +14,19 @@ from unrolled.cli import main
 from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.data.kspace_layout import middle
 from unrolled.networks import EPGN
-from unrolled.operators import BlockCompressedSensing, CartesianMask, Coils, MaskedFourier, MultiCoilFourier, RadialMask
+from unrolled.operators import (
+    BlockCompressedSensing,
+    CartesianMask,
+    Coils,
+    Espirit,
+    LowResolution,
+    MaskedFourier,
+    MultiCoilFourier,
+    RadialMask,
+)
 from unrolled.reconstruction.mri import (
     METHODS,
     coil_magnitude,
-    estimate_maps,
     kspace_operator,
     measurements,
     reconstruct_kspace,
@@ -97,39 +105,6 @@ def test_zero_filling_one_coil_is_numpys_inverse_transform(centered):
     np.testing.assert_allclose(coil_magnitude(kspace).numpy(), expected, atol=1e-5 * SHARE, rtol=1e-4)
 
 
-@pytest.mark.parametrize("centered", [False, True])
-def test_maps_are_those_of_the_coils_with_the_phase_of_the_image(centered):
-    kspace = kspace_of(coils() * body() * phase(), centered=centered)
-    maps = estimate_maps(kspace, 15).numpy()
-    np.testing.assert_allclose((np.abs(maps) ** 2).sum(0), 1, atol=1e-5)
-    inside = np.s_[:, 14:34, 12:28]
-    assert np.abs(maps - coils() * phase())[inside].max() < 0.15
-    assert np.abs(maps - coils() * phase())[inside].mean() < 0.03
-    # Coils that are seen as they are add up to the image itself.
-    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace)) / SHARE
-    np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
-
-
-def test_maps_of_a_coil_that_sees_everything_alike_are_exact():
-    kspace = kspace_of(np.array([0.6, 0.8j])[:, None, None] * body(), cartesian())
-    maps = estimate_maps(kspace).numpy()[:, 12:36, 10:30]
-    np.testing.assert_allclose(maps[0] / maps[1], np.full((24, 20), 0.6 / 0.8j), rtol=1e-4)
-
-
-def test_the_middle_must_be_sampled_to_estimate_maps():
-    mask = cartesian()
-    kspace = kspace_of(coils() * body(), mask)
-    assert estimate_maps(kspace, 11).shape == (4, HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match="the middle of k-space must be sampled to estimate them, 25×25"):
-        estimate_maps(kspace, 25)
-    mask[:, 20] = 0
-    with pytest.raises(ValueError, match=r"5×5 .* but only 0×0 are"):
-        estimate_maps(kspace_of(coils() * body(), mask))
-    for center in (0, 41):
-        with pytest.raises(ValueError, match=r"center: must be in 1 … 40"):
-            estimate_maps(kspace, center)
-
-
 @pytest.mark.parametrize("real", [True, False])
 def test_what_no_image_explains_is_what_least_squares_leaves(real):
     draw = np.random.default_rng(0)
@@ -189,10 +164,23 @@ def test_methods_see_images_in_0_to_1_and_the_scale_is_given_back():
 
 def test_maps_that_do_not_fit_are_refused():
     kspace = kspace_of(coils() * body())
-    with pytest.raises(ValueError, match=r"maps: must be \(coil, height, width\) of 4 coils like k-space, got \(3, "):
+    with pytest.raises(ValueError, match=r"maps: must be \(coil, .* of 4 coils like k-space, got \(3, 48, 40\)"):
         kspace_operator(kspace, maps=torch.ones(3, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match=r"of 4 coils like k-space, got \(4, 2, 48, 40\)"):
+        kspace_operator(kspace, maps=torch.ones(4, 2, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match="center: is how maps are estimated by default, but maps are given; got 9"):
+        kspace_operator(kspace, maps=Espirit(sets=2), center=9)
     with pytest.raises(ValueError, match="MultiCoilFourier: maps must be"):
         kspace_operator(kspace, maps=torch.ones(4, WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("maps", [None, LowResolution(), Espirit(sets=2), "two sets"])
+def test_coils_that_are_seen_as_they_are_add_up_to_the_image(maps):
+    kspace = kspace_of(coils() * body() * phase())
+    if maps == "two sets":
+        maps = np.stack([coils() * np.sqrt(0.5), coils() * np.sqrt(0.5)])
+    image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)) / SHARE
+    np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
 
 
 def test_numbers_that_no_image_can_be_made_of_are_refused():
@@ -272,6 +260,8 @@ def test_the_command_with_several_coils_and_a_mask_in_the_file(tmp_path, weights
     assert main([*argv, "--device", "cpu", "--maps", str(tmp_path / "maps.npy")]) == 0
     known = capsys.readouterr().out
     assert abs(db_of(known, "zero-filled") - db_of(estimated, "zero-filled")) < 1
+    assert main([*argv, "--device", "cpu", "--maps", "Espirit", "--maps.sets", "2", "--maps.center", "13"]) == 0
+    assert abs(db_of(known, "zero-filled") - db_of(capsys.readouterr().out, "zero-filled")) < 1
     assert min(db_of(known, "zero-filled"), db_of(estimated, "zero-filled")) > 15
 
 
@@ -327,7 +317,10 @@ def test_a_command_that_cannot_be_followed_is_refused(tmp_path, weights, capsys)
         (["--weights", str(tmp_path / "cs.safetensors")], "trained for BlockCompressedSensing, not for k-space"),
         (["--method", "zero-fill", "--slice", "1"], "slice must be left out"),
         (["--method", "zero-fill", "--size", "[100,20]"], "size: must be within the image"),
-        (["--method", "zero-fill", "--maps", "nowhere.npy"], "there is no file nowhere.npy"),
+        (["--method", "zero-fill", "--maps", "nowhere.npy"], "--maps: there is no file nowhere.npy"),
+        (["--method", "zero-fill", "--maps", "Magic"], "no such kind of maps; known: Espirit, LowResolution"),
+        (["--method", "zero-fill", "--maps", "Espirit", "--maps.sets", "0"], "Espirit: sets must be >= 1, got 0"),
+        (["--method", "zero-fill", "--maps", "Espirit", "--center", "9"], "center: is how maps are estimated by de"),
         (["--method", "zero-fill", "--mask", "nowhere.npy"], "--mask: there is no file nowhere.npy"),
         (["--method", "zero-fill", "--mask", "Nonesuch"], "no such kind of mask; known: CartesianMask, GaussianMask, "),
         (["--method", "zero-fill", "--device", "abacus"], "device: 'abacus'"),
@@ -356,11 +349,6 @@ def test_volumes_are_read_as_they_are_written(tmp_path):
 
 
 def test_k_space_that_is_zero_is_refused(tmp_path, capsys):
-    kspace = kspace_of(coils() * body())
-    middle_zero = kspace.y.clone()
-    middle_zero[:, HEIGHT // 4 : 3 * HEIGHT // 4, WIDTH // 4 : 3 * WIDTH // 4] = 0
-    with pytest.raises(ValueError, match="maps: the middle of k-space is 0"):
-        estimate_maps(KSpace(middle_zero, kspace.mask, True), 5)
     write_volume(tmp_path / "zero.h5", 0 * body(), None, np.ones(WIDTH))
     argv = [
         "kspace",

@@ -11,16 +11,16 @@ import unrolled
 from tests.helpers import picture, write_picture
 from tests.training.small_runs import Crash, GradientDescent, assert_same_end, at_step, crash, options
 from unrolled.cli import main
-from unrolled.data.coil_maps import write_maps
 from unrolled.data.kspace_files import read_kspace
 from unrolled.data.measured import MeasuredBatches
 from unrolled.data.measurement_files import MeasurementData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, UnrolledNetwork
-from unrolled.operators import CartesianMask, Dense, MaskedFourier, RadialMask
+from unrolled.operators import CartesianMask, Dense, LowResolution, MaskedFourier, RadialMask
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace
 from unrolled.reconstruction.pipeline import from_measurements
 from unrolled.reconstruction.simulated_kspace import simulate_kspace
+from unrolled.reconstruction.volume_maps import write_maps
 from unrolled.training.kspace_data import KSpaceData, drawn_mask
 from unrolled.training.measured_fitting import measured_task
 
@@ -44,7 +44,7 @@ def without_curves(monkeypatch):
 
 
 def data(volumes, **changes):
-    return KSpaceData(**{"train": [str(volumes)], "mask": MASK, **changes})
+    return KSpaceData(**{"train": [str(volumes)], "mask": MASK, "maps": LowResolution(), **changes})
 
 
 def fit(folder, dataset, network=None, operator=None, **more):
@@ -92,7 +92,7 @@ def test_weights_serve_as_they_were_validated(volumes, tmp_path):
         kspace = read_kspace(volume.path, number)
         mask = held._mask(held.slices.index((volume, number)), None)
         part = kspace.undersampled(mask)
-        found = reconstruct_kspace(part, network, kspace_operator(part))
+        found = reconstruct_kspace(part, network, kspace_operator(part, maps=LowResolution()))
         peak = float(kspace.truth.max())
         shown.append(float(psnr(found[None, None] / peak, kspace.truth[None, None] / peak)))
     assert len(shown) == 2
@@ -140,10 +140,10 @@ def test_the_true_image_is_that_of_all_coils(volumes, tmp_path):
 
 
 def test_maps_are_estimated_once_and_read_from_files(volumes, tmp_path, monkeypatch):
-    written = write_maps([volumes], tmp_path / "maps", center=7, progress=False)
+    written = write_maps([volumes], tmp_path / "maps", LowResolution(7), progress=False)
     assert [path.name for path in written] == sorted(path.name for path in volumes.iterdir())
-    assert write_maps([volumes], tmp_path / "maps", center=7, progress=False) == []
-    estimated = data(volumes, center=7).load(0)[0]
+    assert write_maps([volumes], tmp_path / "maps", LowResolution(7), progress=False) == []
+    estimated = data(volumes, maps=LowResolution(7)).load(0)[0]
     calls = []
     monkeypatch.setattr(KSpaceData, "_estimate", lambda self, kspace: calls.append(1))
     given = data(volumes, maps=str(tmp_path / "maps")).load(0)[0]
@@ -310,13 +310,13 @@ CASES = {
     ),
     "not fully sampled": (
         lambda f: broken(f, kspace=full(2, 3, 16, 16) * COLUMNS),
-        {"mask": None, "center": 1},
+        {"mask": None, "maps": LowResolution(1)},
         r"bad\.h5: slice 0 is not fully sampled, so its true image is not known; give truth: null",
     ),
     "no calibration region": (
         lambda f: broken(f, kspace=full(2, 3, 16, 16)),
         {"mask": RadialMask(0.1)},
-        r"\.h5: slice 0: maps: the middle of k-space must be sampled to estimate them, 5×5 frequencies",
+        r"\.h5: slice 0: maps: the middle of k-space must be sampled",
     ),
     "NaN in a slice": (
         lambda f: broken(f, kspace=full(2, 3, 16, 16) * np.array([1, np.nan])[:, None, None, None].astype("f4")),
@@ -406,6 +406,6 @@ def test_one_command_trains_and_its_weights_serve(volumes, tmp_path, capsys):
     assert "EPGN: PSNR" in capsys.readouterr().out
     assert main(["train", "--config", str(tmp_path / "run" / "config.yaml"), "--resume"]) == 0
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["step"] == 2
-    assert main(["data", "estimate-maps", str(volumes), f"--out={tmp_path / 'maps'}", "--center=7"]) == 0
+    assert main(["data", "estimate-maps", str(volumes), f"--out={tmp_path / 'maps'}", "--maps=LowResolution"]) == 0
     assert main(["train", "--network=EPGN", "--training.steps=1", f"--folder={tmp_path / 'none'}"]) == 1
     assert "operator: is needed to measure images" in capsys.readouterr().err

@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jsonargparse import set_parsing_settings
+
 from unrolled.cli.command_line import Flag, Parser, call, parser_for
-from unrolled.data.coil_maps import write_maps
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.prepare import prepare_images
+from unrolled.operators import CoilMaps
 from unrolled.reconstruction.simulated_kspace import simulate_kspace
+from unrolled.reconstruction.volume_maps import write_maps
 from unrolled.system.scales import Scale
 
 
 def run(argv: list[str]) -> int:
     """Run a subcommand."""
+    set_parsing_settings(subclasses_enabled=[CoilMaps])
     parser = Parser(
         prog="unrolled data",
         description=f"Known data sets, and image folders for training. Sets lie in datasets/ or where {HOME} points.",
@@ -21,7 +25,7 @@ def run(argv: list[str]) -> int:
     subcommands = parser.add_subcommands()
     for name, (function, summary) in SUBCOMMANDS.items():
         subcommands.add_subcommand(name, parser_for(f"data {name}", function), help=summary)
-    given = parser.parse_args(argv)
+    given = parser.instantiate(parser.parse_args(argv))
     return call(SUBCOMMANDS[given.subcommand][0], given[given.subcommand])
 
 
@@ -156,7 +160,7 @@ def estimate(
     /,
     *,
     out: str,
-    center: int | None = None,
+    maps: CoilMaps | None = None,
     key: str = "kspace",
     centered: bool | None = None,
 ) -> None:
@@ -168,15 +172,15 @@ def estimate(
         HDF5 files in the layout of fastMRI, and folders of them.
     out : str
         the folder of the maps, a file for each volume; those that are there already stay.
-    center : int, optional
-        the side of the square in the middle of k-space that they are estimated from; it should be one that training's
-        masks sample. By default the largest that is sampled, at most 33.
+    maps : CoilMaps, optional
+        how: Espirit (the default) or LowResolution. With --maps.center N from a square of this side in the middle of
+        k-space, which should be one that the masks of training sample.
     key : str
         the name of k-space in the files.
     centered : bool, optional
         whether the frequency 0 is in the middle, or at [0, 0]; by default it is where most of the energy lies.
     """
-    paths = write_maps(volumes, out, center=center, key=key, centered=centered)
+    paths = write_maps(volumes, out, maps, key=key, centered=centered)
     print(f"written: {', '.join(map(str, paths)) or 'nothing, for all are there already'}")
 
 

@@ -13,7 +13,7 @@ from unrolled.data.kspace_files import KSpace, read_kspace
 from unrolled.data.kspace_layout import middle
 from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr
-from unrolled.operators import LinearOperator, SampledFourier, SamplingMask
+from unrolled.operators import CoilMaps, LinearOperator, SampledFourier, SamplingMask
 from unrolled.operators.frequencies import sampling_mask
 from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
@@ -28,7 +28,7 @@ DIFFERS = 0.1
 
 def run(argv: list[str]) -> int:
     """Reconstruct k-space."""
-    set_parsing_settings(subclasses_enabled=[SamplingMask])
+    set_parsing_settings(subclasses_enabled=[SamplingMask, CoilMaps])
     return command_line.run("kspace", reconstruct_file, argv, own_classes=True)
 
 
@@ -44,7 +44,7 @@ def reconstruct_file(
     centered: bool | None = None,
     axes: str | None = None,
     mask: SamplingMask | str | None = None,
-    maps: str | None = None,
+    maps: CoilMaps | str | None = None,
     center: int | None = None,
     size: tuple[int, int] | None = None,
     bfloat16: bool = False,
@@ -75,10 +75,11 @@ def reconstruct_file(
         what the axes are, such as coil,height,width or slice,height,width; needed for .npy of three axes.
     mask : SamplingMask or str, optional
         a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
-    maps : str, optional
-        a file of the coils' sensitivities, which are estimated otherwise.
+    maps : CoilMaps or str, optional
+        a file of the coils' sensitivities, or a way to estimate them such as Espirit (the default), of one set or, by
+        --maps.sets 2, of several, or LowResolution.
     center : int, optional
-        the sensitivities are estimated from a square of this side in the middle of k-space.
+        by default the sensitivities are estimated from a square of this side in the middle of k-space.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the part in the middle of the image that is kept.
     bfloat16 : bool
@@ -90,11 +91,12 @@ def reconstruct_file(
         raise ValueError(f"give --weights, or --method (of {', '.join(METHODS)}), one of them")
     if method is not None and method not in METHODS:
         raise ValueError(f"--method: must be one of {', '.join(METHODS)}, got {method!r}")
-    if isinstance(mask, str) and not Path(mask).exists():
-        kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(SamplingMask) if not isabstract(kind)))
-        raise ValueError(f"--mask: there is no file {mask}, and no such kind of mask; known: {kinds}")
+    for name, value, base in (("mask", mask, SamplingMask), ("maps", maps, CoilMaps)):
+        if isinstance(value, str) and not Path(value).exists():
+            kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(base) if not isabstract(kind)))
+            raise ValueError(f"--{name}: there is no file {value}, and no such kind of {name}; known: {kinds}")
     check_format(out)
-    inputs = file, weights, maps, mask if isinstance(mask, str) else None
+    inputs = file, weights, *(given for given in (maps, mask) if isinstance(given, str))
     check_writable(out, *inputs)
     check_beside(panels_beside(Path(out)), *inputs)
     kspace = read_kspace(file, slice, key, centered, axes)
@@ -102,14 +104,14 @@ def reconstruct_file(
     if mask is not None:
         truth = coil_magnitude(kspace).float() if truth is None else truth
         kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
-    given_maps = None if maps is None else read_array(maps, dimensions=3)
+    sensitivities = read_array(maps, dimensions=(3, 4)) if isinstance(maps, str) else maps
     if weights is None:
         name, reconstruct, complex_images = str(method), METHODS[str(method)], True
     else:
         reconstruct, trained = load(weights, device)
         _check_trained(trained, kspace)
         name, complex_images = type(reconstruct).__name__, trained.complex_images
-    operator = kspace_operator(kspace, complex_images, given_maps, center).to(torch_device(device))
+    operator = kspace_operator(kspace, complex_images, sensitivities, center).to(torch_device(device))
     size = size or _smaller(kspace.mask, truth)
     found = reconstruct_kspace(kspace, reconstruct, operator, size, bfloat16=bfloat16)
     images = {"zero-filled": reconstruct_kspace(kspace, zero_fill, operator, size)}

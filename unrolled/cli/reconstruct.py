@@ -132,7 +132,14 @@ def _compare(
     print(f"linear start {_db(start, truth)}\nwrote {comparison}")
     if isinstance(operator, SampledFourier):
         images = {"zero-filled": start[0], name: found[0].cpu()}
-        write_panels(out, operator.mask.cpu(), y[0].flatten(0, -3).cpu(), operator.centered, images, truth[0])
+        write_panels(
+            out,
+            operator.mask.reshape(operator.mask.shape[-2:]).cpu(),
+            y[0].flatten(0, -3).cpu(),
+            operator.centered,
+            images,
+            truth[0],
+        )
     if strip:
         named = {"start": start, **{f"phase {phase}": x for phase, x in enumerate(phases, 1)}}
         save_side_by_side(

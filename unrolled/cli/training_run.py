@@ -25,7 +25,7 @@ from unrolled.cli.config_file import check_config, guard_yaml, is_text, read_set
 from unrolled.data.measurement_files import MeasurementData
 from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import Differentiation
-from unrolled.operators import Coils, Kernel, Noise, SamplingMask
+from unrolled.operators import CoilMaps, Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
 from unrolled.sparsify import Schedule, Sparsifier, sparsity_report
 from unrolled.system.devices import torch_device
@@ -96,7 +96,7 @@ def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
         subclasses_enabled=[
-            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss),
+            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss, CoilMaps),
             *(TrainingData, ImageData, KSpaceData, MeasurementData),
         ]
     )

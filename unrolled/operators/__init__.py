@@ -2,6 +2,7 @@
 
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
+from unrolled.operators.coil_maps import CoilMaps, Espirit, LowResolution
 from unrolled.operators.coils import Coils
 from unrolled.operators.custom import FromFunctions, as_operator
 from unrolled.operators.deepinv import to_deepinv
@@ -26,11 +27,13 @@ __all__ = [
     "Blur",
     "BoxKernel",
     "CartesianMask",
+    "CoilMaps",
     "Coils",
     "ComplexGaussianNoise",
     "Composition",
     "Dense",
     "Downsampling",
+    "Espirit",
     "FanBeam",
     "FromFunctions",
     "GaussianKernel",
@@ -40,6 +43,7 @@ __all__ = [
     "Inpainting",
     "Kernel",
     "LinearOperator",
+    "LowResolution",
     "MaskedFourier",
     "MotionKernel",
     "MultiCoilFourier",

@@ -7,14 +7,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unrolled.data.coil_maps import estimate_maps
 from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_layout import magnitude, middle
-from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier, SampledFourier
+from unrolled.operators import (
+    CoilMaps,
+    Espirit,
+    LinearOperator,
+    LowResolution,
+    MaskedFourier,
+    MultiCoilFourier,
+    SampledFourier,
+)
 from unrolled.operators.units import image_scale
 from unrolled.solvers import conjugate_gradient
 from unrolled.solvers.methods import classical
-from unrolled.system.arraylike import as_tensor
+from unrolled.system.arraylike import ArrayLike, as_tensor
 
 NEGLIGIBLE, TOO_MUCH = 0.01, 0.1
 """Parts of the measured energy that real images cannot explain: below, they are real; above, networks of real images
@@ -42,7 +49,7 @@ def coil_magnitude(kspace: KSpace) -> Tensor:
 
 
 def kspace_operator(
-    kspace: KSpace, complex_images: bool = True, maps: Tensor | None = None, center: int | None = None
+    kspace: KSpace, complex_images: bool = True, maps: CoilMaps | ArrayLike | None = None, center: int | None = None
 ) -> SampledFourier:
     """The operator that measured this k-space.
 
@@ -56,27 +63,28 @@ def kspace_operator(
     kspace : KSpace
     complex_images : bool
         whether the images are to be complex: what a network was trained for.
-    maps : Tensor or array (coil, height, width), optional
-        sensitivities of the coils, in any units; otherwise those of several coils are estimated, see `estimate_maps`.
+    maps : CoilMaps, or Tensor or array (coil, height, width) or (set, coil, height, width), optional
+        a way to estimate the sensitivities of the coils, or these themselves, in any units; of several sets, see
+        `MultiCoilFourier`. By default several coils have those of `Espirit`.
     center : int, optional
-        as in `estimate_maps`.
+        side of the square in the middle of k-space that is looked at by default.
 
     Raises
     ------
     ValueError
         if maps do not fit or cannot be estimated, or for images that cannot be taken as real.
     """
-    maps = None if maps is None else as_tensor("maps", maps)
-    if maps is not None and (maps.ndim != 3 or len(maps) != len(kspace.y)):
-        raise ValueError(
-            f"maps: must be (coil, height, width) of {len(kspace.y)} coils like k-space, got {tuple(maps.shape)}"
-        )
+    if maps is not None and center is not None:
+        raise ValueError(f"center: is how maps are estimated by default, but maps are given; got {center!r}")
     how = {"complex_images": complex_images, "centered": kspace.centered}
     if maps is None and len(kspace.y) == 1:
         single = MaskedFourier(kspace.mask, **how)
         if complex_images or unexplained(kspace, single) <= NEGLIGIBLE:
             return single
-    operator = MultiCoilFourier(estimate_maps(kspace, center) if maps is None else maps, kspace.mask, **how)
+    given = maps is not None and not isinstance(maps, CoilMaps)
+    if maps is None:
+        maps = Espirit(center) if len(kspace.y) > 1 else LowResolution(center)
+    operator = MultiCoilFourier(_maps_of(kspace, maps), kspace.mask, **how)
     if not complex_images:
         part = unexplained(kspace, operator)
         if part > TOO_MUCH:
@@ -84,13 +92,26 @@ def kspace_operator(
                 f"k-space: {part:.0%} of its energy is none that a real image can explain, with the phase of its "
                 "middle taken off; use weights of complex images, or a method"
             )
-        if part > NEGLIGIBLE or maps is None:
+        if part > NEGLIGIBLE or not given:
             warnings.warn(
                 "the network makes real images: the phase is taken from the middle of k-space, an approximation "
                 f"that leaves {part:.1%} of the measured energy unexplained",
                 stacklevel=2,
             )
     return operator
+
+
+def _maps_of(kspace: KSpace, maps: CoilMaps | ArrayLike) -> Tensor:
+    """Maps as the operator takes them: several sets have an axis of images before them."""
+    if isinstance(maps, CoilMaps):
+        return maps.estimate(kspace.y, kspace.mask, kspace.centered)
+    maps = as_tensor("maps", maps)
+    if maps.ndim not in (3, 4) or maps.shape[-3] != len(kspace.y):
+        raise ValueError(
+            f"maps: must be (coil, height, width) or (set, coil, height, width) of {len(kspace.y)} coils like k-space, "
+            f"got {tuple(maps.shape)}"
+        )
+    return maps if maps.ndim == 3 else maps[None]
 
 
 def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) -> float:
@@ -106,8 +127,8 @@ def unexplained(kspace: KSpace, operator: LinearOperator, iterations: int = 30) 
 
 def measurements(kspace: KSpace, operator: LinearOperator) -> Tensor:
     """k-space as a batch of one image, in the shape that the operator states."""
-    height, width = kspace.mask.shape
-    return kspace.y.reshape(1, *operator.measurement_shape((1, height, width)))
+    channels = operator.image_shape[0] if operator.image_shape else 0
+    return kspace.y.reshape(1, *operator.measurement_shape((channels or 1, *kspace.mask.shape)))
 
 
 def reconstruct_kspace(
@@ -138,7 +159,7 @@ def reconstruct_kspace(
     Returns
     -------
     Tensor, (height, width), float32
-        the magnitude, in the units of k-space over those of the maps
+        the magnitude, in the units of k-space over those of the maps; of several sets, the root of the sum of squares
 
     Raises
     ------
@@ -155,7 +176,7 @@ def reconstruct_kspace(
     y = y / scale
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         x = method(y, operator)
-    image = scale / units * x[0, 0].abs().float().cpu()
+    image = scale / units * torch.linalg.vector_norm(x[0], dim=0).float().cpu()
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"k-space: no image could be made of it, its numbers reach {float(kspace.y.abs().max()):.3g}")
     return middle(image, size or (image.shape[0], image.shape[1]))

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.data.coil_maps import estimate_maps
 from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_slices import KSpaceSlices, Truth, Volume, open_volumes
 from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
-from unrolled.operators import Coils, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
+from unrolled.operators import CoilMaps, Coils, Espirit, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
 from unrolled.system.files import one_or_several
 from unrolled.system.scalars import PlainNumbers
 
@@ -41,11 +40,10 @@ class KSpaceData(TrainingData, PlainNumbers):
         what the true image is. "rss": the root of the sum of squares over the coils, with the phase of their
         combination by the maps; validation takes the image in the file if there is one. "combined": that combination.
         None: no image is ever made, for losses that learn from measurements alone.
-    maps : str or None
-        a folder with the coils' sensitivities, a file for every volume, under its name: `maps`, (slice, coil, height,
-        width). By default they are estimated from the middle of what the slice's own mask samples.
-    center : int or None
-        they are estimated from a square of this side in the middle of k-space; by default the largest that is sampled.
+    maps : CoilMaps, str or None
+        how the coils' sensitivities are estimated from the middle of what the slice's own mask samples, by default
+        `Espirit`, as `unrolled kspace` does; or a folder with a file of them for every volume, under its name: `maps`,
+        (slice, coil, height, width), as `unrolled data estimate-maps` writes.
     validation_slices : int
         at most so many slices are validated, from all over the volumes.
     key : str
@@ -66,8 +64,7 @@ class KSpaceData(TrainingData, PlainNumbers):
     mask: SamplingMask | None = None
     anew: bool = True
     truth: Literal["rss", "combined"] | None = "rss"
-    maps: str | None = None
-    center: int | None = None
+    maps: CoilMaps | str | None = None
     validation_slices: int = 16
     key: str = "kspace"
     centered: bool | None = None
@@ -83,6 +80,8 @@ class KSpaceData(TrainingData, PlainNumbers):
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
         check_sigma(self.sigma)
+        if (sets := getattr(self.maps, "sets", 1)) > 1:
+            raise ValueError(f"data: maps must be of one set for training, got {sets} sets")
         if self.truth not in ("rss", "combined", None):
             raise ValueError(f"data: truth must be 'rss', 'combined' or null, got {self.truth!r}")
 
@@ -107,9 +106,10 @@ class KSpaceData(TrainingData, PlainNumbers):
         """
         if needs_truth and self.truth is None:
             raise ValueError("data: truth must be 'rss' or 'combined' for a loss that needs the true images, got null")
-        volumes = open_volumes(self.train, self.key, self.centered, self.maps)
+        folder = self.maps if isinstance(self.maps, str) else None
+        volumes = open_volumes(self.train, self.key, self.centered, folder)
         if self.validation is not None:
-            held = open_volumes([self.validation], self.key, self.centered, self.maps)
+            held = open_volumes([self.validation], self.key, self.centered, folder)
         else:
             if self.hold_out >= len(volumes):
                 raise ValueError(
@@ -129,7 +129,8 @@ class KSpaceData(TrainingData, PlainNumbers):
         return KSpaceSlices(slices, self._estimate, draw, self.anew, truth, self.key, self.centered, self.cache_mib)
 
     def _estimate(self, kspace: KSpace) -> Tensor:
-        return estimate_maps(kspace, self.center)
+        maps = self.maps if isinstance(self.maps, CoilMaps) else Espirit()
+        return maps.estimate(kspace.y, kspace.mask, kspace.centered)
 
     def _draw(self, height: int, width: int, centered: bool, seed: Seed) -> Tensor:
         assert self.mask is not None

@@ -68,9 +68,8 @@ def measured_task(
             "leave it out, and one is made of the masks and maps"
         )
     if needs_truth and first.truth is None:
-        raise ValueError(
-            f"loss: {'that of the network' if loss is None else type(loss).__name__} needs the true images, and these measurements come without"
-        )
+        name = "that of the network" if loss is None else type(loss).__name__
+        raise ValueError(f"loss: {name} needs the true images, and these measurements come without")
     ahead = training.streams or (device is not None and device.type == "cuda")
     return MeasuredTask(network, operator, Prefetch(batches) if ahead else batches, validation, loss, device, sigma)
 
