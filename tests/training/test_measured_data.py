@@ -81,9 +81,9 @@ def test_simulated_kspace_is_that_of_the_images(tmp_path):
 
 
 def test_weights_serve_as_they_were_validated(volumes, tmp_path):
-    training = options(steps=25, validations=1, learning_rate=5e-3, average=0.9)
+    training = options(steps=40, validations=1, learning_rate=1e-2)
     network, figures = fit(tmp_path / "run", data(volumes), EPGN(1, 4, complex_images=True), training=training)
-    assert figures["psnr"] > figures["start_psnr"] + 0.2
+    assert figures["psnr"] > figures["start_psnr"] + 1
     network, operator = unrolled.load(tmp_path / "run" / "best.safetensors")
     assert type(operator).__name__ == "MultiCoilFourier"
     assert [tuple(buffer.shape) for buffer in operator.buffers()] == [(24, 30), (3, 24, 30)]
@@ -398,10 +398,12 @@ def test_options_of_images_are_refused_for_measurements(volumes, tmp_path):
 def test_one_command_trains_and_its_weights_serve(volumes, tmp_path, capsys):
     short = ["--training.minutes=null", "--training.steps=2", "--training.validations=1", "--network.phases=1"]
     where = [f"--data.train=[{volumes}]", "--data.mask.center=0.3", f"--folder={tmp_path / 'run'}"]
+    where.append("--data.maps=LowResolution")
     assert main(["train", "--config=configs/kspace/epgn_cartesian.yaml", *short, "--network.features=2", *where]) == 0
     assert "validation PSNR" in capsys.readouterr().out
     best, file = str(tmp_path / "run" / "best.safetensors"), str(next(volumes.iterdir()))
     picture = ["--mask=CartesianMask", "--mask.acceleration=4", "--mask.center=0.3", f"--out={tmp_path / 'x.png'}"]
+    picture.append("--maps=LowResolution")
     assert main(["kspace", file, "--weights", best, *picture]) == 0
     assert "EPGN: PSNR" in capsys.readouterr().out
     assert main(["train", "--config", str(tmp_path / "run" / "config.yaml"), "--resume"]) == 0
