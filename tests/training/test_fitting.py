@@ -494,7 +494,7 @@ def test_numbers_of_numpy_are_pythons_own_in_options_and_others_are_refused(tmp_
     made = EPGN(1, 2), BlockCompressedSensing(ratio=0.5, block=3)
     for wrong, said in (
         ({"seed": 1.5}, "seed: must be a whole number"),
-        ({"loss": "l1"}, "loss: must be a function"),
+        ({"loss": 1}, "loss: must be one of mse, .* or a function, got 1"),
         ({"noise": 0.1}, "noise: must be a function"),
         ({"crop": True}, "crop must be"),
     ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -102,6 +103,18 @@ class Inpainting(LinearOperator):
         """1."""
         return self.mask.max()
 
+    def with_mask(self, mask: Tensor) -> Self:
+        """The same operator with other masks, for the time of a step: values are not looked at, all else is shared.
+
+        Parameters
+        ----------
+        mask : Tensor, (height, width) or (batch, 1, height, width), of 0 and 1
+            on the operator's device.
+        """
+        other = self.sharing(mask=mask)
+        other.batch = len(mask) if mask.ndim == 4 and len(mask) > 1 else self.batch
+        return other
+
     def sampled(self, y: Tensor) -> Tensor:
         return self.mask * y
 
@@ -117,7 +130,7 @@ class Inpainting(LinearOperator):
         self._check("measurements", y)
         with full_precision(y):
             y = self.mask * y.to(self.mask.dtype)
-            return y + (1 - self.mask) * self._fill(y, self.mask[None, None])
+            return y + (1 - self.mask) * self._fill(y, self.mask.reshape(-1, 1, *self.mask.shape[-2:]))
 
     def _fill(self, y: Tensor, weight: Tensor) -> Tensor:
         if max(y.shape[2:]) == 1:
@@ -128,14 +141,16 @@ class Inpainting(LinearOperator):
         return (near + COARSER * far) / (certainty + COARSER)
 
     def _check(self, what: str, x: Tensor) -> None:
-        if x.ndim != 4 or 0 in x.shape or x.shape[2:] != self.mask.shape or x.is_complex():
-            height, width = self.mask.shape
+        sides = self.mask.shape[-2:]
+        fits = x.ndim == 4 and 0 not in x.shape and x.shape[2:] == sides and self.batch in (None, len(x))
+        if not fits or x.is_complex():
             raise ValueError(
-                f"Inpainting: {what} must be real, (batch, channel, {height}, {width}), got {x.dtype} {tuple(x.shape)}"
+                f"Inpainting: {what} must be real, ({self.batch or 'batch'}, channel, {sides[0]}, {sides[1]}), got "
+                f"{x.dtype} {tuple(x.shape)}"
             )
 
     def extra_repr(self) -> str:
-        height, width = self.mask.shape
+        height, width = self.mask.shape[-2:]
         return f"{height}×{width}"
 
 

@@ -248,6 +248,13 @@ class LinearMap(Described, nn.Module, ABC):
 
         return super()._apply(each, recurse)
 
+    def sharing(self, **buffers: Tensor) -> Self:
+        """A copy with other buffers that shares all else, for a single use: values are not looked at."""
+        other = object.__new__(type(self))  # copy.copy would do, but compilers cannot follow it
+        other.__dict__.update(self.__dict__)
+        other.__dict__["_buffers"] = {**self._buffers, **buffers}
+        return other
+
     def description(self) -> dict[str, Any]:
         """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
         left_out = self.state_dict().keys() & {*self.tensors}

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -57,6 +58,18 @@ class SampledFourier(LinearOperator):
         ----------
         which : slice
         """
+
+    def with_mask(self, mask: Tensor) -> Self:
+        """The same operator with other masks, for the time of a step: values are not looked at, all else is shared.
+
+        Parameters
+        ----------
+        mask : Tensor, (height, width) or (batch, 1, height, width), of 0 and 1
+            on the operator's device.
+        """
+        other = self.sharing(mask=mask)
+        other.batch = len(mask) if mask.ndim == 4 and len(mask) > 1 else self.batch
+        return other
 
     def sampled(self, y: Tensor) -> Tensor:
         self._check_measurements(y)

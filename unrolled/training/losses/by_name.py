@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -55,8 +55,8 @@ def as_loss(given: LossGiven | None) -> Loss | None:
     ----------
     given :
         a name of `LOSSES`; weights of losses that compare images, {"mse": 1, "ssim": 0.1}, where "phases" is the decay
-        of `PhaseLoss`; a `Loss`; a function (reconstruction, truth) ↦ scalar of your own, to which nothing is added;
-        or None.
+        of `PhaseLoss`; a `Loss`, or an object that is called as one and has `needs_truth`; a function (reconstruction,
+        truth) ↦ scalar of your own, to which nothing is added; or None.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def as_loss(given: LossGiven | None) -> Loss | None:
         return _sum(given)
     if isinstance(given, type) or not callable(given):
         raise ValueError(f"loss: must be one of {_names()}, weights of them, a Loss or a function, got {given!r:.200}")
-    return given if hasattr(given, "needs_truth") else OwnLoss(given)
+    return cast(Loss, given) if hasattr(given, "needs_truth") else OwnLoss(given)
 
 
 def _sum(given: Mapping[str, float]) -> Loss:

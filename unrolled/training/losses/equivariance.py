@@ -48,6 +48,7 @@ class EquivariantImaging(MeasurementLoss):
             raise ValueError(
                 f"EquivariantImaging: motions must be a list of {', '.join(MOTIONS)}, got {self.motions!r}"
             )
+        object.__setattr__(self, "motions", tuple(self.motions))
         if not 0 < self.weight < math.inf:
             raise ValueError(f"EquivariantImaging: weight must be a finite number > 0, got {self.weight!r}")
         if self.copies < 1:

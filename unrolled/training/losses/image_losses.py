@@ -195,6 +195,8 @@ class WeightedSum(ImageLoss):
         for weight in weights:
             if not 0 <= weight < math.inf:
                 raise ValueError(f"WeightedSum: weights must be finite numbers >= 0, got {weight!r}")
+        object.__setattr__(self, "losses", tuple(self.losses))
+        object.__setattr__(self, "weights", tuple(weights))
 
     def distance(self, image: Tensor, truth: Tensor) -> Tensor:
         parts = [weight * loss.distance(image, truth) for loss, weight in zip(self.losses, self.weights, strict=True)]

@@ -1,4 +1,4 @@
-"""What a loss is: a network, measurements and their operator in, one number out; the true images only if it needs them."""
+"""What a loss is: network, measurements and operator in, one number out; with the true images only if it needs them."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar

@@ -164,7 +164,8 @@ class SURE(UnbiasedRisk):
             )
         if self.sigma is not None and noise is not None and (isinstance(noise, Tensor) or noise != self.sigma):
             raise ValueError(
-                f"SURE: sigma is {self.sigma!r}, and the measurements have noise of the level {noise!r}; leave out sigma"
+                f"SURE: sigma is {self.sigma!r}, and the noise of the measurements has the level {noise!r}; leave out "
+                "sigma"
             )
 
     def variance(self, y: Tensor, noise: float | Tensor | None) -> Tensor:

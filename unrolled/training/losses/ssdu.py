@@ -150,8 +150,8 @@ def _with_mask(operator: LinearOperator, mask: Tensor) -> LinearOperator:
     return operator.with_mask(mask)
 
 
-def _frequencies(samples: SampledFourier | Inpainting, relative: bool = False) -> tuple[Tensor, Tensor]:
-    """How far from the zero frequency every row, (height, 1), and every column, (width), lies; or in parts of the side."""
+def _frequencies(samples: Samples, relative: bool = False) -> tuple[Tensor, Tensor]:
+    """How far from zero every row, (height, 1), and column, (width), of frequencies lies; or in parts of the side."""
     height, width = samples.mask.shape[-2:]
     rows, columns = (torch.fft.fftfreq(side, device=samples.mask.device) for side in (height, width))
     if isinstance(samples, SampledFourier) and samples.centered:
