@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks import command
-from unrolled.data.kspace_slices import KSpaceSlices
+from unrolled.data.kspace_slices import KSpaceSlices, open_volumes
 from unrolled.metrics import nmse, psnr, ssim
 from unrolled.operators import CartesianMask, LinearOperator
 from unrolled.operators.units import image_scale, over
@@ -97,8 +97,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def slices(folder: Path, count: int) -> KSpaceSlices:
         mask = CartesianMask(options.acceleration, options.center)
-        data = KSpaceData([str(folder)], str(folder), mask=mask, validation_slices=count, cache_mib=0)
-        return data.load(needs_truth=False)[1]
+        return KSpaceData([str(folder)], mask=mask, validation_slices=count).validated(open_volumes([folder]))
 
     test, tune = slices(options.test, options.slices), slices(options.tune, options.tune_slices)
     rows = [row("zero-filled", lambda y, operator: operator.adjoint(y), test)]

@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import unrolled
 from tests.helpers import picture, write_picture
-from tests.training.small_runs import Crash, GradientDescent, assert_same_end, at_step, crash, options
+from tests.training.small_runs import Crash, GradientDescent, assert_same_end, at_step, crash, options, run_together
 from unrolled.cli import main
 from unrolled.data.kspace_files import read_kspace
 from unrolled.data.measured import MeasuredBatches
@@ -169,6 +170,19 @@ def test_a_run_that_crashed_goes_on_to_the_same_end(volumes, tmp_path, monkeypat
         fit(tmp_path / "run", data(volumes), loss=Residual(), resume=True)
 
 
+def one_of_two(folder, volumes):
+    fit(folder, data(volumes), training=options(steps=3, batch=2, validations=1))
+
+
+@pytest.mark.full
+def test_two_processes_train_as_one(volumes, tmp_path):
+    run_together(one_of_two, tmp_path / "two", volumes)
+    one_of_two(tmp_path / "one", volumes)
+    one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)
+
+
 class Residual:
     """A loss of measurements alone, of which a test keeps what it was given."""
 
@@ -325,8 +339,8 @@ CASES = {
     ),
     "hold_out": (
         lambda f: broken(f, kspace=full(2, 3, 16, 16)),
-        {"hold_out": 4},
-        "hold_out must be below the 4 volumes",
+        {"hold_out_volumes": 4},
+        "hold_out_volumes must be below the 4 volumes",
     ),
     "truth": (lambda f: f, {"truth": None}, "truth must be 'rss' or 'combined' for a loss that needs"),
     "no files": (lambda f: f, {"train": ["nowhere"]}, "nowhere is no HDF5 file, and no folder of such files"),

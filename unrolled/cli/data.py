@@ -173,8 +173,8 @@ def estimate(
     out : str
         the folder of the maps, a file for each volume; those that are there already stay.
     maps : CoilMaps, optional
-        how: Espirit (the default) or LowResolution. With --maps.center N from a square of this side in the middle of
-        k-space, which should be one that the masks of training sample.
+        how: Espirit (the default) or LowResolution; then --maps.center N is the side of the square in the middle of
+        k-space that is looked at, which should be one that the masks of training sample.
     key : str
         the name of k-space in the files.
     centered : bool, optional

@@ -29,7 +29,7 @@ class KSpaceData(TrainingData, PlainNumbers):
         of them. Slices may differ in size; those of one size share a batch.
     validation : str or None
         volumes to validate on, given likewise; by default some of the training volumes are held out.
-    hold_out : int
+    hold_out_volumes : int
         how many volumes are held out, drawn by the seed, if validation is not given.
     mask : SamplingMask or None
         what is sampled of fully sampled k-space; by default what the files say is sampled.
@@ -60,7 +60,7 @@ class KSpaceData(TrainingData, PlainNumbers):
 
     train: list[str]
     validation: str | None = None
-    hold_out: int = 1
+    hold_out_volumes: int = 1
     mask: SamplingMask | None = None
     anew: bool = True
     truth: Literal["rss", "combined"] | None = "rss"
@@ -75,7 +75,7 @@ class KSpaceData(TrainingData, PlainNumbers):
         self.train = one_or_several(self.train)
         if not self.train:
             raise ValueError("data: train must name at least one folder or file of k-space")
-        for name in ("hold_out", "validation_slices", "cache_mib"):
+        for name in ("hold_out_volumes", "validation_slices", "cache_mib"):
             least = 0 if name == "cache_mib" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
@@ -111,18 +111,21 @@ class KSpaceData(TrainingData, PlainNumbers):
         if self.validation is not None:
             held = open_volumes([self.validation], self.key, self.centered, folder)
         else:
-            if self.hold_out >= len(volumes):
+            if self.hold_out_volumes >= len(volumes):
                 raise ValueError(
-                    f"data: hold_out must be below the {len(volumes)} volumes found, got {self.hold_out}; or give "
-                    "validation"
+                    f"data: hold_out_volumes must be below the {len(volumes)} volumes found, got "
+                    f"{self.hold_out_volumes}; or give validation"
                 )
             order = np.random.default_rng(seed).permutation(len(volumes)).tolist()
-            held = [volumes[index] for index in sorted(order[: self.hold_out])]
-            volumes = [volumes[index] for index in sorted(order[self.hold_out :])]
-        shown = _slices(held)
-        shown = shown[:: -(-len(shown) // self.validation_slices)]
+            held = [volumes[index] for index in sorted(order[: self.hold_out_volumes])]
+            volumes = [volumes[index] for index in sorted(order[self.hold_out_volumes :])]
         training = self._samples(_slices(volumes), self.truth if needs_truth else None)
-        return training, self._samples(shown, self.truth)
+        return training, self.validated(held)
+
+    def validated(self, volumes: Sequence[Volume]) -> KSpaceSlices:
+        """The slices of volumes as they are validated, at most `validation_slices` of them, from all over."""
+        slices = _slices(volumes)
+        return self._samples(slices[:: -(-len(slices) // self.validation_slices)], self.truth)
 
     def _samples(self, slices: Sequence[tuple[Volume, int]], truth: Truth | None) -> KSpaceSlices:
         draw = None if self.mask is None else self._draw

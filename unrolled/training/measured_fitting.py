@@ -85,6 +85,8 @@ def _check_shapes(operator: LinearOperator, samples: MeasuredSamples) -> None:
         if sample.y.is_complex() != operator.complex_measurements:
             kinds = "complex" if operator.complex_measurements else "real"
             raise ValueError(f"measurements: must be {kinds} for {type(operator).__name__}, got {sample.y.dtype}")
+        if sample.truth is not None and sample.truth.is_complex() and not operator.complex_images:
+            raise ValueError(f"images: must be real for {type(operator).__name__}, got {sample.truth.dtype}")
         with torch.no_grad():
             shape = operator.adjoint(sample.y).shape if sample.truth is None else sample.truth.shape
         wanted = operator.measurement_shape(shape[1:])

@@ -172,6 +172,7 @@ class MeasuredTask(Task):
         batch = self._sent(self.validation.sample(index))
         truth = self.validation.shown(index)
         assert truth is not None
+        truth = truth.abs() if truth.is_complex() else truth
         images = self._images(model, batch)
         white, black = float(truth.max()), min(0.0, float(truth.min()))
         return [float(psnr(middle_like(image, truth), truth, (black, white))) for image in images]
