@@ -212,9 +212,24 @@ def test_measurements_alone_train_without_an_image(volumes, tmp_path):
     assert all(noise.shape == (2,) and bool((noise > 0.002).all()) for _, noise, _ in loss.seen)
     assert set(figures) == {"held_out", "start_held_out"}
     assert all(0 < value < 20 for value in figures.values())
-    # Validation may have what training has not.
-    _, figures = fit(tmp_path / "shown", data(volumes, anew=False), loss=Residual())
-    assert set(figures) == {"psnr", "start_psnr"}
+
+
+def test_validation_may_have_the_images_that_training_has_not(volumes, tmp_path):
+    shown = []
+    for path in volumes.iterdir():
+        with h5py.File(path) as file:
+            mask = np.arange(file["kspace"].shape[-1]) % 3 != 0
+            mask[8:-8] = True
+            sets = {"kspace": file["kspace"] * mask, "reconstruction_rss": file["reconstruction_rss"][()]}
+        broken(tmp_path / "sampled", path.name, mask=mask.astype(np.float32), **sets)
+        shown.append(sets["reconstruction_rss"].max())
+    given = data(tmp_path / "sampled", mask=None, validation=str(tmp_path / "sampled"))
+    _, figures = fit(tmp_path / "run", given, loss=Residual())
+    assert figures["psnr"] > 15
+    _, held = given.load(0, needs_truth=False)
+    assert max(float(held.shown(index).max()) for index in range(len(held))) == pytest.approx(max(shown), rel=1e-6)
+    with pytest.raises(ValueError, match="is not fully sampled, so its true image is not known"):
+        fit(tmp_path / "other", given)
 
 
 def test_what_is_held_out_is_not_given_to_the_network(volumes):
@@ -364,10 +379,10 @@ def test_maps_that_do_not_fit_are_named(volumes, tmp_path):
         with h5py.File(path) as file:
             broken(tmp_path / "maps", path.name, maps=np.ones(file["kspace"].shape, np.complex64)[:, :2])
     with pytest.raises(
-        ValueError, match=r"3 of 3 files cannot be .*\n.*maps: .*0001\.h5 must hold 'maps', complex, .*3,"
+        ValueError, match=r"3 of 3 files cannot be used.*\n.*maps: .*0001\.h5 must hold 'maps', complex, .*3,"
     ):
         data(volumes, maps=str(tmp_path / "maps")).load(0)
-    with pytest.raises(ValueError, match=r"there is no file .*nowhere"):
+    with pytest.raises(ValueError, match="maps: there is no folder nowhere"):
         data(volumes, maps="nowhere").load(0)
 
 

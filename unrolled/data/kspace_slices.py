@@ -29,6 +29,10 @@ MAPS = "maps"
 """The data set of sensitivities, (slice, coil, height, width), in a file beside that of the volume."""
 
 
+NAMED = 10
+"""Files that cannot be used of which a message says why."""
+
+
 class Volume(NamedTuple):
     """A file of k-space.
 
@@ -71,7 +75,7 @@ def open_volumes(
     Raises
     ------
     ValueError
-        if a source has no HDF5 files, or files cannot be read or do not fit their maps: all of them are named.
+        if a source has no HDF5 files, or files cannot be read or do not fit their maps: the first ten are named.
     """
     paths: list[Path] = []
     for source in sources:
@@ -79,6 +83,8 @@ def open_volumes(
         if not found:
             raise ValueError(f"k-space: {source} is no HDF5 file, and no folder of such files")
         paths += found
+    if maps is not None and not Path(maps).is_dir():
+        raise ValueError(f"maps: there is no folder {maps}")
     volumes, broken = list[Volume](), list[str]()
     for path in tqdm(paths, desc="opening k-space", unit="volume", delay=3, leave=False, disable=None):
         try:
@@ -86,7 +92,9 @@ def open_volumes(
         except ValueError as error:
             broken.append(str(error))
     if broken:
-        raise ValueError(f"k-space: {len(broken)} of {len(paths)} files cannot be trained on:\n" + "\n".join(broken))
+        more = [f"and {len(broken) - NAMED} more"] if len(broken) > NAMED else []
+        lines = [f"k-space: {len(broken)} of {len(paths)} files cannot be used:", *broken[:NAMED], *more]
+        raise ValueError("\n".join(lines))
     return volumes
 
 
@@ -158,6 +166,9 @@ class KSpaceSlices(MeasuredSamples):
     truth : "rss" or "combined", optional
         what the image of a slice is: the root of the sum of squares over the coils, with the phase of their combination
         by the maps; or that combination. Without it no image is made.
+    targets : bool
+        whether samples come with their true image, which then must be known of all; otherwise it is only `shown`, and
+        that in the file is taken where there is one.
     key, centered
         as in `read_kspace`.
     cache_mib : int
@@ -167,8 +178,8 @@ class KSpaceSlices(MeasuredSamples):
     Raises
     ------
     ValueError
-        for slices that cannot be read, are not as the first one of their volume, or have no maps; with a truth for
-        those that are not fully sampled.
+        for slices that cannot be read, are not as the one in the middle of their volume, or have no maps; where the
+        true image is needed, for those that are not fully sampled.
     """
 
     def __init__(
@@ -178,12 +189,14 @@ class KSpaceSlices(MeasuredSamples):
         draw: Draw | None = None,
         anew: bool = True,
         truth: Truth | None = None,
+        targets: bool = True,
         key: str = "kspace",
         centered: bool | None = None,
         cache_mib: int = CACHE_MIB,
     ):
         self.slices, self.estimate, self.draw, self.anew = slices, estimate, draw, anew
         self.truth: Truth | None = truth
+        self.targets = targets and truth is not None
         self.key, self.centered = key, centered
         self.kinds = [(volume.shape, volume.centered) for volume, _ in slices]
         left, self.kept = cache_mib * 2**20, dict[int, Slice]()
@@ -219,7 +232,8 @@ class KSpaceSlices(MeasuredSamples):
         kept = self.kept.get(index) or self._read(index)
         if self.truth == "rss" and kept.kspace.truth is not None:
             return kept.kspace.truth[None, None]
-        return None if kept.truth is None else kept.truth.abs()[None, None]
+        truth = self._truth(index, kept.kspace, kept.maps) if kept.truth is None else kept.truth
+        return truth.abs()[None, None]
 
     def _mask(self, index: int, seed: Seed | None) -> Tensor | None:
         if self.draw is None:
@@ -239,7 +253,7 @@ class KSpaceSlices(MeasuredSamples):
                 f"centered={kspace.centered}; give centered, if it is the same everywhere"
             )
         maps = self._maps(index, kspace) if len(kspace.y) > 1 else None
-        return Slice(kspace, maps, None if self.truth is None else self._truth(volume, number, kspace, maps))
+        return Slice(kspace, maps, self._truth(index, kspace, maps) if self.targets else None)
 
     def _maps(self, index: int, kspace: KSpace) -> Tensor:
         volume, number = self.slices[index]
@@ -251,8 +265,9 @@ class KSpaceSlices(MeasuredSamples):
         except ValueError as error:
             raise ValueError(f"k-space: {volume.path}: slice {number}: {error}") from error
 
-    def _truth(self, volume: Volume, number: int, kspace: KSpace, maps: Tensor | None) -> Tensor:
+    def _truth(self, index: int, kspace: KSpace, maps: Tensor | None) -> Tensor:
         """The true image, (height, width), complex64."""
+        volume, number = self.slices[index]
         if not _fully_sampled(kspace.mask):
             raise ValueError(
                 f"k-space: {volume.path}: slice {number} is not fully sampled, so its true image is not known; give "

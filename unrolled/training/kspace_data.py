@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.kspace_files import KSpace
-from unrolled.data.kspace_slices import KSpaceSlices, Truth, Volume, open_volumes
+from unrolled.data.kspace_slices import KSpaceSlices, Volume, open_volumes
 from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
@@ -28,7 +28,8 @@ class KSpaceData(TrainingData, PlainNumbers):
         HDF5 files (`kspace`: (slice, height, width) of one coil, (slice, coil, height, width) of several), and folders
         of them. Slices may differ in size; those of one size share a batch.
     validation : str or None
-        volumes to validate on, given likewise; by default some of the training volumes are held out.
+        volumes to validate on, given likewise, which need not be fully sampled if they hold their true image
+        (`reconstruction_rss`, of one coil `reconstruction_esc`); by default some of the training volumes are held out.
     hold_out_volumes : int
         how many volumes are held out, drawn by the seed, if validation is not given.
     mask : SamplingMask or None
@@ -119,17 +120,18 @@ class KSpaceData(TrainingData, PlainNumbers):
             order = np.random.default_rng(seed).permutation(len(volumes)).tolist()
             held = [volumes[index] for index in sorted(order[: self.hold_out_volumes])]
             volumes = [volumes[index] for index in sorted(order[self.hold_out_volumes :])]
-        training = self._samples(_slices(volumes), self.truth if needs_truth else None)
+        training = self._samples(_slices(volumes), targets=needs_truth)
         return training, self.validated(held)
 
     def validated(self, volumes: Sequence[Volume]) -> KSpaceSlices:
         """The slices of volumes as they are validated, at most `validation_slices` of them, from all over."""
         slices = _slices(volumes)
-        return self._samples(slices[:: -(-len(slices) // self.validation_slices)], self.truth)
+        return self._samples(slices[:: -(-len(slices) // self.validation_slices)], targets=False)
 
-    def _samples(self, slices: Sequence[tuple[Volume, int]], truth: Truth | None) -> KSpaceSlices:
+    def _samples(self, slices: Sequence[tuple[Volume, int]], targets: bool) -> KSpaceSlices:
         draw = None if self.mask is None else self._draw
-        return KSpaceSlices(slices, self._estimate, draw, self.anew, truth, self.key, self.centered, self.cache_mib)
+        how: dict[str, Any] = {"key": self.key, "centered": self.centered, "cache_mib": self.cache_mib}
+        return KSpaceSlices(slices, self._estimate, draw, self.anew, self.truth, targets, **how)
 
     def _estimate(self, kspace: KSpace) -> Tensor:
         maps = self.maps if isinstance(self.maps, CoilMaps) else Espirit()

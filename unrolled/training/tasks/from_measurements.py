@@ -105,7 +105,8 @@ class MeasuredTask(Task):
         first = validation.sample(0)
         if self.own_loss is not None:
             check_loss(self.own_loss, self._operator(first) or operator, sigma)
-        self.score = "psnr" if first.truth is not None else "negative_loss" if first.mask is None else "held_out"
+        shown = validation.shown(0) is not None
+        self.score = "psnr" if shown else "negative_loss" if first.mask is None else "held_out"
 
     @property
     def sparsified(self) -> nn.Module:
@@ -172,7 +173,7 @@ class MeasuredTask(Task):
         batch = self._sent(self.validation.sample(index))
         truth = self.validation.shown(index)
         assert truth is not None
-        truth = truth.abs() if truth.is_complex() else truth
+        truth = send(truth.abs() if truth.is_complex() else truth, self.device)
         images = self._images(model, batch)
         white, black = float(truth.max()), min(0.0, float(truth.min()))
         return [float(psnr(middle_like(image, truth), truth, (black, white))) for image in images]
