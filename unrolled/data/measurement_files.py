@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,8 +77,9 @@ def open_rows(what: str, source: str | Path, key: str | None = None) -> list[Row
 def _file(what: str, path: Path, key: str | None) -> Row:
     if path.suffix.lower() in SUFFIXES:
         return Row(path.stem, (1, *image_size(path)), lambda: read_image(path))
-    first = _numbers(what, path, read_array(path, key))
-    return Row(path.stem, tuple(first.shape), lambda: _numbers(what, path, read_array(path, key)))
+    name = f"{what}: {path}"
+    first = _numbers(name, read_array(path, key))
+    return Row(path.stem, tuple(first.shape), lambda: _numbers(name, read_array(path, key)))
 
 
 def _npy_stack(what: str, path: Path) -> list[Row]:
@@ -90,7 +92,7 @@ def _npy_stack(what: str, path: Path) -> list[Row]:
         raise ValueError(f"{what}: {path} cannot be read as .npy: {error or type(error).__name__}") from error
     _check_stack(what, path, array)
     return [
-        Row(str(number), array.shape[1:], lambda number=number: _numbers(what, path, array[number]))  # type: ignore[misc]
+        Row(str(number), array.shape[1:], partial(_of_stack, f"{what}: {path}", number, array.__getitem__))
         for number in range(len(array))
     ]
 
@@ -109,11 +111,15 @@ def _hdf5_stack(what: str, path: Path, key: str | None) -> list[Row]:
         _check_stack(what, path, file[name])
         check_stored(file[name], path, name)
         shape = file[name].shape
-    files = OpenFiles()
+    read = partial(OpenFiles().read, path, name)
     return [
-        Row(str(number), shape[1:], lambda number=number: _numbers(what, path, files.read(path, name, (number,))))  # type: ignore[misc]
+        Row(str(number), shape[1:], partial(_of_stack, f"{what}: {path}", number, lambda number: read((number,))))
         for number in range(shape[0])
     ]
+
+
+def _of_stack(name: str, number: int, read: Callable[[int], np.ndarray]) -> Tensor:
+    return _numbers(f"{name}: sample {number}", read(number))
 
 
 def _check_stack(what: str, path: Path, array: np.ndarray) -> None:
@@ -128,9 +134,12 @@ def _check_stack(what: str, path: Path, array: np.ndarray) -> None:
         )
 
 
-def _numbers(what: str, path: Path, values: np.ndarray | Tensor) -> Tensor:
-    numbers = with_complex(np.asarray(values)) if isinstance(values, np.ndarray) else values
-    return as_numbers(f"{what}: {path}", numbers, torch.float32)
+def _numbers(name: str, values: np.ndarray | Tensor) -> Tensor:
+    """Finite numbers in single precision."""
+    numbers = as_numbers(name, with_complex(values) if isinstance(values, np.ndarray) else values, torch.float32)
+    if not bool(torch.isfinite(torch.view_as_real(numbers) if numbers.is_complex() else numbers).all()):
+        raise ValueError(f"{name} must be finite, but holds NaN or inf")
+    return numbers
 
 
 class MeasuredPairs(MeasuredSamples):
@@ -169,10 +178,10 @@ class MeasuredPairs(MeasuredSamples):
         return self.kept.get(index) or self._read(index)
 
     def _read(self, index: int) -> Measured:
-        y = _finite("measurements", self.measurements[index])
+        y = _as_opened(self.measurements[index])
         if self.images is None:
             return Measured(y[None])
-        image = _finite("images", self.images[index])
+        image = _as_opened(self.images[index])
         return Measured(y[None], image.reshape(1, *image_shape(tuple(image.shape))))
 
 
@@ -181,12 +190,10 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, *shape) if len(shape) == 2 else shape
 
 
-def _finite(what: str, row: Row) -> Tensor:
+def _as_opened(row: Row) -> Tensor:
     numbers = row.read()
     if tuple(numbers.shape) != row.shape:
-        raise ValueError(f"{what}: {row.name} was of {row.shape}, is {tuple(numbers.shape)} now")
-    if not bool(torch.isfinite(torch.view_as_real(numbers) if numbers.is_complex() else numbers).all()):
-        raise ValueError(f"{what}: {row.name} must be finite, but holds NaN or inf")
+        raise ValueError(f"measurements: {row.name} was of {row.shape}, is {tuple(numbers.shape)} now")
     return numbers
 
 
