@@ -105,7 +105,7 @@ def test_every_config_trains(config, train, photos, tmp_path, capsys):
     assert saved["training"]["steps"] == 2
     assert saved["training"]["clip"] is None  # what was turned off stays off
     card = unrolled.weights.card.read_card(folder / "best.safetensors")
-    assert yaml.safe_load(card["config"])["data"]["init_args"]["train"] == [photos.name]
+    assert yaml.safe_load(card["config"])["data"]["train"] == [photos.name]
     assert yaml.safe_load(card["config"])["folder"] == "run"
     environment = json.loads((folder / "environment.json").read_text())
     assert {"python", "torch", "device", "revision"} <= set(environment)

@@ -116,6 +116,9 @@ _WORDS = {
         "--import MODULE"
     ),
     r"Expected a dot import path string: (.*)": r"no class is called '\1'; --help lists them",
+    r"Expected an instantiatable class, but \S*\.(\w+) is abstract": (
+        r"must be the class_path of a \1 and its init_args, or of another form that --help tells"
+    ),
 }
 """What the library says to programmers, and what it means to users."""
 

@@ -1,5 +1,10 @@
 """unrolled train --config configs/cs/epgn_25.yaml"""
 
+from typing import Any
+
+import yaml
+from jsonargparse.typing import restricted_string_type
+
 from unrolled.cli.command_line import Parser
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data.sources import ImageData, TrainingData
@@ -7,6 +12,10 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
 from unrolled.training.losses import LOSSES, Loss, as_loss
+
+_Name: Any = restricted_string_type("Name", "^[a-z][a-z0-9_]*$", docstring="a name in small letters")
+"""Of a loss; what is written otherwise is a class, and it is said what is wrong with it."""
+yaml.SafeDumper.add_representer(_Name, yaml.SafeDumper.represent_str)
 
 SCORES = {
     "psnr": "PSNR {:.2f} dB",
@@ -44,7 +53,7 @@ def parser() -> Parser:
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     parser.add_argument(
         "--loss",
-        type=Loss | dict[str, float] | str | None,
+        type=Loss | dict[str, float] | _Name | None,
         default=None,
         help=f"one of {', '.join(LOSSES)}; weights of those that compare images, {{mse: 1, ssim: 0.1}}; or a class. By "
         "default the mean squared error, and what the network adds to it",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     Namespace,
@@ -185,7 +186,11 @@ class Run:
         kept = self.config.clone()
         kept.resume = False
         kept.pop("config", None)
-        return str(self.parser.dump(kept, skip_unset=False))
+        settings = yaml.safe_load(self.parser.dump(kept, skip_unset=False))
+        data = settings.get("data", {})
+        if data.get("class_path") == "unrolled.data.ImageData":  # which need not be named, and once could not be
+            settings["data"] = data["init_args"]
+        return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
     def resume_command(self) -> str:
         """How to go on with this run."""

@@ -51,7 +51,7 @@ def test_it_teaches_what_is_never_measured():
     for loss in (ConsistencyLoss(), EquivariantImaging(("shifts",))):
         torch.nn.init.zeros_(net.phases[0].layers[0].weight)
         optimizer = torch.optim.Adam(net.parameters(), 0.02)
-        for _ in range(60):
+        for _ in range(40):
             optimizer.zero_grad()
             loss(net, y, operator).backward()
             optimizer.step()

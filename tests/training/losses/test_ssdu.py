@@ -67,14 +67,14 @@ def test_samples_are_drawn_equally_often_or_by_a_density_around_zero():
     full = torch.ones(9, 9)
     operator = MaskedFourier(full, complex_images=True, centered=True)
     torch.manual_seed(0)
-    often = SSDU(part=0.25, center=-1).split(operator, 4000)[1].mean((0, 1))
-    assert (often - 20 / 81).abs().max() < 4.5 * (0.25 * 0.75 / 4000) ** 0.5
+    often = SSDU(part=0.25, center=-1).split(operator, 2000)[1].mean((0, 1))
+    assert (often - 20 / 81).abs().max() < 4.5 * (0.25 * 0.75 / 2000) ** 0.5
     # One frequency alone: with the probability that the density states.
-    one = SSDU(part=1e-9, selection="gaussian", spread=0.3, center=-1).split(operator, 20000)[1].mean((0, 1)).numpy()
+    one = SSDU(part=1e-9, selection="gaussian", spread=0.3, center=-1).split(operator, 5000)[1].mean((0, 1)).numpy()
     distance = (np.arange(9) - 4) / 9 / 0.3
     density = np.exp(-(distance[:, None] ** 2 + distance**2) / 2)
     density /= density.sum()
-    assert np.all(np.abs(one - density) < 4.5 * np.sqrt(density / 20000))
+    assert np.all(np.abs(one - density) < 4.5 * np.sqrt(density / 5000))
 
 
 @pytest.mark.parametrize("kind", ["pixels", "complex", "coils"])

@@ -64,8 +64,8 @@ def test_a_loss_of_measurements_sees_no_image(kind, loss, monkeypatch):
         made = task(loss, operator, ComplexGaussianNoise(0.1))
     measure, seen = made.model.measure, []
 
-    def measured(x):
-        seen.append(measure(x))
+    def measured(x, *more):
+        seen.append(measure(x, *more))
         x.fill_(math.nan)  # from here on there is no truth
         torch.manual_seed(7)
         return seen[0]

@@ -104,9 +104,11 @@ class SSDU(Loss):
         Raises
         ------
         ValueError
-            for operators whose measurements are no samples.
+            for operators whose measurements are no samples, or of another number of images.
         """
         samples = self._samples(operator)
+        if operator.batch not in (None, batch):
+            raise ValueError(f"SSDU: the operator measures batches of {operator.batch} images, got {batch}")
         mask = samples.mask
         free = self._free(samples).expand(batch, *mask.shape[-2:])
         # The largest of log p + Gumbel noise are a draw without replacement in proportion to p.
