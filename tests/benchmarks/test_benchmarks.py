@@ -10,14 +10,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled
-from benchmarks import convergence, convolutions, mri, peers, prox, radon, report, sparsify, throughput
+from benchmarks import coil_maps, convergence, convolutions, mri, peers, prox, radon, report, sparsify, throughput
 from benchmarks.machine import Demand, interleaved
 from benchmarks.plain import Plain
 from tests.helpers import concrete_subclasses, picture, write_picture
 from unrolled import penalties
 from unrolled.cli.robustness import TITLES, table
+from unrolled.data.kspace_files import KSpace
 from unrolled.networks import EPGN, ISTANetPlus
-from unrolled.operators import BlockCompressedSensing, MaskedFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, Coils, MaskedFourier, RadialMask
+from unrolled.operators.frequencies import fourier
 from unrolled.penalties import L1, SeparablePenalty
 from unrolled.penalties.numeric import NumericPenalty
 from unrolled.solvers.priors import SparsePrior
@@ -221,3 +223,18 @@ def test_pages_hold_the_tables_of_their_figures():
     page = (docs / "mri.md").read_text()
     for test in TITLES:
         assert table(test, robust[test]) in page
+
+
+def test_maps_of_coils_are_compared_by_what_they_predict_and_where_one_set_is_enough():
+    known = Coils(3).draw(30, 28)
+    texture = torch.rand(30, 28, generator=torch.Generator().manual_seed(0))
+    kspace = KSpace(fourier(known * texture, True), torch.ones(30, 28), True)
+    assert coil_maps.unpredicted(kspace, known, 8) < 0.01
+    assert coil_maps.unpredicted(kspace, known.flip(0), 8) > 0.5
+    theirs, enough = 1j * known, torch.ones(30, 28, dtype=torch.bool)
+    theirs[:, :3], theirs[:, 3], enough[10] = 0, known[:, 3].roll(1, 0), False
+    found = coil_maps.agreement(known, theirs, enough)
+    inner = (known[:, 3].conj() * theirs[:, 3]).sum(0).abs()
+    assert found["largest"] == pytest.approx(float((2 - 2 * inner.square()).sqrt().max()))
+    assert found["pixels"] == pytest.approx(26 / 30)
+    assert (found["only ours"], found["only theirs"]) == (pytest.approx(0.1), 0)

@@ -23,6 +23,7 @@ from unrolled.operators import (
     MaskedFourier,
     MultiCoilFourier,
     RadialMask,
+    UniformMask,
     as_operator,
 )
 from unrolled.penalties import Penalty
@@ -90,6 +91,19 @@ class NetworkLaws:
         together = network(y, operator)
         for index in range(len(x)):
             torch.testing.assert_close(together[index : index + 1], network(y[index : index + 1], operator))
+
+    def test_masks_and_maps_of_each_image_are_for_that_image(self, case):
+        network, _, x = self.make(case, "complex")
+        masks = torch.stack([UniformMask(0.5, seed).draw(16, 14)[None] for seed in range(len(x))])
+        maps = torch.stack([Coils(3, radius).draw(16, 14) for radius in (1.2, 1.5, 2.0)])
+        several = torch.stack([maps, maps.roll(7, -1)], dim=1) / 2**0.5  # of an object that is folded
+        for sets, images in ((maps, x), (several, torch.cat([x, x.flip(-1)], dim=1))):
+            operator = MultiCoilFourier(sets, masks)
+            y = operator(images)
+            together = network(y, operator)
+            assert together.shape == images.shape
+            for here in (slice(number, number + 1) for number in range(len(x))):
+                torch.testing.assert_close(together[here], network(y[here], operator.of_images(here)))
 
     def test_works_with_any_operator(self, case):
         network, _, _ = self.make(case)

@@ -62,6 +62,23 @@ def test_espirit_gives_the_coils_with_the_phase_of_the_image_where_there_is_one(
     assert not maps[:, :, :2].any()
 
 
+SIGPY = {
+    (3, 4): [0.750291 - 0.814708j, 5.159750 - 0.320825j],
+    (9, 12): [0.525053 + 0.085244j, 0.525438 - 0.189346j],
+    (16, 7): [1.899578 + 2.027834j, 0.654204 + 0.601794j],
+}
+"""The maps of sigpy 0.1.27 at three pixels, over that of the first coil. With y as in the test, they are those of
+`sigpy.mri.app.EspiritCalib(y.numpy(), calib_width=14, kernel_width=4, thresh=0.02, crop=0.8, max_iter=1000).run()`."""
+
+
+def test_espirit_is_that_of_sigpy():
+    texture = torch.from_numpy(np.random.RandomState(0).uniform(size=(20, 18)))
+    y = fourier(Coils(3, 1.2).draw(20, 18) * texture, True)
+    maps = Espirit(14, kernel_size=4, crop=0.8).estimate(y, centered=True)
+    for pixel, theirs in SIGPY.items():
+        np.testing.assert_allclose(maps[1:, *pixel] / maps[0, *pixel], theirs, atol=2e-6)
+
+
 def test_espirit_explains_what_it_has_not_seen():
     y = fourier(coils() * body() * phase(), True)
     outside = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
@@ -126,7 +143,7 @@ def test_the_middle_must_be_sampled():
     with pytest.raises(ValueError, match=r"must be sampled to estimate them, 25×25 .* but only 25×14 are"):
         Espirit(25).estimate(y, mask, True)
     with pytest.raises(ValueError, match=r"16×16 .* only 24×14 are; take LowResolution or a smaller kernel"):
-        Espirit(kernel=15).estimate(y, mask, True)
+        Espirit(kernel_size=15).estimate(y, mask, True)
     mask[:, 20] = 0
     with pytest.raises(ValueError, match=r"5×5 .* but only 0×0 are"):
         LowResolution().estimate(y, mask, True)
@@ -161,7 +178,7 @@ def test_k_space_that_tells_nothing_is_refused(way):
     ("options", "message"),
     [
         ({"center": 0}, "center must be >= 1"),
-        ({"kernel": 1}, "kernel must be >= 2"),
+        ({"kernel_size": 1}, "kernel_size must be >= 2"),
         ({"threshold": 0.0}, r"threshold must be in \(0, 1\)"),
         ({"threshold": float("nan")}, r"threshold must be in \(0, 1\)"),
         ({"crop": 1.0}, r"crop must be in \[0, 1\)"),

@@ -179,6 +179,8 @@ def test_coils_that_are_seen_as_they_are_add_up_to_the_image(maps):
     kspace = kspace_of(coils() * body() * phase())
     if maps == "two sets":
         maps = np.stack([coils() * np.sqrt(0.5), coils() * np.sqrt(0.5)])
+        again = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps[None]))
+        assert torch.equal(again, reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)))
     image = reconstruct_kspace(kspace, zero_fill, kspace_operator(kspace, maps=maps)) / SHARE
     np.testing.assert_allclose(image[14:34, 12:28], body()[14:34, 12:28], rtol=0.03)
 
@@ -382,6 +384,31 @@ def test_coils_of_numpy_are_named_on_the_command_line(tmp_path, capsys):
     assert main([*argv, "--axes", "coil,height,width"]) == 0
     shown = np.asarray(Image.open(tmp_path / "x.png")) / 255.0
     np.testing.assert_allclose(shown, body() / body().max(), atol=0.01)
+
+
+def test_coils_are_mixed_with_their_maps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unrolled.cli.kspace.write_panels", lambda *_: None)
+    path = write_volume(tmp_path / "volume.h5", coils() * body() * phase(), body())
+    np.save(tmp_path / "maps.npy", coils() * phase())
+    np.save(tmp_path / "noise.npy", 1e-6 * np.random.default_rng(0).normal(size=(4, 100)))
+    argv = ["kspace", str(path), "--method", "zero-fill", "--out", str(tmp_path / "x.png")]
+    given = ["--maps", str(tmp_path / "maps.npy")]
+    quality, shown = [], []
+    for more in ([], ["--coils", "4"], ["--coils", "2"], ["--noise", str(tmp_path / "noise.npy")]):
+        assert main([*argv, *given, *more]) == 0
+        said = capsys.readouterr().out
+        quality.append(db_of(said, "zero-filled") if "PSNR" in said else None)
+        shown.append(np.asarray(Image.open(tmp_path / "x.png")).astype(float))
+    assert min(quality[:2]) > 100
+    assert 20 < quality[2] < quality[0]
+    assert quality[3] is None
+    assert np.abs(shown[3] - shown[0])[12:36, 10:30].mean() < 20  # by coils that are weighed otherwise
+    assert main([*argv, "--noise", str(tmp_path / "maps.npy")]) == 1
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(3, 100)))
+    assert main([*argv, "--noise", str(tmp_path / "noise.npy")]) == 1
+    assert "k-space: must be of as many coils as are mixed, 3, got 4" in capsys.readouterr().err
+    assert main([*argv, "--coils", "5"]) == 1
+    assert "coils: must be at most as many as there are, 4, got 5" in capsys.readouterr().err
 
 
 def test_a_truth_in_other_units_has_no_psnr(tmp_path, capsys):

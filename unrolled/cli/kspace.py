@@ -1,6 +1,7 @@
 """unrolled kspace FILE --weights epgn-mri20 --out slice.png"""
 
 import warnings
+from dataclasses import replace
 from inspect import isabstract
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from unrolled.data.kspace_layout import middle
 from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr
 from unrolled.operators import CoilMaps, LinearOperator, SampledFourier, SamplingMask
+from unrolled.operators.coil_mixing import compression, mixed, whitening
 from unrolled.operators.frequencies import sampling_mask
 from unrolled.reconstruction.mri import METHODS, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
 from unrolled.system.arrays import read_array
@@ -46,6 +48,8 @@ def reconstruct_file(
     mask: SamplingMask | str | None = None,
     maps: CoilMaps | str | None = None,
     center: int | None = None,
+    coils: int | None = None,
+    noise: str | None = None,
     size: tuple[int, int] | None = None,
     bfloat16: bool = False,
     device: str = "auto",
@@ -80,6 +84,10 @@ def reconstruct_file(
         --maps.sets 2, of several, or LowResolution.
     center : int, optional
         by default the sensitivities are estimated from a square of this side in the middle of k-space.
+    coils : int, optional
+        mix the coils to so many virtual ones, which hold as much of the energy as possible; that takes less time.
+    noise : str, optional
+        a file of noise alone, (coil, samples), by which the noise of the coils is made white.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the part in the middle of the image that is kept.
     bfloat16 : bool
@@ -96,15 +104,20 @@ def reconstruct_file(
             kinds = ", ".join(sorted(kind.__name__ for kind in subclasses(base) if not isabstract(kind)))
             raise ValueError(f"--{name}: there is no file {value}, and no such kind of {name}; known: {kinds}")
     check_format(out)
-    inputs = file, weights, *(given for given in (maps, mask) if isinstance(given, str))
+    inputs = file, weights, *(given for given in (maps, mask, noise) if isinstance(given, str))
     check_writable(out, *inputs)
     check_beside(panels_beside(Path(out)), *inputs)
     kspace = read_kspace(file, slice, key, centered, axes)
+    sensitivities = read_array(maps, dimensions=(3, 4, 5)) if isinstance(maps, str) else maps
+    if noise is not None:
+        kspace, sensitivities = _mixed(kspace, sensitivities, whitening(read_array(noise, dimensions=2)))
+        kspace = replace(kspace, truth=None)  # which is of the coils as they were
     truth = kspace.truth
     if mask is not None:
         truth = coil_magnitude(kspace).float() if truth is None else truth
         kspace = kspace.undersampled(sampling_mask("--mask", mask, *_sides(kspace.mask), centered=kspace.centered))
-    sensitivities = read_array(maps, dimensions=(3, 4)) if isinstance(maps, str) else maps
+    if coils is not None:
+        kspace, sensitivities = _mixed(kspace, sensitivities, compression(kspace.y, coils))
     if weights is None:
         name, reconstruct, complex_images = str(method), METHODS[str(method)], True
     else:
@@ -130,6 +143,14 @@ def reconstruct_file(
     print(f"wrote {out}")
     shown = {label: image / peak for label, image in images.items()}
     write_panels(Path(out), kspace.mask, kspace.y, kspace.centered, shown, None if truth is None else truth / peak)
+
+
+def _mixed(kspace: KSpace, maps: CoilMaps | Tensor | None, matrix: Tensor) -> tuple[KSpace, CoilMaps | Tensor | None]:
+    """k-space, and maps if they are given, of coils that are mixed."""
+    for what, given in (("k-space", kspace.y), ("maps", maps)):
+        if isinstance(given, Tensor) and given.shape[-3] != matrix.shape[1]:
+            raise ValueError(f"{what}: must be of as many coils as are mixed, {matrix.shape[1]}, got {given.shape[-3]}")
+    return replace(kspace, y=mixed(matrix, kspace.y)), mixed(matrix, maps) if isinstance(maps, Tensor) else maps
 
 
 def _quality(image: Tensor, truth: Tensor, peak: float) -> str:

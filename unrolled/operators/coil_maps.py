@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.frequencies import inverse_fourier, sampling_mask
-from unrolled.system.arraylike import ArrayLike, as_tensor
+from unrolled.system.arraylike import ArrayLike, as_tensor, refuse_meta
 from unrolled.system.devices import in_double
 from unrolled.system.scalars import PlainNumbers
 
@@ -69,6 +69,7 @@ class CoilMaps(PlainNumbers, ABC):
         """
         name = type(self).__name__
         y = as_tensor(f"{name}: y", y)
+        refuse_meta(f"{name}: y", y)
         if y.ndim not in (3, 4) or 0 in y.shape:
             raise ValueError(
                 f"{name}: y must be (coil, height, width) or (batch, coil, height, width), got {tuple(y.shape)}"
@@ -138,42 +139,43 @@ class LowResolution(CoilMaps):
 
 @dataclass(frozen=True)
 class Espirit(CoilMaps):
-    """ESPIRiT: eigenvectors of what k-space is left unchanged by (Uecker and others, Magn. Reson. Med. 71, 2014).
+    """ESPIRiT (Uecker and others, "ESPIRiT — an eigenvalue approach to autocalibrating parallel MRI", 2014).
 
-    All patches of k-space, of kernel×kernel frequencies in all coils, lie nearly in a space of few dimensions, which
-    the middle shows: that of the largest singular values of the matrix of its patches. To project every patch on that
-    space and to average is a convolution in k-space that leaves the data as they are. In the image it is a matrix of
-    coils × coils for every pixel, so what the coils see there is an eigenvector with the eigenvalue 1: the
-    sensitivities. Where there is no signal the eigenvalues are smaller, and the maps
-    are 0. Where several points of the object lie in one pixel there are several eigenvalues near 1, and as many sets of
-    maps are needed.
+    Patches of k-space, as large as a kernel and of all coils, lie nearly in a space of few dimensions. The middle of
+    k-space shows this space: it is spanned by the singular vectors of the matrix of its patches whose singular values
+    are large. To project every patch of k-space onto it, and to average where patches overlap, changes nothing. This
+    is a convolution, so in the image it multiplies what the coils see in a pixel by a matrix, which changes nothing
+    either: what the coils see is an eigenvector with the eigenvalue 1, and that is their sensitivities. Where there is
+    no signal, no eigenvalue is near 1, and the maps are 0. Where several points of the object lie in one pixel, several
+    eigenvalues are near 1, and as many sets of maps are needed.
 
-    The eigenvectors have no phase of their own. Here they get the one by which the image of low resolution is real and
-    positive, so images by these maps are nearly real, as those by `LowResolution` are.
+    An eigenvector has no phase of its own. It is given the one that makes the image of low resolution real and
+    positive, so that images by these maps are nearly real, like those by `LowResolution`.
 
     Parameters
     ----------
     center : int >= 1, optional
-        as in `CoilMaps`; by default the largest rectangle that is sampled, of at most 24×24.
-    kernel : int >= 2
+        side of the square in the middle, in frequencies, of which all must be sampled; by default the largest rectangle
+        that is sampled, of at most 24×24.
+    kernel_size : int >= 2
         side of the patches, in frequencies; the middle must be larger.
     threshold : float in (0, 1)
-        singular values below this part of the largest one are noise.
+        singular values below this part of the largest one are taken for noise.
     crop : float in [0, 1)
-        where the eigenvalue is not larger, the maps are 0.
+        the maps are 0 where the eigenvalue is not larger.
     sets : int >= 1
         of maps, no more than there are coils.
     """
 
-    kernel: int = 6
+    kernel_size: int = 6
     threshold: float = 0.02
     crop: float = 0.95
     sets: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kernel < 2:
-            raise ValueError(f"Espirit: kernel must be >= 2, got {self.kernel!r}")
+        if self.kernel_size < 2:
+            raise ValueError(f"Espirit: kernel_size must be >= 2, got {self.kernel_size!r}")
         if not 0 < self.threshold < 1:
             raise ValueError(f"Espirit: threshold must be in (0, 1), got {self.threshold!r}")
         if not 0 <= self.crop < 1:
@@ -209,8 +211,8 @@ class Espirit(CoilMaps):
             sides = self.center, self.center
         else:
             sides = _sampled_middle(mask, CALIBRATION)
-        if min(sides) <= self.kernel:
-            raise _not_sampled(self.kernel + 1, sides, "take LowResolution or a smaller kernel, or ")
+        if min(sides) <= self.kernel_size:
+            raise _not_sampled(self.kernel_size + 1, sides, "take LowResolution or a smaller kernel, or ")
         return sides
 
     def _kernels(self, calibration: Tensor) -> Tensor:
@@ -218,9 +220,9 @@ class Espirit(CoilMaps):
 
         Returns
         -------
-        Tensor, (coil, coil, 2·kernel − 1, 2·kernel − 1), δ from −(kernel − 1) on
+        Tensor, (coil, coil, 2·kernel_size − 1, 2·kernel_size − 1), δ from −(kernel_size − 1) on
         """
-        coils, side = len(calibration), self.kernel
+        coils, side = len(calibration), self.kernel_size
         correlation = calibration.new_zeros((coils * side**2,) * 2)
         for row in range(calibration.shape[1] - side + 1):
             patches = calibration[:, row : row + side].unfold(2, side, 1).permute(2, 0, 1, 3).flatten(1)

@@ -79,4 +79,4 @@ def largest_gain(maps: Tensor) -> Tensor:
     if maps.ndim < 5:
         return maps.abs().square().sum(-3).reshape(len(maps) if maps.ndim == 4 else 1, -1).amax(1).sqrt()
     pixels = torch.einsum("bscyx,btcyx->byxst", maps.conj(), maps)
-    return torch.linalg.eigvalsh(pixels)[..., -1].flatten(1).amax(1).sqrt()
+    return torch.linalg.eigvalsh(pixels.cpu())[..., -1].flatten(1).amax(1).sqrt().to(maps.device)

@@ -106,6 +106,7 @@ def _maps_of(kspace: KSpace, maps: CoilMaps | ArrayLike) -> Tensor:
     if isinstance(maps, CoilMaps):
         return maps.estimate(kspace.y, kspace.mask, kspace.centered)
     maps = as_tensor("maps", maps)
+    maps = maps[0] if maps.ndim == 5 and len(maps) == 1 else maps  # as they are estimated
     if maps.ndim not in (3, 4) or maps.shape[-3] != len(kspace.y):
         raise ValueError(
             f"maps: must be (coil, height, width) or (set, coil, height, width) of {len(kspace.y)} coils like k-space, "
