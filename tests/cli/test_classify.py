@@ -182,7 +182,7 @@ def test_train_hands_classifiers_over(tmp_path, capsys):
             main(["train", *said, "--print_config"])
         assert stop.value.code == 0
         assert "unrolled.classifiers.LeNet300100" in capsys.readouterr().out
-    assert "required: network, operator" in fails(capsys, "train", "--training.steps=3")
+    assert "required: network" in fails(capsys, "train", "--training.steps=3")
     assert "unrecognized arguments: --network=EPGN" in fails(capsys, "train", *DENSE[1:], "--network=EPGN")
     config.write_text(config.read_text() + "network: {class_path: EPGN}\n")
     assert "Option 'network.class_path' is not accepted" in fails(capsys, "train", f"--config={config}")

@@ -3,15 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jsonargparse import set_parsing_settings
+
 from unrolled.cli.command_line import Flag, Parser, call, parser_for
 from unrolled.data.known import HOME, KnownData, find_known, known_sets
 from unrolled.data.prepare import prepare_images
 from unrolled.data.shard_index import write_index
+from unrolled.operators import CoilMaps
+from unrolled.reconstruction.simulated_kspace import simulate_kspace
+from unrolled.reconstruction.volume_maps import write_maps
 from unrolled.system.scales import Scale
 
 
 def run(argv: list[str]) -> int:
     """Run a subcommand."""
+    set_parsing_settings(subclasses_enabled=[CoilMaps])
     parser = Parser(
         prog="unrolled data",
         description=f"Known data sets, and image folders for training. Sets lie in datasets/ or where {HOME} points.",
@@ -20,7 +26,7 @@ def run(argv: list[str]) -> int:
     subcommands = parser.add_subcommands()
     for name, (function, summary) in SUBCOMMANDS.items():
         subcommands.add_subcommand(name, parser_for(f"data {name}", function), help=summary)
-    given = parser.parse_args(argv)
+    given = parser.instantiate(parser.parse_args(argv))
     return call(SUBCOMMANDS[given.subcommand][0], given[given.subcommand])
 
 
@@ -129,12 +135,80 @@ def index(files: list[str], /, *, out: str, force: Flag = False) -> None:
     print(f"written: {out}")
 
 
+def simulate(
+    images: str,
+    /,
+    *,
+    out: str,
+    coils: int = 8,
+    noise: float = 0.005,
+    unit: float = 1e-5,
+    slices: int = 8,
+    key: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Simulate fully sampled k-space of several coils from images, in the layout of fastMRI.
+
+    Parameters
+    ----------
+    images : str
+        a folder of images or an HDF5 file; complex images keep their phase, others get a smooth random one.
+    out : str
+        the folder of the volumes.
+    coils : int
+        how many there are, on a circle around the image.
+    noise : float
+        standard deviation of the noise in k-space, of images whose largest magnitude is 1.
+    unit : float
+        the largest magnitude of every image that is written.
+    slices : int
+        images in a volume.
+    key : str, optional
+        of the images in HDF5 files.
+    seed : int
+        of coils, phases and noise.
+    """
+    paths = simulate_kspace(images, out, coils=coils, noise=noise, unit=unit, slices=slices, key=key, seed=seed)
+    print(f"written: {', '.join(map(str, paths))}")
+
+
+def estimate(
+    volumes: list[str],
+    /,
+    *,
+    out: str,
+    maps: CoilMaps | None = None,
+    key: str = "kspace",
+    centered: bool | None = None,
+) -> None:
+    """Estimate the sensitivities of the coils of volumes of k-space once, for all training by --data.maps.
+
+    Parameters
+    ----------
+    volumes : list of str
+        HDF5 files in the layout of fastMRI, and folders of them.
+    out : str
+        the folder of the maps, a file for each volume; those that are there already stay.
+    maps : CoilMaps, optional
+        how: Espirit (the default) or LowResolution; then --maps.center N is the side of the square in the middle of
+        k-space that is looked at, which should be one that the masks of training sample.
+    key : str
+        the name of k-space in the files.
+    centered : bool, optional
+        whether the frequency 0 is in the middle, or at [0, 0]; by default it is where most of the energy lies.
+    """
+    paths = write_maps(volumes, out, maps, key=key, centered=centered)
+    print(f"written: {', '.join(map(str, paths)) or 'nothing, for all are there already'}")
+
+
 SUBCOMMANDS: dict[str, tuple[Callable[..., int | None], str]] = {
     "list": (list_sets, "the known data sets"),
     "check": (check, "whether a data set is there, whole and unaltered"),
     "get": (get, "download a data set, or say how to get it"),
     "prepare": (prepare, "turn folders of images into HDF5, of which training reads crops, or into shards"),
     "index": (index, "write the index of shards, which training reads"),
+    "simulate-kspace": (simulate, "simulate k-space of several coils from images"),
+    "estimate-maps": (estimate, "estimate the coils' sensitivities of volumes of k-space, once for all training"),
 }
 
 

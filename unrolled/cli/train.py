@@ -7,7 +7,7 @@ from jsonargparse.typing import restricted_string_type
 
 from unrolled.cli.command_line import Parser
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
-from unrolled.data import ImageData
+from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.training import fit
@@ -17,22 +17,39 @@ _Name: Any = restricted_string_type("Name", "^[a-z][a-z0-9_]*$", docstring="a na
 """Of a loss; what is written otherwise is a class, and it is said what is wrong with it."""
 yaml.SafeDumper.add_representer(_Name, yaml.SafeDumper.represent_str)
 
+SCORES = {
+    "psnr": "PSNR {:.2f} dB",
+    "held_out": "of held-out frequencies {:.2f} dB",
+    "negative_loss": "loss {:.6g}, negative",
+}
+"""The figures that a task of reconstruction may be validated by, as they are said."""
+
 
 def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser(
         "train", "Train a network that reconstructs images; `unrolled classify` trains classifiers."
     )
-    for base, name in ((UnrolledNetwork, "network"), (LinearOperator, "operator")):
+    for kind, name, given in (
+        (UnrolledNetwork, "network", {"required": True}),
+        (LinearOperator | None, "operator", {}),
+    ):
         parser.add_argument(
             f"--{name}",
-            type=base,
-            required=True,
+            type=kind,
+            **given,
             metavar="CLASS",
             help=f"its class, by name, or as module.Class of a module that --import names; its arguments are "
             f"--{name}.NAME, and --{name}.help CLASS tells of them",
         )
-    parser.add_settings(ImageData, "data")
+    parser.add_argument(
+        "--data",
+        type=TrainingData,
+        default={"class_path": "unrolled.data.ImageData"},
+        metavar="CLASS",
+        help="what is trained on: ImageData (the default), KSpaceData or MeasurementData; its arguments are "
+        "--data.NAME, and --data.help CLASS tells of them",
+    )
     parser.add_argument("--noise", type=Noise | None, default=None, help="added to the measurements in training")
     parser.add_argument(
         "--loss",
@@ -57,7 +74,9 @@ def run(argv: list[str]) -> int:
 def _train(run: Run) -> None:
     made = run.made
     loss = as_loss(made.loss)
-    run.take_weights(network=made.network, operator=made.operator)
+    if made.operator is None and isinstance(made.data, ImageData):
+        raise ValueError("operator: is needed to measure images; name its class")
+    run.take_weights(**{name: made[name] for name in ("network", "operator") if made[name] is not None})
     run.save_config()
     run.say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {run.folder}")
     figures = fit(
@@ -74,7 +93,9 @@ def _train(run: Run) -> None:
         noise=made.noise,
         loss=loss,
     )
-    run.say(f"validation PSNR {figures['psnr']:.2f} dB (linear start {figures['start_psnr']:.2f} dB)")
+    name = next(name for name in SCORES if name in figures)
+    start = f" (linear start {figures[f'start_{name}']:.2f} dB)" if f"start_{name}" in figures else ""
+    run.say(f"validation {SCORES[name].format(figures[name])}{start}")
     if made.sparsifier is not None:
-        run.say(f"with exact zeros {figures['sparse_psnr']:.2f} dB")
+        run.say(f"with exact zeros {SCORES[name].format(figures[f'sparse_{name}'])}")
         run.say_sparsity(made.network)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     Namespace,
@@ -22,13 +23,16 @@ from torch import nn
 from unrolled import weights
 from unrolled.cli.command_line import Flag, Parser, add_options, import_modules, leaves
 from unrolled.cli.config_file import check_config, guard_yaml, is_text, read_settings
+from unrolled.data.measurement_files import MeasurementData
+from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import Differentiation
-from unrolled.operators import Coils, Kernel, Noise, SamplingMask
+from unrolled.operators import CoilMaps, Coils, Kernel, Noise, SamplingMask
 from unrolled.penalties import Grouping, Penalty
 from unrolled.sparsify import Schedule, Sparsifier, sparsity_report
 from unrolled.system.devices import torch_device
 from unrolled.system.files import replacing
 from unrolled.training import TrainingOptions, distributed
+from unrolled.training.kspace_data import KSpaceData
 from unrolled.training.losses import Loss
 from unrolled.training.runs.checkpoint import Checkpoints
 from unrolled.training.runs.lock import locked
@@ -92,7 +96,10 @@ def find_config(name: str) -> str:
 def training_parser(command: str, description: str) -> Parser:
     """A parser with the option `--config`, to which a command adds what it trains."""
     set_parsing_settings(
-        subclasses_enabled=[Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss]
+        subclasses_enabled=[
+            *(Penalty, Differentiation, Grouping, Schedule, SamplingMask, Coils, Kernel, Noise, Loss, CoilMaps),
+            *(TrainingData, ImageData, KSpaceData, MeasurementData),
+        ]
     )
     guard_yaml()
     usage = f"unrolled {command} --config CONFIG [--NAME VALUE …]"
@@ -179,7 +186,11 @@ class Run:
         kept = self.config.clone()
         kept.resume = False
         kept.pop("config", None)
-        return str(self.parser.dump(kept, skip_unset=False))
+        settings = yaml.safe_load(self.parser.dump(kept, skip_unset=False))
+        data = settings.get("data", {})
+        if data.get("class_path") == "unrolled.data.ImageData":  # which need not be named, and once could not be
+            settings["data"] = data["init_args"]
+        return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
     def resume_command(self) -> str:
         """How to go on with this run."""

@@ -43,8 +43,12 @@ def is_index(source: str) -> bool:
     return str(source).lower().endswith(".json")
 
 
+class TrainingData:
+    """What a config states as `data`: images, or measurements."""
+
+
 @dataclass
-class ImageData(PlainNumbers):
+class ImageData(TrainingData, PlainNumbers):
     """Images to train on.
 
     Parameters

@@ -263,7 +263,7 @@ class LinearMap(Described, nn.Module, ABC):
     def sharing(self, **buffers: Tensor) -> Self:
         """A copy with other buffers that shares all else, for a single use: values are not looked at."""
         other = object.__new__(type(self))  # copy.copy would do, but compilers cannot follow it
-        other.__dict__.update(self.__dict__)
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name != AS_GIVEN})
         other.__dict__["_buffers"] = {**self._buffers, **buffers}
         return other
 

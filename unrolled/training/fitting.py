@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from unrolled.data import Batches, DatasetBatches, ImageData, ImageStore, Prefetch, RandomCrops
 from unrolled.data.crops import Crop, crop_sides
+from unrolled.data.measured import MeasuredSamples
 from unrolled.data.shard_batches import sharded_data
 from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
@@ -23,6 +24,7 @@ from unrolled.system.scalars import whole_number
 from unrolled.system.scales import OUTSIDE, Scale, as_scale, range_of
 from unrolled.training import distributed
 from unrolled.training.losses import LossGiven, as_loss
+from unrolled.training.measured_fitting import MeasuredData, measured_task
 from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
@@ -37,11 +39,11 @@ Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageSto
 
 def fit(
     network: UnrolledNetwork,
-    operator: LinearOperator,
-    dataset: Images,
+    operator: LinearOperator | None,
+    dataset: Images | MeasuredData,
     training: TrainingOptions | None = None,
     *,
-    validation: Sequence[Any] | Tensor | np.ndarray | None = None,
+    validation: Sequence[Any] | Tensor | np.ndarray | MeasuredSamples | None = None,
     crop: Crop | None = None,
     loss: LossGiven | None = None,
     folder: str | Path = "runs/fit",
@@ -63,16 +65,19 @@ def fit(
     network : UnrolledNetwork
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
-        trained too if it has parameters. The network brings it to the norm 1 by itself, see `UnrolledNetwork`. A
-        warning says so if weights will not say how to make it or the network, because only your program can.
+        trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. The network brings it to
+        the norm 1 by itself, see `UnrolledNetwork`. A warning says so if weights will not say how to make it or the
+        network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
-        images of one size (of pairs (image, label) the images are taken), or `Batches`.
+        images of one size (of pairs (image, label) the images are taken), or `Batches`. Or measurements: `KSpaceData`,
+        `MeasurementData`, or `MeasuredBatches`, see `MeasuredTask`.
     training : TrainingOptions, optional
         the budget and the optimiser; by default five minutes.
     validation : list of images, each (channel, height, width) or (height, width), optional
-        held-out images; needed with a data set of your own, otherwise taken from the dataset.
+        held-out images; needed with a data set of your own, otherwise taken from the dataset. `MeasuredSamples` with
+        `MeasuredBatches`.
     crop : int or (height, width), optional
         of the random crops, in pixels, where the dataset does not say it; by default of the size that the operator
         measures if there is only one, otherwise squares of 66.
@@ -106,8 +111,8 @@ def fit(
     Returns
     -------
     dict
-        figures of the last validation: "psnr", "start_psnr", in dB; with a sparsifier also "sparse_psnr", that of the
-        network as it is left, "sparsity" and what else the strategy tells
+        figures of the last validation: "psnr", "start_psnr", in dB, or those of `MeasuredTask`; with a sparsifier also
+        "sparse_psnr", that of the network as it is left, "sparsity" and what else the strategy tells
 
     Raises
     ------
@@ -124,15 +129,23 @@ def fit(
     training = TrainingOptions(minutes=5) if training is None else training
     seed = whole_number("seed:", seed, 0)
     check_parts(network, operator)
-    if network is None or operator is None:
+    if network is None or (operator is None and not isinstance(dataset, MeasuredData)):
         raise ValueError("fit: needs a network and an operator")
     if noise is not None and not callable(noise):
         raise ValueError(f"noise: must be a function, got {noise!r}")
     loss = as_loss(loss)
-    _check_recipes(network=network, operator=operator)
+    _check_recipes(**{name: made for name, made in (("network", network), ("operator", operator)) if made is not None})
     folder, place = Path(folder), torch_device(distributed.own_device(device))
+    how: dict[str, Any] = {"folder": folder, "seed": seed, "progress": progress, "card": card, "sparsifier": sparsifier}
     with distributed.joined(place), locked(folder):
         goes_on = may_go_on(folder, resume)
+        if isinstance(dataset, MeasuredData):
+            for name, option in (("crop", crop), ("noise", noise), ("scale", scale)):
+                if option is not None:
+                    raise ValueError(f"{name}: is for images, and measurements are taken as they are; got {option!r}")
+            measured = measured_task(network, operator, dataset, validation, loss, seed, place)
+            return train(measured, training, **how, resume=goes_on)
+        assert operator is not None
         size = None if operator.image_shape is None else operator.image_shape[1:]
         images, batches, held_out = _data(
             dataset, operator.multiple, size, crop, seed, scale, ahead=place.type == "cuda"
@@ -152,19 +165,9 @@ def fit(
         _check_kind(operator, batches.batch(0, 1), validation)
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise, seed)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
-            operator.fit_images(
-                images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
-            )
-        return train(
-            task,
-            training,
-            folder=folder,
-            seed=seed,
-            resume=goes_on,
-            progress=progress,
-            card=card,
-            sparsifier=sparsifier,
-        )
+            some = images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
+            operator.fit_images(some)
+        return train(task, training, **how, resume=goes_on)
 
 
 def _check_recipes(**things: UnrolledNetwork | LinearOperator) -> None:

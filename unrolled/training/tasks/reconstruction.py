@@ -125,7 +125,7 @@ class ReconstructionTask(Task):
         check_levels(network, noise)
         self.own_loss = as_loss(loss)
         if self.own_loss is not None:
-            _check_loss(self.own_loss, operator, noise)
+            check_loss(self.own_loss, operator, _level(noise))
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator, noise).to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
@@ -187,7 +187,7 @@ class ReconstructionTask(Task):
 
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
         assert isinstance(model, Reconstructor)
-        noise = {} if model.noise is None else {"noise": _name(model.noise)}
+        noise = {} if model.noise is None else {"noise": name_of(model.noise)}
         weights.save(path, model.network, model.operator, {**card, **noise})
 
     def facts(self) -> Mapping[str, str | None]:
@@ -196,11 +196,10 @@ class ReconstructionTask(Task):
         norm = {"norm": f"{model.network.norm_of(model.operator):g}"} if model.network.normalizes else {}
         return {
             **norm,
-            "network": _recipe(model.network),
-            "operator": _recipe(model.operator),
-            "noise": None if model.noise is None else _name(model.noise),
-            # Functions of one's own have no name that would tell whether they are the same.
-            "loss": None if self.own_loss is None or isinstance(self.own_loss, OwnLoss) else _name(self.own_loss),
+            "network": recipe_of(model.network),
+            "operator": recipe_of(model.operator),
+            "noise": None if model.noise is None else name_of(model.noise),
+            "loss": name_of_loss(self.own_loss),
             "data": f"{len(self.batches)} samples, the first with the hash {hashlib.sha256(first).hexdigest()[:12]}",
         }
 
@@ -218,17 +217,17 @@ def check_levels(network: UnrolledNetwork, noise: Noise | None) -> None:
     low, high = network.noise_range
     levels = noise.level_range if isinstance(noise, NoiseLaw) else None
     if levels is None or not low <= levels[0] <= levels[1] <= high:
-        got = "none" if noise is None else f"{_name(noise)}{'' if levels is None else f', {levels[0]} … {levels[1]}'}"
+        got = "none" if noise is None else f"{name_of(noise)}{'' if levels is None else f', {levels[0]} … {levels[1]}'}"
         raise ValueError(
             f"noise: must be white, of levels within the noise_range=({low}, {high}) of {type(network).__name__}, as "
             f"that of VaryingGaussianNoise({low or high / 100:g}, {high:g}) is, got {got}"
         )
 
 
-def _check_loss(loss: Loss, operator: LinearOperator, noise: Noise | None) -> None:
-    """Raise ValueError if a loss cannot be had of what an operator measures."""
+def check_loss(loss: Loss, operator: LinearOperator, noise: float | Tensor | None) -> None:
+    """Raise ValueError if a loss cannot be had of what an operator measures, with noise of a level that is known."""
     if isinstance(loss, Loss):
-        loss.check(operator, _level(noise))
+        loss.check(operator, noise)
     if not loss.needs_truth and any(parameter.requires_grad for parameter in operator.parameters()):
         raise ValueError(
             f"loss: {type(loss).__name__} learns from measurements, so they cannot be learned too; freeze the "
@@ -244,11 +243,18 @@ def _level(noise: Noise | None) -> float | Tensor | None:
     return levels[0] if levels[0] == levels[1] else torch.tensor(levels)
 
 
-def _name(thing: Noise | Loss) -> str:
+def name_of_loss(loss: Loss | None) -> str | None:
+    """How a run calls its loss; functions of one's own have no name that would tell whether they are the same."""
+    return None if loss is None or isinstance(loss, OwnLoss) else name_of(loss)
+
+
+def name_of(thing: Noise | Loss) -> str:
+    """How a run calls a noise or a loss: by its recipe, if it has one."""
     if isinstance(thing, Described) or is_dataclass(thing):
-        return _recipe(thing)
+        return recipe_of(thing)
     return str(getattr(thing, "__qualname__", type(thing).__name__))
 
 
-def _recipe(thing: Any) -> str:
+def recipe_of(thing: Any) -> str:
+    """The recipe of an object as one line."""
     return json.dumps(describe(thing), default=lambda value: type(value).__name__)
