@@ -11,11 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device, so that a clock read afterwards tells the truth."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+from unrolled.system.devices import synchronize
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, rounds: int) -> dict[str, dict[str, float]]:

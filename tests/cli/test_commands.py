@@ -217,6 +217,11 @@ def test_evaluate_writes_what_it_prints(weights, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["evaluation"]["mine"]["psnr"] == pytest.approx(result["psnr"], abs=1e-4)
 
 
+def test_figures_are_not_recorded_in_the_installation(photos, capsys):
+    said = errors(capsys, "evaluate", "--weights", "epgn-cs25-small", "--data", str(photos), "--record", "mine")
+    assert "record: is kept in a file of weights, got the shipped 'epgn-cs25-small'; copy " in said
+
+
 def test_names_of_files_need_not_be_text(weights, tmp_path, capsys):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff.png"))
     write_picture(path, 40, 50)

@@ -214,6 +214,15 @@ def test_get_replaces_no_file_of_another_set(name, server, tmp_path):
     assert server.asked == []
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_get_unpacks_over_nothing_that_is_there(name, server, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / name).write_bytes(b"mine")
+    downloadable(server).get(tmp_path, progress=False)
+    assert (tmp_path / "raw" / name).read_bytes() == b"mine"
+    assert (tmp_path / "raw" / ("b" if name == "a" else "a")).stat().st_size == 5000
+
+
 @pytest.mark.parametrize("path", ["cut/", "nowhere/"])
 def test_a_download_that_fails_leaves_nothing_and_names_the_folder_option(server, tmp_path, path):
     with pytest.raises(ValueError, match=r"(?s)cannot download .*a\.gz.*DIR/raw/a\.gz.*get Tiny --folder DIR"):

@@ -8,7 +8,7 @@ from tests.fuzz import attempt, mutate
 from tests.kinds import KINDS
 from tests.pairs import FULL
 
-MUTATIONS = 1000 if FULL else 5
+MUTATIONS = 1000 if FULL else 3
 
 # Whole files that are refused for what they are.
 REFUSED = {"moving", "objects", "other", "half-1-of-2"}

@@ -98,7 +98,18 @@ def test_block_compressed_sensing_and_the_command(tmp_path, capsys):
     for seed in range(3):
         write_picture(tmp_path / "photos" / f"{seed}.png", 16, 24, seed)
     arguments = ["--weights", str(tmp_path / "w.safetensors"), "--data", str(tmp_path / "photos"), "--steps", "1"]
-    arguments += ["--images", "2", "--perturbations", "[.1]", "--noise", "[0, .1]", "--ratios", "[.5]"]
+    arguments += [
+        "--images",
+        "2",
+        "--perturbations",
+        "[.1]",
+        "--noise",
+        "[0, .1]",
+        "--ratios",
+        "[.5]",
+        "--methods",
+        "[tv]",
+    ]
     arguments += ["--out", str(tmp_path / "curves.png"), "--json", str(tmp_path / "curves.json")]
     assert main(["robustness", *arguments]) == 0
     printed = capsys.readouterr().out

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD, Adam
 
+from tests.pairs import first_of
 from tests.sparsify.cases import CASES, STRATEGIES, batch, make, model
 from unrolled.penalties import ARD, L0, L1, MCP, Each, Filters, Grouped, InputChannels
 from unrolled.sparsify import (
@@ -569,7 +570,7 @@ def process_group(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-@every_kind
+@pytest.mark.parametrize("strategy", first_of(KINDS, 2))
 def test_a_model_inside_of_ddp_is_sparsified_by_the_names_of_ddp(strategy, process_group):
     small = model()
     wrapped = nn.parallel.DistributedDataParallel(small)

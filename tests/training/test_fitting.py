@@ -1,5 +1,6 @@
 import functools
 import json
+import math
 import sys
 
 import numpy as np
@@ -17,7 +18,7 @@ from unrolled.data import Batches, ImageData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, ISTANetPlus
 from unrolled.operators import BlockCompressedSensing, FanBeam, Identity, MaskedFourier, RadialMask, Radon, Stack
-from unrolled.training import Loop
+from unrolled.training import Loop, TrainingError
 from unrolled.training.runs.checkpoint import load_checkpoint
 
 
@@ -272,6 +273,15 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
     assert graphs == [{"fullgraph": True, "dynamic": False}]
     for key, weight in runs["eager"].items():
         torch.testing.assert_close(runs["compiled"][key], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_whose_weights_end_without_a_score_fails_and_says_so(tmp_path):
+    task = Line()
+    task.validate = lambda model: {"fit": math.nan}
+    with pytest.raises(TrainingError, match=r"whose fit is nan \(none were good\); a smaller learning_rate"):
+        Loop(task, options(steps=3), tmp_path, progress=False).run()
+    assert not (tmp_path / "best.safetensors").exists()
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == 3
 
 
 @pytest.fixture

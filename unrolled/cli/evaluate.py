@@ -1,5 +1,6 @@
 """unrolled evaluate --weights epgn-cs25 --data FOLDER"""
 
+import os
 from typing import Any
 
 from jsonargparse import set_parsing_settings
@@ -44,7 +45,7 @@ def evaluate_weights(
     json : str, optional
         write the figures to this file.
     record : str, optional
-        keep the means in the card of the weights, under this name.
+        keep the means in the card of the weights, under this name; the weights are then a file, not a name.
     scale : optional
         what white is in the files, and with it PSNR's peak: a number, [BLACK,WHITE], max (each image's own largest
         magnitude), a percentile such as 99.5%, or hu (Hounsfield units); by default what the type says, 255, 65535
@@ -60,6 +61,10 @@ def evaluate_weights(
     noise : Noise, optional
         added to the measurements, such as PhotonNoise; its arguments are --noise.NAME.
     """
+    if record is not None and not os.path.isfile(weights):
+        raise ValueError(
+            f"record: is kept in a file of weights, got the shipped {weights!r}; copy {find(weights)} first"
+        )
     network, operator = load(weights, device)
     if json is not None:
         check_writable(json, weights, data)

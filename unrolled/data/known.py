@@ -247,14 +247,16 @@ def _state(path: Path, known: str | None) -> State:
 
 
 def _unpack(path: Path, how: str | None) -> None:
-    if how == "gzip":
+    """Unpack a file beside itself; what is there already stays as it is."""
+    if how == "gzip" and not path.with_suffix("").exists():
         with gzip.open(path) as packed, replacing(path.with_suffix("")) as temporary, open(temporary, "wb") as file:
             shutil.copyfileobj(packed, file)
     elif how == "tar":
         with tarfile.open(path) as archive:
             # The first releases of Python 3.11 have no filter yet; what is unpacked has been checked by its hash.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
-            archive.extractall(path.parent)
+            new = [member for member in archive if member.isdir() or not (path.parent / member.name).exists()]
+            archive.extractall(path.parent, new)
 
 
 def expand(pattern: str) -> list[str]:

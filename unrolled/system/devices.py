@@ -44,6 +44,12 @@ def seed_generators(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was asked to do."""
+    if device.type not in ("cpu", "meta"):
+        torch.accelerator.synchronize(device)
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on a device; the host does not wait until it is there."""
     if device.type == "cuda" and tensor.device.type == "cpu":

@@ -123,8 +123,8 @@ class Loop:
             if the folder cannot be written, has too little room, is in use by another run or holds one that is not
             resumed, or if its checkpoints are damaged or of another run.
         TrainingError
-            if too many batches in a row give a loss or gradient that is not finite, or a checkpoint cannot be written;
-            the last good checkpoint stays.
+            if too many batches in a row give a loss or gradient that is not finite, or the last validation a score that
+            is not, or a checkpoint cannot be written; the last good checkpoint stays.
         KeyboardInterrupt
             on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written; its argument is the signal's number.
         """
@@ -149,7 +149,9 @@ class Loop:
                 if self.stop and not self.progress.is_over:
                     self.save()
                     raise KeyboardInterrupt(self.stop_wanted() or signal.SIGTERM)
-            return self.sparse.finish(self.folder, self.progress.step, figures or self.sparse.figures())
+            figures = self.sparse.finish(self.folder, self.progress.step, figures or self.sparse.figures())
+            self._check_score(figures)
+            return figures
 
     def _start(self, resume: bool) -> None:
         distributed.on_first(lambda: self.folder.check(self._checkpoint_bytes()))
@@ -171,7 +173,8 @@ class Loop:
 
     def _may_gain_by_compiling(self) -> bool:
         long = self.options.minutes is not None and self.options.minutes >= WORTH_COMPILING
-        return long and self.device.type == "cpu" and self.task.gains_by_compiling and not self.sparse.acts_in_forward
+        compilable = self.device.type in ("cpu", "cuda") and self.task.gains_by_compiling
+        return long and compilable and not self.sparse.acts_in_forward
 
     def _compile(self) -> None:
         """Let the loss be compiled; where nothing is said, if a trial finds that this pays."""
@@ -263,6 +266,15 @@ class Loop:
                 f"training: the {named} at step {outcome.step}, and {progress.skipped_in_a_row} batches in a row were "
                 f"skipped for that (nan_limit); {self.folder.path} keeps the checkpoint of step "
                 f"{self.folder.saved_step}. A smaller learning_rate or clip may help"
+            )
+
+    def _check_score(self, figures: dict[str, float]) -> None:
+        name = self.sparse.score
+        if not figures[name] > -math.inf:
+            best = f"{BEST} has those of the best validation" if self.progress.best > -math.inf else "none were good"
+            raise TrainingError(
+                f"training: ended with weights whose {name} is {figures[name]} ({best}); "
+                "a smaller learning_rate may help"
             )
 
     def _checkpoint_is_old(self) -> bool:

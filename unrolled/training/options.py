@@ -11,7 +11,7 @@ OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
 
 WORTH_COMPILING = 15.0
-"""Minutes of a run on a CPU from which on a compiled loss is tried: compilation takes about one and a half of them."""
+"""Minutes of a run from which on a compiled loss is tried: compilation takes about one and a half of them."""
 
 LARGEST = 1e15
 """Of the numbers here: the product of two of them is still a number in single precision."""
@@ -56,7 +56,7 @@ class TrainingOptions(PlainNumbers):
         keep the numbers of a pixel side by side in memory; the fastest on every machine it was measured on.
     compile : bool, optional
         let torch.compile make one graph of the loss; where it cannot, the run goes on without, with a warning. By
-        default a run of 15 minutes or more on real images on a CPU compiles it and times a step in both forms, and
+        default a run of 15 minutes or more on real images compiles it and times a step in both forms, and
         others do not. A resumed run keeps what it began with, unless told otherwise: the bits of its steps depend on
         it.
     validations : int

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.system.compilation import Compiled
+from unrolled.system.devices import synchronize
 from unrolled.training.tasks.task import LossOfModel
 
 ROUNDS = 3
@@ -37,6 +38,7 @@ def compiled_is_faster(
         with autocast():
             loss = loss_of(model, batch, step)
         torch.autograd.grad(loss, parameters, allow_unused=True)
+        synchronize(loss.device)
         return time.perf_counter() - began
 
     forms: dict[str, LossOfModel] = {"eager": eager, "compiled": compiled}

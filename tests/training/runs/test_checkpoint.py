@@ -1,9 +1,13 @@
 """Whatever happens, one whole checkpoint is there, and none that is not whole is used."""
 
+import hashlib
+import io
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.small_runs import Crash, assert_same_end, at_step, crash, fit, options, tensors
 from unrolled.training.runs.checkpoint import Checkpoints, load_checkpoint, write_checkpoint
@@ -82,6 +86,21 @@ def test_a_checkpoint_that_holds_code_is_not_run(tmp_path):
     write_checkpoint(tmp_path / "last.pt", {"step": 1, "code": Evil()})
     with pytest.raises(ValueError, match="damaged or not a checkpoint"):
         fit(tmp_path, resume=True)
+
+
+def test_a_checkpoint_that_unpacks_to_far_more_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    write_checkpoint(path, {"step": 1, "zeros": torch.zeros(2**16)})
+    with zipfile.ZipFile(path) as stored:
+        members = [(info.filename, stored.read(info)) for info in stored.filelist]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    content = packed.getvalue()[:-2] + (64).to_bytes(2, "little")
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(ValueError, match="it is packed, which no checkpoint is"):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path):

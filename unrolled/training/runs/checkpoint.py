@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = memoryview(path.read_bytes())
         if _checksum(content[:-CHECKSUM]) != content[-CHECKSUM:]:
             raise ValueError("its checksum does not fit")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in zipfile.ZipFile(io.BytesIO(content)).filelist):
+            raise ValueError("it is packed, which no checkpoint is")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged pickle anything may come
         raise ValueError(f"resume: {path} is damaged or not a checkpoint: {error}") from error

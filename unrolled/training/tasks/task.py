@@ -23,7 +23,7 @@ class Task(ABC):
     score : str
         the key of `validate`'s result by which the best weights are chosen: higher is better.
     gains_by_compiling : bool
-        whether a long run on a CPU tries compiled code where its options do not say.
+        whether a long run tries compiled code where its options do not say.
     """
 
     model: nn.Module
