@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--center", type=float, default=0.08, help="of the masks: the part that is the middle")
     parser.add_argument("--slices", type=int, default=1000, help="at most so many are measured")
     parser.add_argument("--tune-slices", type=int, default=4, help="at most so many are tuned on")
-    parser.add_argument("--iterations", type=int, default=60, help="of the classical methods")
+    parser.add_argument("--iterations", type=int, default=100, help="of the classical methods")
     options = parser.parse_args(argv)
 
     def slices(folder: Path, count: int) -> KSpaceSlices:

@@ -48,7 +48,7 @@ class Augmentation(PlainNumbers):
             raise ValueError(f"data: bias_field must be in [0, {STRONGEST:g}], got {self.bias_field!r}")
 
     def vary(self, crop: Tensor, random: np.random.Generator) -> Tensor:
-        """A crop (channel, height, width) varied, as it is stored if its numbers do not change, else in [0, 1]."""
+        """A crop (channel, height, width) varied: as it is stored if its numbers do not change, else floating point."""
         if self.orientations:
             square = crop.shape[-2] == crop.shape[-1]
             quarters = int(random.integers(4)) if square else 2 * int(random.integers(2))  # a quarter turn swaps sides

@@ -160,7 +160,10 @@ class ReconstructionTask(Task):
         x = with_phase(images) if model.operator.complex_images else images
         y = model.measure(x, level)
         if self.own_loss is None:
-            return model.network.loss(x, y, model.operator, noise=model.told(level))
+            told = (
+                {"noise": model.told(level)} if model.network.takes_noise else {}
+            )  # losses of older programs take none
+            return model.network.loss(x, y, model.operator, **told)
         truth = x if self.own_loss.needs_truth else None
         return self.own_loss(model.network, y, model.operator, truth, noise=model.known(level))
 
