@@ -124,7 +124,7 @@ def measured(
 
 
 def _shown(image: Tensor, case: Case) -> Tensor:
-    return picture(image, (case.truth.shape[-2], case.truth.shape[-1]))[None]
+    return picture(image, (case.truth.shape[-2], case.truth.shape[-1]))
 
 
 def classical_row(

@@ -19,7 +19,6 @@ from unrolled.metrics import psnr
 from unrolled.networks import EPGN, UnrolledNetwork
 from unrolled.operators import CartesianMask, Dense, LowResolution, MaskedFourier, RadialMask
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace
-from unrolled.reconstruction.pipeline import from_measurements
 from unrolled.reconstruction.simulated_kspace import simulate_kspace
 from unrolled.reconstruction.volume_maps import write_maps
 from unrolled.training.kspace_data import KSpaceData, drawn_mask
@@ -292,7 +291,7 @@ def test_pairs_in_stacks_and_folders_train_alike(pairs, tmp_path):
         assert torch.equal(a, b)
     # As it is validated it serves.
     held = stacks.load(0)[1]
-    found = [from_measurements(held.sample(index).y, one, operator, scale="max") for index in range(2)]
+    found = [unrolled.reconstruct(None, one, operator, y=held.sample(index).y, scale="max")[0] for index in range(2)]
     truth = [held.shown(index) for index in range(2)]
     shown = [float(psnr(x[None], t, float(t.max()))) for x, t in zip(found, truth, strict=True)]
     assert figures["psnr"] == pytest.approx(sum(shown) / 2, abs=1e-3)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from unrolled.operators.linear_map import LinearMap, power_iteration, take_common_images
+from unrolled.operators.common_images import take_common_images
+from unrolled.operators.linear_map import LinearMap, power_iteration
 
 
 class LinearOperator(LinearMap):

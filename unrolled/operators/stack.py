@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unrolled.operators.common_images import take_common_images
 from unrolled.operators.intake import as_image_shape
-from unrolled.operators.linear_map import check_images, fits, take_common_images
+from unrolled.operators.linear_map import check_images, fits
 from unrolled.operators.operator import LinearOperator
 
 LARGEST_IMAGE = 2**28

@@ -15,12 +15,12 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.many import (
     Asked,
-    MeasurementFile,
     Reconstruction,
     ask_found,
     reconstruct_each,
     worth_compiling,
 )
+from unrolled.reconstruction.measurement_entries import MeasurementFile
 from unrolled.reconstruction.noise_level import StatedNoise
 from unrolled.reconstruction.outputs import ENDINGS, Output, Unwritable, ending_of
 from unrolled.reconstruction.result_table import FAILED, WRITTEN, Row, row_of

@@ -12,6 +12,9 @@ from unrolled.operators import Noise
 from unrolled.operators.noise import with_white_noise
 from unrolled.system.scalars import as_number
 
+ROUNDING = 1e-6
+"""Of a level in single precision."""
+
 StatedNoise = float | Noise
 """A law of noise, or the standard deviation of white noise."""
 
@@ -51,9 +54,10 @@ def told(noise: StatedNoise | None, network: UnrolledNetwork | None) -> float | 
 
 def warn_of_others(noise: float, network: UnrolledNetwork, stacklevel: int = 2) -> None:
     """Warn of a noise level, where white is 1, that a network was not trained for."""
-    if network.noise_range is not None and not network.noise_range[0] <= noise <= network.noise_range[1]:
+    low, high = network.noise_range or (0.0, math.inf)
+    if not (1 - ROUNDING) * low <= noise <= (1 + ROUNDING) * high:
         warnings.warn(
-            f"noise: {type(network).__name__} was trained for levels in {network.noise_range[0]:g} … "
-            f"{network.noise_range[1]:g} where white is 1, and is told {noise:g}",
+            f"noise: {type(network).__name__} was trained for levels in {low:g} … {high:g} "
+            f"where white is 1, and is told {noise:g}",
             stacklevel=stacklevel + 1,
         )

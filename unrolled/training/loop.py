@@ -126,8 +126,8 @@ class Loop:
             if the folder cannot be written, has too little room, is in use by another run or holds one that is not
             resumed, or if its checkpoints are damaged or of another run.
         TrainingError
-            if too many batches in a row give a loss or gradient that is not finite, or the last validation a score that
-            is not, or a checkpoint cannot be written; the last good checkpoint stays.
+            if too many batches in a row give a loss or gradient that is not finite, or all validations a score that is
+            not, or a checkpoint cannot be written; the last good checkpoint stays.
         KeyboardInterrupt
             on Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint was written; its argument is the signal's number.
         """
@@ -288,10 +288,9 @@ class Loop:
 
     def _check_score(self, figures: dict[str, float]) -> None:
         name = self.sparse.score
-        if not figures[name] > -math.inf:
-            best = f"{BEST} has those of the best validation" if self.progress.best > -math.inf else "none were good"
+        if self.progress.best == -math.inf:
             raise TrainingError(
-                f"training: ended with weights whose {name} is {figures[name]} ({best}); "
+                f"training: no weights had a score that is a number, those of the end have the {name} {figures[name]}; "
                 "a smaller learning_rate may help"
             )
 
