@@ -278,9 +278,7 @@ def test_a_compiled_run_learns_what_an_eager_one_does(make, tmp_path, monkeypatc
 def test_a_run_whose_weights_end_without_a_score_fails_and_says_so(tmp_path):
     task = Line()
     task.validate = lambda model: {"fit": math.nan}
-    with pytest.raises(
-        TrainingError, match="no weights had a score that is a number, .* the fit nan"
-    ):
+    with pytest.raises(TrainingError, match=r"no weights had a score that is a number, .* the fit nan"):
         Loop(task, options(steps=3), tmp_path, progress=False).run()
     assert not (tmp_path / "best.safetensors").exists()
     assert load_checkpoint(tmp_path / "last.pt")["step"] == 3
