@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.helpers import picture, write_picture
 from unrolled.data import ImageStore, RandomCrops, read_image
-from unrolled.data.batches import shrunk
+from unrolled.data.cropping import shrunk
 from unrolled.data.stores import FileImage, MemoryImage, as_stored, to_float
 
 KIB_40 = 200  # a side whose bytes are about 40 KiB

@@ -200,7 +200,7 @@ class Black(UnrolledNetwork):
     """Makes nothing of measurements, and keeps them."""
 
     def forward(self, y, operator, *, noise=None):
-        self.given = y
+        self.seen = y
         return 0 * self.start(y, operator)
 
 
@@ -236,7 +236,7 @@ def test_what_is_held_out_is_not_given_to_the_network(volumes):
     task = measured_task(black, None, data(volumes, truth=None), loss=Residual())
     assert task.validate(task.model)["held_out"] == pytest.approx(0, abs=1e-5)
     measured = task.validation.sample(len(task.validation) - 1)
-    given, sampled = black.given[0, 0, 0] != 0, measured.mask[0, 0] > 0
+    given, sampled = black.seen[0, 0, 0] != 0, measured.mask[0, 0] > 0
     assert not bool((given & ~sampled).any())
     part = float((sampled & ~given).sum() / sampled.sum())
     assert 0.05 < part < 0.15

@@ -48,8 +48,8 @@ class Cropping:
         """Raise ValueError if an image is smaller than the crop, or may become so, and is not to be framed."""
         short = any(side * self.smallest < wanted for side, wanted in zip(image.shape[-2:], self.crop, strict=True))
         if short and not self.frame:
-            shrunk = "" if self.smallest == 1 else f", shrunk by {self.smallest},"
-            raise ValueError(f"an image of {image.shape}{shrunk} is smaller than the crop of {crop_text(self.crop)}")
+            smaller = "" if self.smallest == 1 else f", shrunk by {self.smallest},"
+            raise ValueError(f"an image of {image.shape}{smaller} is smaller than the crop of {crop_text(self.crop)}")
 
     def of(self, image: StoredImage, random: np.random.Generator) -> Tensor:
         """A crop, (channel, height, width), as the image is stored unless its numbers are varied."""
@@ -59,7 +59,7 @@ class Cropping:
         patch = image.read(slice(top, top + reach[0]), slice(left, left + reach[1]))
         if scale < 1:
             size = [max(1, min(side, round(scale * part))) for side, part in zip(self.crop, reach, strict=True)]
-            patch = _shrunk(to_float(patch), size)
+            patch = shrunk(to_float(patch), size)
         if self.frame:
             patch = self._framed(patch, random)
         return self.augmentation.vary(patch, random)
@@ -71,7 +71,7 @@ class Cropping:
         return F.pad(patch, (left, across - left, top, down - top))
 
 
-def _shrunk(image: Tensor, size: list[int]) -> Tensor:
+def shrunk(image: Tensor, size: list[int]) -> Tensor:
     """An image (channel, height, width), real or complex, by bicubic interpolation; real ones do not overshoot."""
     if image.is_complex():
         parts = torch.cat([image.real, image.imag])

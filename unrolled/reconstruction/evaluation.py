@@ -16,7 +16,7 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.noise_level import StatedNoise, told
+from unrolled.reconstruction.noise_level import StatedNoise, checked, told
 from unrolled.reconstruction.pipeline import (
     gains_by_compiling,
     invert,
@@ -82,7 +82,7 @@ def evaluate(
     ValueError
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
-    scale = as_scale("images", scale)
+    scale, noise = as_scale("images", scale), checked(noise)
     network, operator = resolve(network, operator)
     rows = []
     pairs = named_images(images, scale, key)

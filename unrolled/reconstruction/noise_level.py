@@ -27,6 +27,11 @@ def level_of(noise: Any) -> float:
     return level
 
 
+def checked(noise: StatedNoise | None) -> StatedNoise | None:
+    """Noise as it was stated; a ValueError for what is none."""
+    return noise if noise is None or isinstance(noise, Noise) else level_of(noise)
+
+
 def stated(noise: Noise | None, noise_level: float | None) -> StatedNoise | None:
     """The noise of a command that takes a law or a level."""
     if noise is not None and noise_level is not None:

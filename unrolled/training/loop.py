@@ -288,7 +288,7 @@ class Loop:
 
     def _check_score(self, figures: dict[str, float]) -> None:
         name = self.sparse.score
-        if self.progress.best == -math.inf:
+        if self.progress.best == -math.inf and not figures[name] > -math.inf:
             raise TrainingError(
                 f"training: no weights had a score that is a number, those of the end have the {name} {figures[name]}; "
                 "a smaller learning_rate may help"
