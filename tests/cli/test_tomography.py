@@ -43,6 +43,7 @@ def weights(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.full
 def test_one_command_trains_evaluates_and_compares(slices, tmp_path, capsys):
     run = [CONFIG, "--test", slices, f"--data.train=[{slices}]", f"--folder={tmp_path / 'run'}", *SMALL]
     run += ["--every", "2", "--iterations", "2", "--tune", "1", "--json", str(tmp_path / "ct.json")]

@@ -75,6 +75,7 @@ def test_line_integrals_are_reconstructed_as_they_are():
     assert (operator(left) - y).norm() < 0.3 * (operator(right) - y).norm()
 
 
+@pytest.mark.full
 def test_a_compiler_meets_the_norm_at_once():
     network, operator = ToldTheNoise(), 64.0 * blocks()
     y = operator(X)

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from pathlib import Path
 
 import torch
 
@@ -46,10 +47,11 @@ def test_the_revision_is_that_of_a_checkout_with_a_mark_of_changes(tmp_path, mon
 
 
 def test_where_the_system_does_not_tell_its_processor_python_does(monkeypatch):
-    def unreadable(*_, **__):
-        raise PermissionError
+    class Unreadable(type(Path())):  # for the module alone: importlib reads by paths too
+        def read_text(self, *_, **__):
+            raise PermissionError
 
-    monkeypatch.setattr(module.Path, "read_text", unreadable)
+    monkeypatch.setattr(module, "Path", Unreadable)
     monkeypatch.setattr(module.platform, "processor", lambda: "")
     monkeypatch.setattr(module.platform, "machine", lambda: "a machine")
     assert environment()["device"].startswith("a machine")
