@@ -160,6 +160,15 @@ def assert_same_end(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
 
 
+def crash_and_resume(run, monkeypatch) -> None:
+    """Let `run()` crash on its way, and `run(resume=True)` go on."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 7, crash)
+        with pytest.raises(Crash):
+            run()
+    run(resume=True)
+
+
 def assert_a_crash_does_no_harm(folder: Path, monkeypatch) -> None:
     """A run with bad batches, `straight`, and one that crashes between checkpoints and goes on, `run`, end alike."""
     fit(folder / "straight", loss=poisoned)

@@ -1,15 +1,17 @@
 """Strategies that need everything that a loop has to care for, and small tasks for them."""
 
+import functools
 import inspect
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.training.small_runs import Line
+from tests.training.small_runs import Line, crash_and_resume, options, tensors
 from unrolled.penalties import L1
 from unrolled.sparsify import ProximalStep, Sparsifier
-from unrolled.training import distributed
+from unrolled.training import Loop, distributed
+from unrolled.training.runs.checkpoint import load_checkpoint
 
 
 class Scaled(ProximalStep):
@@ -115,6 +117,23 @@ def scaled(module, **more):
 
 def noisy(module, **more):
     return Noisy(module, L1(), **{"strength": 0.01, "fine_tune": 0.4, **more})
+
+
+def train_plane(folder, resume=False, task=None, **changes):
+    """Twelve steps on a plane, with a checkpoint after each; returns the model."""
+    task = task or Plane()
+    few = options(**{"batch": 8, "learning_rate": 0.05, "checkpoint_minutes": 1e-9, **changes})
+    Loop(task, few, folder, progress=False).run(resume)
+    return task.model
+
+
+def assert_a_crash_changes_nothing(folder, monkeypatch, **changes) -> None:
+    """Runs of `train_plane`, `straight` and `killed`, end alike though one crashes on the way."""
+    train_plane(folder / "straight", **changes)
+    crash_and_resume(functools.partial(train_plane, folder / "killed", **changes), monkeypatch)
+    states = [load_checkpoint(folder / name / "last.pt") for name in ("straight", "killed")]
+    for part in ("model", "average", "optimizer"):
+        assert all(map(torch.equal, tensors(states[0][part]), tensors(states[1][part])))
 
 
 class Plane(Line):

@@ -1,17 +1,16 @@
 """The gradient of a batch, part by part: that of the whole."""
 
+import functools
 from contextlib import contextmanager
 
 import pytest
 import torch
 
 from tests.training.small_runs import (
-    Crash,
     DoubleTask,
     Line,
     assert_same_end,
-    at_step,
-    crash,
+    crash_and_resume,
     fit,
     metrics,
     options,
@@ -81,11 +80,7 @@ def test_a_part_that_is_spoiled_spoils_the_step(tmp_path):
 def test_a_killed_run_goes_on_bit_for_bit_and_with_other_parts(tmp_path, monkeypatch):
     often = options(accumulate=2, checkpoint_minutes=1e-9)
     fit(tmp_path / "straight", training=often)
-    with monkeypatch.context() as patch:
-        at_step(patch, 7, crash)
-        with pytest.raises(Crash):
-            fit(tmp_path / "run", training=often)
-    fit(tmp_path / "run", training=often, resume=True)
+    crash_and_resume(functools.partial(fit, tmp_path / "run", training=often), monkeypatch)
     assert_same_end(tmp_path / "straight", tmp_path / "run")
     (tmp_path / "run" / "last.pt").write_bytes((tmp_path / "run" / "previous.pt").read_bytes())
     with pytest.warns(UserWarning, match="resume: accumulate was 2 and is 1"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import unrolled
-from tests.training.small_runs import HELD_OUT, IMAGES, Crash, assert_same_end, at_step, crash, fit, options
+from tests.training.small_runs import HELD_OUT, IMAGES, assert_same_end, crash_and_resume, fit, options
 from unrolled.data import RandomCrops
 from unrolled.networks import EPGN
 from unrolled.operators import BlockCompressedSensing, GaussianNoise, PoissonNoise, VaryingGaussianNoise
@@ -65,11 +65,9 @@ def test_a_network_that_takes_none_is_told_nothing_and_a_fixed_level_is_told_too
 def test_a_killed_run_goes_on_bit_for_bit_and_its_weights_say_their_levels(tmp_path, monkeypatch):
     often = options(checkpoint_minutes=1e-9)
     fit(tmp_path / "straight", network=told(), noise=LEVELS, training=often)
-    with monkeypatch.context() as patch:
-        at_step(patch, 7, crash)
-        with pytest.raises(Crash):
-            fit(tmp_path / "run", network=told(), noise=LEVELS, training=often)
-    fit(tmp_path / "run", network=told(), noise=LEVELS, training=often, resume=True)
+    crash_and_resume(
+        lambda **more: fit(tmp_path / "run", network=told(), noise=LEVELS, training=often, **more), monkeypatch
+    )
     assert_same_end(tmp_path / "straight", tmp_path / "run")
     for other in (VaryingGaussianNoise(0.02, 0.4), GaussianNoise(0.1)):
         with pytest.raises(ValueError, match="resume: noise must be that of the run"):

@@ -4,21 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.small_runs import Crash, at_step, crash, options, tensors
-from tests.training.strategies import Plane, scaled
+from tests.training.small_runs import options
+from tests.training.strategies import Plane, assert_a_crash_changes_nothing, scaled, train_plane
 from unrolled import TrainingOptions
 from unrolled.training import Loop
 from unrolled.training.optimizers import make_optimizer
 from unrolled.training.runs.checkpoint import load_checkpoint, write_checkpoint
 
 NAMES = ("adam", "adamw", "sgd")
-
-
-def run(folder, resume=False, task=None, **changes):
-    task = task or Plane()
-    few = options(**{"batch": 8, "learning_rate": 0.05, "checkpoint_minutes": 1e-9, **changes})
-    Loop(task, few, folder, progress=False).run(resume)
-    return task.model
 
 
 def test_by_default_it_is_adam_as_torch_has_it():
@@ -42,7 +35,7 @@ def test_by_default_it_is_adam_as_torch_has_it():
 )
 def test_a_run_is_that_of_torchs_optimiser(changes, expected, tmp_path):
     flat = {"schedule": "steps", "milestones": [0.99], "warmup": 0, "clip": None, "average": 0.0, "learning_rate": 0.05}
-    found = run(tmp_path, weight_decay=0.1, decay_all=True, **flat, **changes)
+    found = train_plane(tmp_path, weight_decay=0.1, decay_all=True, **flat, **changes)
     task = Plane()
     optimizer = expected(task.model.parameters())
     for group in optimizer.param_groups:
@@ -70,15 +63,7 @@ def test_decay_spares_biases_norms_and_single_numbers():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_any_optimiser_can_be_resumed(name, tmp_path, monkeypatch):
     changes = {"optimizer": name, "weight_decay": 0.01, "schedule": "steps", "milestones": [0.3, 0.7]}
-    run(tmp_path / "straight", **changes)
-    with monkeypatch.context() as patch:
-        at_step(patch, 7, crash)
-        with pytest.raises(Crash):
-            run(tmp_path / "killed", **changes)
-    run(tmp_path / "killed", resume=True, **changes)
-    states = [load_checkpoint(tmp_path / folder / "last.pt") for folder in ("straight", "killed")]
-    for part in ("model", "average", "optimizer"):
-        assert all(map(torch.equal, tensors(states[0][part]), tensors(states[1][part])))
+    assert_a_crash_changes_nothing(tmp_path, monkeypatch, **changes)
 
 
 @pytest.mark.parametrize(
@@ -90,27 +75,27 @@ def test_a_run_of_any_optimiser_can_be_resumed(name, tmp_path, monkeypatch):
     ],
 )
 def test_a_run_keeps_its_optimiser(changes, message, tmp_path):
-    run(tmp_path)
+    train_plane(tmp_path)
     with pytest.raises(ValueError, match=f"resume: {message}"):
-        run(tmp_path, resume=True, **changes)
+        train_plane(tmp_path, resume=True, **changes)
 
 
 def test_another_schedule_is_said(tmp_path):
-    run(tmp_path)
+    train_plane(tmp_path)
     with pytest.warns(UserWarning, match=r"schedule was cosine and is steps; milestones was \[\] and is \[0.5\]"):
-        run(tmp_path, resume=True, schedule="steps", milestones=(0.5,))
+        train_plane(tmp_path, resume=True, schedule="steps", milestones=(0.5,))
 
 
 def test_a_checkpoint_from_before_these_options_can_be_resumed(tmp_path):
-    run(tmp_path)
+    train_plane(tmp_path)
     state = load_checkpoint(tmp_path / "last.pt")
     for name in ("optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "schedule", "milestones", "factor"):
         del state["options"][name]
     del state["facts"]["sparsifier"], state["sparsifier"]
     write_checkpoint(tmp_path / "last.pt", state)
-    run(tmp_path, resume=True)
+    train_plane(tmp_path, resume=True)
     with pytest.raises(ValueError, match=r"optimizer must be that of the run in .*, adam, got adamw"):
-        run(tmp_path, resume=True, optimizer="adamw")
+        train_plane(tmp_path, resume=True, optimizer="adamw")
 
 
 def test_the_linear_schedule_falls_in_a_line():

@@ -5,19 +5,12 @@ import torch
 from torch import nn
 
 import unrolled
-from tests.training.small_runs import Crash, Line, at_step, crash, fit, options, pieces, tensors
-from tests.training.strategies import Plane
+from tests.training.small_runs import Line, fit, options, pieces
+from tests.training.strategies import Plane, assert_a_crash_changes_nothing, train_plane
 from unrolled.penalties import L1
 from unrolled.sparsify import ProximalStep
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import load_checkpoint
-
-
-def run(folder, resume=False, task=None, **changes):
-    task = task or Plane()
-    few = options(**{"batch": 8, "learning_rate": 0.05, "checkpoint_minutes": 1e-9, **changes})
-    Loop(task, few, folder, progress=False).run(resume)
-    return task.model
 
 
 def changed(before, model) -> set[str]:
@@ -42,7 +35,7 @@ def state_of(model):
 def test_what_stands_still_keeps_its_bits(changes, moving, optimizer, tmp_path):
     task = Plane()
     before = state_of(task.model)
-    run(tmp_path, task=task, optimizer=optimizer, weight_decay=0.1, **changes)
+    train_plane(tmp_path, task=task, optimizer=optimizer, weight_decay=0.1, **changes)
     norm = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     stands = "1.weight" not in moving and "1.bias" not in moving
     assert changed(before, task.model) == (moving if stands else moving | norm)
@@ -56,14 +49,14 @@ def test_what_was_frozen_before_stays_frozen(tmp_path):
     task = Plane()
     task.model[0].requires_grad_(False)
     before = state_of(task.model)
-    run(tmp_path, task=task, freeze=["0.bias", "1.*"])
+    train_plane(tmp_path, task=task, freeze=["0.bias", "1.*"])
     assert changed(before, task.model) == {"3.weight", "3.bias"}
     assert [name for name, each in task.model.named_parameters() if not each.requires_grad] == ["0.weight", "0.bias"]
 
 
 def test_rates_are_those_of_torchs_groups(tmp_path):
     flat = {"schedule": "steps", "milestones": [0.99], "warmup": 0, "clip": None, "average": 0.0}
-    found = run(tmp_path, rates={"3.*": 0.1, "*.bias": 0.5}, **flat)
+    found = train_plane(tmp_path, rates={"3.*": 0.1, "*.bias": 0.5}, **flat)
     task = Plane()
     named = dict(task.model.named_parameters())
     factors = {"3.weight": 0.1, "3.bias": 0.1, "0.bias": 0.5, "1.bias": 0.5}  # the first pattern counts
@@ -80,18 +73,10 @@ def test_rates_are_those_of_torchs_groups(tmp_path):
 
 def test_a_run_of_parts_can_be_resumed_and_keeps_them(tmp_path, monkeypatch):
     changes = {"freeze": ["0.*"], "rates": {"3.*": 0.1}}
-    run(tmp_path / "straight", **changes)
-    with monkeypatch.context() as patch:
-        at_step(patch, 7, crash)
-        with pytest.raises(Crash):
-            run(tmp_path / "killed", **changes)
-    run(tmp_path / "killed", resume=True, **changes)
-    states = [load_checkpoint(tmp_path / folder / "last.pt") for folder in ("straight", "killed")]
-    for part in ("model", "average", "optimizer"):
-        assert all(map(torch.equal, tensors(states[0][part]), tensors(states[1][part])))
+    assert_a_crash_changes_nothing(tmp_path, monkeypatch, **changes)
     for name, other in (("freeze", []), ("rates", {"3.*": 0.5}), ("train_only", ["3.*"])):
         with pytest.raises(ValueError, match=f"resume: {name} must be that of the run"):
-            run(tmp_path / "killed", resume=True, **{**changes, name: other})
+            train_plane(tmp_path / "killed", resume=True, **{**changes, name: other})
 
 
 def test_parts_of_shipped_weights_are_trained_on(tmp_path):
@@ -132,7 +117,7 @@ def test_a_sparsifier_leaves_alone_what_is_frozen(tmp_path):
 def test_patterns_that_fit_nothing_are_named_with_what_there_is(changes, message, tmp_path):
     task = Plane()
     with pytest.raises(ValueError, match=f"training: {message}"):
-        run(tmp_path, task=task, **changes)
+        train_plane(tmp_path, task=task, **changes)
     assert all(parameter.requires_grad for parameter in task.model.parameters())
 
 
@@ -142,5 +127,5 @@ def test_names_of_alike_parts_are_said_once(tmp_path):
             self.model = nn.Sequential(*(nn.Sequential(nn.Linear(1, 1)) for _ in range(30)))
 
     with pytest.raises(ValueError, match=r"there are 0.\*.weight, 0.\*.bias") as error:
-        run(tmp_path, task=Deep(), freeze=["w"])
+        train_plane(tmp_path, task=Deep(), freeze=["w"])
     assert len(str(error.value)) < 300

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.hdf5 import OpenFiles, check_stored, open_file
+from unrolled.data.holding_out import held_out
 from unrolled.data.images import SUFFIXES, read_image
 from unrolled.data.measured import Measured, MeasuredSamples, Seed, check_sigma
 from unrolled.data.sources import TrainingData
@@ -272,10 +273,9 @@ class MeasurementData(TrainingData, PlainNumbers):
         else:
             if self.hold_out >= len(y):
                 raise ValueError(f"data: hold_out must be below the {len(y)} samples found, got {self.hold_out}")
-            order = np.random.default_rng(seed).permutation(len(y)).tolist()
             held, (y, x) = (
                 ([y[index] for index in part], None if x is None else [x[index] for index in part])
-                for part in (sorted(order[: self.hold_out]), sorted(order[self.hold_out :]))
+                for part in held_out(range(len(y)), self.hold_out, seed)
             )
         return MeasuredPairs(y, x if needs_truth else None, self.cache_mib), MeasuredPairs(*held, self.cache_mib)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-import numpy as np
 from torch import Tensor
 
 from unrolled.data.augmentation import Augmentation
 from unrolled.data.crops import Crop, crop_sides, crop_text
 from unrolled.data.embedded import Split, embedded_images
 from unrolled.data.hdf5 import hdf5_images, list_hdf5
+from unrolled.data.holding_out import held_out
 from unrolled.data.images import SUFFIXES, list_images
 from unrolled.data.known import find_known
 from unrolled.data.stores import (
@@ -169,9 +169,7 @@ class ImageData(TrainingData, PlainNumbers):
         elif sources:
             if self.hold_out >= len(training):
                 raise ValueError(f"data: hold_out must be below the {len(training)} images found, got {self.hold_out}")
-            held = set(np.random.default_rng(seed).permutation(len(training))[: self.hold_out].tolist())
-            validation = [image for index, image in enumerate(training) if index in held]
-            training = [image for index, image in enumerate(training) if index not in held]
+            validation, training = held_out(training, self.hold_out, seed)
         if EMBEDDED in self.train:
             training += open_images(EMBEDDED, "train")
         if not validation:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.data.holding_out import held_out
 from unrolled.data.kspace_files import KSpace
 from unrolled.data.kspace_slices import KSpaceSlices, Volume, open_volumes
 from unrolled.data.measured import Measured, Seed, check_sigma
@@ -117,9 +118,7 @@ class KSpaceData(TrainingData, PlainNumbers):
                     f"data: hold_out_volumes must be below the {len(volumes)} volumes found, got "
                     f"{self.hold_out_volumes}; or give validation"
                 )
-            order = np.random.default_rng(seed).permutation(len(volumes)).tolist()
-            held = [volumes[index] for index in sorted(order[: self.hold_out_volumes])]
-            volumes = [volumes[index] for index in sorted(order[self.hold_out_volumes :])]
+            held, volumes = held_out(volumes, self.hold_out_volumes, seed)
         training = self._samples(_slices(volumes), targets=needs_truth)
         return training, self.validated(held)
 
