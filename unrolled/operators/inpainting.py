@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from unrolled.operators.filtering import convolve
 from unrolled.operators.frequencies import sampling_mask
 from unrolled.operators.kernels import GaussianKernel
 from unrolled.operators.linear_map import check_images
+from unrolled.operators.masked_samples import MaskedSamples
 from unrolled.operators.matrix import LARGEST_DRAWN
-from unrolled.operators.operator import LinearOperator
 from unrolled.system.arraylike import ArrayLike
 from unrolled.system.claims import announce
 from unrolled.system.devices import full_precision
@@ -23,7 +22,7 @@ COARSER = 0.01
 """How much weight the next coarser grid has in the first image, against a measured pixel at the place."""
 
 
-class Inpainting(LinearOperator):
+class Inpainting(MaskedSamples):
     """y = m·x: the pixels of an image where a mask is 1, and 0 elsewhere.
 
     Images are real; measurements have their shape, (batch, channel, height, width).
@@ -51,7 +50,6 @@ class Inpainting(LinearOperator):
     60
     """
 
-    mask: Tensor
     window: Tensor
     tensors = ("mask",)
     checks_itself = True
@@ -102,18 +100,6 @@ class Inpainting(LinearOperator):
     def norm(self) -> Tensor:
         """1."""
         return self.mask.max()
-
-    def with_mask(self, mask: Tensor) -> Self:
-        """The same operator with other masks, for the time of a step: values are not looked at, all else is shared.
-
-        Parameters
-        ----------
-        mask : Tensor, (height, width) or (batch, 1, height, width), of 0 and 1
-            on the operator's device.
-        """
-        other = self.sharing(mask=mask)
-        other.batch = len(mask) if mask.ndim == 4 and len(mask) > 1 else self.batch
-        return other
 
     def sampled(self, y: Tensor) -> Tensor:
         return self.mask * y

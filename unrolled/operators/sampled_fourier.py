@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from unrolled.operators.coils import Coils, check_maps, largest_gain
 from unrolled.operators.frequencies import check_zero_frequency, fourier, inverse_fourier, sampling_mask
 from unrolled.operators.linear_map import check_images
+from unrolled.operators.masked_samples import MaskedSamples
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.sampling import RadialMask, SamplingMask, UniformMask
 from unrolled.system.arraylike import ArrayLike, as_numbers
@@ -21,10 +21,9 @@ UNIT_MAPS = 1e-5
 """Up to which the sum of squares of maps may differ from 1 by rounding."""
 
 
-class SampledFourier(LinearOperator):
+class SampledFourier(MaskedSamples):
     """What sampled Fourier transforms share: a mask of frequencies, and images that are real or complex."""
 
-    mask: Tensor
     complex_measurements = True
     checks_itself = True
 
@@ -58,18 +57,6 @@ class SampledFourier(LinearOperator):
         ----------
         which : slice
         """
-
-    def with_mask(self, mask: Tensor) -> Self:
-        """The same operator with other masks, for the time of a step: values are not looked at, all else is shared.
-
-        Parameters
-        ----------
-        mask : Tensor, (height, width) or (batch, 1, height, width), of 0 and 1
-            on the operator's device.
-        """
-        other = self.sharing(mask=mask)
-        other.batch = len(mask) if mask.ndim == 4 and len(mask) > 1 else self.batch
-        return other
 
     def sampled(self, y: Tensor) -> Tensor:
         self._check_measurements(y)

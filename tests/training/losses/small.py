@@ -61,3 +61,9 @@ def measured(kind: str, batch: int = 3):
         images = [with_fixed_phase(image, seed).to(torch.complex128) for seed, image in enumerate(images)]
     x = torch.stack(images).to(torch.complex128 if operator.complex_images else torch.float64)
     return network(operator.complex_images), operator, x, operator(x)
+
+
+def of(kind: str):
+    """The first three arguments of a loss."""
+    net, operator, _, y = measured(kind)
+    return net, y, operator

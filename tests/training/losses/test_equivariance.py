@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.training.losses.small import measured
+from tests.training.losses.small import measured, of
 from unrolled.networks import AdjointStart
 from unrolled.operators import Blur, GaussianKernel, GaussianNoise, Inpainting
 from unrolled.training.losses import PURE, SURE, ConsistencyLoss, EquivariantImaging, MSELoss
@@ -78,11 +78,6 @@ def test_it_teaches_what_is_never_measured():
 def test_what_cannot_be_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def of(kind: str):
-    net, operator, _, y = measured(kind)
-    return net, y, operator
 
 
 def test_counts_of_moved_images_are_drawn_of_what_is_not_negative():

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.helpers import picture
 from tests.pairs import FULL, first_of
-from tests.training.losses.small import OPERATORS, Filter, measured, network
+from tests.training.losses.small import OPERATORS, Filter, measured, network, of
 from unrolled.operators import ComplexGaussianNoise, GaussianNoise, Identity, PoissonNoise
 from unrolled.training.losses import PURE, SURE, ConsistencyLoss
 
@@ -119,8 +119,3 @@ class Dropout(nn.Dropout):
 def test_what_cannot_be_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def of(kind: str):
-    net, operator, _, y = measured(kind)
-    return net, y, operator

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import Inpainting, LinearOperator, MaskedFourier, SampledFourier, Scaled
+from unrolled.operators.masked_samples import MaskedSamples
 from unrolled.training.losses.loss import Loss, reconstruction, with_own
-
-Samples = SampledFourier | Inpainting
-"""Operators whose measurements are samples, by a mask."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,11 @@ class SSDU(Loss):
         hidden = (free & (score >= least.unsqueeze(2))).to(mask.dtype).unsqueeze(1)
         return mask - hidden, hidden
 
-    def _samples(self, operator: LinearOperator) -> Samples:
+    def _samples(self, operator: LinearOperator) -> MaskedSamples:
         """The operator without factors."""
         if isinstance(operator, Scaled):
             return self._samples(operator.operator)
-        if not isinstance(operator, Samples):
+        if not isinstance(operator, MaskedSamples):
             raise ValueError(
                 f"SSDU: needs an operator whose measurements are samples, MaskedFourier, MultiCoilFourier or "
                 f"Inpainting, got {type(operator).__name__}"
@@ -136,7 +134,7 @@ class SSDU(Loss):
             raise ValueError("SSDU: selection must be 'uniform' for Inpainting, whose samples are no frequencies")
         return operator
 
-    def _free(self, samples: Samples) -> Tensor:
+    def _free(self, samples: MaskedSamples) -> Tensor:
         """Which samples may be drawn, (1 or batch, height, width)."""
         sampled = samples.mask.reshape(-1, *samples.mask.shape[-2:]) > 0
         if isinstance(samples, Inpainting):
@@ -148,11 +146,11 @@ class SSDU(Loss):
 def _with_mask(operator: LinearOperator, mask: Tensor) -> LinearOperator:
     if isinstance(operator, Scaled):
         return Scaled(_with_mask(operator.operator, mask), operator.factor)
-    assert isinstance(operator, Samples)
+    assert isinstance(operator, MaskedSamples)
     return operator.with_mask(mask)
 
 
-def _frequencies(samples: Samples, relative: bool = False) -> tuple[Tensor, Tensor]:
+def _frequencies(samples: MaskedSamples, relative: bool = False) -> tuple[Tensor, Tensor]:
     """How far from zero every row, (height, 1), and column, (width), of frequencies lies; or in parts of the side."""
     height, width = samples.mask.shape[-2:]
     rows, columns = (torch.fft.fftfreq(side, device=samples.mask.device) for side in (height, width))
@@ -163,12 +161,12 @@ def _frequencies(samples: Samples, relative: bool = False) -> tuple[Tensor, Tens
     return rows[:, None], columns
 
 
-def _is_symmetric(samples: Samples) -> bool:
+def _is_symmetric(samples: MaskedSamples) -> bool:
     """Whether what is measured at a frequency tells what is measured at its negative."""
     return isinstance(samples, MaskedFourier) and not samples.complex_images
 
 
-def _negative(plane: Tensor, samples: Samples) -> Tensor:
+def _negative(plane: Tensor, samples: MaskedSamples) -> Tensor:
     """Numbers at the negative of every frequency."""
     axes = (-2, -1)
     centered = isinstance(samples, SampledFourier) and samples.centered
