@@ -197,6 +197,13 @@ def test_what_does_not_fit_the_coils_is_refused():
         Espirit(sets=5).estimate(y, centered=True)
     with pytest.raises(ValueError, match="kernel_size must be at most 38 for 4 coils, got 39"):
         Espirit(kernel_size=39).estimate(y, centered=True)
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_of_a_slice_of_noise_the_maps_are_smooth_and_a_warning_tells(sets):
     noise = torch.randn(4, 24, 24, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match=r"no eigenvalue is larger than crop=0.95, they reach 0.\d+; give a smaller"):
-        Espirit(threshold=0.9).estimate(noise, centered=True)
+    with pytest.warns(UserWarning, match=r"no eigenvalue is larger than crop=0.95, they reach 0.\d+: .* LowResolution"):
+        maps = Espirit(threshold=0.9, sets=sets).estimate(noise, centered=True)
+    maps = maps.reshape(sets, 4, 24, 24)
+    assert torch.allclose(maps[0].abs().square().sum(0), torch.ones(24, 24, dtype=torch.float64))
+    assert not maps[1:].any()

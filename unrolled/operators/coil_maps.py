@@ -1,6 +1,7 @@
 """Maps of coils: their sensitivities, estimated from the fully sampled middle of k-space."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -145,7 +146,8 @@ class Espirit(CoilMaps):
     are large. To project every patch of k-space onto it, and to average where patches overlap, changes nothing. This
     is a convolution, so in the image it multiplies what the coils see in a pixel by a matrix, which changes nothing
     either: what the coils see is an eigenvector with the eigenvalue 1, and that is their sensitivities. Where there is
-    no signal, no eigenvalue is near 1, and the maps are 0. Where several points of the object lie in one pixel, several
+    no signal, no eigenvalue is near 1, and the maps are 0; if there is none anywhere, as in the last slices of a volume,
+    they are those of `LowResolution`, and a warning tells. Where several points of the object lie in one pixel, several
     eigenvalues are near 1, and as many sets of maps are needed.
 
     An eigenvector has no phase of its own. It is given the one that makes the image of low resolution real and
@@ -197,10 +199,13 @@ class Espirit(CoilMaps):
         values, maps = _eigenmaps(self._kernels(calibration), y.shape[-2], y.shape[-1], self.sets)
         found = values > self.crop
         if not bool(found[0].any()):
-            raise ValueError(
-                f"Espirit: no eigenvalue is larger than crop={self.crop}, they reach {float(values.max()):.3g}; give a "
-                "smaller crop or threshold, a larger center, or maps of your own"
+            warnings.warn(
+                f"Espirit: no eigenvalue is larger than crop={self.crop}, they reach {float(values.max()):.3g}: there "
+                "seems to be nothing but noise; the maps are those of LowResolution",
+                stacklevel=4,  # of whoever calls estimate
             )
+            smooth = LowResolution(min(height, width))._of_centered(y, mask)
+            return smooth if self.sets == 1 else torch.stack([smooth, *[smooth * 0] * (self.sets - 1)])
         low = _low_resolution(y, (height - 1) // 2, (width - 1) // 2)
         phase = (maps.conj() * low).sum(1, keepdim=True).sgn()
         maps = torch.where(found[:, None], maps * torch.where(phase == 0, 1, phase), 0)
