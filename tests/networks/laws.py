@@ -15,7 +15,16 @@ import unrolled
 from tests.helpers import assert_alike, picture
 from unrolled.data import with_fixed_phase
 from unrolled.metrics import psnr
-from unrolled.networks import Differentiation, Implicit, Measurements, Recompute, Start, Unroll, UnrolledNetwork
+from unrolled.networks import (
+    AdjointStart,
+    ConjugateGradientStart,
+    Implicit,
+    Measurements,
+    Recompute,
+    Unroll,
+    UnrolledNetwork,
+)
+from unrolled.networks.composed import PARTS
 from unrolled.operators import (
     BlockCompressedSensing,
     Coils,
@@ -26,7 +35,6 @@ from unrolled.operators import (
     UniformMask,
     as_operator,
 )
-from unrolled.penalties import Penalty
 from unrolled.reconstruction.tiles import in_tiles
 from unrolled.system.recipes import build, describe
 from unrolled.training import distributed
@@ -55,6 +63,8 @@ class NetworkLaws:
     rate: ClassVar[float] = 5e-3
     """At which it learns."""
     implicit_options: ClassVar[dict] = {"shared": True}
+    takes_start: ClassVar[bool] = True
+    """Whether a start can be chosen."""
 
     def make(self, case: str, kind: str = "real", noise: float = 0.05, **options) -> Made:
         """A network whose weights are all at random, as after training, an operator, and a batch of images."""
@@ -340,13 +350,25 @@ class NetworkLaws:
         network, operator, x = self.make(case, kind)
         y = operator(x)
         expected, recipe = network(y, operator), describe(network)
-        again = build(recipe, UnrolledNetwork, Penalty, Start, Differentiation)
+        again = build(recipe, UnrolledNetwork, *PARTS)
         again.load_state_dict(network.state_dict())
         unrolled.save(tmp_path / "w.safetensors", network, operator)
         loaded, _ = unrolled.load(tmp_path / "w.safetensors")
         for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network)), again, loaded):
             assert torch.equal(other(y, operator), expected)
             assert describe(other) == recipe
+
+    @pytest.mark.parametrize("start", [AdjointStart(), ConjugateGradientStart(2, 0.1)], ids=["adjoint", "gradients"])
+    def test_begins_where_it_is_told_and_weights_remember_it(self, case, start, tmp_path):
+        if not self.takes_start:
+            return
+        network, operator, x = self.make(case, start=start)
+        y = operator(x)
+        torch.testing.assert_close(network.iterates(y, operator)[0], start(y, operator))
+        unrolled.save(tmp_path / "w.safetensors", network, operator)
+        again, _ = unrolled.load(tmp_path / "w.safetensors")
+        assert describe(again.start) == describe(start)
+        assert torch.equal(again(y, operator), network(y, operator))
 
     def test_fused_it_gives_the_same_image(self, case, kind):
         network, operator, x = self.make(case, kind)

@@ -99,8 +99,11 @@ class Whole(Coupled):
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        (Growing, "a phase must return as many entries as it is given, 4, got 5"),
-        (Whole, r"made of real or complex tensors, but the phases carry torch.int64 as entry 3 of their state"),
+        (Growing, r"Growing: must return a state like the one that it is given, .*"),
+        (
+            Whole,
+            r"Implicit: .* made of real or complex tensors, but the phases carry torch.int64 as entry 3 of their state",
+        ),
     ],
 )
 def test_states_without_a_fixed_point_are_refused(phase, message):
@@ -108,7 +111,7 @@ def test_states_without_a_fixed_point_are_refused(phase, message):
         def __init__(self):
             super().__init__([phase()], differentiation=Implicit())
 
-    with pytest.raises(ValueError, match=f"Implicit: .*{message}"):
+    with pytest.raises(ValueError, match=message):
         Net()(torch.rand(2, 1, 2, 2), Identity())
 
 

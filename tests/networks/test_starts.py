@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import unrolled
 from tests.helpers import concrete_subclasses, picture
 from unrolled.cli.train import parser
 from unrolled.networks import (
@@ -13,7 +12,6 @@ from unrolled.networks import (
     ISTANetPlus,
     LinearStart,
     Start,
-    UnrolledNetwork,
 )
 from unrolled.operators import (
     BlockCompressedSensing,
@@ -175,18 +173,6 @@ def test_tiles_start_as_the_whole(name):
     y = operator(torch.stack([picture(44, 66, seed) for seed in range(2)]))
     with torch.no_grad():
         torch.testing.assert_close(in_tiles(y, network, operator, 22), network(y, operator), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("cls", concrete_subclasses(UnrolledNetwork))
-@pytest.mark.parametrize("name", STARTS)
-def test_networks_are_given_a_start_and_weights_remember_it(name, cls, tmp_path):
-    network, operator = cls(1, 2, start=STARTS[name]()), BlockCompressedSensing(ratio=0.5, block=11)
-    x = picture(22, 33).unsqueeze(0)
-    torch.testing.assert_close(network.iterates(operator(x), operator)[0], STARTS[name]()(operator(x), operator))
-    unrolled.save(tmp_path / "w.safetensors", network, operator)
-    again, _ = unrolled.load(tmp_path / "w.safetensors")
-    assert describe(again.start) == describe(network.start)
-    assert torch.equal(again(operator(x), operator), network(operator(x), operator))
 
 
 def test_a_command_line_names_a_start():

@@ -1,32 +1,54 @@
 """Unrolled networks: x̂ = network(y, operator)."""
 
 from unrolled.networks.channelwise import apart, mean_square, per_channel, together
+from unrolled.networks.composed import ComposedNetwork
+from unrolled.networks.data_steps import DataStep, GradientStep, ProximalStep, gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
-from unrolled.networks.epgn import EPGN
-from unrolled.networks.ista_net_plus import ISTANetPlus
-from unrolled.networks.learned_priors import Prior
-from unrolled.networks.phases import FeatureMaps, Images, Measurements, Phase, gradient, positive
+from unrolled.networks.phases import (
+    AlgorithmPhase,
+    DataConsistencyPhase,
+    FeatureMaps,
+    Images,
+    Measurements,
+    Phase,
+    ProximalGradientPhase,
+)
+from unrolled.networks.positive_numbers import positive
+from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
+from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
     "EPGN",
     "AdjointStart",
+    "AlgorithmPhase",
+    "ComposedNetwork",
     "ConjugateGradientStart",
+    "DataConsistencyPhase",
+    "DataStep",
     "Differentiation",
     "FeatureMaps",
+    "GradientStep",
     "ISTANetPlus",
     "Images",
     "Implicit",
     "LinearStart",
+    "MapPrior",
     "Measurements",
+    "MoDL",
+    "ModulePrior",
     "Phase",
     "Prior",
+    "ProximalGradientPhase",
+    "ProximalStep",
     "Recompute",
+    "ResidualCNN",
     "Start",
     "Unroll",
     "UnrolledNetwork",
     "apart",
+    "as_prior",
     "gradient",
     "mean_square",
     "per_channel",

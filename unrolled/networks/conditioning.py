@@ -59,6 +59,20 @@ def of_images(factor: Tensor, copies: int = 1) -> Tensor:
     return factor.repeat_interleave(copies).view(-1, 1, 1, 1)
 
 
+def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | None = None) -> None:
+    """Raise ValueError unless a condition tells so many numbers of every image."""
+    if condition is None:
+        raise ValueError(
+            f"{owner}: condition must be given, (batch, {numbers}), as its ranges say; a network that is made with "
+            "noise_range tells its noise level"
+        )
+    if condition.ndim != 2 or condition.shape[1] != numbers or batch not in (None, len(condition)):
+        wanted = "batch" if batch is None else batch
+        raise ValueError(
+            f"{owner}: condition must be ({wanted}, {numbers}), as its ranges say, got {tuple(condition.shape)}"
+        )
+
+
 def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None:
     """A range of noise levels, checked.
 
@@ -75,3 +89,15 @@ def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None
         if 0 <= low < high < math.inf:
             return low, high
     raise ValueError(f"{owner}: noise_range must be two numbers, 0 <= low < high, or None, got {given!r}")
+
+
+def told(owner: str, noise_range: Sequence[float] | None) -> list[Interval]:
+    """The ranges of the condition of a network with this range of noise levels: of that number, or none.
+
+    Raises
+    ------
+    ValueError
+        as `noise_interval`.
+    """
+    interval = noise_interval(owner, noise_range)
+    return [] if interval is None else [interval]

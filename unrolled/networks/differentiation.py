@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from unrolled.networks.phases import State, Step
+from unrolled.networks.phases.phase import State, Step, following
 from unrolled.networks.recomputation import Draws, Surroundings
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
@@ -124,7 +124,7 @@ class Implicit(Differentiation):
             state = _run(steps[:-1], state, y, operator, condition)
         _check_state(state)
         point = tuple(entry.detach().requires_grad_() for entry in state)
-        state = steps[-1](point, y, operator, condition)
+        state = following(steps[-1], point, y, operator, condition)
         if draws is not None and draws.happened():
             raise ValueError(
                 "Implicit: phases that draw random numbers, as dropout does, have no fixed point; use Unroll() or "
@@ -183,5 +183,5 @@ def _check_state(state: State) -> None:
 
 def _run(steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None) -> State:
     for step in steps:
-        state = step(state, y, operator, condition)
+        state = following(step, state, y, operator, condition)
     return state

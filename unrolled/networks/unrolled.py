@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
 from unrolled.networks.conditioning import noise_interval
+from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
-from unrolled.networks.phases import Phase, State, Step, gradient
+from unrolled.networks.phases.phase import Phase, State, Step, following
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
@@ -129,7 +130,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         state = self.begin(y, operator)
         images = [state[0]]
         for phase in self.sequence:
-            state = phase(state, y, operator, condition)
+            state = following(phase, state, y, operator, condition)
             images.append(state[0])
         return images
 

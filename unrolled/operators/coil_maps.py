@@ -146,9 +146,9 @@ class Espirit(CoilMaps):
     are large. To project every patch of k-space onto it, and to average where patches overlap, changes nothing. This
     is a convolution, so in the image it multiplies what the coils see in a pixel by a matrix, which changes nothing
     either: what the coils see is an eigenvector with the eigenvalue 1, and that is their sensitivities. Where there is
-    no signal, no eigenvalue is near 1, and the maps are 0; if there is none anywhere, as in the last slices of a volume,
-    they are those of `LowResolution`, and a warning tells. Where several points of the object lie in one pixel, several
-    eigenvalues are near 1, and as many sets of maps are needed.
+    no signal, no eigenvalue is near 1, and the maps are 0; if there is none anywhere, as in the last slices of a
+    volume, they are those of `LowResolution`, and a warning tells. Where several points of the object lie in one pixel,
+    several eigenvalues are near 1, and as many sets of maps are needed.
 
     An eigenvector has no phase of its own. It is given the one that makes the image of low resolution real and
     positive, so that images by these maps are nearly real, like those by `LowResolution`.

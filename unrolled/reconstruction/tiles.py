@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.networks import Measurements, Phase, UnrolledNetwork
-from unrolled.networks.phases import State
+from unrolled.networks.phases.phase import State
 from unrolled.operators import LinearOperator
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import whole_number

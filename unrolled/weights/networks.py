@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unrolled.networks import Differentiation, Start, UnrolledNetwork
+from unrolled.networks import UnrolledNetwork
+from unrolled.networks.composed import PARTS as NETWORK_PARTS
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.operators.unit_norm import keep_norm
-from unrolled.penalties import Grouping, Penalty
+from unrolled.penalties import Grouping
 from unrolled.system.devices import torch_device
 from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, why_not_built, writable
 from unrolled.weights.card import CLASSIFIER, FORMAT, find, normalizes, read, write
@@ -17,7 +18,7 @@ from unrolled.weights.limits import at_most
 from unrolled.weights.tensors import fill, hash_of, tensors_of
 
 PARTS = {
-    "network": (UnrolledNetwork, Penalty, Differentiation, Start, Grouping),
+    "network": (UnrolledNetwork, *NETWORK_PARTS, Grouping),
     "operator": (LinearOperator, LinearOperator, SamplingMask, Coils, Kernel),
 }
 """What is built from a card, and what may be among its arguments."""

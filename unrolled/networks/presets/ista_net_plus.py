@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import apart, per_channel, together
 from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
+from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.maps import ConvolutionPair, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.phases import Phase, State, gradient, positive
+from unrolled.networks.phases.phase import Phase, State
+from unrolled.networks.positive_numbers import positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 from unrolled.networks.sizes import check_sizes
 from unrolled.networks.starts import Start

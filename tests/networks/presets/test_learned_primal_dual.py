@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.networks.laws import NetworkLaws, double, measured
 from tests.networks.training import trained_ten_steps
 from unrolled.networks import Differentiation, Images, Measurements, Phase, UnrolledNetwork
-from unrolled.networks.phases import State
+from unrolled.networks.phases.phase import State
 from unrolled.operators import LinearOperator
 
 
@@ -81,6 +81,7 @@ class TestLearnedPrimalDual(NetworkLaws):
     network_class = LearnedPrimalDual
     cases = {"small": lambda **options: LearnedPrimalDual(memory=2, features=4, **options)}
     rate = 1e-2
+    takes_start = False
     no_tiles = "tile: PrimalDualPhase carries measurements, which are of the image as a whole, so it has no tiles"
     no_implicit = "differentiation by Implicit needs shared=True"
 

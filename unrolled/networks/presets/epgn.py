@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from unrolled.networks.channelwise import per_channel
 from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
+from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, scaled, shrinking
 from unrolled.networks.narrow import convolve
-from unrolled.networks.phases import Images, Phase, State, gradient, positive
+from unrolled.networks.phases.phase import Images, Phase, State
+from unrolled.networks.positive_numbers import positive
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 from unrolled.networks.sizes import LARGEST_SIZE, check_sizes
 from unrolled.networks.starts import Start

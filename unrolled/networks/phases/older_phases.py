@@ -34,7 +34,7 @@ def adapt(cls: Any, carries: tuple[Any, ...]) -> None:
         x, memory = older(phase, state[0], state[1] if len(state) > 1 else None, y, operator)
         return (x,) if memory is None else (x, memory)
 
-    cls.forward, cls.carries = forward, carries
+    cls.forward, cls.carries, cls.grows = forward, carries, True
 
 
 def _is_older(forward: Any) -> bool:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from unrolled.networks.older_phases import adapt
+from unrolled.networks.phases.older_phases import adapt
 from unrolled.operators import LinearOperator
+from unrolled.system.recipes import Described
 from unrolled.system.scalars import whole_number
 
 State = tuple[Any, ...]
@@ -47,7 +47,7 @@ class Measurements:
     """An entry of the state that lives among the measurements, as a dual variable does."""
 
 
-class Phase(nn.Module, ABC):
+class Phase(Described, nn.Module, ABC):
     """One iteration of an optimisation algorithm, with learned parts.
 
     Attributes
@@ -68,6 +68,11 @@ class Phase(nn.Module, ABC):
     reach: int | None = None
     data_steps: int = 1
     alignment: int = 1
+    grows: ClassVar[bool] = False
+    """Whether the state has more entries after the first phase, as in the older form."""
+
+    def __init__(self) -> None:  # so that phases without arguments have a recipe too
+        super().__init__()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -109,17 +114,24 @@ class Phase(nn.Module, ABC):
         """
 
 
-def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:
-    """∇f(x) = Aᴴ(Ax − y) of f(x) = ½‖Ax − y‖²."""
-    ax = operator(x)
-    if ax.shape != y.shape:
+def following(step: Step, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None) -> State:
+    """The state after a step.
+
+    Raises
+    ------
+    ValueError
+        if a phase returns other entries than it was given.
+    """
+    found = step(state, y, operator, condition)
+    if isinstance(step, Phase) and not step.grows and _shapes(found) != _shapes(state):
         raise ValueError(
-            f"{type(operator).__name__}: measurements must be {tuple(ax.shape)}, as those of images {tuple(x.shape)}, "
-            f"got {tuple(y.shape)}"
+            f"{type(step).__name__}: must return a state like the one that it is given, {_shapes(state)}, got "
+            f"{_shapes(found)}"
         )
-    return operator.adjoint(ax - y)
+    return found
 
 
-def positive(value: float) -> nn.Parameter:
-    """A learned step size that starts at a value; read it through `softplus`, which keeps it positive."""
-    return nn.Parameter(torch.tensor(value).expm1().log())
+def _shapes(state: Any) -> list[tuple[int, ...] | str] | str:
+    if not isinstance(state, tuple):
+        return type(state).__name__
+    return [tuple(entry.shape) if isinstance(entry, Tensor) else type(entry).__name__ for entry in state]

@@ -1,0 +1,77 @@
+"""Networks from parts: a phase of any algorithm with any prior in it, as often as one likes."""
+
+import copy
+from typing import TypeVar
+
+from torch import nn
+
+from unrolled.networks.data_steps.data_step import DataStep
+from unrolled.networks.differentiation import Differentiation
+from unrolled.networks.phases.phase import Phase
+from unrolled.networks.priors.prior import Prior
+from unrolled.networks.sizes import check_sizes
+from unrolled.networks.starts import Start
+from unrolled.networks.unrolled import UnrolledNetwork
+from unrolled.penalties import Penalty
+from unrolled.system.recipes import Described, build, describe, why_not_built, writable
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class ComposedNetwork(UnrolledNetwork):
+    """A phase, repeated: any algorithm × any learned prior × any data step.
+
+    Parameters
+    ----------
+    phase : Phase
+        the first one; the others are made like it, each with weights of its own. What only your program can make, such
+        as a module of your own in it, is copied with its weights.
+    phases : int
+        iterations.
+    shared : bool
+        whether all phases are this one, with one set of weights.
+    differentiation, start, complex_images, noise_range
+        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state.
+
+    Examples
+    --------
+    >>> from unrolled.networks import ProximalGradientPhase, ResidualCNN
+    >>> network = ComposedNetwork(ProximalGradientPhase(ResidualCNN(features=16)), phases=5)
+    >>> network.parameter_count
+    36330
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        phases: int = 8,
+        shared: bool = False,
+        differentiation: Differentiation | None = None,
+        start: Start | None = None,
+        complex_images: bool = False,
+        noise_range: tuple[float, float] | None = None,
+    ):
+        check_sizes("ComposedNetwork", phases=phases)
+        if not isinstance(phase, Phase):
+            raise ValueError(f"ComposedNetwork: phase must be of the class Phase, got {phase!r}")
+        for part in phase.modules():
+            if getattr(part, "complex_images", complex_images) != complex_images:
+                raise ValueError(
+                    f"ComposedNetwork: complex_images is {complex_images}, and that of its {type(part).__name__} is "
+                    f"{not complex_images}"
+                )
+        others = [] if shared else [fresh(phase) for _ in range(phases - 1)]
+        super().__init__([phase, *others], phases if shared else 1, differentiation, start, complex_images, noise_range)
+
+
+def fresh(part: Part) -> Part:
+    """Another part of the same recipe, its weights drawn anew; a copy of one that only a program can make."""
+    recipe = describe(part) if isinstance(part, Described) else None
+    if recipe is None or why_not_built(writable(recipe), "phase", type(part), *PARTS) is not None:
+        return copy.deepcopy(part)
+    made: Part = build(recipe, type(part), *PARTS)
+    return made.train(part.training)
+
+
+PARTS: tuple[type, ...] = (Phase, Prior, DataStep, Start, Differentiation, Penalty)
+"""What may be among the arguments of a network, and of its parts."""

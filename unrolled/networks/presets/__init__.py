@@ -1,0 +1,7 @@
+"""Networks by their names: a phase, a prior and a start, joined as a paper joins them."""
+
+from unrolled.networks.presets.epgn import EPGN
+from unrolled.networks.presets.ista_net_plus import ISTANetPlus
+from unrolled.networks.presets.modl import MoDL
+
+__all__ = ["EPGN", "ISTANetPlus", "MoDL"]

@@ -1,0 +1,8 @@
+"""Learned priors: maps from images to images, which stand where an algorithm has a proximal map or a denoiser."""
+
+from unrolled.networks.priors.map_prior import MapPrior
+from unrolled.networks.priors.module_prior import ModulePrior, as_prior
+from unrolled.networks.priors.prior import Prior
+from unrolled.networks.priors.residual_cnn import ResidualCNN
+
+__all__ = ["MapPrior", "ModulePrior", "Prior", "ResidualCNN", "as_prior"]
