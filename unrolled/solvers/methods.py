@@ -138,6 +138,7 @@ def classical(
         raise ValueError(f"strength: must be > 0 for {method}, got {strength!r}; least-squares needs no prior")
     iterations = whole_number("iterations:", iterations)
     y = Problem(y, operator, None, None, from_zero=True).y
+    measured, plain = y, operator  # whose estimate is the better one to start from: of projections, filtered
     if weights is not None:
         root = _roots(weights, y)
         y, operator = root * y, Diagonal(root) @ operator
@@ -148,12 +149,13 @@ def classical(
     exponent = math.frexp(norm)[1] - 1
     if exponent not in (0, -1):
         norm, operator, y = norm * 2.0**-exponent, 2.0**-exponent * operator, y * 2.0**-exponent
-    white = image_scale(y, operator) if scale is None else _white_of(scale, y)
+        plain, measured = 2.0**-exponent * plain, measured * 2.0**-exponent
+    white = image_scale(measured, plain) if scale is None else _white_of(scale, y)
     if not bool((white.isfinite() & (white > 0)).all()):
         raise ValueError(f"y: its images would reach {float(white.max()):.3g}, which {white.dtype} cannot hold")
     y = y / over(white, y)
     check_finite("scale: y divided by it", y)
-    start = operator.estimate(y)
+    start = plain.estimate(measured / over(white, measured))
     factor = amplitude(start, y, operator)
     far = (factor > FAR) | (factor < 1 / FAR)
     start = start * over(torch.where(far, factor, 1), start)
