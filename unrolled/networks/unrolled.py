@@ -92,6 +92,15 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return cast(list[Phase], list(self.phases)) * self.repeats
 
     @property
+    def demands(self) -> list[str]:
+        """What it needs of an operator, beside images of its kind, in the words by which its parts refuse others.
+
+        A part, or the network itself, says what it needs by an attribute `needs`; nothing: any operator will do.
+        """
+        found = (getattr(module, "needs", None) for module in self.modules())
+        return list(dict.fromkeys(need for need in found if need))
+
+    @property
     def parameter_count(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())

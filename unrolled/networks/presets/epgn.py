@@ -25,7 +25,9 @@ from unrolled.penalties import Penalty
 
 
 class EPGN(UnrolledNetwork):
-    """The extra proximal gradient network (Zhang, Ye, Chen, J. Imaging 8(7):178, 2022), local or nonlocal.
+    """x½ = prox(x − α∇f(x)), x⁺ = prox(x − β∇f(x½)): two gradient steps, each followed by the same learned map.
+
+    The extra proximal gradient network (Zhang, Ye, Chen, J. Imaging 8(7):178, 2022), local or nonlocal.
 
     Each phase is one iteration of the extra proximal gradient algorithm on ½‖Ax − y‖² + g(x): two gradient steps, each
     followed by the same learned proximal map, prox(b) = b + G̃(N(S(G(b)))) with a learned sparsifying map G, the

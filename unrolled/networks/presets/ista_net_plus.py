@@ -25,9 +25,9 @@ Map = Callable[[Tensor], Tensor]
 
 
 class ISTANetPlus(UnrolledNetwork):
-    """ISTA-Net+ (Zhang, Ghanem, CVPR 2018): a gradient step and a learned proximal map in every phase.
+    """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x): a gradient step, and learned maps on either side of a shrinkage.
 
-    Every channel of an image is reconstructed alike.
+    ISTA-Net+ (Zhang, Ghanem, CVPR 2018). Every channel of an image is reconstructed alike.
 
     Parameters
     ----------
