@@ -71,28 +71,33 @@ class Kind:
         the operator, as a config states it.
     side : int
         of images.
-    complex_images : bool
+    complex_images, complex_measurements : bool
     """
 
     settings: Callable[[Path], Settings]
     side: int = SIDE
     complex_images: bool = False
+    complex_measurements: bool = False
 
 
 KINDS = {
     "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25), BLOCKS),
     "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4)),
     "blur": Kind(lambda _: _operator("Blur", kernel=_operator("GaussianKernel", sigma=1.2))),
-    "fourier": Kind(lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25))),
+    "fourier": Kind(
+        lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25)), complex_measurements=True
+    ),
     "complex fourier": Kind(
         lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25), complex_images=True),
         complex_images=True,
+        complex_measurements=True,
     ),
     "coils": Kind(
         lambda _: _one_size(
             "MultiCoilFourier", maps=_operator("Coils", coils=4), mask=_operator("CartesianMask", acceleration=4)
         ),
         complex_images=True,
+        complex_measurements=True,
     ),
     "radon": Kind(lambda _: _one_size("Radon", angles=12)),
     "downsampling": Kind(lambda _: _operator("Downsampling", factor=2)),
@@ -100,9 +105,7 @@ KINDS = {
 }
 
 
-def cell(
-    name: str, cls: type[UnrolledNetwork], kind: str, folder: Path, steps: int, overrides: Settings
-) -> Settings:
+def cell(name: str, cls: type[UnrolledNetwork], kind: str, folder: Path, steps: int, overrides: Settings) -> Settings:
     """One network on one kind of operator.
 
     Returns
@@ -150,8 +153,11 @@ def config(
     """The config of a network, for another operator, small images and so many steps."""
     settings: Settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     arguments = settings["network"].setdefault("init_args", {})
-    if "complex_images" in inspect.signature(cls).parameters:
+    options = inspect.signature(cls).parameters
+    if "complex_images" in options:
         arguments["complex_images"] = kind.complex_images
+    if "complex_measurements" in options:
+        arguments["complex_measurements"] = kind.complex_measurements
     training = {key: value for key, value in settings["training"].items() if key not in ("minutes", "epochs")}
     training |= {"steps": steps, "validations": 1, "average": 0.0, **overrides}
     settings.pop("noise", None)

@@ -83,7 +83,7 @@ def facts_of(cls: type[UnrolledNetwork]) -> Facts:
         images="real or complex" if "complex_images" in options else own,
         operators=" and ".join(network.demands) or "any",
         noise_level=_when("noise_range" in options, network.takes_noise),
-        shared=_when("shared" in options, network.repeats > 1),
+        shared=_when("shared" in options, bool(network.arguments.get("shared", network.repeats > 1))),
         tiles=why_no_tiles(network, Identity()) is None,
         compacts=hasattr(cls, "compacted"),
     )
@@ -123,7 +123,17 @@ def show_networks(name: str | None = None, /, *, json: str | None = None) -> Non
 
 
 def _table(found: list[Facts]) -> str:
-    head = ("network", "parameters", "multiply-adds", "images", "noise level", "shared", "tiles", "compacts", "operators")
+    head = (
+        "network",
+        "parameters",
+        "multiply-adds",
+        "images",
+        "noise level",
+        "shared",
+        "tiles",
+        "compacts",
+        "operators",
+    )
     rows = [head]
     for each in found:
         counts = f"{each.parameters:,}", f"{each.multiply_adds:,}"
