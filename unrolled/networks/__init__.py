@@ -9,14 +9,15 @@ from unrolled.networks.phases import (
     DataConsistencyPhase,
     FeatureMaps,
     Images,
+    LearnedPrimalDualPhase,
     Measurements,
     Phase,
     ProximalGradientPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
+from unrolled.networks.presets import EPGN, ISTANetPlus, LearnedPrimalDual, MoDL
 from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
-from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
+from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start, ZeroStart
 from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "ISTANetPlus",
     "Images",
     "Implicit",
+    "LearnedPrimalDual",
+    "LearnedPrimalDualPhase",
     "LinearStart",
     "MapPrior",
     "Measurements",
@@ -47,6 +50,7 @@ __all__ = [
     "Start",
     "Unroll",
     "UnrolledNetwork",
+    "ZeroStart",
     "apart",
     "as_prior",
     "gradient",

@@ -2,6 +2,7 @@
 
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.data_consistency import DataConsistencyPhase
+from unrolled.networks.phases.learned_primal_dual_phase import LearnedPrimalDualPhase
 from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Phase, State, Step
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
 
@@ -10,6 +11,7 @@ __all__ = [
     "DataConsistencyPhase",
     "FeatureMaps",
     "Images",
+    "LearnedPrimalDualPhase",
     "Measurements",
     "Phase",
     "ProximalGradientPhase",

@@ -2,6 +2,7 @@
 
 from unrolled.networks.presets.epgn import EPGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
+from unrolled.networks.presets.learned_primal_dual import LearnedPrimalDual
 from unrolled.networks.presets.modl import MoDL
 
-__all__ = ["EPGN", "ISTANetPlus", "MoDL"]
+__all__ = ["EPGN", "ISTANetPlus", "LearnedPrimalDual", "MoDL"]
