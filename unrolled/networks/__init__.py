@@ -2,16 +2,21 @@
 
 from unrolled.networks.channelwise import apart, mean_square, per_channel, together
 from unrolled.networks.composed import ComposedNetwork
-from unrolled.networks.data_steps import DataStep, GradientStep, ProximalStep, gradient
+from unrolled.networks.data_steps import DataStep, DualStep, GradientStep, ProximalStep, WeightedStep, gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
 from unrolled.networks.phases import (
+    AcceleratedProximalGradientPhase,
+    ADMMPhase,
     AlgorithmPhase,
     DataConsistencyPhase,
+    ExtraProximalGradientPhase,
     FeatureMaps,
+    HalfQuadraticPhase,
     Images,
     LearnedPrimalDualPhase,
     Measurements,
     Phase,
+    PrimalDualPhase,
     ProximalGradientPhase,
 )
 from unrolled.networks.positive_numbers import positive
@@ -22,6 +27,8 @@ from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
     "EPGN",
+    "ADMMPhase",
+    "AcceleratedProximalGradientPhase",
     "AdjointStart",
     "AlgorithmPhase",
     "ComposedNetwork",
@@ -29,8 +36,11 @@ __all__ = [
     "DataConsistencyPhase",
     "DataStep",
     "Differentiation",
+    "DualStep",
+    "ExtraProximalGradientPhase",
     "FeatureMaps",
     "GradientStep",
+    "HalfQuadraticPhase",
     "ISTANetPlus",
     "Images",
     "Implicit",
@@ -42,6 +52,7 @@ __all__ = [
     "MoDL",
     "ModulePrior",
     "Phase",
+    "PrimalDualPhase",
     "Prior",
     "ProximalGradientPhase",
     "ProximalStep",
@@ -50,6 +61,7 @@ __all__ = [
     "Start",
     "Unroll",
     "UnrolledNetwork",
+    "WeightedStep",
     "ZeroStart",
     "apart",
     "as_prior",

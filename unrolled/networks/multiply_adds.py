@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from unrolled.networks.unrolled import UnrolledNetwork

@@ -26,7 +26,7 @@ class ProximalStep(DataStep):
     closed_form : bool
         whether operators without a closed form are refused.
     ranges
-        see `DataStep`.
+        see `WeightedStep`.
     """
 
     def __init__(
