@@ -15,7 +15,7 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
-from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.priors import FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -29,6 +29,7 @@ __all__ = [
     "DataStep",
     "Differentiation",
     "FeatureMaps",
+    "FieldsOfExperts",
     "GradientStep",
     "ISTANetPlus",
     "Images",
