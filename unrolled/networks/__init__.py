@@ -12,10 +12,13 @@ from unrolled.networks.phases import (
     Measurements,
     Phase,
     ProximalGradientPhase,
+    SoftConsistencyPhase,
+    VariationalPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
+from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL, VariationalNetwork
 from unrolled.networks.priors import FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.sensitivities import SensitivityNetwork
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -45,9 +48,13 @@ __all__ = [
     "ProximalStep",
     "Recompute",
     "ResidualCNN",
+    "SensitivityNetwork",
+    "SoftConsistencyPhase",
     "Start",
     "Unroll",
     "UnrolledNetwork",
+    "VariationalNetwork",
+    "VariationalPhase",
     "apart",
     "as_prior",
     "gradient",
