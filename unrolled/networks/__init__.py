@@ -15,7 +15,7 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
-from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.priors import DRUNet, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -25,6 +25,7 @@ __all__ = [
     "AlgorithmPhase",
     "ComposedNetwork",
     "ConjugateGradientStart",
+    "DRUNet",
     "DataConsistencyPhase",
     "DataStep",
     "Differentiation",
@@ -45,6 +46,7 @@ __all__ = [
     "Recompute",
     "ResidualCNN",
     "Start",
+    "UNet",
     "Unroll",
     "UnrolledNetwork",
     "apart",
