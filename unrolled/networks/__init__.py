@@ -16,8 +16,8 @@ from unrolled.networks.phases import (
     VariationalPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL, VariationalNetwork
-from unrolled.networks.priors import FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.presets import EPGN, EndToEndVarNet, ISTANetPlus, MoDL, VariationalNetwork
+from unrolled.networks.priors import DRUNet, FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
 from unrolled.networks.sensitivities import SensitivityNetwork
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
@@ -28,9 +28,11 @@ __all__ = [
     "AlgorithmPhase",
     "ComposedNetwork",
     "ConjugateGradientStart",
+    "DRUNet",
     "DataConsistencyPhase",
     "DataStep",
     "Differentiation",
+    "EndToEndVarNet",
     "FeatureMaps",
     "FieldsOfExperts",
     "GradientStep",
@@ -51,6 +53,7 @@ __all__ = [
     "SensitivityNetwork",
     "SoftConsistencyPhase",
     "Start",
+    "UNet",
     "Unroll",
     "UnrolledNetwork",
     "VariationalNetwork",

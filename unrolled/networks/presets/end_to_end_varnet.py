@@ -92,8 +92,9 @@ class EndToEndVarNet(UnrolledNetwork):
             complex_images,
             noise_range,
         )
-        estimates = map_features is not None and complex_images
-        self.maps = SensitivityNetwork(UNet(map_features, map_scales, **how, complex_images=True)) if estimates else None
+        self.maps = None
+        if map_features is not None and complex_images:
+            self.maps = SensitivityNetwork(UNet(map_features, map_scales, **how, complex_images=True))
 
     def check(self, operator: LinearOperator) -> None:
         super().check(operator)
