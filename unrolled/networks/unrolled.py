@@ -170,6 +170,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """
         return operator
 
+    def compared(self, image: Tensor, truth: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+        """What losses compare of a reconstruction and the true image: by default the images themselves."""
+        return image, truth
+
     def in_training(
         self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False
     ) -> tuple[list[Tensor], Tensor | None]:
@@ -310,5 +314,6 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
         """What training minimises by default: the mean of |x̂ − x|², x the true images, and what the network adds."""
         (image,), own = self.in_training(y, operator, noise=noise)
+        image, x = self.compared(image, x, operator)
         error = mean_square(image - x)
         return error if own is None else error + own

@@ -25,8 +25,9 @@ class EndToEndVarNet(UnrolledNetwork):
     fully sampled middle of y, see `SensitivityNetwork`, and take the place of those of the operator. At the size of
     fastMRI, which is the default, it has 29.9 million parameters; small U-Nets do well with little data.
 
-    A sum of squares tells nothing of units: the image is in those of y, so it is that of an operator whose maps have 1
-    as the sum of their squares, as `Coils` and `Espirit` make them.
+    A sum of squares tells nothing of units and of phases. The image is in the units of y, so it is that of an operator
+    whose maps have 1 as the sum of their squares, as `Coils` and `Espirit` make them; and the phase of the image cannot
+    be told from that of the maps, so losses compare magnitudes.
 
     Operators that are no `MultiCoilFourier`, such as those of a single coil, stay as they are.
 
@@ -112,6 +113,9 @@ class EndToEndVarNet(UnrolledNetwork):
         if not self._estimates(operator):
             return operator
         return operator.with_maps(self.maps(self.taken(y), operator))
+
+    def compared(self, image: Tensor, truth: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+        return (image.abs(), truth.abs()) if self._estimates(operator) else (image, truth)
 
     def _estimates(self, operator: LinearOperator) -> bool:
         return self.maps is not None and isinstance(operator, MultiCoilFourier)
