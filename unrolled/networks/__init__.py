@@ -15,7 +15,16 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
-from unrolled.networks.priors import FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.priors import (
+    FieldsOfExperts,
+    MapPrior,
+    ModulePrior,
+    Prior,
+    ResidualCNN,
+    SparsifyingPrior,
+    SymmetricPrior,
+    as_prior,
+)
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -45,7 +54,9 @@ __all__ = [
     "ProximalStep",
     "Recompute",
     "ResidualCNN",
+    "SparsifyingPrior",
     "Start",
+    "SymmetricPrior",
     "Unroll",
     "UnrolledNetwork",
     "apart",

@@ -5,5 +5,16 @@ from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.module_prior import ModulePrior, as_prior
 from unrolled.networks.priors.prior import Prior
 from unrolled.networks.priors.residual_cnn import ResidualCNN
+from unrolled.networks.priors.sparsifying_prior import SparsifyingPrior
+from unrolled.networks.priors.symmetric_prior import SymmetricPrior
 
-__all__ = ["FieldsOfExperts", "MapPrior", "ModulePrior", "Prior", "ResidualCNN", "as_prior"]
+__all__ = [
+    "FieldsOfExperts",
+    "MapPrior",
+    "ModulePrior",
+    "Prior",
+    "ResidualCNN",
+    "SparsifyingPrior",
+    "SymmetricPrior",
+    "as_prior",
+]
