@@ -17,6 +17,7 @@ from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
 from unrolled.networks.priors import (
     FieldsOfExperts,
+    HalfResolutionPrior,
     MapPrior,
     ModulePrior,
     Prior,
@@ -40,6 +41,7 @@ __all__ = [
     "FeatureMaps",
     "FieldsOfExperts",
     "GradientStep",
+    "HalfResolutionPrior",
     "ISTANetPlus",
     "Images",
     "Implicit",

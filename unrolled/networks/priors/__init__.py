@@ -1,6 +1,7 @@
 """Learned priors: maps from images to images, which stand where an algorithm has a proximal map or a denoiser."""
 
 from unrolled.networks.priors.fields_of_experts import FieldsOfExperts
+from unrolled.networks.priors.half_resolution_prior import HalfResolutionPrior
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.module_prior import ModulePrior, as_prior
 from unrolled.networks.priors.prior import Prior
@@ -10,6 +11,7 @@ from unrolled.networks.priors.symmetric_prior import SymmetricPrior
 
 __all__ = [
     "FieldsOfExperts",
+    "HalfResolutionPrior",
     "MapPrior",
     "ModulePrior",
     "Prior",
