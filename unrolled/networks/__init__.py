@@ -24,6 +24,7 @@ from unrolled.networks.priors import (
     ResidualCNN,
     SparsifyingPrior,
     SymmetricPrior,
+    WindowAttentionPrior,
     as_prior,
 )
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
@@ -61,6 +62,7 @@ __all__ = [
     "SymmetricPrior",
     "Unroll",
     "UnrolledNetwork",
+    "WindowAttentionPrior",
     "apart",
     "as_prior",
     "gradient",

@@ -8,6 +8,7 @@ from unrolled.networks.priors.prior import Prior
 from unrolled.networks.priors.residual_cnn import ResidualCNN
 from unrolled.networks.priors.sparsifying_prior import SparsifyingPrior
 from unrolled.networks.priors.symmetric_prior import SymmetricPrior
+from unrolled.networks.priors.window_attention_prior import WindowAttentionPrior
 
 __all__ = [
     "FieldsOfExperts",
@@ -18,5 +19,6 @@ __all__ = [
     "ResidualCNN",
     "SparsifyingPrior",
     "SymmetricPrior",
+    "WindowAttentionPrior",
     "as_prior",
 ]
