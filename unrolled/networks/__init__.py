@@ -13,9 +13,10 @@ from unrolled.networks.phases import (
     Measurements,
     Phase,
     ProximalGradientPhase,
+    RecurrentPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, LearnedPrimalDual, MoDL
+from unrolled.networks.presets import EPGN, ISTANetPlus, LearnedPrimalDual, MoDL, RecurrentInferenceMachine
 from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start, ZeroStart
 from unrolled.networks.unrolled import UnrolledNetwork
@@ -46,6 +47,8 @@ __all__ = [
     "ProximalGradientPhase",
     "ProximalStep",
     "Recompute",
+    "RecurrentInferenceMachine",
+    "RecurrentPhase",
     "ResidualCNN",
     "Start",
     "Unroll",

@@ -5,6 +5,7 @@ from unrolled.networks.phases.data_consistency import DataConsistencyPhase
 from unrolled.networks.phases.learned_primal_dual_phase import LearnedPrimalDualPhase
 from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Phase, State, Step
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
+from unrolled.networks.phases.recurrent import RecurrentPhase
 
 __all__ = [
     "AlgorithmPhase",
@@ -15,6 +16,7 @@ __all__ = [
     "Measurements",
     "Phase",
     "ProximalGradientPhase",
+    "RecurrentPhase",
     "State",
     "Step",
 ]

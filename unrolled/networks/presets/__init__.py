@@ -4,5 +4,6 @@ from unrolled.networks.presets.epgn import EPGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.learned_primal_dual import LearnedPrimalDual
 from unrolled.networks.presets.modl import MoDL
+from unrolled.networks.presets.recurrent_inference_machine import RecurrentInferenceMachine
 
-__all__ = ["EPGN", "ISTANetPlus", "LearnedPrimalDual", "MoDL"]
+__all__ = ["EPGN", "ISTANetPlus", "LearnedPrimalDual", "MoDL", "RecurrentInferenceMachine"]
