@@ -19,6 +19,7 @@ from unrolled.networks.phases import (
     Phase,
     PrimalDualPhase,
     ProximalGradientPhase,
+    RecurrentPhase,
     SoftConsistencyPhase,
     VariationalPhase,
 )
@@ -30,6 +31,7 @@ from unrolled.networks.presets import (
     ISTANetPlus,
     LearnedPrimalDual,
     MoDL,
+    RecurrentInferenceMachine,
     VariationalNetwork,
 )
 from unrolled.networks.priors import (
@@ -88,6 +90,8 @@ __all__ = [
     "ProximalGradientPhase",
     "ProximalStep",
     "Recompute",
+    "RecurrentInferenceMachine",
+    "RecurrentPhase",
     "ResidualCNN",
     "SensitivityNetwork",
     "SoftConsistencyPhase",

@@ -11,6 +11,7 @@ from unrolled.networks.phases.learned_primal_dual_phase import LearnedPrimalDual
 from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Phase, State, Step
 from unrolled.networks.phases.primal_dual import PrimalDualPhase
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
+from unrolled.networks.phases.recurrent import RecurrentPhase
 from unrolled.networks.phases.soft_consistency import SoftConsistencyPhase
 from unrolled.networks.phases.variational_phase import VariationalPhase
 
@@ -29,6 +30,7 @@ __all__ = [
     "Phase",
     "PrimalDualPhase",
     "ProximalGradientPhase",
+    "RecurrentPhase",
     "SoftConsistencyPhase",
     "State",
     "Step",

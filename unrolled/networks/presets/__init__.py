@@ -6,6 +6,16 @@ from unrolled.networks.presets.feature_pgn import FeaturePGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.learned_primal_dual import LearnedPrimalDual
 from unrolled.networks.presets.modl import MoDL
+from unrolled.networks.presets.recurrent_inference_machine import RecurrentInferenceMachine
 from unrolled.networks.presets.variational_network import VariationalNetwork
 
-__all__ = ["EPGN", "EndToEndVarNet", "FeaturePGN", "ISTANetPlus", "LearnedPrimalDual", "MoDL", "VariationalNetwork"]
+__all__ = [
+    "EPGN",
+    "EndToEndVarNet",
+    "FeaturePGN",
+    "ISTANetPlus",
+    "LearnedPrimalDual",
+    "MoDL",
+    "RecurrentInferenceMachine",
+    "VariationalNetwork",
+]
