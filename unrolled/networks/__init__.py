@@ -7,6 +7,7 @@ from unrolled.networks.differentiation import Differentiation, Implicit, Recompu
 from unrolled.networks.phases import (
     AlgorithmPhase,
     DataConsistencyPhase,
+    FeatureGradientPhase,
     FeatureMaps,
     Images,
     Measurements,
@@ -16,9 +17,22 @@ from unrolled.networks.phases import (
     VariationalPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, EndToEndVarNet, ISTANetPlus, MoDL, VariationalNetwork
-from unrolled.networks.priors import DRUNet, FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
+from unrolled.networks.presets import EPGN, EndToEndVarNet, FeaturePGN, ISTANetPlus, MoDL, VariationalNetwork
 from unrolled.networks.sensitivities import SensitivityNetwork
+from unrolled.networks.priors import (
+    DRUNet,
+    FieldsOfExperts,
+    HalfResolutionPrior,
+    MapPrior,
+    ModulePrior,
+    Prior,
+    ResidualCNN,
+    SparsifyingPrior,
+    SymmetricPrior,
+    UNet,
+    WindowAttentionPrior,
+    as_prior,
+)
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -33,9 +47,12 @@ __all__ = [
     "DataStep",
     "Differentiation",
     "EndToEndVarNet",
+    "FeatureGradientPhase",
     "FeatureMaps",
+    "FeaturePGN",
     "FieldsOfExperts",
     "GradientStep",
+    "HalfResolutionPrior",
     "ISTANetPlus",
     "Images",
     "Implicit",
@@ -58,6 +75,9 @@ __all__ = [
     "UnrolledNetwork",
     "VariationalNetwork",
     "VariationalPhase",
+    "SparsifyingPrior",
+    "SymmetricPrior",
+    "WindowAttentionPrior",
     "apart",
     "as_prior",
     "gradient",

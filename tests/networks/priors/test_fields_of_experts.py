@@ -29,7 +29,7 @@ def made(normalized: bool = True, **options):
 
 @pytest.mark.parametrize("options", [{}, {"normalized": False, "channels": 3}, {"complex_images": True}], ids=str)
 def test_it_is_a_step_down_its_energy(options):
-    """ψ is an integral of Gaussians; the images beyond the border are NumPy's, and convolutions are sums of products."""
+    """ψ is an integral of Gaussians; the mirror is NumPy's, and convolutions are sums of products."""
     prior = made(**options)
     z = images(3, "complex_images" in options, 6, 5)
     z = gathered(z, prior.channels).double().requires_grad_()

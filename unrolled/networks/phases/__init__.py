@@ -2,6 +2,7 @@
 
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.data_consistency import DataConsistencyPhase
+from unrolled.networks.phases.feature_gradient import FeatureGradientPhase
 from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Phase, State, Step
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
 from unrolled.networks.phases.soft_consistency import SoftConsistencyPhase
@@ -10,6 +11,7 @@ from unrolled.networks.phases.variational_phase import VariationalPhase
 __all__ = [
     "AlgorithmPhase",
     "DataConsistencyPhase",
+    "FeatureGradientPhase",
     "FeatureMaps",
     "Images",
     "Measurements",

@@ -2,8 +2,9 @@
 
 from unrolled.networks.presets.end_to_end_varnet import EndToEndVarNet
 from unrolled.networks.presets.epgn import EPGN
+from unrolled.networks.presets.feature_pgn import FeaturePGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.modl import MoDL
 from unrolled.networks.presets.variational_network import VariationalNetwork
 
-__all__ = ["EPGN", "EndToEndVarNet", "ISTANetPlus", "MoDL", "VariationalNetwork"]
+__all__ = ["EPGN", "EndToEndVarNet", "FeaturePGN", "ISTANetPlus", "MoDL", "VariationalNetwork"]
