@@ -136,7 +136,7 @@ def cell(name: str, cls: type[UnrolledNetwork], kind: str, folder: Path, steps: 
 
 
 def run(argv: list[str]) -> tuple[int, str]:
-    """A command as it is typed: its status, and the last line that it says of what went wrong."""
+    """A command as it is typed: its status, and the line that says what went wrong."""
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
@@ -144,7 +144,8 @@ def run(argv: list[str]) -> tuple[int, str]:
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
     lines = [line for line in said.getvalue().splitlines() if line.strip()]
-    return status, lines[-1] if lines else ""
+    wrong = [line for line in lines if "error: " in line] or lines[-1:]
+    return status, "".join(wrong[:1])
 
 
 def config(

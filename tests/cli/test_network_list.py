@@ -21,7 +21,7 @@ from unrolled.networks import (
     ResidualCNN,
     UnrolledNetwork,
 )
-from unrolled.networks.multiply_adds import counted_on, multiply_adds
+from unrolled.networks.arithmetic import counted_on, multiply_adds
 from unrolled.operators import (
     BlockCompressedSensing,
     Blur,

@@ -10,7 +10,7 @@ import docstring_parser
 import unrolled.networks
 from unrolled.cli import command_line
 from unrolled.networks import UnrolledNetwork
-from unrolled.networks.multiply_adds import counted_on
+from unrolled.networks.arithmetic import counted_on
 from unrolled.operators import Identity
 from unrolled.reconstruction.tiles import why_no_tiles
 from unrolled.system.files import check_writable, write_json
