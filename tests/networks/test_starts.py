@@ -12,6 +12,7 @@ from unrolled.networks import (
     ISTANetPlus,
     LinearStart,
     Start,
+    ZeroStart,
 )
 from unrolled.operators import (
     BlockCompressedSensing,
@@ -28,6 +29,7 @@ from unrolled.system.recipes import build, describe
 STARTS = {
     "linear": LinearStart,
     "adjoint": AdjointStart,
+    "zero": ZeroStart,
     "conjugate gradients": lambda: ConjugateGradientStart(60, ridge=0.1),  # converged, and so linear
 }
 OPERATORS = {

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from unrolled.networks.data_steps.data_step import DataStep
+from unrolled.networks.data_steps.data_step import WeightedStep
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.phases.phase import Phase
 from unrolled.networks.priors.prior import Prior
@@ -54,12 +54,7 @@ class ComposedNetwork(UnrolledNetwork):
         check_sizes("ComposedNetwork", phases=phases)
         if not isinstance(phase, Phase):
             raise ValueError(f"ComposedNetwork: phase must be of the class Phase, got {phase!r}")
-        for part in phase.modules():
-            if getattr(part, "complex_images", complex_images) != complex_images:
-                raise ValueError(
-                    f"ComposedNetwork: complex_images is {complex_images}, and that of its {type(part).__name__} is "
-                    f"{not complex_images}"
-                )
+        check_images("ComposedNetwork", phase, complex_images)
         others = [] if shared else [fresh(phase) for _ in range(phases - 1)]
         super().__init__([phase, *others], phases if shared else 1, differentiation, start, complex_images, noise_range)
 
@@ -73,5 +68,15 @@ def fresh(part: Part) -> Part:
     return made.train(part.training)
 
 
-PARTS: tuple[type, ...] = (Phase, Prior, DataStep, Start, Differentiation, Penalty)
+def check_images(owner: str, module: nn.Module, complex_images: bool) -> None:
+    """Raise ValueError if a part is made for real images and the network for complex ones, or the other way round."""
+    for part in module.modules():
+        if getattr(part, "complex_images", complex_images) != complex_images:
+            raise ValueError(
+                f"{owner}: complex_images is {complex_images}, and that of its {type(part).__name__} is "
+                f"{not complex_images}"
+            )
+
+
+PARTS: tuple[type, ...] = (Phase, Prior, WeightedStep, Start, Differentiation, Penalty)
 """What may be among the arguments of a network, and of its parts."""

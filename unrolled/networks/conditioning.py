@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.positive_numbers import check_positive, positive
 from unrolled.system.devices import full_precision
 from unrolled.system.scalars import as_number
 
@@ -46,6 +48,34 @@ class Factors(nn.Module):
 
     def extra_repr(self) -> str:
         return f"ranges={self.ranges}"
+
+
+class ConditionedNumber(nn.Module):
+    """A learned number > 0 of every image, which follows what is known of that image.
+
+    Parameters
+    ----------
+    owner, name : str
+        whose number it is, and which, for errors.
+    value : float > 0
+        where it starts.
+    ranges : sequence of (low, high), 0 <= low < high
+        of the numbers of the condition, which scale it; none: it is what it is.
+    """
+
+    def __init__(self, owner: str, name: str, value: float, ranges: Sequence[Interval] = ()):
+        super().__init__()
+        check_positive(owner, **{name: value})
+        self.owner, self.raw = owner, positive(value)
+        self.factors = Factors(ranges, 1) if ranges else None
+
+    def forward(self, condition: Tensor | None, batch: int) -> Tensor:
+        """The number of so many images, (batch, 1)."""
+        number = F.softplus(self.raw)
+        if self.factors is None:
+            return number.expand(batch, 1)
+        check_told(self.owner, condition, len(self.factors.ranges), batch)
+        return number * self.factors(condition)
 
 
 def _place(number: Tensor, low: float, high: float) -> Tensor:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tests.helpers import concrete_subclasses
-from unrolled.networks import DataStep, GradientStep, ProximalStep
-from unrolled.operators import CartesianMask, Dense, MaskedFourier
+from unrolled.networks import DataStep, DualStep, GradientStep, ProximalStep
+from unrolled.operators import CartesianMask, Dense, Identity, MaskedFourier
 from unrolled.system.recipes import build, describe
 
 STEPS = {GradientStep: {"step": 0.7}, ProximalStep: {"ridge": 0.7}}
@@ -91,3 +91,69 @@ def test_a_proximal_step_may_end_early():
     assert errors[2] < 1e-5
     with pytest.raises(ValueError, match="ProximalStep: iterations must be >= 1 or None, got 0"):
         ProximalStep(iterations=0)
+
+
+def dual_problem():
+    matrix, operator, x, y = problem()
+    random = torch.Generator().manual_seed(1)
+    return matrix, operator, torch.randn(y.shape, generator=random, dtype=torch.float64), x, y
+
+
+def test_the_dual_step_is_the_proximal_map_of_the_convex_conjugate():
+    # F*(h) = sup ⟨h, v⟩ − ½‖v − y‖². Here the supremum is found by bisection on its derivative, and so is the
+    # proximal map argmin ½(h − v)² + σF*(h): neither knows the closed forms.
+    _, operator, h, x, y = dual_problem()
+    step = DualStep(0.7).double()
+    sigma = step.weight().detach()
+    v = h + sigma * operator(x)
+
+    def root(increasing):
+        low, high = torch.full_like(y, -1e3), torch.full_like(y, 1e3)
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = increasing(middle) < 0
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+    def slope_of_the_conjugate(h):  # the v that attains the supremum
+        return root(lambda v: (v - y) - h)
+
+    expected = root(lambda h: h - v + sigma * slope_of_the_conjugate(h))
+    torch.testing.assert_close(step(h, x, y, operator), expected, rtol=0, atol=1e-9)
+
+
+def test_the_dual_step_obeys_moreau():
+    # prox of σF* at v is v − σ·prox of F/σ at v/σ, and the latter is that of the identity's proximal data step.
+    _, operator, h, x, y = dual_problem()
+    step, data = DualStep(0.7).double(), ProximalStep(0.7).double()
+    sigma = step.weight()
+    v = h + sigma * operator(x)
+    z = data((v / sigma)[..., None], y[..., None], Identity())[..., 0]
+    torch.testing.assert_close(step(h, x, y, operator), v - sigma * z)
+
+
+def test_the_dual_step_follows_the_condition_has_gradients_and_is_described():
+    _, operator, h, x, y = dual_problem()
+    step = DualStep(0.7, [(0.01, 0.2)]).double()
+    nn.init.normal_(step.factors.last.weight)
+    condition = torch.tensor([[0.02], [0.2]], dtype=torch.float64)
+    found = step(h, x, y, operator, condition)
+    sigma = 0.7 * step.factors(condition)[:, :, None]
+    torch.testing.assert_close(found, (h + sigma * (operator(x) - y)) / (1 + sigma), rtol=1e-6, atol=1e-6)
+    inputs = [part.requires_grad_() for part in (h, x, y)]
+    how = {"fast_mode": True}
+    assert torch.autograd.gradcheck(
+        lambda h, x, y, *_: step(h, x, y, operator, condition), (*inputs, *step.parameters()), **how
+    )
+    assert describe(build(describe(step), DualStep)) == describe(step)
+    with pytest.raises(ValueError, match="DualStep: condition must be given"):
+        step(h, x, y, operator)
+    with pytest.raises(ValueError, match="DualStep: step must be a finite number > 0, got"):
+        DualStep(0.0)
+
+
+def test_the_dual_step_works_on_complex_measurements():
+    operator = MaskedFourier(CartesianMask(2), 8, 8, complex_images=True)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.complex64)
+    y = operator(x + 1)
+    torch.testing.assert_close(DualStep(1.0)(torch.zeros_like(y), x, y, operator), (operator(x) - y) / 2)

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images
-from unrolled.networks.positive_numbers import positive
+from unrolled.networks.positive_numbers import check_positive, positive
 from unrolled.operators import LinearOperator
 from unrolled.system.recipes import Described
 
 
-class DataStep(Described, nn.Module, ABC):
-    """(z, y, operator, condition) ↦ x, with a learned weight that is positive.
+class WeightedStep(Described, nn.Module, ABC):
+    """A step with the operator that has one learned weight, which is positive.
 
     Parameters
     ----------
@@ -25,9 +25,7 @@ class DataStep(Described, nn.Module, ABC):
 
     def __init__(self, weight: float, ranges: Sequence[Interval] = ()):
         super().__init__()
-        name, argument = type(self).__name__, next(iter(self.arguments), "weight")
-        if not 0 < weight < float("inf"):
-            raise ValueError(f"{name}: {argument} must be a finite number > 0, got {weight!r}")
+        check_positive(type(self).__name__, **{next(iter(self.arguments), "weight"): weight})
         self.raw_weight = positive(weight)
         self.factors = Factors(ranges, 1) if ranges else None
 
@@ -38,6 +36,16 @@ class DataStep(Described, nn.Module, ABC):
             return weight
         check_told(type(self).__name__, condition, len(self.factors.ranges))
         return weight * of_images(self.factors(condition)[:, 0])
+
+
+class DataStep(WeightedStep):
+    """(z, y, operator, condition) ↦ x, an image.
+
+    Parameters
+    ----------
+    weight, ranges
+        see `WeightedStep`.
+    """
 
     @abstractmethod
     def forward(self, z: Tensor, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:

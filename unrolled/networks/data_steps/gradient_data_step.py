@@ -17,7 +17,7 @@ class GradientStep(DataStep):
     step : float > 0
         where the learned step ρ starts; with an operator of the norm 1, as networks have it, 1 is the classical choice.
     ranges
-        see `DataStep`.
+        see `WeightedStep`.
     """
 
     def __init__(self, step: float = 1.0, ranges: Sequence[Interval] = ()):
