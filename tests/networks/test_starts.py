@@ -10,6 +10,7 @@ from unrolled.networks import (
     AdjointStart,
     ConjugateGradientStart,
     ISTANetPlus,
+    LearnedStart,
     LinearStart,
     Start,
 )
@@ -45,7 +46,8 @@ def measured(operator, seed=0, channels=1):
 
 
 def test_every_start_is_tested():
-    assert {type(make()) for make in STARTS.values()} == set(concrete_subclasses(Start))
+    elsewhere = {LearnedStart}  # which is not linear
+    assert {type(make()) for make in STARTS.values()} | elsewhere == set(concrete_subclasses(Start))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

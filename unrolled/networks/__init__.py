@@ -4,6 +4,7 @@ from unrolled.networks.channelwise import apart, mean_square, per_channel, toget
 from unrolled.networks.composed import ComposedNetwork
 from unrolled.networks.data_steps import DataStep, DualStep, GradientStep, ProximalStep, WeightedStep, gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
+from unrolled.networks.learned_start import LearnedStart
 from unrolled.networks.phases import (
     AcceleratedProximalGradientPhase,
     ADMMPhase,
@@ -19,13 +20,14 @@ from unrolled.networks.phases import (
     ProximalGradientPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
+from unrolled.networks.presets import EPGN, ADMMNet, DeepEquilibrium, FISTANet, HQSNet, ISTANetPlus, MoDL
 from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
     "EPGN",
+    "ADMMNet",
     "ADMMPhase",
     "AcceleratedProximalGradientPhase",
     "AdjointStart",
@@ -34,15 +36,19 @@ __all__ = [
     "ConjugateGradientStart",
     "DataConsistencyPhase",
     "DataStep",
+    "DeepEquilibrium",
     "Differentiation",
     "DualStep",
     "ExtraProximalGradientPhase",
+    "FISTANet",
     "FeatureMaps",
     "GradientStep",
+    "HQSNet",
     "HalfQuadraticPhase",
     "ISTANetPlus",
     "Images",
     "Implicit",
+    "LearnedStart",
     "LinearStart",
     "MapPrior",
     "Measurements",
