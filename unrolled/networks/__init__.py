@@ -4,6 +4,7 @@ from unrolled.networks.channelwise import apart, mean_square, per_channel, toget
 from unrolled.networks.composed import ComposedNetwork
 from unrolled.networks.data_steps import DataStep, DualStep, GradientStep, ProximalStep, WeightedStep, gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
+from unrolled.networks.learned_start import LearnedStart
 from unrolled.networks.phases import (
     AcceleratedProximalGradientPhase,
     ADMMPhase,
@@ -26,8 +27,12 @@ from unrolled.networks.phases import (
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import (
     EPGN,
+    ADMMNet,
+    DeepEquilibrium,
     EndToEndVarNet,
     FeaturePGN,
+    FISTANet,
+    HQSNet,
     ISTANetPlus,
     LearnedPrimalDual,
     MoDL,
@@ -54,6 +59,7 @@ from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
     "EPGN",
+    "ADMMNet",
     "ADMMPhase",
     "AcceleratedProximalGradientPhase",
     "AdjointStart",
@@ -63,15 +69,18 @@ __all__ = [
     "DRUNet",
     "DataConsistencyPhase",
     "DataStep",
+    "DeepEquilibrium",
     "Differentiation",
     "DualStep",
     "EndToEndVarNet",
     "ExtraProximalGradientPhase",
+    "FISTANet",
     "FeatureGradientPhase",
     "FeatureMaps",
     "FeaturePGN",
     "FieldsOfExperts",
     "GradientStep",
+    "HQSNet",
     "HalfQuadraticPhase",
     "HalfResolutionPrior",
     "ISTANetPlus",
@@ -79,6 +88,7 @@ __all__ = [
     "Implicit",
     "LearnedPrimalDual",
     "LearnedPrimalDualPhase",
+    "LearnedStart",
     "LinearStart",
     "MapPrior",
     "Measurements",
