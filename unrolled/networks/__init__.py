@@ -16,19 +16,31 @@ from unrolled.networks.phases import (
     RecurrentPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, LearnedPrimalDual, MoDL, RecurrentInferenceMachine
+from unrolled.networks.presets import (
+    ALISTA,
+    EPGN,
+    LISTA,
+    DictionaryNetwork,
+    ISTANetPlus,
+    LearnedPrimalDual,
+    MoDL,
+    RecurrentInferenceMachine,
+)
 from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start, ZeroStart
 from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
+    "ALISTA",
     "EPGN",
+    "LISTA",
     "AdjointStart",
     "AlgorithmPhase",
     "ComposedNetwork",
     "ConjugateGradientStart",
     "DataConsistencyPhase",
     "DataStep",
+    "DictionaryNetwork",
     "Differentiation",
     "FeatureMaps",
     "GradientStep",
