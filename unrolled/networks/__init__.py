@@ -1,10 +1,31 @@
 """Unrolled networks: x̂ = network(y, operator)."""
 
-from unrolled.networks.channelwise import apart, mean_square, per_channel, together
-from unrolled.networks.composed import ComposedNetwork
-from unrolled.networks.data_steps import DataStep, DualStep, GradientStep, ProximalStep, WeightedStep, gradient
-from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
-from unrolled.networks.learned_start import LearnedStart
+from unrolled.networks.channelwise import (
+    apart,
+    mean_square,
+    per_channel,
+    together,
+)
+from unrolled.networks.composed import (
+    ComposedNetwork,
+)
+from unrolled.networks.data_steps import (
+    DataStep,
+    DualStep,
+    GradientStep,
+    ProximalStep,
+    WeightedStep,
+    gradient,
+)
+from unrolled.networks.differentiation import (
+    Differentiation,
+    Implicit,
+    Recompute,
+    Unroll,
+)
+from unrolled.networks.learned_start import (
+    LearnedStart,
+)
 from unrolled.networks.phases import (
     AcceleratedProximalGradientPhase,
     ADMMPhase,
@@ -24,11 +45,16 @@ from unrolled.networks.phases import (
     SoftConsistencyPhase,
     VariationalPhase,
 )
-from unrolled.networks.positive_numbers import positive
+from unrolled.networks.positive_numbers import (
+    positive,
+)
 from unrolled.networks.presets import (
+    ALISTA,
     EPGN,
+    LISTA,
     ADMMNet,
     DeepEquilibrium,
+    DictionaryNetwork,
     EndToEndVarNet,
     FeaturePGN,
     FISTANet,
@@ -53,12 +79,24 @@ from unrolled.networks.priors import (
     WindowAttentionPrior,
     as_prior,
 )
-from unrolled.networks.sensitivities import SensitivityNetwork
-from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start, ZeroStart
-from unrolled.networks.unrolled import UnrolledNetwork
+from unrolled.networks.sensitivities import (
+    SensitivityNetwork,
+)
+from unrolled.networks.starts import (
+    AdjointStart,
+    ConjugateGradientStart,
+    LinearStart,
+    Start,
+    ZeroStart,
+)
+from unrolled.networks.unrolled import (
+    UnrolledNetwork,
+)
 
 __all__ = [
+    "ALISTA",
     "EPGN",
+    "LISTA",
     "ADMMNet",
     "ADMMPhase",
     "AcceleratedProximalGradientPhase",
@@ -70,6 +108,7 @@ __all__ = [
     "DataConsistencyPhase",
     "DataStep",
     "DeepEquilibrium",
+    "DictionaryNetwork",
     "Differentiation",
     "DualStep",
     "EndToEndVarNet",
