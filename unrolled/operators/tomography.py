@@ -193,11 +193,19 @@ class Tomography(LinearOperator):
         return self._kept["rays"]
 
     def _takes_matrices(self, like: Tensor) -> bool:
-        if not self.plane.joseph or torch.compiler.is_compiling() or like.device.type != "cpu":
+        if not self.plane.joseph or like.device.type != "cpu":
             return False
+        if torch.compiler.is_compiling():  # only a program holds matrices
+            return torch.compiler.is_exporting() and {"rays", "collected"} <= self._kept.keys()
         if "angles" not in self._kept or not self._as_then(self._kept["angles"]):
             self._kept = {"angles": self.angles.clone()}
         return True
+
+    def prepare_program(self) -> None:
+        if self._takes_matrices(self.angles):
+            self.forward(blank(self, (1, self.height, self.width)))
+            self._back_project(self.angles.new_zeros(1, 1, len(self.angles), self.detectors + 2 * self.margin))
+            self._kept |= {name: kept.padded() for name, kept in self._kept.items() if hasattr(kept, "padded")}
 
     def _scan(self, margin: int) -> Scan:
         number = torch.arange(-margin, self.detectors + margin) - self.detectors // 2
