@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from unrolled.programs.program import Program
 from unrolled.system.files import as_path, check_writable, replacing
 from unrolled.system.scalars import whole_numbers
 from unrolled.weights.networks import check_parts
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 ENDINGS = (".pt2", ".onnx")
 
@@ -179,9 +182,9 @@ def _arguments(program: Program, y: Tensor) -> list[Tensor]:
     return [program.given(y), torch.linspace(low, high, len(y) + 2, dtype=y.real.dtype)[1:-1].contiguous()]
 
 
-def _traced(program: Program, arguments: list[Tensor], moving: dict[int, str]) -> torch.export.ExportedProgram:
+def _traced(program: Program, arguments: list[Tensor], moving: dict[int, str]) -> "ExportedProgram":
     what = f"{type(program.network).__name__} with {type(program.operator).__name__}"
-    axes = {axis: torch.export.Dim.DYNAMIC for axis in moving}
+    axes = dict.fromkeys(moving, torch.export.Dim.DYNAMIC)
     shapes = [axes, {0: axes[0]} if 0 in axes else None][: len(arguments)]
     try:
         with _quietly():
@@ -191,7 +194,7 @@ def _traced(program: Program, arguments: list[Tensor], moving: dict[int, str]) -
         raise ValueError(f"export: {what} cannot be traced into one program: {reason:.300}") from error
 
 
-def _write_and_load(path: Path, traced: torch.export.ExportedProgram, facts: dict[str, Any]) -> Run:
+def _write_and_load(path: Path, traced: "ExportedProgram", facts: dict[str, Any]) -> Run:
     with _quietly():
         torch.export.save(traced, path, extra_files={CARD: json.dumps(facts)})
         loaded = torch.export.load(path).module()
@@ -219,7 +222,7 @@ def _difference(
     return worst
 
 
-def _mebibytes(traced: torch.export.ExportedProgram) -> float:
+def _mebibytes(traced: "ExportedProgram") -> float:
     held = [*traced.state_dict.values(), *traced.constants.values()]
     return math.fsum(part.nbytes for part in held if isinstance(part, Tensor)) / 2**20
 

@@ -4,13 +4,17 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -19,7 +23,6 @@ LARGEST = 2**31 - 2**20
 
 UNKNOWN = {
     "grid_sampler_2d_backward": "the adjoint of bilinear sums along rays; one with sums='joseph' is a matrix",
-    "while_loop": "conjugate gradients until they have converged; a data step with a closed form has none",
     "linalg_cholesky_ex": "a factorisation of a matrix",
     "linalg_inv_ex": "an inverse of a matrix",
     "linalg_eigh": "eigenvectors of a matrix",
@@ -34,7 +37,7 @@ def check_installed() -> None:
         raise ValueError(f"export: ONNX needs {' and '.join(missing)}: pip install 'unrolled[onnx]'")
 
 
-def write_onnx(path: Path, traced: torch.export.ExportedProgram, moving: dict[int, str], facts: dict[str, Any]) -> None:
+def write_onnx(path: Path, traced: "ExportedProgram", moving: dict[int, str], facts: dict[str, Any]) -> None:
     """Write a traced program as ONNX, with facts among its metadata.
 
     Parameters
@@ -58,12 +61,8 @@ def write_onnx(path: Path, traced: torch.export.ExportedProgram, moving: dict[in
     size = sum(part.nbytes for part in [*traced.state_dict.values(), *traced.constants.values()] if _is_tensor(part))
     if size > LARGEST:
         raise ValueError(f"export: a file of ONNX holds at most 2 GiB, and the program has {size / 2**30:.1f}; {PT2}")
-    level = logging.getLogger("torch.onnx").level
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-                logging.getLogger(name).setLevel(logging.ERROR)
+        with _quietly():
             converted = torch.onnx.export(
                 traced,
                 dynamo=True,
@@ -72,9 +71,7 @@ def write_onnx(path: Path, traced: torch.export.ExportedProgram, moving: dict[in
                 output_names=[port["name"] for port in facts["outputs"]],
             )
     except Exception as error:  # of the converter, which has many
-        raise _unknown(_cause(error)) from error
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        raise _unknown(cause_of(error)) from error
     assert converted is not None
     y = next(node for node in traced.graph.nodes if node.op == "placeholder" and node.name == "y")
     symbols = {str(y.meta["val"].shape[axis]): name for axis, name in moving.items()}
@@ -102,7 +99,7 @@ def onnx_runner(path: Path) -> Callable[[list[Tensor]], Tensor]:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has errors of its own
-        raise ValueError(f"export: onnxruntime refuses the program: {error:.300}; {PT2}") from error
+        raise ValueError(f"export: onnxruntime refuses the program: {error!s:.300}; {PT2}") from error
     names = [given.name for given in session.get_inputs()]
 
     def run(arguments: list[Tensor]) -> Tensor:
@@ -119,17 +116,15 @@ def _unknown(what: str) -> ValueError:
     return ValueError(f"export: the program cannot be written as ONNX, which has no form of {what}; {PT2}")
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """The operation at which a conversion failed."""
-    text = ""
-    while error is not None:
-        text, error = f"{text} {error}", error.__cause__  # type: ignore[assignment]
-    found = re.search(r"op='(?:aten\.)?([\w.]+)'(.*?complex-valued)?", text) or re.search(
-        r"target=torch\.ops\.aten\.(\w+)", text
-    )
+    text, cause = "", error
+    while cause is not None:
+        text, cause = f"{text} {cause}", cause.__cause__  # type: ignore[assignment]
+    found = re.search(r"op='(?:aten\.)?(\w+)|target=torch\.ops\.aten\.(\w+)", text)
     if found is None:
         return f"a part of it: {' '.join(text.split()):.200}"
-    return found[1] + (" of complex numbers" if found.re.groups > 1 and found[2] else "")
+    return (found[1] or found[2]) + " of complex numbers" * ("complex-valued" in text)
 
 
 def _name_axes(model: Any, symbols: dict[str, str]) -> None:
@@ -146,6 +141,22 @@ def _name_axes(model: Any, symbols: dict[str, str]) -> None:
                 for symbol, ours in symbols.items():
                     name = re.sub(rf"\b{symbol}\b", ours, name)
                 value.shape[axis] = name
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without warnings, and without what the converter notes of its own steps."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _is_tensor(part: Any) -> bool:
