@@ -10,7 +10,15 @@ from tests.helpers import concrete_subclasses
 from tests.networks.laws import KINDS
 from tests.networks.test_laws import every_law
 from unrolled.cli import main
-from unrolled.networks import EPGN, ComposedNetwork, MoDL, ProximalGradientPhase, ResidualCNN, UnrolledNetwork
+from unrolled.networks import (
+    EPGN,
+    ComposedNetwork,
+    ConjugateGradientStart,
+    MoDL,
+    ProximalGradientPhase,
+    ResidualCNN,
+    UnrolledNetwork,
+)
 from unrolled.operators import (
     BlockCompressedSensing,
     Blur,
@@ -57,6 +65,7 @@ OPERATORS = {
 }
 
 NOT_IN_ONNX = {
+    ("Radon", "started"): "grid_sampler_2d_backward",
     ("Radon", "EPGN"): "grid_sampler_2d_backward",
     ("Radon", "MoDL"): "grid_sampler_2d_backward",
     ("Blur", "MoDL"): "while_loop",
@@ -67,6 +76,7 @@ NOT_IN_ONNX = {
 }
 
 SMALL = {
+    "started": lambda kind: EPGN(1, 4, complex_images=kind, start=ConjugateGradientStart(3, 0.1)),
     "EPGN": lambda kind: EPGN(1, 4, complex_images=kind, noise_range=(0.01, 0.1)),
     "MoDL": lambda kind: MoDL(1, 4, 2, complex_images=kind),
 }
@@ -166,6 +176,14 @@ def test_the_command_says_what_the_program_takes_and_writes_whose_it_is(tmp_path
     assert "it is an input" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:operator. weights will not say how to make it:UserWarning")  # of functions
+def test_the_command_needs_an_operator_that_it_can_make(tmp_path, capsys):
+    weights = tmp_path / "w.safetensors"
+    unrolled.save(weights, EPGN(1, 2), as_operator((torch.clone,) * 2, shape=(1, *SIDES)))
+    assert main(["export", str(weights), "--out", str(tmp_path / "p.pt2")]) == 1
+    assert "has an operator that only your program can make" in capsys.readouterr().err
+
+
 BLOCKS = BlockCompressedSensing(ratio=0.3, block=4)
 
 
@@ -182,6 +200,7 @@ BLOCKS = BlockCompressedSensing(ratio=0.3, block=4)
         (Dense(torch.eye(6), 2, 3), {"size": SIDES}, r"of 2 × 3 pixels"),
         (Dense(torch.eye(6), 2, 3), {"any_size": True}, "any_size must be False for Dense, .* of 2 × 3 pixels alone"),
         (torch.eye(6), {}, "operator: must be a LinearOperator, got a Tensor"),
+        (BLOCKS, {"size": SIDES, "card": {"data": BLOCKS}}, "card: data must be of plain values"),
         (None, {}, "needs a network and an operator"),
     ],
 )

@@ -92,6 +92,7 @@ def export(
         if path.suffix == ".onnx":
             check_installed()
         check_writable(path)
+    facts_of(network, operator, [], [], card)  # what cannot be said is refused before the work
     pairs = path is not None and path.suffix == ".onnx"
     shape = _image_shape(operator, size, channels, example)
     program = Program(network, operator, pairs).eval()

@@ -1,5 +1,7 @@
 """What is said of a program: its inputs and outputs, and whose network it is."""
 
+import json
+import reprlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,18 @@ def facts_of(
     outputs: list[Port],
     card: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """What a file says of its program, as plain values: the card of the weights, recipes, hash, inputs and outputs."""
+    """What a file says of its program, as plain values: the card of the weights, recipes, hash, inputs and outputs.
+
+    Raises
+    ------
+    ValueError
+        if the card is not of plain values.
+    """
+    for name, fact in (card or {}).items():
+        try:
+            json.dumps(fact)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"card: {name} must be of plain values, got {reprlib.repr(fact)}: {error}") from error
     return {
         **(card or {}),
         "network": writable(describe(network)),
