@@ -6,6 +6,7 @@ unrolled.fit(network, operator, "folder of images")
 """
 
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.programs.exporting import export
 from unrolled.reconstruction.evaluation import evaluate
 from unrolled.reconstruction.many import reconstruct_all
 from unrolled.reconstruction.pipeline import reconstruct
@@ -18,6 +19,7 @@ __all__ = [
     "ShrinkageMixture",
     "TrainingOptions",
     "evaluate",
+    "export",
     "fit",
     "load",
     "reconstruct",

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.operators.matrix import LARGEST_DRAWN, orthonormal_gaussian, read_matrix
+from unrolled.operators.matrix import (
+    LARGEST_DRAWN,
+    orthonormal_gaussian,
+    read_matrix,
+    solve_with_ridge,
+    spectrum_of,
+)
 
 
 def test_a_matrix_is_read_as_it_was_written(tmp_path):
@@ -40,3 +46,14 @@ def test_drawn_rows_are_orthonormal_and_follow_the_seed(rows, columns):
 def test_a_matrix_too_large_to_draw_is_refused():
     with pytest.raises(ValueError, match=f"at most {LARGEST_DRAWN:,} numbers can be drawn, got 100000 × 1000000"):
         orthonormal_gaussian(100_000, 1_000_000, 0)
+
+
+@pytest.mark.parametrize("rows", [3, 6, 9])
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
+def test_a_spectrum_solves_as_a_factorisation_does(rows, kind):
+    torch.manual_seed(0)
+    matrix, b = torch.randn(rows, 6, dtype=kind), torch.randn(2, 6, 4, dtype=kind)
+    for ridge in (torch.full((1, 1, 1), 0.1, dtype=torch.float64), torch.rand(2, 1, 1, dtype=torch.float64) + 0.1):
+        expected = torch.linalg.solve(matrix.mH @ matrix + ridge * torch.eye(6), b)
+        for spectrum in (None, spectrum_of(matrix)):
+            torch.testing.assert_close(solve_with_ridge(matrix, b, ridge, spectrum), expected)

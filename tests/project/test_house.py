@@ -21,7 +21,7 @@ FLOORS = [
     {"solvers", "sparsify", "figures"},
     {"networks"},
     {"weights"},
-    {"training", "reconstruction"},
+    {"training", "reconstruction", "programs"},
     {"cli"},
 ]
 """From the ground up. A room knows those below it, and none beside it."""

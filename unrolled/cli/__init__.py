@@ -20,6 +20,7 @@ COMMANDS = {
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
     "networks": "the networks: phase equation, parameters, arithmetic, operators that they take; options of one",
+    "export": "a network with its operator as one program, for torch.export and ONNX",
     "zoo": "the shipped weights and their cards",
 }
 

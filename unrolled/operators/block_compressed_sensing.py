@@ -10,7 +10,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.operators.linear_map import check_images
-from unrolled.operators.matrix import check_matrix, matrix_hash, orthonormal_gaussian, read_matrix, solve_with_ridge
+from unrolled.operators.matrix import (
+    Spectrum,
+    check_matrix,
+    matrix_hash,
+    orthonormal_gaussian,
+    read_matrix,
+    solve_with_ridge,
+    spectrum_of,
+)
 from unrolled.operators.operator import LinearOperator
 from unrolled.operators.stationary import LAGS, KeptEstimator, assumed_autocorrelation, autocorrelation
 from unrolled.system.arraylike import ArrayLike, as_numbers
@@ -99,6 +107,7 @@ class BlockCompressedSensing(LinearOperator):
             self.register_buffer("matrix", matrix, persistent=not self.drawn)
         self.register_buffer("autocorrelation", assumed_autocorrelation())
         self._estimator = KeptEstimator()
+        self.spectrum: Spectrum | None = None
 
     @property
     def measurements(self) -> int:
@@ -201,8 +210,11 @@ class BlockCompressedSensing(LinearOperator):
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
         sides = {"p": self.block, "q": self.block, "rows": b.shape[2] // self.block, "cols": b.shape[3] // self.block}
         blocks = rearrange(b, "b c (rows p) (cols q) -> b (p q) (c rows cols)", **sides)
-        x = solve_with_ridge(self.matrix.to(b.dtype), blocks, ridge.flatten(1)[..., None])
+        x = solve_with_ridge(self.matrix.to(b.dtype), blocks, ridge.flatten(1)[..., None], self.spectrum)
         return rearrange(x, "b (p q) (c rows cols) -> b c (rows p) (cols q)", **sides)
+
+    def prepare_program(self) -> None:
+        self.spectrum = spectrum_of(self.matrix)
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)

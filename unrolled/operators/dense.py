@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.linear_map import check_images
-from unrolled.operators.matrix import check_matrix, read_matrix, solve_with_ridge
+from unrolled.operators.matrix import Spectrum, check_matrix, read_matrix, solve_with_ridge, spectrum_of
 from unrolled.operators.operator import LinearOperator
 from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.system.devices import full_precision
@@ -41,6 +41,7 @@ class Dense(LinearOperator):
         self.height, self.width = height, width
         self.image_shape, self.complex_images = (0, height, width), matrix.is_complex()
         self.register_buffer("matrix", matrix)
+        self.spectrum: Spectrum | None = None
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return check_images(self, image_shape)[0], self.matrix.shape[0]
@@ -63,8 +64,11 @@ class Dense(LinearOperator):
             raise ValueError(f"Dense: {what} must be {real}({wanted}), got {x.dtype} {tuple(x.shape)}")
 
     def solve_exactly(self, b: Tensor, ridge: Tensor) -> Tensor | None:
-        x = solve_with_ridge(self.matrix.to(b.dtype), b.flatten(2).mT, ridge.flatten(2))
+        x = solve_with_ridge(self.matrix.to(b.dtype), b.flatten(2).mT, ridge.flatten(2), self.spectrum)
         return x.mT.unflatten(2, (self.height, self.width))
+
+    def prepare_program(self) -> None:
+        self.spectrum = spectrum_of(self.matrix)
 
     def norm(self) -> Tensor:
         return torch.linalg.matrix_norm(self.matrix, ord=2)

@@ -217,6 +217,9 @@ def convolve(x: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = False) -
         size = x.shape[2:]
         whole = torch.fft.irfft2(torch.fft.rfft2(x) * torch.fft.rfft2(kernel, s=size), s=size)
         return whole[..., rows - 1 :: stride, columns - 1 :: stride]
+    if torch.compiler.is_exporting():  # into a program, which takes any number of images
+        maps = F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
+        return maps.view(*x.shape[:2], *maps.shape[2:])
     # A channel for every image: that is several times faster on a CPU than a batch of images with one channel.
     maps = rearrange(x, "b c h w -> 1 (b c) h w")
     count = maps.shape[1]
@@ -231,6 +234,9 @@ def convolve_adjoint(y: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = 
         spread = F.pad(_spread(y, stride), (columns - 1, 0, rows - 1, 0))
         size = spread.shape[2:]
         return torch.fft.irfft2(torch.fft.rfft2(spread) * torch.fft.rfft2(kernel, s=size).conj(), s=size)
+    if torch.compiler.is_exporting():
+        maps = F.conv_transpose2d(y.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
+        return maps.view(*y.shape[:2], *maps.shape[2:])
     maps = rearrange(y, "b c h w -> 1 (b c) h w")
     count = maps.shape[1]
     if stride == 1:  # faster on a CPU than the transposed convolution that it is

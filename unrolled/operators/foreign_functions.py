@@ -75,6 +75,8 @@ def linked(function: Function, partner: Function, x: Tensor) -> Tensor:
 
     For linear functions that are adjoint to each other, of which autograd cannot look inside.
     """
+    if torch.compiler.is_exporting():  # programs have no derivatives
+        return function(x)
     kind = _Linked if torch.compiler.is_compiling() else _LinkedInForwardMode  # compilers take no rule of forward mode
     result: Tensor = kind.apply(x, function, partner)
     return result

@@ -72,6 +72,8 @@ def power_of_two(tensor: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
     Divided by it, nothing is rounded, and the energies of small and of large numbers are numbers too.
     """
     size = tensor.detach().abs().amax(axes, keepdim=True)
+    if torch.compiler.is_exporting():  # other runtimes do not take numbers apart
+        return torch.where(size > 0, torch.where(size > 0, size, 1).log2().ceil().exp2(), 1)
     return torch.where(size > 0, size / torch.frexp(size).mantissa, 1)
 
 

@@ -247,7 +247,10 @@ class LinearMap(Described, nn.Module, ABC):
         """
         raise ValueError(f"{type(self).__name__}: every measurement sees the whole image, parts have none of their own")
 
-    # As a module that is moved, written down and made again
+    # As a part of a program, and as a module that is moved, written down and made again
+
+    def prepare_program(self) -> None:
+        """Compute what a program that never learns holds as constants; called of a copy, for its own numbers."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `.to(torch.float32)` would leave the real part of complex tensors: they follow as pairs of numbers instead.

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from unrolled.system.arrays import read_array
 from unrolled.system.claims import announce
+from unrolled.system.devices import in_double
 
 LARGEST_DRAWN = 2**28
 """Numbers in a matrix that is drawn, at most: 2 GB, and minutes for the QR decomposition."""
@@ -67,8 +69,30 @@ def orthonormal_gaussian(rows: int, columns: int, seed: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray((q * np.sign(np.diag(r))).T))
 
 
-def solve_with_ridge(matrix: Tensor, b: Tensor, ridge: Tensor) -> Tensor:
-    """(MᴴM + ridge)⁻¹ b by a Cholesky factorisation of the smaller one of MᴴM and MMᴴ.
+class Spectrum(NamedTuple):
+    """The smaller one of MMᴴ and MᴴM as V diag(values) Vᴴ.
+
+    Parameters
+    ----------
+    values : Tensor, (size,), real
+    vectors : Tensor, (size, size)
+        V, an eigenvector in every column.
+    """
+
+    values: Tensor
+    vectors: Tensor
+
+
+@torch.no_grad()
+def spectrum_of(matrix: Tensor) -> Spectrum:
+    """The spectrum by which `solve_with_ridge` needs products alone, found in double precision."""
+    wide = in_double(matrix)
+    values, vectors = torch.linalg.eigh(wide @ wide.mH if len(wide) < wide.shape[1] else wide.mH @ wide)
+    return Spectrum(values.clamp(min=0).to(matrix.device, matrix.real.dtype), vectors.to(matrix.device, matrix.dtype))
+
+
+def solve_with_ridge(matrix: Tensor, b: Tensor, ridge: Tensor, spectrum: Spectrum | None = None) -> Tensor:
+    """(MᴴM + ridge)⁻¹ b by a Cholesky factorisation of the smaller one of MᴴM and MMᴴ, or by its spectrum.
 
     With fewer rows than columns by Woodbury's identity, (b − Mᴴ(MMᴴ + ridge)⁻¹Mb)/ridge.
 
@@ -77,12 +101,19 @@ def solve_with_ridge(matrix: Tensor, b: Tensor, ridge: Tensor) -> Tensor:
     matrix : Tensor, (rows, columns)
     b : Tensor, (batch, columns, number)
     ridge : Tensor > 0, (1, 1, 1) or (batch, 1, 1)
+    spectrum : Spectrum, optional
+        of the matrix.
 
     Returns
     -------
     Tensor, like b
     """
     rows, columns = matrix.shape
+    if spectrum is not None:
+        values, vectors = spectrum.values.to(b.real.dtype)[:, None], spectrum.vectors.to(b.dtype)
+        coordinates = vectors.mH @ (matrix @ b if rows < columns else b)
+        solved = vectors @ (coordinates / (values + ridge))
+        return (b - matrix.mH @ solved) / ridge if rows < columns else solved
     smaller = matrix @ matrix.mH if rows < columns else matrix.mH @ matrix
     smaller = smaller + ridge * torch.eye(len(smaller), dtype=matrix.dtype, device=matrix.device)
     factor, _ = torch.linalg.cholesky_ex(smaller)

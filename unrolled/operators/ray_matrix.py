@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.operators.rays import Plane
+from unrolled.operators.sparse_rows import Bags, PaddedRows, bags_of, transposed
 
 LARGEST = 2**30
 """No matrix is made that may take more bytes, with its adjoint."""
@@ -67,19 +67,6 @@ class Folding(NamedTuple):
 
     bases: list[float]
     views: list[tuple[int, Position]]
-
-
-class Bags(NamedTuple):
-    """A sparse matrix by rows, as `embedding_bag` takes it: numbers of columns, where rows begin, and values."""
-
-    columns: Tensor
-    begins: Tensor
-    values: Tensor
-
-    def __matmul__(self, table: Tensor) -> Tensor:
-        return F.embedding_bag(
-            self.columns, table, self.begins, mode="sum", per_sample_weights=self.values, include_last_offset=True
-        )
 
 
 class FoldedScan:
@@ -168,14 +155,19 @@ class RayMatrix(NamedTuple):
     Parameters
     ----------
     scan : FoldedScan
-    matrix : Bags
+    matrix : Bags or PaddedRows
         pixels ↦ rays.
-    adjoint : Bags
+    adjoint : Bags or PaddedRows
     """
 
     scan: FoldedScan
-    matrix: Bags
-    adjoint: Bags
+    matrix: Bags | PaddedRows
+    adjoint: Bags | PaddedRows
+
+    def padded(self) -> "RayMatrix":
+        """The same with matrices for programs."""
+        parts = [part.padded() if isinstance(part, Bags) else part for part in (self.matrix, self.adjoint)]
+        return RayMatrix(self.scan, *parts)
 
     def integrate(self, x: Tensor) -> Tensor:
         """(batch, channel, height, width) ↦ (batch, channel, angle, detector)."""
@@ -210,8 +202,8 @@ def make_ray_matrix(scan: Scan, plane: Plane, lines: Lines, kind: torch.dtype) -
     for angles, offsets in zip(angle.split(some), offset.repeat(len(folded.bases)).split(some), strict=True):
         inside, pixel, weight = _crossings(angles, offsets, plane)
         parts.append((pixel[inside].int(), inside.sum((1, 2)), weight[inside].to(kind)))
-    matrix = _bags(parts)
-    return RayMatrix(folded, matrix, _transposed(matrix, plane.height * plane.width))
+    matrix = bags_of(parts)
+    return RayMatrix(folded, matrix, transposed(matrix, plane.height * plane.width))
 
 
 class BackProjection(NamedTuple):
@@ -220,12 +212,16 @@ class BackProjection(NamedTuple):
     Parameters
     ----------
     scan : FoldedScan
-    matrix : Bags
+    matrix : Bags or PaddedRows
         rays ↦ pixels.
     """
 
     scan: FoldedScan
-    matrix: Bags
+    matrix: Bags | PaddedRows
+
+    def padded(self) -> "BackProjection":
+        """The same with a matrix for programs."""
+        return BackProjection(self.scan, self.matrix.padded() if isinstance(self.matrix, Bags) else self.matrix)
 
     def __call__(self, y: Tensor) -> Tensor:
         """(batch, channel, angle, detector) ↦ (batch, channel, height, width)."""
@@ -263,7 +259,7 @@ def back_projection(scan: Scan, plane: Plane, seen: Seen, kind: torch.dtype) -> 
         inside = (beside >= places[0]) & (beside <= places[-1]) & (weights > 0)
         ray, weights, inside = ((part.movedim(0, 2)) for part in (numbers + beside - places[0], weights, inside))
         parts.append((ray[inside].int(), inside.sum((2, 3)).flatten(), weights[inside].to(kind)))
-    return BackProjection(folded, _bags(parts))
+    return BackProjection(folded, bags_of(parts))
 
 
 def fold(angles: list[float], mirrored: bool, halved: bool) -> Folding:
@@ -335,12 +331,6 @@ def _radians(degrees: list[float]) -> Tensor:
     return torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
 
 
-def _bags(parts: list[tuple[Tensor, Tensor, Tensor]]) -> Bags:
-    """Of numbers of columns, how many each row has, and values, some rows after others."""
-    columns, counts, values = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Bags(columns, F.pad(counts.cumsum(0), (1, 0)).int(), values)
-
-
 def _crossings(angle: Tensor, offset: Tensor, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
     """Where rays cross rows or columns, whichever they cross more of: two pixels beside each crossing.
 
@@ -372,12 +362,3 @@ def _crossings(angle: Tensor, offset: Tensor, plane: Plane) -> tuple[Tensor, Ten
     inside = (row >= 0) & (row < plane.height) & (column >= 0) & (column < plane.width) & (weight > 0)
     inside &= (row - plane.row).square() + (column - plane.column).square() <= plane.reach**2 + 0.1
     return inside, row * plane.width + column, weight
-
-
-def _transposed(matrix: Bags, columns: int) -> Bags:
-    from scipy.sparse import csr_array
-
-    shape = len(matrix.begins) - 1, columns
-    parts = (part.numpy() for part in (matrix.values, matrix.columns, matrix.begins))
-    turned = csr_array(tuple(parts), shape=shape).tocsc()
-    return Bags(*(torch.from_numpy(part) for part in (turned.indices, turned.indptr, turned.data)))

@@ -136,9 +136,22 @@ class Tomography(LinearOperator):
         """Filtered back-projection, in the units of the image: see the class for what it needs to be exact."""
         self._check_measurements(y)
         with full_precision(y):
-            fan, _ = self.lines(self._along_detector())
-            y = self.weighted(fan.cos() / self.pixel_size * y.to(self.angles.dtype), fan)
+            y = self._weighing() * y.to(self.angles.dtype)
             return self._inside(self._back_project(self._filtered(y)))
+
+    def _weighing(self) -> Tensor:
+        """By what measurements are multiplied before they are filtered, (angle, detector)."""
+        if torch.compiler.is_exporting() and "weighing" in self._kept:
+            return self._kept["weighing"]
+        fan, _ = self.lines(self._along_detector())
+        cosines = (fan.cos() / self.pixel_size).expand(len(self.angles), self.detectors)
+        return self.weighted(cosines, fan)
+
+    def _arcs(self) -> Tensor:
+        """`angular_weights`, which a program holds: other runtimes do not sort angles."""
+        if torch.compiler.is_exporting() and "arcs" in self._kept:
+            return self._kept["arcs"]
+        return self.angular_weights()
 
     def weighted(self, y: Tensor, fan: Tensor) -> Tensor:
         """Measurements, each as often as its line is to count if the angles of a scan alone do not say so."""
@@ -193,11 +206,20 @@ class Tomography(LinearOperator):
         return self._kept["rays"]
 
     def _takes_matrices(self, like: Tensor) -> bool:
-        if not self.plane.joseph or torch.compiler.is_compiling() or like.device.type != "cpu":
+        if not self.plane.joseph or like.device.type != "cpu":
             return False
+        if torch.compiler.is_compiling():  # only a program holds matrices
+            return torch.compiler.is_exporting() and {"rays", "collected"} <= self._kept.keys()
         if "angles" not in self._kept or not self._as_then(self._kept["angles"]):
             self._kept = {"angles": self.angles.clone()}
         return True
+
+    def prepare_program(self) -> None:
+        if self._takes_matrices(self.angles):
+            self.forward(blank(self, (1, self.height, self.width)))
+            self._back_project(self.angles.new_zeros(1, 1, len(self.angles), self.detectors + 2 * self.margin))
+            self._kept |= {name: kept.padded() for name, kept in self._kept.items() if hasattr(kept, "padded")}
+        self._kept |= {"weighing": self._weighing(), "arcs": self.angular_weights()}
 
     def _scan(self, margin: int) -> Scan:
         number = torch.arange(-margin, self.detectors + margin) - self.detectors // 2
@@ -237,7 +259,7 @@ class Tomography(LinearOperator):
             self._kept["collected"] = back_projection(scan, self.plane, self._numbers_seen, kind)
         if (matrix := self._kept["collected"]) is None:
             return self._collected(y)
-        weights, shape = self.angular_weights()[:, None], y.shape[2:]
+        weights, shape = self._arcs()[:, None], y.shape[2:]
 
         def adjoint(x: Tensor) -> Tensor:
             return pulled_back(self._collected, x.new_zeros(*x.shape[:2], *shape), x)
@@ -248,7 +270,7 @@ class Tomography(LinearOperator):
         batch, channel = y.shape[:2]
         rows = rearrange(y, "batch channel angle detector -> angle (batch channel) 1 detector")
         angles = torch.deg2rad(self.angles)[:, None, None]
-        weights = self.angular_weights()[:, None, None]
+        weights = self._arcs()[:, None, None]
         images = y.new_zeros(batch * channel, self.height, self.width)
         size = angles_at_once(batch * channel * self.height * self.width)
         for angle, weight, values in zip(angles.split(size), weights.split(size), rows.split(size), strict=True):
