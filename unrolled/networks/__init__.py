@@ -1,5 +1,6 @@
 """Unrolled networks: x̂ = network(y, operator)."""
 
+from unrolled.networks.block_start import BlockStart
 from unrolled.networks.channelwise import apart, mean_square, per_channel, together
 from unrolled.networks.composed import ComposedNetwork
 from unrolled.networks.data_steps import DataStep, GradientStep, ProximalStep, gradient
@@ -14,7 +15,7 @@ from unrolled.networks.phases import (
     ProximalGradientPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL
+from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL, OriginalISTANetPlus
 from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
@@ -23,6 +24,7 @@ __all__ = [
     "EPGN",
     "AdjointStart",
     "AlgorithmPhase",
+    "BlockStart",
     "ComposedNetwork",
     "ConjugateGradientStart",
     "DataConsistencyPhase",
@@ -38,6 +40,7 @@ __all__ = [
     "Measurements",
     "MoDL",
     "ModulePrior",
+    "OriginalISTANetPlus",
     "Phase",
     "Prior",
     "ProximalGradientPhase",

@@ -3,5 +3,6 @@
 from unrolled.networks.presets.epgn import EPGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.modl import MoDL
+from unrolled.networks.presets.original_ista_net_plus import OriginalISTANetPlus
 
-__all__ = ["EPGN", "ISTANetPlus", "MoDL"]
+__all__ = ["EPGN", "ISTANetPlus", "MoDL", "OriginalISTANetPlus"]
