@@ -19,6 +19,7 @@ COMMANDS = {
     "classify": "train a network that classifies images, and make it sparse, from a config",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
+    "convert": "weights of other programs (ISTA-Net+, fastMRI, deepinv) as weights of this one",
     "zoo": "the shipped weights and their cards",
 }
 
