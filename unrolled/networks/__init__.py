@@ -16,7 +16,7 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL, OriginalISTANetPlus
-from unrolled.networks.priors import MapPrior, ModulePrior, Prior, ResidualCNN, as_prior
+from unrolled.networks.priors import DRUNet, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -27,6 +27,7 @@ __all__ = [
     "BlockStart",
     "ComposedNetwork",
     "ConjugateGradientStart",
+    "DRUNet",
     "DataConsistencyPhase",
     "DataStep",
     "Differentiation",
@@ -48,6 +49,7 @@ __all__ = [
     "Recompute",
     "ResidualCNN",
     "Start",
+    "UNet",
     "Unroll",
     "UnrolledNetwork",
     "apart",
