@@ -60,6 +60,8 @@ class NetworkLaws:
     """The reason by which tiles are refused, where they are."""
     no_implicit: ClassVar[str | None] = None
     """The reason by which `Implicit` is refused, where it is."""
+    no_sets: ClassVar[str | None] = None
+    """The reason by which several sets of maps are refused, where they are."""
     rate: ClassVar[float] = 5e-3
     """At which it learns."""
     implicit_options: ClassVar[dict] = {"shared": True}
@@ -82,7 +84,7 @@ class NetworkLaws:
     def test_reconstructs_images_of_the_shape_and_kind_of_the_start(self, case, kind):
         network, operator, x = self.make(case, kind)
         y = operator(x)
-        image, start = network(y, operator), network.start(y, operator)
+        image, start = network(y, operator), network.first_image(y, operator)
         assert image.shape == start.shape == x.shape
         assert image.dtype == start.dtype == x.dtype
         assert (image - start).abs().max() > 1e-4
@@ -92,7 +94,7 @@ class NetworkLaws:
         y = operator(x)
         images = network.iterates(y, operator)
         assert len(images) == 3
-        torch.testing.assert_close(images[0], network.start(y, operator))
+        torch.testing.assert_close(images[0], network.first_image(y, operator))
         torch.testing.assert_close(images[-1], network(y, operator))
 
     def test_images_of_a_batch_do_not_mix(self, case, kind):
@@ -110,6 +112,10 @@ class NetworkLaws:
         for sets, images in ((maps, x), (several, torch.cat([x, x.flip(-1)], dim=1))):
             operator = MultiCoilFourier(sets, masks)
             y = operator(images)
+            if operator.sets and self.no_sets is not None:
+                with pytest.raises(ValueError, match=self.no_sets):
+                    network(y, operator)
+                return
             together = network(y, operator)
             assert together.shape == images.shape
             for here in (slice(number, number + 1) for number in range(len(x))):
@@ -221,7 +227,7 @@ class NetworkLaws:
             optimizer.step()
             falling.step()
         with torch.no_grad():
-            gain = psnr(network(y, operator), x) - psnr(network.start(y, operator), x)
+            gain = psnr(network(y, operator), x) - psnr(network.first_image(y, operator), x)
         assert gain.mean() > 1
 
     def test_recomputing_gives_the_image_and_the_gradient_of_unrolling(self, case, every):
@@ -309,7 +315,7 @@ class NetworkLaws:
     def test_bfloat16_and_channels_last_reach_only_the_learned_part(self, case, kind):
         network, operator, x = self.make(case, kind)
         y = operator(x)
-        start, expected = network.start(y, operator), network(y, operator)
+        start, expected = network.first_image(y, operator), network(y, operator)
         last = copy.deepcopy(network).to(memory_format=torch.channels_last)
         torch.testing.assert_close(last(y, operator), expected, atol=1e-5, rtol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):

@@ -13,10 +13,13 @@ from unrolled.networks.phases import (
     Measurements,
     Phase,
     ProximalGradientPhase,
+    SoftConsistencyPhase,
+    VariationalPhase,
 )
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.presets import EPGN, ISTANetPlus, MoDL, OriginalISTANetPlus
-from unrolled.networks.priors import DRUNet, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
+from unrolled.networks.presets import EPGN, EndToEndVarNet, ISTANetPlus, MoDL, OriginalISTANetPlus, VariationalNetwork
+from unrolled.networks.priors import DRUNet, FieldsOfExperts, MapPrior, ModulePrior, Prior, ResidualCNN, UNet, as_prior
+from unrolled.networks.sensitivities import SensitivityNetwork
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -31,7 +34,9 @@ __all__ = [
     "DataConsistencyPhase",
     "DataStep",
     "Differentiation",
+    "EndToEndVarNet",
     "FeatureMaps",
+    "FieldsOfExperts",
     "GradientStep",
     "ISTANetPlus",
     "Images",
@@ -48,10 +53,14 @@ __all__ = [
     "ProximalStep",
     "Recompute",
     "ResidualCNN",
+    "SensitivityNetwork",
+    "SoftConsistencyPhase",
     "Start",
     "UNet",
     "Unroll",
     "UnrolledNetwork",
+    "VariationalNetwork",
+    "VariationalPhase",
     "apart",
     "as_prior",
     "gradient",

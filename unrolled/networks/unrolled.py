@@ -135,7 +135,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return images
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """The image that the first phase is given, (batch, channel, height, width): nothing in it is learned."""
+        """The image that the first phase is given, (batch, channel, height, width): nothing in it is learned, but for
+        what the network estimates of the operator."""
         y, operator, _ = self.given(y, operator)
         x: Tensor = self.start(y, operator)
         return x
@@ -151,9 +152,23 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.check(operator)
         y = self.taken(y)
         condition, norm = self.condition(y, noise), self.norm_of(operator)
-        if norm == 1:
-            return y, operator, condition
-        return *with_unit_norm(y, operator), None if condition is None else condition / norm
+        if norm != 1:
+            y, operator = with_unit_norm(y, operator)
+            condition = None if condition is None else condition / norm
+        return y, self.operator_of(y, operator), condition
+
+    def operator_of(self, y: Tensor, operator: LinearOperator) -> LinearOperator:
+        """The operator that the network takes measurements to be of: the one that is given, unless it knows better.
+
+        A network that estimates a part of the operator, such as the maps of coils, overrides this. Start, phases and
+        losses then see the operator with what was estimated, in the units of the one that is given.
+
+        Parameters
+        ----------
+        y : Tensor, the measurements
+        operator : LinearOperator
+        """
+        return operator
 
     def in_training(
         self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False

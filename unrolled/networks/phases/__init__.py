@@ -4,6 +4,8 @@ from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.data_consistency import DataConsistencyPhase
 from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Phase, State, Step
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
+from unrolled.networks.phases.soft_consistency import SoftConsistencyPhase
+from unrolled.networks.phases.variational_phase import VariationalPhase
 
 __all__ = [
     "AlgorithmPhase",
@@ -13,6 +15,8 @@ __all__ = [
     "Measurements",
     "Phase",
     "ProximalGradientPhase",
+    "SoftConsistencyPhase",
     "State",
     "Step",
+    "VariationalPhase",
 ]

@@ -1,10 +1,11 @@
 """Learned priors: maps from images to images, which stand where an algorithm has a proximal map or a denoiser."""
 
 from unrolled.networks.priors.drunet import DRUNet
+from unrolled.networks.priors.fields_of_experts import FieldsOfExperts
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.module_prior import ModulePrior, as_prior
 from unrolled.networks.priors.prior import Prior
 from unrolled.networks.priors.residual_cnn import ResidualCNN
 from unrolled.networks.priors.unet import UNet
 
-__all__ = ["DRUNet", "MapPrior", "ModulePrior", "Prior", "ResidualCNN", "UNet", "as_prior"]
+__all__ = ["DRUNet", "FieldsOfExperts", "MapPrior", "ModulePrior", "Prior", "ResidualCNN", "UNet", "as_prior"]
