@@ -19,7 +19,7 @@ from unrolled.weights.converting.deepinv_weights import (
     deepinv_unet,
     deepinv_unfolded,
 )
-from unrolled.weights.converting.fastmri_weights import fastmri_unet
+from unrolled.weights.converting.fastmri_weights import fastmri_unet, fastmri_varnet
 from unrolled.weights.converting.foreign_files import ForeignWeights, read_foreign
 from unrolled.weights.converting.ista_net_weights import ista_net_plus
 from unrolled.weights.converting.key_mapping import listed
@@ -70,6 +70,11 @@ KINDS = {
         "the U-Net of fastMRI",
         (r"(unet\.)?down_sample_layers\.0\.layers\.0\.weight", r"(unet\.)?up_transpose_conv\.0\.layers\.0\.weight"),
         fastmri_unet,
+    ),
+    "fastmri-varnet": Kind(
+        "the end-to-end VarNet of fastMRI",
+        (r"(varnet\.)?cascades\.0\.dc_weight", r"(varnet\.)?sens_net\.norm_unet\.unet\.conv\.layers\.0\.weight"),
+        fastmri_varnet,
     ),
     "deepinv-dncnn": Kind("DnCNN of deepinv", (r"in_conv\.weight", r"out_conv\.weight"), deepinv_dncnn),
     "deepinv-drunet": Kind("DRUNet of deepinv", (r"m_head\.weight", r"m_tail\.weight"), deepinv_drunet),

@@ -9,9 +9,6 @@ from unrolled.networks import (
     AdjointStart,
     ComposedNetwork,
     GradientStep,
-    HalfQuadraticPhase,
-    Phase,
-    Prior,
     ProximalGradientPhase,
     ProximalStep,
 )
@@ -155,13 +152,8 @@ def deepinv_unfolded(
     each = {f"{phase}.{key}": tensor for phase in range(length) for key, tensor in weights.tensors.items()}
     with at_most(each, length * weights.length):
         first = denoisers[0].make(sigma or 1.0, [])
-        network = ComposedNetwork(_phase(algorithm, first), length, shared, start=AdjointStart())
+        # Both take a step on the data, and then the denoiser.
+        data_step = GradientStep() if algorithm == "PGD" else ProximalStep()
+        network = ComposedNetwork(ProximalGradientPhase(first, data_step), length, shared, start=AdjointStart())
     fill_from(network, origins, weights, ignored)
     return network, Identity() if operator is None else operator
-
-
-def _phase(algorithm: Algorithm, prior: Prior) -> Phase:
-    """Their step on f comes first, then the denoiser."""
-    if algorithm == "PGD":
-        return ProximalGradientPhase(prior, GradientStep())
-    return HalfQuadraticPhase(prior, ProximalStep())

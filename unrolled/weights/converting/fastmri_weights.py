@@ -1,13 +1,14 @@
-"""Networks of fastMRI: the U-Net that reconstructs magnitude images."""
+"""Networks of fastMRI: the U-Net for magnitude images, and the end-to-end variational network for k-space."""
 
 import re
 from dataclasses import replace
+from typing import Any
 
-from unrolled.networks import AdjointStart, ComposedNetwork, ProximalGradientPhase, UNet
-from unrolled.operators import Identity, LinearOperator
+from unrolled.networks import AdjointStart, ComposedNetwork, EndToEndVarNet, ProximalGradientPhase, UNet
+from unrolled.operators import CartesianMask, Coils, Identity, LinearOperator, MultiCoilFourier
 from unrolled.weights.converting.denoiser_weights import inside, read_as
 from unrolled.weights.converting.foreign_files import ForeignWeights
-from unrolled.weights.converting.key_mapping import fill_from, kept, placed
+from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, placed
 from unrolled.weights.limits import at_most
 from unrolled.weights.priors_of_others import from_fastmri_unet
 
@@ -35,6 +36,61 @@ def fastmri_unet(weights: ForeignWeights, *, normalized: bool = True) -> tuple[C
     origins = {**placed(tensors, "phases.0.prior."), "phases.0.data_step.raw_weight": kept("step", 1.0)}
     fill_from(network, origins, weights, (".*",))
     return network, Identity()
+
+
+def fastmri_varnet(
+    weights: ForeignWeights, *, operator: LinearOperator | None = None
+) -> tuple[EndToEndVarNet, LinearOperator]:
+    """The end-to-end VarNet, with the network that estimates the maps of the coils.
+
+    Its `magnitude` is what that of fastMRI returns.
+
+    Parameters
+    ----------
+    weights : ForeignWeights
+    operator : LinearOperator, optional
+        by default of columns at acceleration 4 of 320 × 320 frequencies by 8 coils. Any other may be used later: the
+        network takes its mask, and no maps.
+    """
+    weights = network_alone(weights, "varnet.")
+    phases = counted(weights, r"cascades\.(\d+)\.")
+    parts = {f"phases.{phase}.prior.": f"cascades.{phase}.model.unet." for phase in range(phases)}
+    parts["maps.prior."] = "sens_net.norm_unet.unet."
+    made, origins = {}, {}
+    for ours, theirs in parts.items():
+        with read_as("U-Net", weights, theirs):
+            made[ours], tensors = from_fastmri_unet(inside(weights, theirs))
+            if tensors["last.weight"].shape[0] != 2:
+                raise ValueError(f"must be for a real and an imaginary part, got {len(tensors['last.weight'])} maps")
+        origins |= placed(tensors, ours)
+    for phase in range(phases):
+        name = f"cascades.{phase}.dc_weight"
+        origins[f"phases.{phase}.step.raw_weight"] = From(name, before_softplus(name))
+    (features, scales), (map_features, map_scales) = (
+        _doubled(weights, made[part]) for part in ("phases.0.prior.", "maps.prior.")
+    )
+    with at_most(weights.tensors, weights.length):
+        network = EndToEndVarNet(
+            phases, features, scales, map_features, map_scales, residual=False, complex_images=True
+        )
+    fill_from(network, origins, weights, [f"{re.escape(theirs)}.*" for theirs in parts.values()])
+    if operator is None:
+        operator = MultiCoilFourier(Coils(8), CartesianMask(), 320, 320, centered=True)
+    return network, operator
+
+
+def _doubled(weights: ForeignWeights, options: dict[str, Any]) -> tuple[int, int]:
+    """The maps at the size of the image, and how many times it is halved: of all U-Nets in a VarNet they are doubled.
+
+    Raises
+    ------
+    ValueError
+        if they are not.
+    """
+    features, scales = options["features"], options["scales"]
+    if features != [features[0] << scale for scale in range(scales + 1)]:
+        raise ValueError(f"weights: {weights.name}: a U-Net must double its maps at every size, got {features}")
+    return features[0], scales
 
 
 def network_alone(weights: ForeignWeights, prefix: str) -> ForeignWeights:
