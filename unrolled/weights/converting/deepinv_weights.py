@@ -15,8 +15,7 @@ from unrolled.networks import (
 from unrolled.operators import Identity, LinearOperator
 from unrolled.weights.converting.denoiser_weights import Denoiser, denoiser_in, dncnn, drunet, unet
 from unrolled.weights.converting.foreign_files import ForeignWeights
-from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, listed, placed
-from unrolled.weights.limits import at_most
+from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, listed, made_of, placed
 
 Algorithm = Literal["PGD", "HQS"]
 
@@ -64,7 +63,7 @@ def _alone(
     weights: ForeignWeights, denoiser: Denoiser, noise_range: tuple[float, float] | None = None
 ) -> tuple[ComposedNetwork, LinearOperator]:
     """A denoiser as a network of one phase, whose data step changes nothing where the start is what was measured."""
-    with at_most(weights.tensors, weights.length):
+    with made_of(weights):
         prior = denoiser.make(1.0, [] if noise_range is None else [noise_range])
         network = ComposedNetwork(ProximalGradientPhase(prior), 1, start=AdjointStart(), noise_range=noise_range)
     origins = placed(denoiser.tensors, "phases.0.prior.")
@@ -149,8 +148,7 @@ def deepinv_unfolded(
             name = f"params_algo.g_param.{own['g_param']}"
             origins[f"{prior}raw_sigma"] = From(name, before_softplus(name)) if sigma is None else kept("sigma", sigma)
     ignored = [*SEEN, *([] if takes_level else [r"params_algo\.g_param\..*"])]
-    each = {f"{phase}.{key}": tensor for phase in range(length) for key, tensor in weights.tensors.items()}
-    with at_most(each, length * weights.length):
+    with made_of(weights, copies=length):
         first = denoisers[0].make(sigma or 1.0, [])
         # Both take a step on the data, and then the denoiser.
         data_step = GradientStep() if algorithm == "PGD" else ProximalStep()

@@ -8,8 +8,7 @@ from unrolled.networks import AdjointStart, ComposedNetwork, EndToEndVarNet, Pro
 from unrolled.operators import CartesianMask, Coils, Identity, LinearOperator, MultiCoilFourier
 from unrolled.weights.converting.denoiser_weights import inside, read_as
 from unrolled.weights.converting.foreign_files import ForeignWeights
-from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, placed
-from unrolled.weights.limits import at_most
+from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, made_of, placed
 from unrolled.weights.priors_of_others import from_fastmri_unet
 
 FIGURES = re.compile(r"(NMSE|SSIM|PSNR|ValLoss|TotExamples|TotSliceExamples)\..*|loss\..*")
@@ -30,7 +29,7 @@ def fastmri_unet(weights: ForeignWeights, *, normalized: bool = True) -> tuple[C
     with read_as("U-Net", weights):
         options, tensors = from_fastmri_unet(weights.tensors)
         channels = tensors["last.weight"].shape[0]
-    with at_most(weights.tensors, weights.length):
+    with made_of(weights):
         prior = UNet(**options, normalized=normalized, channels=channels)
         network = ComposedNetwork(ProximalGradientPhase(prior), 1, start=AdjointStart())
     origins = {**placed(tensors, "phases.0.prior."), "phases.0.data_step.raw_weight": kept("step", 1.0)}
@@ -69,7 +68,7 @@ def fastmri_varnet(
     (features, scales), (map_features, map_scales) = (
         _doubled(weights, made[part]) for part in ("phases.0.prior.", "maps.prior.")
     )
-    with at_most(weights.tensors, weights.length):
+    with made_of(weights):
         network = EndToEndVarNet(
             phases, features, scales, map_features, map_scales, residual=False, complex_images=True
         )

@@ -10,8 +10,7 @@ from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.operators.matrix import read_matrix
 from unrolled.system.arraylike import ArrayLike, as_numbers
 from unrolled.weights.converting.foreign_files import ForeignWeights
-from unrolled.weights.converting.key_mapping import From, brought, counted, fill_from, same, shape_of
-from unrolled.weights.limits import at_most
+from unrolled.weights.converting.key_mapping import From, brought, counted, fill_from, made_of, same, shape_of
 
 NAMES = {
     "step": "lambda_step",
@@ -80,7 +79,7 @@ def ista_net_plus(
         origins["start.matrix"] = q
     if operator.complex_images:
         raise ValueError(f"operator: must measure real images, as ISTA-Net+ has them, got {type(operator).__name__}")
-    with at_most(weights.tensors, weights.length + brought(origins)):
+    with made_of(weights, more=brought(origins)):
         network = OriginalISTANetPlus(phases, features, block, start=start)
     fill_from(network, origins, weights)
     return network, operator

@@ -1,13 +1,15 @@
 """From the names of one program to those of another: every tensor is taken once, and what is over or lacks is named."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.weights.converting.foreign_files import ForeignWeights
+from unrolled.weights.limits import at_most
 
 SHOWN = 6
 """Names that a message lists before it counts."""
@@ -80,6 +82,32 @@ def fill_from(network: nn.Module, origins: Origins, weights: ForeignWeights, ign
 def brought(origins: Origins) -> int:
     """Bytes of what does not come from the file."""
     return sum(origin.numel() * origin.itemsize for origin in origins.values() if isinstance(origin, Tensor))
+
+
+@contextmanager
+def made_of(weights: ForeignWeights, copies: int = 1, more: int = 0) -> Iterator[None]:
+    """In the block, let a network be made that is no larger than what there is for it.
+
+    Parameters
+    ----------
+    weights : ForeignWeights
+    copies : int
+        how often the network has the tensors of the file, at most.
+    more : int
+        bytes that do not come from the file.
+
+    Raises
+    ------
+    ValueError
+        if it is much larger, by the shapes of a few tensors; or as the network raises it.
+    """
+    tensors = {f"{copy}.{key}": tensor for copy in range(copies) for key, tensor in weights.tensors.items()}
+    try:
+        with at_most(tensors, copies * weights.length + more):
+            yield
+    except ValueError as error:
+        reason = str(error).partition("; memory_mib")[0]
+        raise ValueError(f"weights: {weights.name} does not hold the network whose shapes it has: {reason}") from error
 
 
 def listed(keys: list[str]) -> str:
