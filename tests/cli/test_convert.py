@@ -14,7 +14,7 @@ from unrolled.weights import read_card
 
 def test_weights_are_converted_and_used_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    torch.save(dncnn(), "dncnn.pth")
+    torch.save({name: tensor / 100 for name, tensor in dncnn().items()}, "dncnn.pth")
     told = ["--licence", "MIT", "--author", "Kai", "--source", "their page"]
     assert main(["convert", "dncnn.pth", "--as", "deepinv-dncnn", "--out", "w.safetensors", *told]) == 0
     assert "ComposedNetwork of 226 parameters with Identity" in capsys.readouterr().out
