@@ -6,4 +6,16 @@ from unrolled.weights.converting.conversion import Converted, convert
 from unrolled.weights.networks import load, save
 from unrolled.weights.transfer import take
 
-__all__ = ["Converted", "convert", "find", "load", "load_classifier", "names", "read_card", "record", "save", "save_classifier", "take"]
+__all__ = [
+    "Converted",
+    "convert",
+    "find",
+    "load",
+    "load_classifier",
+    "names",
+    "read_card",
+    "record",
+    "save",
+    "save_classifier",
+    "take",
+]

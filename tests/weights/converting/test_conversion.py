@@ -53,13 +53,21 @@ def dncnn_weight(folder):
         (None, {"licence": "x"}, "as: must be one of"),
         ("deepinv-dncnn", {"licence": " "}, "licence: must say under which one"),
         ("deepinv-dncnn", {"licence": None}, "licence: must say under which one"),
-        ("deepinv-dncnn", {"licence": "x", "matrix": "phi.mat"}, "matrix: is no option of deepinv-dncnn; it takes none"),
+        (
+            "deepinv-dncnn",
+            {"licence": "x", "matrix": "phi.mat"},
+            "matrix: is no option of deepinv-dncnn; it takes none",
+        ),
         (
             "ista-net-plus",
             {"licence": "x", "algorithm": "PGD"},
             "algorithm: is no option of ista-net-plus; it takes matrix, initial, operator",
         ),
-        ("fastmri-unet", {"licence": "x"}, "w.pth is not the U-Net of fastMRI: .* names are those of --as deepinv-dncnn"),
+        (
+            "fastmri-unet",
+            {"licence": "x"},
+            "w.pth is not the U-Net of fastMRI: .* names are those of --as deepinv-dncnn",
+        ),
     ],
 )
 def test_what_is_asked_wrongly_is_refused(kind, options, message, tmp_path):
@@ -78,7 +86,7 @@ def test_a_small_file_makes_no_large_network(tmp_path):
     with pytest.raises(ValueError, match="larger than the file"):
         convert(tmp_path / "w.pth", "deepinv-dncnn", licence="x")
     torch.save({**dncnn(), "in_conv.weight": torch.zeros(9000, 1)}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="w.pth does not hold the network whose shapes it has: it asks for"):
+    with pytest.raises(ValueError, match=r"w.pth does not hold the network whose shapes it has: it asks for"):
         convert(tmp_path / "w.pth", "deepinv-dncnn", licence="x")
 
 

@@ -29,7 +29,9 @@ def saved(thing, path, legacy=False):
         lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
         lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"state": {0: {"step": 5}}, "lr": 1e-4}},
         lambda state: {"model": {f"module.{key}": tensor for key, tensor in state.items()}, "args": None},
-        lambda state: OrderedDict((key, torch.nn.Parameter(t) if t.is_floating_point() else t) for key, t in state.items()),
+        lambda state: OrderedDict(
+            (key, torch.nn.Parameter(t) if t.is_floating_point() else t) for key, t in state.items()
+        ),
     ],
 )
 def test_it_is_found_whatever_is_around_it(around, legacy, tmp_path):
@@ -95,7 +97,10 @@ REFUSED = {
     "other things": (lambda path: saved({"a": torch.zeros(2), "b": "text"}, path), "'b' is 'text'"),
     "numbers for names": (lambda path: saved({1: torch.zeros(2)}, path), "1 is a Tensor"),
     "not a number": (lambda path: saved({"a": torch.tensor([0, float("nan")])}, path), "'a' holds NaN or inf"),
-    "sparse": (lambda path: saved({"a": torch.eye(3).to_sparse()}, path), "'a' is no plain tensor|holds no weights that can be read"),
+    "sparse": (
+        lambda path: saved({"a": torch.eye(3).to_sparse()}, path),
+        "'a' is no plain tensor|holds no weights that can be read",
+    ),
     "a view larger than the file": (
         lambda path: saved({"a": torch.zeros(1).expand(10**6, 10**5)}, path, legacy=True),
         "tensors are larger than the file",

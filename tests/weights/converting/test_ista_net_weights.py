@@ -74,9 +74,7 @@ def test_blocks_are_reconstructed_as_by_their_program(files):
     assert len(network.phases) == 3
     image = picture(2 * BLOCK, 3 * BLOCK).unsqueeze(0)
     # Blocks row by row, the pixels of each row by row.
-    rows = [
-        image[0, 0, r : r + BLOCK, c : c + BLOCK].reshape(-1) for r in (0, BLOCK) for c in (0, BLOCK, 2 * BLOCK)
-    ]
+    rows = [image[0, 0, r : r + BLOCK, c : c + BLOCK].reshape(-1) for r in (0, BLOCK) for c in (0, BLOCK, 2 * BLOCK)]
     y = torch.stack(rows) @ phi.T
     with torch.no_grad():
         expected = theirs(state(), lambda x: x @ phi.T @ phi - y @ phi, y @ q.T, (BLOCK, BLOCK))
@@ -163,7 +161,9 @@ def test_the_network_before_it_is_told_apart(tmp_path):
     # ISTA-Net has neither D nor G.
     older = {key: value for key, value in state().items() if "conv_D" not in key and "conv_G" not in key}
     torch.save(older, tmp_path / "w.pkl")
-    with pytest.raises(ValueError, match=r"w.pkl is not ISTA-Net\+ .*: it has no fcs.0.conv_D; it has fcs.0.conv1_back"):
+    with pytest.raises(
+        ValueError, match=r"w.pkl is not ISTA-Net\+ .*: it has no fcs.0.conv_D; it has fcs.0.conv1_back"
+    ):
         convert(tmp_path / "w.pkl", "ista-net-plus", licence="x", **matrices())
 
 
@@ -175,5 +175,5 @@ def test_a_matrix_of_another_name_is_taken_if_it_is_the_only_one(files):
     convert(folder / "net_params_200.pkl", "ista-net-plus", matrix=folder / "other.mat", **how)
     with pytest.raises(ValueError, match="must hold one matrix; found: a"):
         convert(folder / "net_params_200.pkl", "ista-net-plus", matrix=folder / "two.mat", **how)
-    with pytest.raises(ValueError, match="matrix: .*there is no file"):
+    with pytest.raises(ValueError, match=r"matrix: .*there is no file"):
         convert(folder / "net_params_200.pkl", "ista-net-plus", matrix=folder / "none.mat", **how)

@@ -15,7 +15,16 @@ from unrolled.networks import (
 from unrolled.operators import Identity, LinearOperator
 from unrolled.weights.converting.denoiser_weights import Denoiser, denoiser_in, dncnn, drunet, unet
 from unrolled.weights.converting.foreign_files import ForeignWeights
-from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, listed, made_of, placed
+from unrolled.weights.converting.key_mapping import (
+    From,
+    before_softplus,
+    counted,
+    fill_from,
+    kept,
+    listed,
+    made_of,
+    placed,
+)
 
 Algorithm = Literal["PGD", "HQS"]
 

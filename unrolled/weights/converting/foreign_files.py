@@ -97,9 +97,9 @@ def _read_pickle(path: Path, content: bytes) -> Any:
             warnings.simplefilter("ignore")  # of types that are going out of use
             # Without memory first: views may claim more than the numbers that they are of.
             shown = _tensors(torch.load(io.BytesIO(content), map_location="meta", weights_only=True))
-            if sum({tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in shown}.values()) > (
-                length
-            ) or sum(tensor.numel() * tensor.itemsize for tensor in shown) > affordable(length):
+            if sum(
+                {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in shown}.values()
+            ) > (length) or sum(tensor.numel() * tensor.itemsize for tensor in shown) > affordable(length):
                 raise ValueError(f"its tensors are larger than the file, of {length:,} bytes")
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged pickle anything may come
@@ -157,7 +157,7 @@ def _numbers_claimed(content: bytes) -> int:
                 last = [name for name, _ in before]
                 name, count = before[-3 if last[-2:-1] == ["NONE"] else -2] if len(before) > 2 else ("", None)
                 text = "UNICODE" in name  # the source of a whole module, which will be refused
-                if operation == "PERSID" or last[-1:] != ["TUPLE"] or not (text or type(count) is int and count >= 0):
+                if operation == "PERSID" or last[-1:] != ["TUPLE"] or not (text or (type(count) is int and count >= 0)):
                     raise ValueError("its storages are not written as torch does")
                 claimed += 0 if text else count
             before = [*before[-2:], (operation, argument)]
