@@ -51,6 +51,7 @@ from tests.mutations import (
     safetensors_header,
     settings,
     words,
+    zip_or_words,
 )
 from tests.volumes import dicom, nifti
 from unrolled.classifiers import Classifier, LeNet300100
@@ -73,7 +74,7 @@ from unrolled.system.cfl import write_cfl
 from unrolled.system.scales import ROUNDING
 from unrolled.training import Loop, TrainingOptions
 from unrolled.training.tasks.reconstruction import ReconstructionTask
-from unrolled.weights import load_classifier, save_classifier
+from unrolled.weights import convert, load_classifier, save_classifier
 from unrolled.weights.networks import only_by_programs
 
 GREY = (picture(20, 24)[0].numpy() * 255).round().astype(np.uint8)
@@ -299,6 +300,21 @@ def look_at(volume: Volume) -> None:
 def small_pair() -> tuple[EPGN, BlockCompressedSensing]:
     torch.manual_seed(0)
     return EPGN(1, 2), BlockCompressedSensing(ratio=0.2, block=5)
+
+
+def write_foreign(folder: Path) -> None:
+    torch.manual_seed(0)
+    shapes = {"in_conv": (2, 1, 3, 3), "conv_list.0": (2, 2, 3, 3), "out_conv": (1, 2, 3, 3)}
+    state = {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+    torch.save(state, folder / "new.pth")
+    torch.save({"state_dict": {f"module.{key}": part for key, part in state.items()}, "epoch": 3}, folder / "more.pth")
+    torch.save(state, folder / "older.pth", _use_new_zipfile_serialization=False)
+
+
+def open_foreign(path: Path) -> None:
+    converted = convert(path, "deepinv-dncnn", licence="MIT")
+    with torch.no_grad():
+        assert converted.network(torch.zeros(1, converted.network.phases[0].prior.channels, 6, 7), Identity()).ndim == 4
 
 
 def write_measurements(folder: Path) -> None:
@@ -608,6 +624,7 @@ KINDS = {
     "cfl": Kind(write_cfl_pairs, open_cfl_pair, (words,)),
     "ismrmrd": Kind(write_raw_files, open_kspace, (hdf5_sets, heaps, heaps, raw_heads)),
     "weights": Kind(write_weights, open_weights, (safetensors_header,)),
+    "foreign": Kind(write_foreign, open_foreign, (zip_or_words, words)),
     "cards": Kind(write_cards, open_card, (card_sizes,), aware=0.95),
     "classifier": Kind(write_classifier, open_classifier, (card_sizes, safetensors_header)),
     "archive": Kind(write_archive, open_archive, (tar_header, tar_header)),

@@ -228,6 +228,11 @@ def zip_member(data: bytes, draw: random.Random) -> bytes:
     return out.getvalue()
 
 
+def zip_or_words(data: bytes, draw: random.Random) -> bytes:
+    """Damage one file of an archive, if it is one, or else single words."""
+    return zip_member(data, draw) if zipfile.is_zipfile(io.BytesIO(data)) else words(data, draw)
+
+
 def checkpoint_member(data: bytes, draw: random.Random) -> bytes:
     """Damage one file of a checkpoint's archive, and state the checkpoint's checksum anew."""
     return _signed(zip_member(data, draw))

@@ -21,6 +21,7 @@ COMMANDS = {
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
     "networks": "the networks: phase equation, parameters, arithmetic, operators that they take; options of one",
     "export": "a network with its operator as one program, for torch.export and ONNX",
+    "convert": "weights of other programs (ISTA-Net+, fastMRI, deepinv) as weights of this one",
     "zoo": "the shipped weights and their cards",
 }
 

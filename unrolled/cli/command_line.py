@@ -176,7 +176,7 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
 
     What is positional only (before the `/`) is given without a name: one value, or several if its type is a list. What
     is a `Flag` takes no value. Everything else is `--name value`, of the type that is stated. A name of several words
-    has dashes between them.
+    has dashes between them, and one that Python keeps for itself ends in an underscore, which is left out.
     """
     hints = get_type_hints(function, include_extras=True)
     help_of = {each.arg_name: each.description for each in docstring_parser.parse(function.__doc__ or "").params}
@@ -193,7 +193,7 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
             option = f"--{name.replace('_', '-')}"
             parser.add_argument(option, dest=name, action="store_true", help=help_of.get(name))
         elif "_" in name:
-            option = f"--{name.replace('_', '-')}"
+            option = f"--{name.rstrip('_').replace('_', '-')}"
             parser.add_argument(
                 option, dest=name, type=hints[name], help=help_of.get(name), required=required, **default
             )

@@ -1,31 +1,11 @@
 """Unrolled networks: x̂ = network(y, operator)."""
 
-from unrolled.networks.channelwise import (
-    apart,
-    mean_square,
-    per_channel,
-    together,
-)
-from unrolled.networks.composed import (
-    ComposedNetwork,
-)
-from unrolled.networks.data_steps import (
-    DataStep,
-    DualStep,
-    GradientStep,
-    ProximalStep,
-    WeightedStep,
-    gradient,
-)
-from unrolled.networks.differentiation import (
-    Differentiation,
-    Implicit,
-    Recompute,
-    Unroll,
-)
-from unrolled.networks.learned_start import (
-    LearnedStart,
-)
+from unrolled.networks.block_start import BlockStart
+from unrolled.networks.channelwise import apart, mean_square, per_channel, together
+from unrolled.networks.composed import ComposedNetwork
+from unrolled.networks.data_steps import DataStep, DualStep, GradientStep, ProximalStep, WeightedStep, gradient
+from unrolled.networks.differentiation import Differentiation, Implicit, Recompute, Unroll
+from unrolled.networks.learned_start import LearnedStart
 from unrolled.networks.phases import (
     AcceleratedProximalGradientPhase,
     ADMMPhase,
@@ -45,9 +25,7 @@ from unrolled.networks.phases import (
     SoftConsistencyPhase,
     VariationalPhase,
 )
-from unrolled.networks.positive_numbers import (
-    positive,
-)
+from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import (
     ALISTA,
     EPGN,
@@ -62,6 +40,7 @@ from unrolled.networks.presets import (
     ISTANetPlus,
     LearnedPrimalDual,
     MoDL,
+    OriginalISTANetPlus,
     RecurrentInferenceMachine,
     VariationalNetwork,
 )
@@ -79,19 +58,9 @@ from unrolled.networks.priors import (
     WindowAttentionPrior,
     as_prior,
 )
-from unrolled.networks.sensitivities import (
-    SensitivityNetwork,
-)
-from unrolled.networks.starts import (
-    AdjointStart,
-    ConjugateGradientStart,
-    LinearStart,
-    Start,
-    ZeroStart,
-)
-from unrolled.networks.unrolled import (
-    UnrolledNetwork,
-)
+from unrolled.networks.sensitivities import SensitivityNetwork
+from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start, ZeroStart
+from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
     "ALISTA",
@@ -102,6 +71,7 @@ __all__ = [
     "AcceleratedProximalGradientPhase",
     "AdjointStart",
     "AlgorithmPhase",
+    "BlockStart",
     "ComposedNetwork",
     "ConjugateGradientStart",
     "DRUNet",
@@ -133,6 +103,7 @@ __all__ = [
     "Measurements",
     "MoDL",
     "ModulePrior",
+    "OriginalISTANetPlus",
     "Phase",
     "PrimalDualPhase",
     "Prior",

@@ -153,8 +153,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return images
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """The start, (batch, channel, height, width), without what is learned in it, if that is anything; a network that
-        estimates the operator has learned that."""
+        """The start, (batch, channel, height, width), without what is learned in it, if that is anything.
+
+        A network that estimates a part of the operator has learned that part.
+        """
         y, operator, _ = self.given(y, operator)
         x: Tensor = self.start.unlearned(y, operator)
         return x
