@@ -13,11 +13,12 @@ from tests.helpers import picture, write_picture
 from tests.training.small_runs import Crash, GradientDescent, assert_same_end, at_step, crash, options, run_together
 from unrolled.cli import main
 from unrolled.data.kspace_files import read_kspace
-from unrolled.data.measured import MeasuredBatches
+from unrolled.data.kspace_slices import mirrored
+from unrolled.data.measured import Measured, MeasuredBatches
 from unrolled.data.measurement_files import MeasurementData
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN, UnrolledNetwork
-from unrolled.operators import CartesianMask, Dense, LowResolution, MaskedFourier, RadialMask
+from unrolled.operators import CartesianMask, Dense, LowResolution, MaskedFourier, MultiCoilFourier, RadialMask
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace
 from unrolled.reconstruction.simulated_kspace import simulate_kspace
 from unrolled.reconstruction.volume_maps import write_maps
@@ -118,6 +119,42 @@ def test_a_batch_is_a_function_of_seed_step_and_place(volumes):
     fixed = data(volumes, anew=False).load(0)[0]
     assert len({tuple(fixed.sample(0, (0, step, 0)).mask[0, 0, 0].tolist()) for step in range(5)}) == 1
     assert torch.equal(fixed.sample(1, (0, 0, 0)).mask, fixed.sample(1).mask)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("size", [(8, 9), (7, 10)])
+def test_a_mirrored_sample_is_what_the_mirrored_image_gives(size, centered):
+    random = torch.Generator().manual_seed(0)
+    x, maps = (torch.randn(1, count, *size, dtype=torch.complex64, generator=random) for count in (1, 3))
+    mask = torch.randint(2, (1, 1, *size), generator=random).float()
+    sample = Measured(MultiCoilFourier(maps, mask, centered=centered)(x), x, mask, maps, centered)
+    for axis in (-2, -1):
+        turned = mirrored(sample, axis)
+        again = MultiCoilFourier(turned.maps, turned.mask, centered=centered)(turned.truth)
+        torch.testing.assert_close(again, turned.y)
+        # About the origin: all but one line are in the reverse order.
+        first = 0 if centered and size[axis] % 2 else 1
+        torch.testing.assert_close(turned.truth.narrow(axis, first, 6), x.flip(axis).narrow(axis, 0, 6))
+        for before, after in zip(sample[:4], mirrored(turned, axis)[:4], strict=True):
+            assert torch.equal(before, after)
+
+
+def test_samples_of_training_come_mirrored(volumes):
+    still, _ = data(volumes, anew=False).load()
+    turned, held = data(volumes, anew=False, mirrors=True).load()
+    assert not held.mirrors
+    seen = set()
+    for step in range(40):
+        sample = turned.sample(0, (0, step, 0))
+        original = still.sample(0, (0, step, 0))
+        for which, axes in enumerate(((), (-2,), (-1,), (-2, -1))):
+            expected = original
+            for axis in axes:
+                expected = mirrored(expected, axis)
+            if torch.equal(expected.y, sample.y):
+                assert torch.equal(expected.truth, sample.truth)
+                seen.add(which)
+    assert seen == {0, 1, 2, 3}
 
 
 def test_masks_without_a_seed_stay_and_others_keep_their_kind():

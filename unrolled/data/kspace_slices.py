@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -28,6 +29,9 @@ Truth = Literal["rss", "combined"]
 MAPS = "maps"
 """The data set of sensitivities, (slice, coil, height, width), in a file beside that of the volume."""
 
+
+MIRRORED = 1
+"""Tells the random numbers of mirroring from those of masks."""
 
 NAMED = 10
 """Files that cannot be used of which a message says why."""
@@ -169,6 +173,8 @@ class KSpaceSlices(MeasuredSamples):
     targets : bool
         whether samples come with their true image, which then must be known of all; otherwise it is only `shown`, and
         that in the file is taken where there is one.
+    mirrors : bool
+        whether samples of training come mirrored at random, up and down, and left and right.
     key, centered
         as in `read_kspace`.
     cache_mib : int
@@ -190,13 +196,14 @@ class KSpaceSlices(MeasuredSamples):
         anew: bool = True,
         truth: Truth | None = None,
         targets: bool = True,
+        mirrors: bool = False,
         key: str = "kspace",
         centered: bool | None = None,
         cache_mib: int = CACHE_MIB,
     ):
         self.slices, self.estimate, self.draw, self.anew = slices, estimate, draw, anew
         self.truth: Truth | None = truth
-        self.targets = targets and truth is not None
+        self.targets, self.mirrors = targets and truth is not None, mirrors
         self.key, self.centered = key, centered
         self.kinds = [(volume.shape, volume.centered) for volume, _ in slices]
         left, self.kept = cache_mib * 2**20, dict[int, Slice]()
@@ -218,13 +225,19 @@ class KSpaceSlices(MeasuredSamples):
         part = kept.kspace if mask is None else _undersampled(volume, kept.kspace, mask)
         maps = None if kept.maps is None else kept.maps[None]
         truth = None if kept.truth is None else kept.truth[None, None]
-        return Measured(
+        found = Measured(
             part.y[None, None] if maps is not None else part.y[None],
             truth,
             part.mask[None, None],
             maps,
             volume.centered,
         )
+        if self.mirrors and seed is not None:
+            for axis, turned in zip(
+                (-2, -1), np.random.default_rng((*seed, MIRRORED)).integers(2, size=2), strict=True
+            ):
+                found = mirrored(found, axis) if turned else found
+        return found
 
     def shown(self, index: int) -> Tensor | None:
         if self.truth is None:
@@ -278,6 +291,27 @@ class KSpaceSlices(MeasuredSamples):
             return images[0]
         combined = (maps.conj() * images).sum(0)
         return torch.polar(magnitude(kspace.y, kspace.centered), combined.angle()) if self.truth == "rss" else combined
+
+
+def mirrored(sample: Measured, axis: int) -> Measured:
+    """What would have been measured of the mirrored image: k-space, mask, maps and truth about their origin.
+
+    Parameters
+    ----------
+    sample : Measured
+    axis : -2 or -1
+    """
+
+    def about_origin(x: Tensor | None) -> Tensor | None:
+        if x is None:
+            return None
+        turned = x.flip(axis)
+        # Reversed, the origin has moved by one, but for that in the middle of an odd number.
+        return turned if sample.centered and x.shape[axis] % 2 else turned.roll(1, axis)
+
+    y, truth, mask, maps = map(about_origin, (sample.y, sample.truth, sample.mask, sample.maps))
+    assert y is not None
+    return sample._replace(y=y, truth=truth, mask=mask, maps=maps)
 
 
 def _undersampled(volume: Volume, kspace: KSpace, mask: Tensor) -> KSpace:

@@ -46,6 +46,9 @@ class KSpaceData(TrainingData, PlainNumbers):
         how the coils' sensitivities are estimated from the middle of what the slice's own mask samples, by default
         `Espirit`, as `unrolled kspace` does; or a folder with a file of them for every volume, under its name: `maps`,
         (slice, coil, height, width), as `unrolled data estimate-maps` writes.
+    mirrors : bool
+        whether samples of training come mirrored at random, with their masks and maps, up and down, and left and right:
+        four images of each.
     validation_slices : int
         at most so many slices are validated, from all over the volumes.
     key : str
@@ -67,6 +70,7 @@ class KSpaceData(TrainingData, PlainNumbers):
     anew: bool = True
     truth: Literal["rss", "combined"] | None = "rss"
     maps: CoilMaps | str | None = None
+    mirrors: bool = False
     validation_slices: int = 16
     key: str = "kspace"
     centered: bool | None = None
@@ -119,7 +123,7 @@ class KSpaceData(TrainingData, PlainNumbers):
                     f"{self.hold_out_volumes}; or give validation"
                 )
             held, volumes = held_out(volumes, self.hold_out_volumes, seed)
-        training = self._samples(_slices(volumes), targets=needs_truth)
+        training = self._samples(_slices(volumes), targets=needs_truth, mirrors=self.mirrors)
         return training, self.validated(held)
 
     def validated(self, volumes: Sequence[Volume]) -> KSpaceSlices:
@@ -127,10 +131,10 @@ class KSpaceData(TrainingData, PlainNumbers):
         slices = _slices(volumes)
         return self._samples(slices[:: -(-len(slices) // self.validation_slices)], targets=False)
 
-    def _samples(self, slices: Sequence[tuple[Volume, int]], targets: bool) -> KSpaceSlices:
+    def _samples(self, slices: Sequence[tuple[Volume, int]], targets: bool, mirrors: bool = False) -> KSpaceSlices:
         draw = None if self.mask is None else self._draw
         how: dict[str, Any] = {"key": self.key, "centered": self.centered, "cache_mib": self.cache_mib}
-        return KSpaceSlices(slices, self._estimate, draw, self.anew, self.truth, targets, **how)
+        return KSpaceSlices(slices, self._estimate, draw, self.anew, self.truth, targets, mirrors, **how)
 
     def _estimate(self, kspace: KSpace) -> Tensor:
         maps = self.maps if isinstance(self.maps, CoilMaps) else Espirit()
