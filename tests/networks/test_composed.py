@@ -27,8 +27,8 @@ def composed(phase, phases, data_step=None, ranges=(), complex_images=False, **o
 class TestComposedNetwork(NetworkLaws):
     network_class = ComposedNetwork
     cases = {
-        "proximal gradient": lambda phases, **options: composed(ProximalGradientPhase, phases, **options),
-        "data consistency, told the noise": lambda phases, **options: composed(
+        "proximal gradient": lambda phases=2, **options: composed(ProximalGradientPhase, phases, **options),
+        "data consistency, told the noise": lambda phases=2, **options: composed(
             DataConsistencyPhase,
             phases,
             ProximalStep(0.2, ranges=[(0.01, 0.2)]),
