@@ -18,7 +18,6 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import EPGN, EndToEndVarNet, FeaturePGN, ISTANetPlus, MoDL, VariationalNetwork
-from unrolled.networks.sensitivities import SensitivityNetwork
 from unrolled.networks.priors import (
     DRUNet,
     FieldsOfExperts,
@@ -33,6 +32,7 @@ from unrolled.networks.priors import (
     WindowAttentionPrior,
     as_prior,
 )
+from unrolled.networks.sensitivities import SensitivityNetwork
 from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, LinearStart, Start
 from unrolled.networks.unrolled import UnrolledNetwork
 
@@ -69,14 +69,14 @@ __all__ = [
     "ResidualCNN",
     "SensitivityNetwork",
     "SoftConsistencyPhase",
+    "SparsifyingPrior",
     "Start",
+    "SymmetricPrior",
     "UNet",
     "Unroll",
     "UnrolledNetwork",
     "VariationalNetwork",
     "VariationalPhase",
-    "SparsifyingPrior",
-    "SymmetricPrior",
     "WindowAttentionPrior",
     "apart",
     "as_prior",

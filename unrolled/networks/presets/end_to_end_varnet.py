@@ -53,7 +53,7 @@ class EndToEndVarNet(UnrolledNetwork):
     Examples
     --------
     >>> EndToEndVarNet(phases=2, features=8, map_features=4, complex_images=True).parameter_count
-    1088728
+    1091064
     """
 
     def __init__(
@@ -79,9 +79,7 @@ class EndToEndVarNet(UnrolledNetwork):
         super().__init__(
             [
                 SoftConsistencyPhase(
-                    UNet(
-                        features, scales, **how, channels=channels, complex_images=complex_images, ranges=ranges
-                    ),
+                    UNet(features, scales, **how, channels=channels, complex_images=complex_images, ranges=ranges),
                     GradientStep(step, ranges),
                     direct=not residual,
                 )
