@@ -9,6 +9,7 @@ import unrolled
 from tests.helpers import concrete_subclasses
 from tests.networks.laws import KINDS
 from tests.networks.test_laws import every_law
+from tests.pairs import first_of
 from unrolled.cli import main
 from unrolled.networks import (
     EPGN,
@@ -97,7 +98,7 @@ def law_and_kinds():
 def test_every_network_is_a_program(cls, kind, tmp_path):
     path = tmp_path / "program.pt2"
     for law in every_law():
-        for case in law.cases if law.network_class is cls else ():
+        for case in first_of(law.cases) if law.network_class is cls else ():
             network, operator, x = law().make(case, kind)
             found = unrolled.export(network, operator, path, size=tuple(x.shape[-2:]), tolerance=1e-5)
             program = torch.export.load(path).module()

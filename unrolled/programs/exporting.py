@@ -1,10 +1,12 @@
 """A network with its operator written as one program, which is checked before its file is there."""
 
+import copy
 import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,17 +97,19 @@ def export(
     facts_of(network, operator, [], [], card)  # what cannot be said is refused before the work
     pairs = path is not None and path.suffix == ".onnx"
     shape = _image_shape(operator, size, channels, example)
+    network, operator = (copy.deepcopy(part).eval().cpu() for part in (network, operator))
     program = Program(network, operator, pairs).eval()
-    moving = _moving(program.operator, shape, any_size)
+    moving = _moving(operator, shape, any_size)
     with torch.no_grad():
-        y = _measured(program.operator, shape, operator.batch or 2)
+        y = _measured(operator, shape, operator.batch or 2)
         # The first call also makes what is computed once, such as the norm and the estimate.
         x = program(*_arguments(program, y))
         inputs, outputs = ports(operator, program.given(y), x, moving, pairs, network.takes_noise)
         traced = _traced(program, _arguments(program, y), moving)
         facts = facts_of(network, operator, inputs, outputs, card)
+        compared = partial(_difference, program, network, operator, shape, moving, tolerance)
         if path is None:
-            difference = _difference(program, lambda arguments: traced.module()(*arguments), shape, moving, tolerance)
+            difference = compared(lambda arguments: traced.module()(*arguments))
         else:
             with replacing(path) as temporary:
                 if pairs:
@@ -113,7 +117,7 @@ def export(
                     run = onnx_runner(temporary)
                 else:
                     run = _write_and_load(temporary, traced, facts)
-                difference = _difference(program, run, shape, moving, tolerance)
+                difference = compared(run)
     return Exported(path, inputs, outputs, _mebibytes(traced), difference, facts, traced)
 
 
@@ -203,16 +207,24 @@ def _write_and_load(path: Path, traced: "ExportedProgram", facts: dict[str, Any]
 
 
 def _difference(
-    program: Program, run: Run, shape: tuple[int, int, int], moving: dict[int, str], tolerance: float
+    program: Program,
+    network: UnrolledNetwork,
+    operator: LinearOperator,
+    shape: tuple[int, int, int],
+    moving: dict[int, str],
+    tolerance: float,
+    run: Run,
 ) -> float:
     """The largest between pictures of a written program and those of the network, for other images."""
-    operator, worst = program.operator, 0.0
+    worst = 0.0
     cases = [(shape, operator.batch or 1, 1), (shape, operator.batch or 3, 2)]
     if len(moving.keys() - {0}):
         cases.append((_larger(operator, shape, 1, 2), operator.batch or 2, 3))
     for sides, batch, seed in cases:
-        arguments = _arguments(program, _measured(operator, sides, batch, seed))
-        expected, found = program.returned(program(*arguments)), program.returned(run(arguments))
+        y = _measured(operator, sides, batch, seed)
+        arguments = _arguments(program, y)
+        expected = network(y, operator, noise=arguments[1] if network.takes_noise else None)
+        found = program.returned(run(arguments))
         difference = float((found - expected).abs().max() / expected.abs().max())
         if not difference <= tolerance:  # also of NaN
             raise ValueError(
