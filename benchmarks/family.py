@@ -183,7 +183,7 @@ def images(folder: Path, side: int) -> Path:
             where.mkdir(parents=True, exist_ok=True)
             for name, image in embedded_images(split).items():
                 half = F.avg_pool2d(image, 2)  # finer detail for so few pixels
-                top, left = ((length - size) // 2 for length in half.shape[-2:])
+                top, left = (max(length - size, 0) // 2 for length in half.shape[-2:])
                 save_picture(where / f"{name}.png", half[..., top : top + size, left : left + size])
     return test
 
