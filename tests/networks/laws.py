@@ -82,6 +82,13 @@ class NetworkLaws:
             return BlockCompressedSensing(measurements=4, block=3), pictures(6, 6)[:1]
         return MaskedFourier(RadialMask(0.5), 4, 5, complex_images=True), pictures(4, 5, True)[:1]
 
+    def whole(self, kind: str) -> tuple[LinearOperator, Tensor]:
+        """An operator by which all of an image is known, and a batch of images for it."""
+        x = self.measured(kind)[1][..., :9, :9]
+        if kind == "real":
+            return BlockCompressedSensing(measurements=81, block=9), x
+        return MultiCoilFourier(Coils(3), torch.ones(9, 9)), x
+
     def learned_operator(self) -> LinearOperator:
         """An operator on the real images of `measured` that learns."""
         return BlockCompressedSensing(ratio=0.25, block=11, learned=True)
@@ -132,7 +139,7 @@ class NetworkLaws:
             torch.testing.assert_close(together[index : index + 1], network(y[index : index + 1], operator))
 
     def test_masks_and_maps_of_each_image_are_for_that_image(self, case):
-        network, _, x = self.make(case, "complex")
+        network, x = self.make(case, "complex")[0], pictures(16, 14, True)
         masks = torch.stack([UniformMask(0.5, seed).draw(16, 14)[None] for seed in range(len(x))])
         maps = torch.stack([Coils(3, radius).draw(16, 14) for radius in (1.2, 1.5, 2.0)])
         several = torch.stack([maps, maps.roll(7, -1)], dim=1) / 2**0.5  # of an object that is folded
@@ -294,11 +301,7 @@ class NetworkLaws:
         network, operator, x = self.make(case, kind, 0.1 if contracting else 0.05, **options)
         if contracting:
             self.contracting(network)
-            x = x[..., :9, :9]
-            operator = {
-                "real": lambda: BlockCompressedSensing(measurements=81, block=9),
-                "complex": lambda: MultiCoilFourier(Coils(3), torch.ones(9, 9)),
-            }[kind]()
+            operator, x = self.whole(kind)
         network, operator, x = network.double(), operator.double(), double(x[:2])
         # All that is measured is found, and the gradient at the truth would be 0.
         loss = network.loss(0 * x if contracting else x, operator(x), operator)

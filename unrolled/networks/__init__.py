@@ -25,7 +25,10 @@ from unrolled.networks.phases import (
 )
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.presets import (
+    ALISTA,
     EPGN,
+    LISTA,
+    DictionaryNetwork,
     EndToEndVarNet,
     FeaturePGN,
     ISTANetPlus,
@@ -53,7 +56,9 @@ from unrolled.networks.starts import AdjointStart, ConjugateGradientStart, Linea
 from unrolled.networks.unrolled import UnrolledNetwork
 
 __all__ = [
+    "ALISTA",
     "EPGN",
+    "LISTA",
     "ADMMPhase",
     "AcceleratedProximalGradientPhase",
     "AdjointStart",
@@ -63,6 +68,7 @@ __all__ = [
     "DRUNet",
     "DataConsistencyPhase",
     "DataStep",
+    "DictionaryNetwork",
     "Differentiation",
     "DualStep",
     "EndToEndVarNet",

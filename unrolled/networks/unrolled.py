@@ -300,6 +300,12 @@ class UnrolledNetwork(Described, nn.Module, ABC):
                 f"ones; make it with complex_images={operator.complex_images}"
             )
 
+    def fit_operator(self, operator: LinearOperator) -> None:
+        """Compute from an operator what weights begin with, before they are trained for it; by default that is nothing.
+
+        What was trained or loaded stays as it is.
+        """
+
     def fuse(self) -> Self:
         """A copy for use without training, with the same result: every module that has a method `fused`, which makes
         a faster module of it, is replaced by what that makes."""

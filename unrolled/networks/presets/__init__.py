@@ -1,16 +1,22 @@
 """Networks by their names: a phase, a prior and a start, joined as a paper joins them."""
 
+from unrolled.networks.presets.alista import ALISTA
+from unrolled.networks.presets.dictionary_network import DictionaryNetwork
 from unrolled.networks.presets.end_to_end_varnet import EndToEndVarNet
 from unrolled.networks.presets.epgn import EPGN
 from unrolled.networks.presets.feature_pgn import FeaturePGN
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.learned_primal_dual import LearnedPrimalDual
+from unrolled.networks.presets.lista import LISTA
 from unrolled.networks.presets.modl import MoDL
 from unrolled.networks.presets.recurrent_inference_machine import RecurrentInferenceMachine
 from unrolled.networks.presets.variational_network import VariationalNetwork
 
 __all__ = [
+    "ALISTA",
     "EPGN",
+    "LISTA",
+    "DictionaryNetwork",
     "EndToEndVarNet",
     "FeaturePGN",
     "ISTANetPlus",

@@ -12,7 +12,7 @@ class RecurrentInferenceMachine(UnrolledNetwork):
     """(x⁺, s⁺) = h(x, ∇f(x), s), f(x) = ½‖Ax − y‖²: one recurrent network h, in all phases the same, with a memory s.
 
     Putzer, Welling, "Recurrent inference machines for solving inverse problems", 2017, equation 9; h in the form of
-    Lønning and others, Medical Image Analysis 53, 2019: three convolutions, and a gated recurrent unit after each of the
+    Lønning and others, Medical Image Analysis 53, 2019: three convolutions, a gated recurrent unit after each of the
     first two, see `RecurrentPhase`. In the papers it is trained by the images of all phases: that is
     `PhaseLoss(MSELoss(), decay=1.0)` of `unrolled.training.losses`; its own loss is that of the last one.
 

@@ -96,6 +96,7 @@ class MeasuredTask(Task):
         sigma: float | None = None,
     ):
         network.check(operator)
+        network.fit_operator(operator)
         self.own_loss, self.sigma = as_loss(loss), sigma
         self.device = torch.device("cpu") if device is None else device
         self.model: Reconstructor = Reconstructor(network, operator).to(  # type: ignore[call-overload]

@@ -122,6 +122,7 @@ class ReconstructionTask(Task):
         if not validation:
             raise ValueError("validation: needs at least one image")
         network.check(operator)
+        network.fit_operator(operator)
         check_levels(network, noise)
         self.own_loss = as_loss(loss)
         if self.own_loss is not None:

@@ -1,0 +1,60 @@
+"""Dictionaries D, of which sparse codes z explain y = Dz, as operators; and what networks take from them."""
+
+import torch
+from torch import Tensor
+
+from unrolled.operators import LinearOperator
+from unrolled.operators.intake import numbers_of
+from unrolled.system.devices import in_double
+
+
+def dictionary_size(operator: LinearOperator) -> tuple[int, int, int] | None:
+    """(rows, height, width) of an operator that measures every channel of a code (channel, height, width) by one
+    matrix, such as `Dense`; None of any other."""
+    if operator.image_shape is None or operator.image_shape[0] != 0 or operator.batch is not None:
+        return None
+    _, height, width = operator.image_shape
+    measured = operator.measurement_shape((1, height, width))
+    return (measured[1], height, width) if len(measured) == 2 and measured[0] == 1 else None
+
+
+@torch.no_grad()
+def dictionary_of(operator: LinearOperator) -> Tensor:
+    """The matrix of such an operator, (rows, height·width), in double precision."""
+    size = dictionary_size(operator)
+    assert size is not None
+    _, height, width = size
+    number, device = numbers_of(operator)
+    kind = torch.promote_types(number, torch.complex64) if operator.complex_images else number
+    columns = operator(torch.eye(height * width, dtype=kind, device=device).view(-1, 1, height, width))
+    return in_double(columns[:, 0].mT)
+
+
+def analytic_weights(dictionary: Tensor) -> Tensor:
+    """The matrix W that minimises ‖WᴴD‖² (Frobenius) under wᵢᴴdᵢ = 1 for every column.
+
+    It falls apart by columns: of wᵢᴴ(DDᴴ)wᵢ under that constraint the minimum is at
+    wᵢ = (DDᴴ)⁺dᵢ / dᵢᴴ(DDᴴ)⁺dᵢ. (Liu, Chen, Wang, Yin, "ALISTA", ICLR 2019, equation 16.)
+
+    Parameters
+    ----------
+    dictionary : Tensor, (rows, columns), real or complex, double precision
+
+    Returns
+    -------
+    Tensor, like D
+
+    Raises
+    ------
+    ValueError
+        if a column is 0.
+    """
+    norms = torch.linalg.vector_norm(dictionary, dim=0)
+    if not bool((norms > 1e-12 * norms.max()).all()):
+        raise ValueError(f"dictionary: no column may be 0, but number {int(norms.argmin())} is")
+    # By the singular values of D itself, for those of DDᴴ would have half of the digits.
+    u, s, _ = torch.linalg.svd(dictionary, full_matrices=False)
+    kept = s > s.max() * max(dictionary.shape) * torch.finfo(s.dtype).eps
+    inverse = torch.where(kept, s.square().reciprocal(), 0)
+    found = (u * inverse) @ (u.mH @ dictionary)
+    return found / (dictionary.conj() * found).sum(0)
