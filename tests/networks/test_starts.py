@@ -10,6 +10,7 @@ from unrolled.networks import (
     AdjointStart,
     ConjugateGradientStart,
     ISTANetPlus,
+    LearnedStart,
     LinearStart,
     Start,
     ZeroStart,
@@ -47,7 +48,8 @@ def measured(operator, seed=0, channels=1):
 
 
 def test_every_start_is_tested():
-    assert {type(make()) for make in STARTS.values()} == set(concrete_subclasses(Start))
+    elsewhere = {LearnedStart}  # which is not linear
+    assert {type(make()) for make in STARTS.values()} | elsewhere == set(concrete_subclasses(Start))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -1,4 +1,4 @@
-"""Where a network starts: the first image, made from the measurements without anything learned."""
+"""Where a network starts: the first image, made from the measurements."""
 
 import math
 from abc import ABC, abstractmethod
@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from unrolled.networks.phases.phase import Phase
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
 from unrolled.operators.krylov import advance, begin, power_of_two
@@ -15,13 +16,23 @@ from unrolled.system.recipes import Described
 
 
 class Start(Described, nn.Module, ABC):
-    """x₀ = start(y, operator): the image that the first phase is given."""
+    """x₀ = start(y, operator): the image that the first phase is given, by default without anything learned."""
 
     local: ClassVar[bool] = False
-    """Whether, with a local operator, the start of a part of an image is that part of the start."""
+    """Whether, with a local operator, the unlearned start of a part of an image is that part of the start."""
 
     def __init__(self) -> None:  # so that starts without arguments have a recipe too
         super().__init__()
+
+    @property
+    def unlearned(self) -> "Start":
+        """The start without what is learned in it: what a network is to be better than."""
+        return self
+
+    @property
+    def learned(self) -> list[Phase]:
+        """Phases that make the start of the unlearned one; by default there are none."""
+        return []
 
     @abstractmethod
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:

@@ -13,6 +13,7 @@ from unrolled.networks.conditioning import noise_interval
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases.phase import Phase, State, Step, following
+from unrolled.networks.shared_weights import leave_out_copies, put_copies_back
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
@@ -24,7 +25,7 @@ __all__ = ["UnrolledNetwork", "gradient"]
 
 
 class UnrolledNetwork(Described, nn.Module, ABC):
-    """x̂ = network(y, operator): a linear start, then one phase after the other.
+    """x̂ = network(y, operator): a start, then one phase after the other.
 
     Phases are made for operators of the norm 1. Where that of the operator is far from 1, phases are given y/‖A‖ and
     A/‖A‖; users' measurements, and the noise level, are in the units of the operator, see
@@ -83,8 +84,16 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         if self.noise_range is not None:
             self.takes_noise = True
         self.differentiation = Unroll() if differentiation is None else differentiation
-        if isinstance(self.differentiation, Implicit) and len(phases) > 1:
-            raise ValueError(f"{name}: differentiation by Implicit needs shared=True")
+        if isinstance(self.differentiation, Implicit):
+            if len(phases) > 1:
+                raise ValueError(f"{name}: differentiation by Implicit needs shared=True")
+            if any(parameter.requires_grad for parameter in self.start.parameters()):
+                raise ValueError(
+                    f"{name}: differentiation by Implicit knows the fixed point alone, which does not depend on the "
+                    f"start, so {type(self.start).__name__} would learn nothing; use Unroll() or Recompute()"
+                )
+        self.register_state_dict_post_hook(leave_out_copies)
+        self.register_load_state_dict_pre_hook(put_copies_back)
 
     @property
     def sequence(self) -> list[Phase]:
@@ -144,10 +153,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return images
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """The image that the first phase is given, (batch, channel, height, width): nothing in it is learned, but for
-        what the network estimates of the operator."""
+        """The start, (batch, channel, height, width), without what is learned in it, if that is anything, but for what
+        the network estimates of the operator."""
         y, operator, _ = self.given(y, operator)
-        x: Tensor = self.start(y, operator)
+        x: Tensor = self.start.unlearned(y, operator)
         return x
 
     def norm_of(self, operator: LinearOperator) -> float:

@@ -63,29 +63,32 @@ def in_tiles(
     y, operator, condition = network.given(y, operator, noise)
     size = operator.image_size(y)
     network = network if network.fused else network.fuse()
-    phases = network.sequence
+    start, learned, phases = network.start.unlearned, network.start.learned, network.sequence
     scales = {scale for phase in phases for scale in _scales(phase)}
-    unit = math.lcm(operator.multiple, *scales, *(phase.alignment for phase in phases))
+    unit = math.lcm(operator.multiple, *scales, *(phase.alignment for phase in [*learned, *phases]))
     tile = math.ceil(tile / unit) * unit
     count = math.ceil(size[0] / tile) * math.ceil(size[1] / tile)
-    with torch.no_grad(), tqdm(total=count * (len(phases) + 1), disable=not progress, unit="tile", leave=False) as bar:
-        if network.start.local:
+    total = count * (1 + len(learned) + len(phases))
+    with torch.no_grad(), tqdm(total=total, disable=not progress, unit="tile", leave=False) as bar:
+        if start.local:
             x = y.new_empty(y.shape[0], y.shape[1], *size)
             for top, height in _parts(size[0], tile):
                 for left, width in _parts(size[1], tile):
-                    x[..., top : top + height, left : left + width] = network.start(
+                    x[..., top : top + height, left : left + width] = start(
                         operator.crop(y, top, left, height, width), operator
                     )
                     bar.update()
         else:  # it has no feature maps, so it takes little memory as a whole
-            x = network.start(y, operator)
+            x = start(y, operator)
             bar.update(count)
+        graph = Compiled(_call, "A phase") if compiled else _call
+        for phase in learned:
+            (x,) = _apply(phase, [x.clone()], y, operator, None, tile, unit, graph, bar)
         begun = phases[0].begin(x, y, operator)
         _check_entries(phases[0], begun, *size)
         # Phases are applied in place, so no two entries may share memory.
         state = [entry.clone() for entry in begun]
         del x, begun
-        graph = Compiled(_call, "A phase") if compiled else _call
         for phase in phases:
             state = _apply(phase, state, y, operator, condition, tile, unit, graph, bar)
     return state[0]
@@ -95,6 +98,8 @@ def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | No
     """Why a reconstruction cannot be made of tiles, as a clause; None if it can."""
     if not operator.local:
         return f"{type(operator).__name__} measures the image as a whole"
+    if any(phase.reach is None for phase in network.start.learned):
+        return f"{type(network.start).__name__} looks at the image as a whole (the reach of its prior is None)"
     for phase in network.sequence:
         name = type(phase).__name__
         if any(isinstance(entry, Measurements) for entry in phase.carries):

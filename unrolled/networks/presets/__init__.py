@@ -1,10 +1,14 @@
 """Networks by their names: a phase, a prior and a start, joined as a paper joins them."""
 
+from unrolled.networks.presets.admm_net import ADMMNet
 from unrolled.networks.presets.alista import ALISTA
+from unrolled.networks.presets.deep_equilibrium import DeepEquilibrium
 from unrolled.networks.presets.dictionary_network import DictionaryNetwork
 from unrolled.networks.presets.end_to_end_varnet import EndToEndVarNet
 from unrolled.networks.presets.epgn import EPGN
 from unrolled.networks.presets.feature_pgn import FeaturePGN
+from unrolled.networks.presets.fista_net import FISTANet
+from unrolled.networks.presets.hqs_net import HQSNet
 from unrolled.networks.presets.ista_net_plus import ISTANetPlus
 from unrolled.networks.presets.learned_primal_dual import LearnedPrimalDual
 from unrolled.networks.presets.lista import LISTA
@@ -16,9 +20,13 @@ __all__ = [
     "ALISTA",
     "EPGN",
     "LISTA",
+    "ADMMNet",
+    "DeepEquilibrium",
     "DictionaryNetwork",
     "EndToEndVarNet",
+    "FISTANet",
     "FeaturePGN",
+    "HQSNet",
     "ISTANetPlus",
     "LearnedPrimalDual",
     "MoDL",

@@ -1,0 +1,96 @@
+"""Deep equilibrium networks: the laws, and that what they find is a fixed point."""
+
+import pytest
+import torch
+
+from tests.networks.laws import NetworkLaws
+from tests.networks.presets.splitting import DenseProblem, disturbed
+from tests.networks.training import trained_ten_steps
+from tests.pairs import first_of
+from unrolled.networks import (
+    ADMMPhase,
+    DeepEquilibrium,
+    Implicit,
+    ProximalStep,
+    ResidualCNN,
+    Unroll,
+)
+
+RANGE = (0.01, 0.2)
+
+
+def unrolled_admm(complex_images=False, **options):
+    prior = ResidualCNN(8, 2, complex_images=complex_images, ranges=[RANGE])
+    phase = ADMMPhase(prior, ProximalStep(0.2, ranges=[RANGE]))
+    how = {"differentiation": Unroll(), "noise_range": RANGE, "complex_images": complex_images}
+    return DeepEquilibrium(phase, **{**how, **options})
+
+
+class TestDeepEquilibrium(NetworkLaws):
+    network_class = DeepEquilibrium
+    cases = {  # by Implicit, gradients are those of the limit, where two phases do not come
+        "proximal gradient": lambda **options: DeepEquilibrium(
+            **{"features": 8, "depth": 3, "differentiation": Unroll(), **options}
+        ),
+        "ADMM, told the noise": unrolled_admm,
+    }
+    implicit_options = {}
+
+    def contracting(self, network):
+        step = getattr(network.phases[0], "data_step", None)
+        if type(step).__name__ == "GradientStep":
+            with torch.no_grad():
+                step.raw_weight.fill_(0.2915)  # a step of .85
+
+
+def contraction():
+    """A network whose phase contracts, for its prior takes a quarter of the image away, in a roundabout manner."""
+    torch.manual_seed(0)
+    network = disturbed(DeepEquilibrium(phases=150, features=4, depth=2), 0.01)
+    first, last = network.phases[0].prior.layers
+    with torch.no_grad():
+        first.bias.zero_()
+        first.weight.mul_(0.1)[:, 0, 1, 1] += torch.tensor([0.25, 0.25, -0.25, -0.25])
+        last.weight.mul_(0.1)[0, :, 1, 1] += torch.tensor([-0.5, -0.5, 0.5, 0.5])
+    return network
+
+
+def test_it_finds_the_fixed_point_of_its_phase():
+    network, problem = contraction(), DenseProblem()
+    x = network(problem.y, problem.operator)
+    phase = network.phases[0]
+    step = phase.data_step.weight()
+    torch.testing.assert_close(phase.prior(x - step * problem.gradient(x)), x, rtol=0, atol=1e-8)
+    network.repeats = 400
+    torch.testing.assert_close(network(problem.y, problem.operator), x, rtol=0, atol=1e-8)
+
+
+def test_its_gradient_is_that_of_the_fixed_point_in_the_memory_of_one_phase():
+    problem, truth = DenseProblem(), torch.rand(2, 1, 5, 6, dtype=torch.float64)
+    found = []
+    for how in (None, Unroll()):
+        network = contraction()
+        if how is not None:
+            network.differentiation = how
+        else:
+            assert network.differentiation == Implicit()
+            network.differentiation = Implicit(iterations=300, tolerance=1e-12)
+        loss = network.loss(truth, problem.y, problem.operator)
+        found.append(torch.autograd.grad(loss, list(network.parameters())))
+    for implicit, unrolled in zip(*found, strict=True):
+        torch.testing.assert_close(implicit, unrolled, rtol=1e-6, atol=1e-9)
+
+
+def test_any_phase_has_a_fixed_point():
+    problem = DenseProblem()
+    network = DeepEquilibrium(ADMMPhase(ResidualCNN(4, 2)), phases=3)
+    assert network(problem.y.float(), problem.operator.float()).shape == (2, 1, 5, 6)
+    with pytest.raises(ValueError, match="DeepEquilibrium: phase must be of the class Phase, got ResidualCNN"):
+        DeepEquilibrium(ResidualCNN(4, 2))
+    with pytest.raises(ValueError, match="DeepEquilibrium: complex_images is True, and that of its ResidualCNN is"):
+        DeepEquilibrium(ADMMPhase(ResidualCNN(4, 2)), complex_images=True)
+
+
+@pytest.mark.parametrize("name", first_of(["MaskedFourier", "Radon"]))
+def test_it_is_trained_saved_and_evaluated(name, tmp_path):
+    trained_ten_steps(name, tmp_path, lambda kind: DeepEquilibrium(None, 4, 4, 2, complex_images=kind))

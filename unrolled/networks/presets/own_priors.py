@@ -1,0 +1,46 @@
+"""The priors of a network's phases: a default, or one of the user's own."""
+
+from collections.abc import Callable
+
+from unrolled.networks.composed import check_images, fresh
+from unrolled.networks.priors.map_prior import MapPrior
+from unrolled.networks.priors.module_prior import as_prior
+from unrolled.networks.priors.prior import Prior
+
+
+def priors_of_phases(
+    owner: str,
+    prior: Prior | None,
+    default: Callable[[], Prior],
+    phases: int,
+    shared: bool,
+    complex_images: bool,
+) -> list[Prior]:
+    """A prior for each phase.
+
+    Parameters
+    ----------
+    owner : str
+        for errors.
+    prior : Prior, any module that maps images to images, or None
+        the first phase's; those of others are made like it, each with weights of its own. None: the default.
+    default : () ↦ Prior
+    phases : int
+    shared : bool
+        whether all phases have the one.
+    complex_images : bool
+        what the network is made for.
+
+    Raises
+    ------
+    ValueError
+        if the prior is made for other images than the network.
+    """
+    first = default() if prior is None else as_prior(prior)
+    check_images(owner, first, complex_images)
+    return [first, *(first if shared else fresh(first) for _ in range(phases - 1))]
+
+
+def listens(prior: Prior) -> bool:
+    """Whether a prior looks at what it is told; those of the class `MapPrior` do if they were made with ranges."""
+    return not isinstance(prior, MapPrior) or prior.factors is not None
