@@ -11,7 +11,7 @@ from unrolled.networks import ConjugateGradientStart, EndToEndVarNet, Sensitivit
 from unrolled.networks.priors.module_prior import ModulePrior
 from unrolled.networks.sensitivities import sampled_middle
 from unrolled.operators import CartesianMask, Coils, MaskedFourier, MultiCoilFourier, RadialMask
-from unrolled.training.losses import ConsistencyLoss
+from unrolled.training.losses import SSDU, ConsistencyLoss, MSELoss
 
 
 def small(**options):
@@ -143,6 +143,35 @@ def test_losses_see_the_maps_that_it_estimates():
     assert all(parameter.grad.norm() > 0 for parameter in network.maps.parameters())
 
 
+def test_hidden_samples_are_compared_with_the_maps_of_those_that_were_shown():
+    network, operator, y = problem(noise=0)
+    loss = SSDU(part=0.4)
+    torch.manual_seed(1)
+    found = loss(network, y, operator)
+    torch.manual_seed(1)
+    shown, hidden = loss.split(operator, len(y))
+    given = operator.with_mask(shown)
+    image = network(given.sampled(y), given)
+    measured = operator.with_mask(hidden).with_maps(network.maps(given.sampled(y), given))(image)
+    truth = operator.with_mask(hidden).sampled(y)
+    error = (measured - truth).abs().flatten(1)
+    size = truth.abs().flatten(1)
+    expected = error.square().sum(1).sqrt() / size.square().sum(1).sqrt() + error.sum(1) / size.sum(1)
+    torch.testing.assert_close(found, expected.mean())
+
+
+def test_losses_compare_magnitudes_where_maps_are_estimated():
+    network, operator, y = problem()
+    x = double(pictures(16, 14, complex_images=True))
+    turned = 1j * x
+    expected = (network(y, operator).abs() - x.abs()).square().mean()
+    for truth in (x, turned):
+        torch.testing.assert_close(network.loss(truth, y, operator), expected)
+        torch.testing.assert_close(MSELoss()(network, y, operator, truth), expected)
+    given = small(phases=1, map_features=None, complex_images=True).double()
+    assert (given.loss(x, y, operator) - given.loss(turned, y, operator)).abs() > 1e-3
+
+
 def test_masks_of_each_image_have_middles_of_their_own_and_channels_share_maps():
     network = small(phases=1, complex_images=True)
     masks = torch.zeros(2, 1, 12, 12)
@@ -203,7 +232,7 @@ def test_what_it_cannot_mean_is_refused():
         with pytest.raises(ValueError, match=message):
             small(**arguments)
     network, operator, y = problem()
-    with pytest.raises(ValueError, match="magnitude is that of k-space.* got Scaled"):
+    with pytest.raises(ValueError, match=r"magnitude is that of k-space.* got Scaled"):
         network.magnitude(y, 1.0 * operator)
 
 

@@ -53,7 +53,7 @@ class EndToEndVarNet(UnrolledNetwork):
     Examples
     --------
     >>> EndToEndVarNet(phases=2, features=8, map_features=4, complex_images=True).parameter_count
-    1088728
+    1091064
     """
 
     def __init__(

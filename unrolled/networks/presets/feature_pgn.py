@@ -10,7 +10,7 @@ from unrolled.penalties import Penalty
 
 
 class FeaturePGN(UnrolledNetwork):
-    """v = x − ρAᴴ(Ax − y);  z⁺ = blocks(C(v, Aᴴ(Ax − y)) + γz);  x⁺ = v + C'z⁺, with feature maps z that are carried on.
+    """v = x − ρg with g = Aᴴ(Ax − y);  z⁺ = blocks(C(v, g) + γz);  x⁺ = v + C′z⁺: feature maps z are carried on.
 
     A network of our own, of the kind of MADUN (Song and others, ACM Multimedia 2021), DPC-DUN (Song and others, IEEE
     Trans. Image Processing 32, 2023) and SCNet: what a phase has found of an image is not pressed into one channel
