@@ -201,7 +201,8 @@ class WindowAttention(nn.Module):
         self.combine = nn.Conv2d(2 * features, features, 1, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        windows = Windows(*z.shape[-2:], self.window)
+        height, width = z.shape[-2:]
+        windows = Windows(height, width, self.window)
         query, key, content = (windows.cut(layer(z)) for layer in (self.query, self.key, self.content))
         inside = windows.inside(z)
         mask = None if inside is None else inside.repeat(len(z), 1).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""That priors look exactly as far as they say, and that networks of them have tiles without seams."""
+"""That priors look exactly as far as they say, that networks of them have tiles without seams, and compile."""
 
 import pytest
 import torch
@@ -62,3 +62,16 @@ def test_tiles_give_the_image_of_the_whole(name):
     with torch.no_grad():
         expected = network(y, operator)
     torch.testing.assert_close(in_tiles(y, network, operator, 12), expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_prior_compiles_to_one_graph_with_the_same_gradients(name):
+    prior, z = made(name), torch.rand(1, 1, 9, 10, dtype=torch.float64)
+    compiled = torch.compile(prior, fullgraph=True, backend="aot_eager")
+    expected, found = prior(z), compiled(z)
+    torch.testing.assert_close(found, expected)
+    weights = list(prior.parameters())
+    gradients, again = (torch.autograd.grad(image.square().sum(), weights) for image in (expected, found))
+    torch.testing.assert_close(again, gradients)

@@ -58,7 +58,7 @@ class HalfResolutionPrior(MapPrior):
         self.last = _convolution(features, 4 * self.parts)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
-        # As many pixels at half of the resolution, and the second of those two where the last of them lies.
+        # Each step at half of the resolution is two pixels, and of the two that one of them holds one lies farther.
         self.reach = 2 * (1 + 2 * blocks + 1) + 1
 
     def on_maps(self, maps: Tensor, factors: Tensor | None) -> Tensor:
@@ -67,7 +67,7 @@ class HalfResolutionPrior(MapPrior):
         own = [None] * (2 + len(self.blocks)) if factors is None else [of_images(each) for each in factors.unbind(1)]
         z = self.first(F.pixel_unshuffle(even, 2))
         for block, factor in zip(self.blocks, own[1:], strict=False):
-            z = block(z, factor, own[-1])
+            z = block(z, factor, own[-1])  # the last is that of thresholds, if there are any
         change = F.pixel_shuffle(self.last(z), 2)[..., :height, :width].to(maps.dtype)
         return maps + (change if own[0] is None else own[0] * change)
 
