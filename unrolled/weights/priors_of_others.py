@@ -35,7 +35,7 @@ def from_fastmri_unet(state: Tensors) -> tuple[Options, Tensors]:
         if the state has other keys than such a network.
     """
     scales = _count(state, r"down_sample_layers\.(\d+)\.layers\.0\.weight")
-    names = {}
+    names: dict[str, str] = {}
     for scale in range(scales):
         names |= _pair(f"down_sample_layers.{scale}.layers", f"inward.{scale}", (0, 4))
         up = scales - 1 - scale  # theirs go from the smallest maps to the largest

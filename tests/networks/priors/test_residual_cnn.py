@@ -12,7 +12,7 @@ class TestResidualCNN(PriorLaws):
     prior_class = ResidualCNN
     cases = {
         "three layers": lambda **options: ResidualCNN(features=6, depth=3, **options),
-        "two": lambda **options: ResidualCNN(features=5, depth=2, **options),
+        "two, without bias": lambda **options: ResidualCNN(features=5, depth=2, bias=False, **options),
     }
 
 

@@ -29,14 +29,12 @@ class UNet(MapPrior):
     """z + U(z): maps are halved and doubled again, and on their way out join those of their size on the way in.
 
     At every size stand two 3×3 convolutions, each with a norm and a leaky ReLU after it; a 1×1 convolution ends it, and
-    starts at 0 where its outcome is added to z (Ronneberger, Fischer, Brox, MICCAI 2015). By default it is the form of
-    fastMRI (Zbontar and others, arXiv 1811.08839), but for the residual, which that one lacks: `residual=False`. With
-    `normalized` it is the network in the end-to-end variational network (Sriram and others, MICCAI 2020). With
-
-    norm="batch" (or None), bias="all", slope=0, pooling="max", upsampling="nearest", odd="replicate"
-
-    it is that of deepinv, after Jin and others, IEEE Trans. Image Processing 26(9), 2017; its `scales` count the whole
-    image too.
+    starts at 0 where its outcome is added to z (Ronneberger, Fischer, Brox, MICCAI 2015). By default it is the U-Net of
+    fastMRI (Zbontar and others, arXiv 1811.08839), except that z is added, which that one does not do. With
+    `normalized=True, residual=False` it is the network R of the end-to-end variational network (Sriram and others,
+    MICCAI 2020). With `norm="batch"` or None, `bias="all"`, `slope=0`, `pooling="max"`, `upsampling="nearest"` and
+    `odd="replicate"` it is the UNet of deepinv, after Jin and others, IEEE Trans. Image Processing 26(9), 2017; there
+    the whole image counts as one of the scales.
 
     Parameters
     ----------
@@ -114,7 +112,7 @@ class UNet(MapPrior):
         self.norm, self.pooling, self.odd = norm, pooling, odd
 
         def convolution(before: int, after: int) -> nn.Module:
-            mode = "zeros" if boundary == "zero" else "circular"
+            mode: Literal["zeros", "circular"] = "zeros" if boundary == "zero" else "circular"
             return nn.Conv2d(before, after, 3, padding=1, bias=bias == "all", padding_mode=mode)
 
         def block(before: int, after: int) -> nn.Module:
