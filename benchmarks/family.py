@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from benchmarks import command
 from unrolled.cli import main as unrolled_main
-from unrolled.cli.network_list import preset_classes
+from unrolled.cli.network_list import by_default, preset_classes
 from unrolled.data import embedded_images
 from unrolled.figures.pictures import save_picture
 from unrolled.networks import UnrolledNetwork
@@ -152,9 +152,11 @@ def config(
     name: str, cls: type[UnrolledNetwork], kind: Kind, place: Path, folder: Path, steps: int, overrides: Settings
 ) -> Settings:
     """The config of a network, for another operator, small images and so many steps."""
-    settings: Settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    path, options = CONFIGS / f"{name}.yaml", inspect.signature(cls).parameters
+    settings: Settings = yaml.safe_load(path.read_text()) if path.exists() else of_a_matrix(name)
     arguments = settings["network"].setdefault("init_args", {})
-    options = inspect.signature(cls).parameters
+    if "rows" in options:
+        arguments |= {"rows": kind.side**2 // 4, "height": kind.side, "width": kind.side}
     if "complex_images" in options:
         arguments["complex_images"] = kind.complex_images
     if "complex_measurements" in options:
@@ -170,9 +172,17 @@ def config(
     }
 
 
+def of_a_matrix(name: str) -> Settings:
+    """A config of a network that is made for one matrix, which no config can hold."""
+    return {
+        "network": _operator(name, phases=4, threshold=0.01),
+        "training": {"batch": 4, "learning_rate": 1.0e-3},
+    }
+
+
 def demands(cls: type[UnrolledNetwork]) -> list[str]:
     """What a network says that it needs of operators."""
-    return cls().demands
+    return by_default(cls).demands
 
 
 def images(folder: Path, side: int) -> Path:
@@ -183,7 +193,7 @@ def images(folder: Path, side: int) -> Path:
             where.mkdir(parents=True, exist_ok=True)
             for name, image in embedded_images(split).items():
                 half = F.avg_pool2d(image, 2)  # finer detail for so few pixels
-                top, left = ((length - size) // 2 for length in half.shape[-2:])
+                top, left = (max(length - size, 0) // 2 for length in half.shape[-2:])
                 save_picture(where / f"{name}.png", half[..., top : top + size, left : left + size])
     return test
 

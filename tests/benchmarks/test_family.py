@@ -50,4 +50,4 @@ def test_a_refusal_is_a_cell_if_the_network_announces_it(tmp_path, monkeypatch):
 def test_every_kind_of_operator_is_tried():
     assert {what.complex_images for what in family.KINDS.values()} == {False, True}
     assert len(family.KINDS) == 9
-    assert {path.stem for path in family.CONFIGS.glob("*.yaml")} == set(preset_classes())
+    assert {path.stem for path in family.CONFIGS.glob("*.yaml")} <= set(preset_classes())

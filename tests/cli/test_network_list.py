@@ -1,6 +1,5 @@
 """unrolled networks, as a user types it."""
 
-import inspect
 import json
 import re
 from functools import cache
@@ -10,7 +9,7 @@ import torch
 
 from tests.helpers import concrete_subclasses
 from unrolled.cli import main
-from unrolled.cli.network_list import facts_of, preset_classes
+from unrolled.cli.network_list import by_default, facts_of, preset_classes
 from unrolled.networks import (
     EPGN,
     ComposedNetwork,
@@ -111,8 +110,7 @@ def made(name):
 @cache
 def short(cls, complex_images, complex_measurements):
     """A network of one phase, for such images and measurements as far as it can choose."""
-    told = {"phases": 1, "complex_images": complex_images, "complex_measurements": complex_measurements}
-    return cls(**{name: value for name, value in told.items() if name in inspect.signature(cls).parameters})
+    return by_default(cls, phases=1, complex_images=complex_images, complex_measurements=complex_measurements)
 
 
 @pytest.mark.parametrize("cls", preset_classes().values(), ids=lambda cls: cls.__name__)

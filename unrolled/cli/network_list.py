@@ -10,7 +10,7 @@ import docstring_parser
 import unrolled.networks
 from unrolled.cli import command_line
 from unrolled.networks import UnrolledNetwork
-from unrolled.networks.arithmetic import counted_on
+from unrolled.networks.arithmetic import MATRIX, counted_on
 from unrolled.operators import Identity
 from unrolled.reconstruction.tiles import why_no_tiles
 from unrolled.system.files import check_writable, write_json
@@ -63,13 +63,35 @@ class Facts:
 def preset_classes() -> dict[str, type[UnrolledNetwork]]:
     """Every network that has a name, in the order of the alphabet."""
     offered = {name: getattr(unrolled.networks, name) for name in unrolled.networks.presets.__all__}
-    known = {name: cls for name, cls in offered.items() if inspect.isclass(cls) and issubclass(cls, UnrolledNetwork)}
+    known = {
+        name: cls
+        for name, cls in offered.items()
+        if inspect.isclass(cls) and issubclass(cls, UnrolledNetwork) and not inspect.isabstract(cls)
+    }
     return dict(sorted(known.items(), key=lambda item: item[0].lower()))
+
+
+def by_default(cls: type[UnrolledNetwork], **options: Any) -> UnrolledNetwork:
+    """A network of a class; one that is made for a matrix is made for that by which arithmetic is counted.
+
+    Parameters
+    ----------
+    cls : type
+    **options
+        what is not left as it is by default; of them those that the class has.
+    """
+    known = inspect.signature(cls).parameters
+    needed = {
+        name: value
+        for name, value in MATRIX.items()
+        if name in known and known[name].default is inspect.Parameter.empty
+    }
+    return cls(**needed, **{name: value for name, value in options.items() if name in known})
 
 
 def facts_of(cls: type[UnrolledNetwork]) -> Facts:
     """The facts of a network, found out from its class and from one that is made by default."""
-    network, options = cls(), inspect.signature(cls).parameters
+    network, options = by_default(cls), inspect.signature(cls).parameters
     equation, source = paragraphs(cls)[:2]
     words, multiply_adds = counted_on(network)
     own = "complex" if network.complex_images else "real"

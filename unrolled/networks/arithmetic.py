@@ -13,8 +13,8 @@ from unrolled.operators import CartesianMask, Coils, Dense, Identity, LinearOper
 SIDE = 96
 """Of the image whose arithmetic is counted: a multiple of the windows and scales that priors have."""
 
-SMALL_SIDE = 24
-"""Of the image that a matrix measures as a whole."""
+MATRIX = {"rows": 64, "height": 16, "width": 16}
+"""Of a matrix that measures an image as a whole; networks that are made for one matrix are made for this."""
 
 
 def multiply_adds(network: UnrolledNetwork, operator: LinearOperator, shape: tuple[int, int, int]) -> int:
@@ -30,8 +30,11 @@ def multiply_adds(network: UnrolledNetwork, operator: LinearOperator, shape: tup
     shape : (channel, height, width)
         of the image.
     """
+    network = copy.deepcopy(network)
+    network.check(operator)
     network.norm_of(operator)  # which is kept with the operator; it is a value, which shapes do not tell
-    network, operator = copy.deepcopy(network).to("meta"), copy.deepcopy(operator).to("meta")
+    network.fit_operator(operator)
+    network, operator = network.to("meta"), copy.deepcopy(operator).to("meta")
     y = torch.empty(1, *operator.measurement_shape(shape), dtype=_number(operator), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(y, operator)
@@ -63,9 +66,10 @@ def _operators(complex_images: bool) -> Iterator[tuple[str, LinearOperator, tupl
     if complex_images:
         mask = CartesianMask(4)
         yield "8 coils", MultiCoilFourier(Coils(8), mask, SIDE, SIDE), (1, SIDE, SIDE)
-    rows, pixels = SMALL_SIDE**2 // 4, SMALL_SIDE**2
-    matrix = torch.eye(rows, pixels, dtype=torch.complex64 if complex_images else torch.float32)
-    yield f"a matrix {rows}×{pixels}", Dense(matrix, SMALL_SIDE, SMALL_SIDE), (1, SMALL_SIDE, SMALL_SIDE)
+    rows, height, width = MATRIX.values()
+    kind = torch.complex64 if complex_images else torch.float32
+    matrix = torch.randn(rows, height * width, dtype=kind, generator=torch.Generator().manual_seed(0))
+    yield f"a matrix {rows}×{height * width}", Dense(matrix, height, width), (1, height, width)
 
 
 def _number(operator: LinearOperator) -> torch.dtype:

@@ -31,6 +31,8 @@ class DictionaryNetwork(UnrolledNetwork):
         see `UnrolledNetwork`; by default it starts at 0.
     """
 
+    needs = "a dictionary"
+
     def __init__(
         self,
         rows: int,
@@ -87,7 +89,7 @@ class DictionaryNetwork(UnrolledNetwork):
         size = dictionary_size(operator)
         if size != self.size:
             other = _no_dictionary(operator) if size is None else f"{type(operator).__name__} has {_said(*size)}"
-            raise ValueError(f"{type(self).__name__}: made for a dictionary of {_said(*self.size)}, and {other}")
+            raise ValueError(f"{type(self).__name__}: made for {self.needs} of {_said(*self.size)}, and {other}")
 
     def given(
         self, y: Any, operator: LinearOperator, noise: float | Tensor | None = None
