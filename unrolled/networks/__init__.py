@@ -13,6 +13,7 @@ from unrolled.networks.phases import (
     Measurements,
     Phase,
     ProximalGradientPhase,
+    RelaxedADMMPhase,
     SoftConsistencyPhase,
     VariationalPhase,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "ProximalGradientPhase",
     "ProximalStep",
     "Recompute",
+    "RelaxedADMMPhase",
     "ResidualCNN",
     "SensitivityNetwork",
     "SoftConsistencyPhase",
