@@ -62,7 +62,7 @@ def convert_file(
     operator : optional
         what was measured with, of networks that do not tell it: a class, whose arguments are --operator.NAME.
     algorithm : str, optional
-        of what deepinv unfolded, which one it is, PGD or HQS.
+        of what deepinv unfolded, which one it is: PGD (the default), HQS or ADMM.
     phases : int, optional
         of what deepinv unfolded, how many iterations, if the file does not tell.
     step : float, optional
@@ -81,13 +81,12 @@ def convert_file(
     if file is None:
         _list()
         return
-    for name, value, what in (
-        ("--as", as_, f"one of {', '.join(KINDS)}"),
-        ("--out", out, "the file to write, .safetensors"),
-        ("--licence", licence, "under which one the weights are given away"),
-    ):
-        if value is None:
-            raise ValueError(f"{name}: is needed, {what}")
+    if as_ is None:
+        raise ValueError(f"--as: is needed, one of {', '.join(KINDS)}")
+    if out is None:
+        raise ValueError("--out: is needed, the file to write, .safetensors")
+    if licence is None:
+        raise ValueError("--licence: is needed, under which one the weights are given away")
     check_writable(out, file, matrix, initial)
     converted = convert(
         file,

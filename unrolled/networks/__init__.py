@@ -22,6 +22,7 @@ from unrolled.networks.phases import (
     PrimalDualPhase,
     ProximalGradientPhase,
     RecurrentPhase,
+    RelaxedADMMPhase,
     SoftConsistencyPhase,
     VariationalPhase,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "Recompute",
     "RecurrentInferenceMachine",
     "RecurrentPhase",
+    "RelaxedADMMPhase",
     "ResidualCNN",
     "SensitivityNetwork",
     "SoftConsistencyPhase",

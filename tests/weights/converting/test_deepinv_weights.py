@@ -96,10 +96,20 @@ TRAINED = {"trainable_params": ["stepsize", "sigma_denoiser"]}
 
 @pytest.mark.parametrize(
     ("name", "denoiser", "several_priors"),
-    [("PGD", "dncnn", True), ("PGD", "drunet", False), ("HQS", "drunet", True), ("HQS", "unet", False)],
+    [
+        ("PGD", "dncnn", True),
+        ("PGD", "drunet", False),
+        ("HQS", "drunet", True),
+        ("HQS", "unet", False),
+        ("ADMM", "drunet", False),
+        ("ADMM", "dncnn", True),
+    ],
 )
 def test_an_unfolded_algorithm_is_a_network(name, denoiser, several_priors, deepinv, tmp_path):
-    theirs = algorithm(deepinv, name, denoiser, several_priors, **TRAINED)
+    # By default everything is trained, also what nothing depends on.
+    how = {} if denoiser == "dncnn" else TRAINED
+    how = {**how, "beta": [0.6, 0.8, 1.2]} if name == "ADMM" and not how else how
+    theirs = algorithm(deepinv, name, denoiser, several_priors, **how)
     network, _ = taken(theirs, "deepinv-unfolded", tmp_path, algorithm=name)
     assert len(network.phases) == 3
     assert_same(theirs, network, deepinv)
@@ -158,7 +168,7 @@ def unfolded(steps=2, priors=1):
         ),
         (dncnn(), "deepinv-unfolded", {}, "is not an algorithm that .*its names are those of --as deepinv-dncnn"),
         (unfolded(), "deepinv-dncnn", {}, "has no in_conv.weight; its names are those of --as deepinv-unfolded"),
-        (unfolded(), "deepinv-unfolded", {"algorithm": "DRS"}, "algorithm: must be PGD or HQS, got 'DRS'"),
+        (unfolded(), "deepinv-unfolded", {"algorithm": "DRS"}, "algorithm: must be one of PGD, HQS, ADMM, got 'DRS'"),
         (unfolded(), "deepinv-unfolded", {"step": 0.5}, "step: is in the file, as params_algo.stepsize"),
         (unfolded(), "deepinv-unfolded", {"sigma": 0.5}, "sigma: must be left out, for the denoiser is not told it"),
         (unfolded(), "deepinv-unfolded", {"phases": 3}, "phases: must be 2, got 3"),
@@ -171,7 +181,7 @@ def unfolded(steps=2, priors=1):
             {},
             "params_algo.stepsize.1 must be one finite number > 0, got",
         ),
-        ({**unfolded(), "params_algo.beta.0": torch.ones(())}, "deepinv-unfolded", {}, "also has params_algo.beta.0"),
+        ({**unfolded(), "params_algo.a.0": torch.ones(())}, "deepinv-unfolded", {}, "also has params_algo.a.0"),
         (
             {"prior.0.denoiser.conv.weight": torch.ones(1)},
             "deepinv-unfolded",

@@ -43,6 +43,14 @@ def test_it_is_found_whatever_is_around_it(around, legacy, tmp_path):
         assert not found.tensors[key].requires_grad
 
 
+@pytest.mark.parametrize("count", [ord("Q"), ord("P"), ord("("), 0])
+def test_numbers_are_not_taken_for_what_pickles_do(count, tmp_path):
+    # In older files they follow the pickles, headed by their count: "Q" would ask for a storage.
+    state = {"a": torch.full((count,), 1.0), "b": torch.frombuffer(bytearray(b"QQQQ(t.Q"), dtype=torch.float32)}
+    found = read_foreign(saved(state, tmp_path / "w.pkl", legacy=True)).tensors
+    assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
+
+
 def test_safetensors_are_taken_too(tmp_path):
     safetensors.torch.save_file(dict(STATE), tmp_path / "w.bin")
     assert torch.equal(read_foreign(tmp_path / "w.bin").tensors["a"], STATE["a"])

@@ -12,6 +12,7 @@ from unrolled.networks.phases.phase import FeatureMaps, Images, Measurements, Ph
 from unrolled.networks.phases.primal_dual import PrimalDualPhase
 from unrolled.networks.phases.proximal_gradient import ProximalGradientPhase
 from unrolled.networks.phases.recurrent import RecurrentPhase
+from unrolled.networks.phases.relaxed_admm import RelaxedADMMPhase
 from unrolled.networks.phases.soft_consistency import SoftConsistencyPhase
 from unrolled.networks.phases.variational_phase import VariationalPhase
 
@@ -31,6 +32,7 @@ __all__ = [
     "PrimalDualPhase",
     "ProximalGradientPhase",
     "RecurrentPhase",
+    "RelaxedADMMPhase",
     "SoftConsistencyPhase",
     "State",
     "Step",

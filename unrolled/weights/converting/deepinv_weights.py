@@ -1,6 +1,6 @@
 """Networks of deepinv: a denoiser alone, and algorithms that it unfolds with denoisers in them."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,8 +9,10 @@ from unrolled.networks import (
     AdjointStart,
     ComposedNetwork,
     GradientStep,
+    Phase,
     ProximalGradientPhase,
     ProximalStep,
+    RelaxedADMMPhase,
 )
 from unrolled.operators import Identity, LinearOperator
 from unrolled.weights.converting.denoiser_weights import Denoiser, denoiser_in, dncnn, drunet, unet
@@ -26,10 +28,11 @@ from unrolled.weights.converting.key_mapping import (
     placed,
 )
 
-Algorithm = Literal["PGD", "HQS"]
+Algorithm = Literal["PGD", "HQS", "ADMM"]
 
-SEEN = (r"init_params_algo\..*", r"prior\.\d+\.denoiser\..*")
-"""Names under which their networks keep the same numbers a second time, and those that denoisers are read by."""
+SEEN = (r"init_params_algo\..*", r"params_algo\.(lambda|beta)\..*", r"prior\.\d+\.denoiser\..*")
+"""Names under which their networks keep the same numbers a second time, those of numbers that nothing depends on (λ
+with denoisers, β but in ADMM), and those that denoisers are read by."""
 
 PARAMETERS = ("stepsize", "g_param")
 """The numbers of an algorithm that a phase has here: its step, and the noise level that its denoiser is told."""
@@ -96,7 +99,7 @@ def deepinv_unfolded(
     Parameters
     ----------
     weights : ForeignWeights
-    algorithm : "PGD" or "HQS"
+    algorithm : "PGD", "HQS" or "ADMM"
         which one it was, with g_first=False; no file tells it.
     operator : LinearOperator, optional
         by default Identity; any other may be used later.
@@ -114,9 +117,10 @@ def deepinv_unfolded(
     ValueError
         if something is given that the file holds, or not given that it lacks.
     """
-    if algorithm not in ("PGD", "HQS"):
-        raise ValueError(f"algorithm: must be PGD or HQS, got {algorithm!r}")
-    counts = {name: counted(weights, rf"params_algo\.{name}\.(\d+)") for name in PARAMETERS}
+    if algorithm not in get_args(Algorithm):
+        raise ValueError(f"algorithm: must be one of {', '.join(get_args(Algorithm))}, got {algorithm!r}")
+    known = [*PARAMETERS, *(["beta"] if algorithm == "ADMM" else [])]
+    counts = {name: counted(weights, rf"params_algo\.{name}\.(\d+)") for name in known}
     counts["prior"] = counted(weights, r"prior\.(\d+)\.denoiser\.")
     if not counts["prior"]:
         raise ValueError(
@@ -149,18 +153,27 @@ def deepinv_unfolded(
         prior = f"phases.{phase}.prior."
         origins |= placed(denoisers[own["prior"]].tensors, prior)
         name = f"params_algo.stepsize.{own['stepsize']}"
-        weight = before_softplus(name if step is None else "step", inverse=algorithm == "HQS")
+        weight = before_softplus(name if step is None else "step", inverse=algorithm != "PGD")
         origins[f"phases.{phase}.data_step.raw_weight"] = (
             From(name, weight) if step is None else weight(torch.tensor(step, dtype=torch.float64))
         )
+        if algorithm == "ADMM":
+            name = f"params_algo.beta.{own['beta']}"
+            origins[f"phases.{phase}.raw_relaxation"] = (
+                From(name, before_softplus(name)) if counts["beta"] else kept("beta", 1.0)
+            )
         if takes_level:
             name = f"params_algo.g_param.{own['g_param']}"
             origins[f"{prior}raw_sigma"] = From(name, before_softplus(name)) if sigma is None else kept("sigma", sigma)
     ignored = [*SEEN, *([] if takes_level else [r"params_algo\.g_param\..*"])]
     with made_of(weights, copies=length):
         first = denoisers[0].make(sigma or 1.0, [])
-        # Both take a step on the data, and then the denoiser.
-        data_step = GradientStep() if algorithm == "PGD" else ProximalStep()
-        network = ComposedNetwork(ProximalGradientPhase(first, data_step), length, shared, start=AdjointStart())
+        # All take a step on the data, and then the denoiser.
+        first_phase: Phase = {
+            "PGD": lambda: ProximalGradientPhase(first, GradientStep()),
+            "HQS": lambda: ProximalGradientPhase(first, ProximalStep()),
+            "ADMM": lambda: RelaxedADMMPhase(first, ProximalStep(), multipliers="start"),
+        }[algorithm]()
+        network = ComposedNetwork(first_phase, length, shared, start=AdjointStart())
     fill_from(network, origins, weights, ignored)
     return network, Identity() if operator is None else operator

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unrolled.networks import DRUNet, Prior, ResidualCNN, UNet
 from unrolled.networks.conditioning import Interval
+from unrolled.networks.priors.unet import Boundary
 from unrolled.weights.converting.foreign_files import ForeignWeights
 from unrolled.weights.converting.key_mapping import listed
 from unrolled.weights.priors_of_others import from_deepinv_dncnn, from_deepinv_drunet, from_deepinv_unet
@@ -57,7 +58,7 @@ def unet(weights: ForeignWeights, prefix: str = "", residual: bool = True, circu
     with read_as("U-Net", weights, prefix):
         options, tensors = from_deepinv_unet(inside(weights, prefix))
         channels = tensors["last.weight"].shape[0]
-    boundary = "circular" if circular else "zero"
+    boundary: Boundary = "circular" if circular else "zero"
     return Denoiser(
         lambda level, ranges: UNet(**options, residual=residual, boundary=boundary, channels=channels), tensors
     )

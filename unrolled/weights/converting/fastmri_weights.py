@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from unrolled.networks import AdjointStart, ComposedNetwork, EndToEndVarNet, ProximalGradientPhase, UNet
 from unrolled.operators import CartesianMask, Coils, Identity, LinearOperator, MultiCoilFourier
 from unrolled.weights.converting.denoiser_weights import inside, read_as
@@ -55,7 +57,8 @@ def fastmri_varnet(
     phases = counted(weights, r"cascades\.(\d+)\.")
     parts = {f"phases.{phase}.prior.": f"cascades.{phase}.model.unet." for phase in range(phases)}
     parts["maps.prior."] = "sens_net.norm_unet.unet."
-    made, origins = {}, {}
+    made: dict[str, dict[str, Any]] = {}
+    origins: dict[str, From | Tensor] = {}
     for ours, theirs in parts.items():
         with read_as("U-Net", weights, theirs):
             made[ours], tensors = from_fastmri_unet(inside(weights, theirs))

@@ -90,8 +90,8 @@ def _read_safetensors(path: Path, content: bytes) -> Any:
 def _read_pickle(path: Path, content: bytes) -> Any:
     length = len(content)
     try:
-        for pickle in _pickles(content):
-            if LARGEST_NUMBER * (claimed := _numbers_claimed(pickle)) > affordable(length):
+        for pickles, count in _pickles(content):
+            if LARGEST_NUMBER * (claimed := _numbers_claimed(pickles, count)) > affordable(length):
                 raise ValueError(f"it claims {claimed:,} numbers, in {length:,} bytes")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of types that are going out of use
@@ -118,8 +118,8 @@ def _reason(error: Exception) -> str:
     return f"holds no weights that can be read: {text[-300:] or type(error).__name__}"
 
 
-def _pickles(content: bytes) -> Iterator[bytes]:
-    """The pickles of a file whose claims are to be looked at.
+def _pickles(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """The pickles of a file whose claims are to be looked at: bytes that begin with so many.
 
     Raises
     ------
@@ -127,18 +127,18 @@ def _pickles(content: bytes) -> Iterator[bytes]:
         for archives that are packed, which torch's are not.
     """
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        yield content  # magic number, version, facts of the system and the object, one after the other
+        yield content, 5  # magic number, version, facts of the system, the object, and the names of its storages
         return
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.filelist):
             raise ValueError("it is packed, which files of torch.save are not")
         for member in archive.filelist:
             if member.filename.rpartition("/")[2].endswith(".pkl"):
-                yield archive.read(member)
+                yield archive.read(member), 1
 
 
-def _numbers_claimed(content: bytes) -> int:
-    """How many numbers the storages of pickles claim to have, in all.
+def _numbers_claimed(content: bytes, pickles: int) -> int:
+    """How many numbers the storages of so many pickles claim to have, in all; what follows them is not looked at.
 
     A storage is ("storage", type, key, place, count), in older files with None behind it.
 
@@ -148,7 +148,7 @@ def _numbers_claimed(content: bytes) -> int:
         for one that is written in another way than torch's, so that its count would not be seen.
     """
     stream, claimed = io.BytesIO(content), 0
-    while stream.tell() < len(content):
+    for _ in range(pickles):
         before: list[tuple[str, Any]] = []
         for operation, argument, _ in _operations(stream):
             if operation in ("BINPUT", "LONG_BINPUT", "MEMOIZE", "PUT"):
@@ -156,13 +156,12 @@ def _numbers_claimed(content: bytes) -> int:
             if operation in ("BINPERSID", "PERSID"):
                 last = [name for name, _ in before]
                 name, count = before[-3 if last[-2:-1] == ["NONE"] else -2] if len(before) > 2 else ("", None)
-                text = "UNICODE" in name  # the source of a whole module, which will be refused
-                if operation == "PERSID" or last[-1:] != ["TUPLE"] or not (text or (type(count) is int and count >= 0)):
+                if "UNICODE" in name:  # the source of a whole module, which will be refused
+                    count = 0
+                if operation == "PERSID" or last[-1:] != ["TUPLE"] or not isinstance(count, int) or count < 0:
                     raise ValueError("its storages are not written as torch does")
-                claimed += 0 if text else count
+                claimed += count
             before = [*before[-2:], (operation, argument)]
-        if not before or before[-1][0] != "STOP":
-            break  # after the pickles come the numbers
     return claimed
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrolled.networks import AdjointStart, BlockStart, OriginalISTANetPlus
+from unrolled.networks import AdjointStart, BlockStart, OriginalISTANetPlus, Start
 from unrolled.operators import BlockCompressedSensing, LinearOperator
 from unrolled.operators.matrix import read_matrix
 from unrolled.system.arraylike import ArrayLike, as_numbers
@@ -61,7 +61,8 @@ def ista_net_plus(
     if operator is not None:
         if matrix is not None or initial is not None:
             raise ValueError("operator: stands instead of matrix and initial; give one or the others")
-        start, block = AdjointStart(), None
+        start: Start = AdjointStart()
+        block = None
     else:
         if matrix is None or initial is None:
             raise ValueError(
