@@ -86,7 +86,8 @@ def by_default(cls: type[UnrolledNetwork], **options: Any) -> UnrolledNetwork:
         for name, value in MATRIX.items()
         if name in known and known[name].default is inspect.Parameter.empty
     }
-    return cls(**needed, **{name: value for name, value in options.items() if name in known})
+    make: Any = cls
+    return make(**needed, **{name: value for name, value in options.items() if name in known})
 
 
 def facts_of(cls: type[UnrolledNetwork]) -> Facts:

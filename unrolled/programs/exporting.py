@@ -97,7 +97,7 @@ def export(
     facts_of(network, operator, [], [], card)  # what cannot be said is refused before the work
     pairs = path is not None and path.suffix == ".onnx"
     shape = _image_shape(operator, size, channels, example)
-    network, operator = (copy.deepcopy(part).eval().cpu() for part in (network, operator))
+    network, operator = copy.deepcopy(network).eval().cpu(), copy.deepcopy(operator).eval().cpu()
     program = Program(network, operator, pairs).eval()
     moving = _moving(operator, shape, any_size)
     with torch.no_grad():

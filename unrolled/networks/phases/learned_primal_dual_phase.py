@@ -1,6 +1,7 @@
 """A learned update of duals, then one of images: the iteration of learned primal-dual."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -119,15 +120,14 @@ class Update(nn.Module):
         super().__init__()
         self.channels = channels
         maps = channels * (2 if complex_numbers else 1)
-        self.layers = nn.Sequential(
-            nn.Conv2d(maps * inputs, features, 3, padding=1), nn.PReLU(features, 0.0),
-            nn.Conv2d(features, features, 3, padding=1), nn.PReLU(features, 0.0),
-            nn.Conv2d(features, maps * outputs, 3, padding=1),
-        )  # fmt: skip
-        for layer in self.layers[::2]:
+        sizes = [maps * inputs, features, features, maps * outputs]
+        first, second, last = (nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(sizes))
+        self.layers = nn.Sequential(first, nn.PReLU(features, 0.0), second, nn.PReLU(features, 0.0), last)
+        for layer in (first, second, last):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.layers[-1].weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(last.weight)
 
     def forward(self, parts: Sequence[Tensor], factor: Tensor | None = None) -> Tensor:
         """What is added.

@@ -1,5 +1,7 @@
 """The end-to-end variational network of magnetic resonance, which estimates the maps of the coils, too."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -75,7 +77,7 @@ class EndToEndVarNet(UnrolledNetwork):
         if map_features is not None:
             check_sizes("EndToEndVarNet", map_features=map_features)
         ranges = told("EndToEndVarNet", noise_range)
-        how = {"normalized": True, "residual": residual}
+        how: dict[str, Any] = {"normalized": True, "residual": residual}
         super().__init__(
             [
                 SoftConsistencyPhase(
@@ -91,9 +93,10 @@ class EndToEndVarNet(UnrolledNetwork):
             complex_images,
             noise_range,
         )
-        self.maps = None
-        if map_features is not None and complex_images:
-            self.maps = SensitivityNetwork(UNet(map_features, map_scales, **how, complex_images=True))
+        estimated = map_features is not None and complex_images
+        self.maps = (
+            SensitivityNetwork(UNet(map_features or 1, map_scales, **how, complex_images=True)) if estimated else None
+        )
 
     def check(self, operator: LinearOperator) -> None:
         super().check(operator)
@@ -108,7 +111,7 @@ class EndToEndVarNet(UnrolledNetwork):
         return 1.0 if self._estimates(operator) else super().norm_of(operator)
 
     def operator_of(self, y: Tensor, operator: LinearOperator) -> LinearOperator:
-        if not self._estimates(operator):
+        if self.maps is None or not isinstance(operator, MultiCoilFourier):
             return operator
         return operator.with_maps(self.maps(self.taken(y), operator))
 
