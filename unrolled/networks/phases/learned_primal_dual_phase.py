@@ -1,6 +1,8 @@
 """A learned update of duals, then one of images: the iteration of learned primal-dual."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -118,15 +120,16 @@ class Update(nn.Module):
         super().__init__()
         self.channels = channels
         maps = channels * (2 if complex_numbers else 1)
-        self.layers = nn.Sequential(
-            nn.Conv2d(maps * inputs, features, 3, padding=1), nn.PReLU(features, 0.0),
-            nn.Conv2d(features, features, 3, padding=1), nn.PReLU(features, 0.0),
-            nn.Conv2d(features, maps * outputs, 3, padding=1),
-        )  # fmt: skip
-        for layer in self.layers[::2]:
+        convolutions = [
+            nn.Conv2d(before, after, 3, padding=1)
+            for before, after in pairwise([maps * inputs, features, features, maps * outputs])
+        ]
+        for layer in convolutions:
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.layers[-1].weight)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        nn.init.zeros_(convolutions[-1].weight)
+        first, second, last = convolutions
+        self.layers = nn.Sequential(first, nn.PReLU(features, 0.0), second, nn.PReLU(features, 0.0), last)
 
     def forward(self, parts: Sequence[Tensor], factor: Tensor | None = None) -> Tensor:
         """What is added.
