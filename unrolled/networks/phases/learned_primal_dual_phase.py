@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,6 @@ class LearnedPrimalDualPhase(Phase):
 
     carries = (Images(), Measurements())
     reach = 3
-    needs = "measurements must be pictures"
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class LearnedPrimalDualPhase(Phase):
         """
         if y.ndim < 4 or not operator.picture_measurements:
             raise ValueError(
-                f"LearnedPrimalDual: {self.needs}, (batch, channel, …, height, width), for its duals are convolved; "
-                f"those of {type(operator).__name__} are {tuple(y.shape)}"
+                "LearnedPrimalDual: measurements must be pictures, (batch, channel, …, height, width), for its duals "
+                f"are convolved; those of {type(operator).__name__} are {tuple(y.shape)}"
             )
         for what, given, own in (
             ("measurements", y.is_complex(), self.complex_measurements),
@@ -120,14 +120,16 @@ class Update(nn.Module):
         super().__init__()
         self.channels = channels
         maps = channels * (2 if complex_numbers else 1)
-        sizes = [maps * inputs, features, features, maps * outputs]
-        first, second, last = (nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(sizes))
-        self.layers = nn.Sequential(first, nn.PReLU(features, 0.0), second, nn.PReLU(features, 0.0), last)
-        for layer in (first, second, last):
+        convolutions = [
+            nn.Conv2d(before, after, 3, padding=1)
+            for before, after in pairwise([maps * inputs, features, features, maps * outputs])
+        ]
+        for layer in convolutions:
             nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        nn.init.zeros_(last.weight)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        nn.init.zeros_(convolutions[-1].weight)
+        first, second, last = convolutions
+        self.layers = nn.Sequential(first, nn.PReLU(features, 0.0), second, nn.PReLU(features, 0.0), last)
 
     def forward(self, parts: Sequence[Tensor], factor: Tensor | None = None) -> Tensor:
         """What is added.
