@@ -16,8 +16,8 @@ from unrolled.networks import (
     ComposedNetwork,
     ConjugateGradientStart,
     MoDL,
+    Prior,
     ProximalGradientPhase,
-    ResidualCNN,
     UnrolledNetwork,
 )
 from unrolled.operators import (
@@ -225,11 +225,17 @@ def test_a_program_with_another_picture_gets_no_file(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_only_python_computes_cannot_be_traced():
-    double = as_operator((lambda x: torch.from_numpy(2 * x.numpy()),) * 2, shape=(1, *SIDES))
-    network = ComposedNetwork(ProximalGradientPhase(ResidualCNN(4, 2)), 1)
-    with pytest.raises(ValueError, match=r"ComposedNetwork with \w+ cannot be traced into one program: "):
-        unrolled.export(network, double)
+class Undecided(Prior):
+    def forward(self, z, condition=None):
+        return z if bool(z.sum() > 0) else -z
+
+
+def test_a_network_that_looks_at_values_cannot_be_traced():
+    network = ComposedNetwork(ProximalGradientPhase(Undecided()), 1)
+    with pytest.raises(
+        ValueError, match=r"ComposedNetwork with BlockCompressedSensing cannot be traced into one program"
+    ):
+        unrolled.export(network, BLOCKS, size=SIDES)
 
 
 @pytest.mark.parametrize(
