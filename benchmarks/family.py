@@ -129,7 +129,7 @@ def cell(name: str, cls: type[UnrolledNetwork], kind: str, folder: Path, steps: 
         if status:
             words = [*demands(cls), f"made for {'real' if what.complex_images else 'complex'} images"]
             refused = argv[0] == "train" and any(word in said for word in words)
-            return {**found, "ok": refused, "reason": said if refused else f"unrolled {argv[0]}: {said}"}
+            return {**found, "ok": refused, "reason": said.partition(": error: ")[2] if refused else said}
     quality = json.loads(figures.read_text())
     gain = quality["psnr"] - quality["start_psnr"]
     return {**found, "ok": gain >= LEAST, "start": quality["start_psnr"], "psnr": quality["psnr"], "gain": gain}

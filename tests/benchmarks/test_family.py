@@ -39,8 +39,9 @@ def test_a_refusal_is_a_cell_if_the_network_announces_it(tmp_path, monkeypatch):
     monkeypatch.setattr(family, "run", lambda argv: (1, said))
     monkeypatch.setattr(family, "demands", lambda cls: ["pictures"])
     refused = family.cell("MoDL", MoDL, "dense", tmp_path, 1, {})
-    assert refused == {"network": "MoDL", "operator": "dense", "ok": True, "reason": said}
-    assert "refused: unrolled train: error" in family.table([refused])
+    reason = "ProximalStep: needs pictures, which Dense has not"
+    assert refused == {"network": "MoDL", "operator": "dense", "ok": True, "reason": reason}
+    assert "refused: ProximalStep" in family.table([refused])
     monkeypatch.setattr(family, "demands", lambda cls: [])
     failed = family.cell("MoDL", MoDL, "dense", tmp_path / "again", 1, {})
     assert not failed["ok"]

@@ -1,10 +1,9 @@
 """HDF5: any common layout, opened once in every process, and without a leak."""
 
 import gc
+import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.pairs import FULL
+from tests.training.small_runs import processes_context
 from unrolled.data import ImageData, ImageStore, RandomCrops, hdf5, open_images
 from unrolled.data.hdf5 import hdf5_images
 from unrolled.data.images import array_to_image
@@ -210,34 +210,36 @@ def test_no_more_files_are_open_than_the_limit(tmp_path):
             assert sum(map(handles, paths)) <= 2
 
 
-MEMORY = """
-import sys
-import h5py, numpy as np
-from unrolled.data import ImageStore, RandomCrops, open_images
-
-def resident():
+def resident() -> float:
+    """The memory of this process, in MiB."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
 
-with h5py.File(sys.argv[1], "w") as file:  # 24 MiB
-    file["images"] = np.random.default_rng(0).integers(0, 256, (96, 512, 512), dtype=np.uint8)
-RandomCrops(ImageStore(open_images(sys.argv[1])[:1]), crop=64).batch(0, 10)  # imports, buffers
-for cache in (0, 8):
-    before = resident()
-    crops = RandomCrops(ImageStore(open_images(sys.argv[1]), cache_mib=cache), crop=64)
-    for step in range(int(sys.argv[2])):
-        crops.batch(step, 20)
-    print(resident() - before - cache)
-    del crops
-"""
+
+def growth_over_crops(path, steps, found):
+    """Write by how many MiB the memory grows beyond the cache, without one and with one."""
+    RandomCrops(ImageStore(open_images(path)[:1]), crop=64).batch(0, 10)  # imports, buffers
+    grown = []
+    for cache in (0, 8):
+        before = resident()
+        crops = RandomCrops(ImageStore(open_images(path), cache_mib=cache), crop=64)
+        for step in range(steps):
+            crops.batch(step, 20)
+        grown.append(resident() - before - cache)
+    found.write_text(json.dumps(grown))
 
 
 def test_memory_stays_flat_over_thousands_of_crops(tmp_path):
-    steps = 2000 if FULL else 60
-    command = [sys.executable, "-c", MEMORY, str(tmp_path / "large.h5"), str(steps)]
-    grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    path = write(tmp_path / "large.h5", images=np.random.default_rng(0).integers(0, 256, (96, 512, 512), np.uint8))
+    process = processes_context().Process(  # one that has nothing but what it has imported
+        target=growth_over_crops, args=(path, 2000 if FULL else 60, tmp_path / "grown.json")
+    )
+    process.start()
+    process.join(600)
+    assert process.exitcode == 0
+    grown = json.loads((tmp_path / "grown.json").read_text())
     assert len(grown) == 2
-    assert all(float(mebibytes) < 6 for mebibytes in grown), grown
+    assert all(mebibytes < 6 for mebibytes in grown), grown
 
 
 def test_crops_of_a_file_are_those_of_the_same_images_in_memory(tmp_path):

@@ -81,13 +81,11 @@ def by_default(cls: type[UnrolledNetwork], **options: Any) -> UnrolledNetwork:
         what is not left as it is by default; of them those that the class has.
     """
     known = inspect.signature(cls).parameters
-    needed = {
-        name: value
-        for name, value in MATRIX.items()
-        if name in known and known[name].default is inspect.Parameter.empty
-    }
-    make: Any = cls
-    return make(**needed, **{name: value for name, value in options.items() if name in known})
+    given: dict[str, Any] = {name: value for name, value in options.items() if name in known}
+    for name, value in MATRIX.items():
+        if name in known and known[name].default is inspect.Parameter.empty:
+            given[name] = value
+    return cls(**given)
 
 
 def facts_of(cls: type[UnrolledNetwork]) -> Facts:
