@@ -37,7 +37,7 @@ from unrolled.sparsify import (
 )
 from unrolled.system.memory import keep_freed_memory
 
-BATCH, SIDE, CLASSES = 64, 32, 10
+BATCH, SIDE, CLASSES, DEPTH = 64, 32, 10, 20
 STRENGTH = 1e-6  # so weak that the network stays what it is while it is timed
 LONG = 100_000  # steps of a run that is never finished
 BARE = "bare optimiser"
@@ -76,10 +76,10 @@ STRATEGIES: dict[str, Callable[[nn.Module], Sparsifier]] = {
 
 
 def network() -> nn.Module:
-    """ResNet-20, always with the same weights."""
+    """ResNet-20, or of another depth, always with the same weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return CifarResNet(CLASSES, shortcut="convolution")
+        return CifarResNet(CLASSES, DEPTH, shortcut="convolution")
 
 
 def images(batch: int) -> tuple[Tensor, Tensor]:

@@ -140,6 +140,7 @@ def test_the_proximal_maps_are_timed_for_every_penalty(monkeypatch, capsys, tmp_
 def test_every_strategy_is_timed_beside_the_bare_optimiser(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sparsify, "keep_freed_memory", lambda: None)  # which would hold for all tests
     monkeypatch.setattr(sparsify, "SIDE", 8)
+    monkeypatch.setattr(sparsify, "DEPTH", 8)
     monkeypatch.setattr(sparsify, "OPTIMIZERS", {"SGD": sparsify.OPTIMIZERS["SGD"]})
     argv = ["sparsify", "--batch", "2", "--steps", "1", "--rounds", "2", "--json", str(tmp_path / "sparsify.json")]
     monkeypatch.setattr("sys.argv", argv)

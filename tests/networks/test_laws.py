@@ -13,8 +13,9 @@ from unrolled.networks import UnrolledNetwork
 
 def every_law() -> list[type[NetworkLaws]]:
     """The test cases that inherit the laws, in the order of their names."""
-    for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        importlib.import_module(f"tests.networks.{path.stem}")
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("test_*.py")):
+        importlib.import_module(".".join(("tests", "networks", *path.relative_to(here).with_suffix("").parts)))
     found, todo = [], [NetworkLaws]
     while todo:
         law = todo.pop()

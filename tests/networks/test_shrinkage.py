@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.pairs import FULL, pairwise
-from tests.penalties.cases import CLASSES
+from tests.penalties.cases import CLASSES, FAMILIES
 from unrolled import Shrinkage, ShrinkageMixture
 from unrolled.networks.shrinkage import shrinkage_of
 from unrolled.penalties import L0, L1, MCP, SCAD, CappedL1, Cauchy, ElasticNet, LogSum, Penalty, Ridge
@@ -17,6 +17,8 @@ from unrolled.penalties.numeric import NumericPenalty
 # Penalties that are known by a dropout rule alone have the same base, and maps that take long to compute.
 LEARNABLE = [cls for cls in CLASSES.values() if cls.prox_has_step_gradient and not issubclass(cls, NumericPenalty)]
 WITH_PARAMETERS = [cls for cls in LEARNABLE if dataclasses.fields(cls) and cls is not CappedL1]
+LEARNING = [cls for cls in LEARNABLE if cls.__name__ in FAMILIES or cls is Ridge]
+"""Those that are trained: of each file one, for the gradients of all are compared with differences elsewhere."""
 SEVERAL = [L1(), LogSum(0.3), MCP(1.0, 4.0)]
 
 every_penalty = pytest.mark.parametrize("cls", LEARNABLE)
@@ -85,7 +87,7 @@ def test_a_mixture_starts_as_the_mean_of_its_maps():
 # ---- what it learns
 
 
-@every_penalty
+@pytest.mark.parametrize("cls", LEARNING)
 def test_the_step_is_learned(cls):
     # Noise around sparse values: the threshold that a gradient method finds must beat the one it started from.
     layer = Shrinkage(cls(), channels=2, threshold=0.01)
@@ -97,7 +99,7 @@ def test_the_step_is_learned(cls):
     assert (layer.step > 0.1).all()
 
 
-@pytest.mark.parametrize("cls", WITH_PARAMETERS)
+@pytest.mark.parametrize("cls", [cls for cls in LEARNING if cls in WITH_PARAMETERS])
 def test_the_parameters_of_the_penalty_are_learned(cls):
     layer = Shrinkage(cls(), channels=2, threshold=0.01, learn_penalty=True)
     before, after = denoised(layer, *sparse_and_noisy())
@@ -164,7 +166,7 @@ def test_each_channel_has_its_own_step_and_parameters():
 
 
 @every_penalty
-@pytest.mark.parametrize("raw_step", [-1e4, -100.0, 0.0, 100.0, 1e4])
+@pytest.mark.parametrize("raw_step", [-1e4, -100.0, 0.0, 100.0, 1e4] if FULL else [-1e4, 0.0, 1e4])
 def test_no_raw_value_makes_it_expand(cls, raw_step):
     x = torch.cat([torch.linspace(-3, 3, 61), torch.tensor([1e-6, 1e-3, 100.0])])
     for raw in (-1e4, -100.0, 0.0, 100.0, 1e4):

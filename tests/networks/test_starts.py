@@ -13,6 +13,7 @@ from unrolled.networks import (
     LearnedStart,
     LinearStart,
     Start,
+    ZeroStart,
 )
 from unrolled.operators import (
     BlockCompressedSensing,
@@ -29,6 +30,7 @@ from unrolled.system.recipes import build, describe
 STARTS = {
     "linear": LinearStart,
     "adjoint": AdjointStart,
+    "zero": ZeroStart,
     "conjugate gradients": lambda: ConjugateGradientStart(60, ridge=0.1),  # converged, and so linear
 }
 OPERATORS = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers import assert_alike
+from tests.pairs import FULL
 from unrolled.operators import LinearOperator
 
 Case = Callable[[], tuple[LinearOperator, tuple[int, ...]]]
@@ -277,7 +278,7 @@ class OperatorLaws:
 
     def test_compiles_to_one_graph(self, case, fresh_compiler):
         operator, x, _ = self.make(case)
-        compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")
+        compiled = torch.compile(operator, fullgraph=True, backend="aot_eager" if FULL else "eager")
         torch.testing.assert_close(compiled(x), operator(x))
 
 

@@ -8,6 +8,7 @@ import torch
 
 from tests.operators.laws import OperatorLaws
 from tests.operators.test_radon import assert_a_matrix_is_the_same_sums, disc, ellipse, images, phantom, smooth
+from tests.pairs import FULL
 from unrolled.operators import FanBeam, Radon
 from unrolled.operators.scan_angles import short_scan_weights
 
@@ -192,7 +193,7 @@ def test_filtered_back_projection_is_linear_and_learns():
     operator = FanBeam(9, 12, 12, 20.0, curved=True).double()
     y = torch.randn(1, 1, 9, operator.detectors, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(operator.estimate, y)
-    compiled = torch.compile(operator.estimate, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(operator.estimate, fullgraph=True, backend="aot_eager" if FULL else "eager")
     torch.testing.assert_close(compiled(y), operator.estimate(y))
 
 

@@ -12,6 +12,7 @@ from skimage.transform import iradon, radon, resize
 from torch import Tensor
 
 from tests.operators.laws import OperatorLaws
+from tests.pairs import FULL
 from unrolled.operators import LinearOperator, Radon, ray_matrix
 from unrolled.operators import rays as rays_module
 from unrolled.system.recipes import build, describe
@@ -218,14 +219,14 @@ def test_filtered_back_projection_is_linear_and_learns():
     operator = Radon(9, 12, 12).double()
     y = torch.randn(2, 1, 9, operator.detectors, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(operator.estimate, y)
-    compiled = torch.compile(operator.estimate, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(operator.estimate, fullgraph=True, backend="aot_eager" if FULL else "eager")
     torch.testing.assert_close(compiled(y), operator.estimate(y))
 
 
 def test_the_adjoint_compiles_to_one_graph():
     operator = Radon(9, 12, 12).double()
     y = torch.randn(2, 1, 9, operator.detectors, dtype=torch.float64)
-    compiled = torch.compile(operator.adjoint, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(operator.adjoint, fullgraph=True, backend="aot_eager" if FULL else "eager")
     torch.testing.assert_close(compiled(y), operator.adjoint(y))
 
 

@@ -19,8 +19,12 @@ COMMANDS = {
     "classify": "train a network that classifies images, and make it sparse, from a config",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
+    "networks": "the networks: phase equation, parameters, arithmetic, operators that they take; options of one",
     "zoo": "the shipped weights and their cards",
 }
+
+FILES = {"networks": "network_list"}
+"""The modules of commands that are not called like them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, *arguments: str) -> int:
     """Run a command; its warnings are lines."""
-    command = importlib.import_module(f"unrolled.cli.{name}")
+    command = importlib.import_module(f"unrolled.cli.{FILES.get(name, name)}")
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         status: int = command.run([*arguments])

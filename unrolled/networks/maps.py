@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from unrolled.networks.narrow import convolve
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture
+from unrolled.networks.windows import Windows
 from unrolled.system.devices import full_precision, in_double
 
 ENOUGH = 9
@@ -96,7 +96,7 @@ class SparsifyingMap(nn.Module):
     middle, inner, features : int
         channels after D, after A, and after B.
     parts : int
-        channels of the image: 1, or 2 for the real and the imaginary part of a complex one.
+        maps of an image that are seen together: 1, or 2, the real and the imaginary part of a complex one.
     """
 
     def __init__(self, middle: int, inner: int, features: int, parts: int = 1):
@@ -113,7 +113,7 @@ class SynthesisMap(nn.Module):
     features, inner, middle : int
         channels before B̃, after it, and after Ã.
     parts : int
-        channels of the image, as in `SparsifyingMap`.
+        maps of an image, as in `SparsifyingMap`.
     """
 
     def __init__(self, features: int, inner: int, middle: int, parts: int = 1):
@@ -201,29 +201,12 @@ class WindowAttention(nn.Module):
         self.combine = nn.Conv2d(2 * features, features, 1, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        height, width = z.shape[-2:]
-        bottom, right = -height % self.window, -width % self.window
-        query, key, content = (
-            self._windows(F.pad(layer(z), (0, right, 0, bottom))) for layer in (self.query, self.key, self.content)
-        )
-        mask = None
-        if bottom or right:  # keys in the padding must not be looked at
-            inside = F.pad(z.new_ones(1, 1, height, width), (0, right, 0, bottom))
-            mask = rearrange(self._windows(inside.expand(len(z), 1, -1, -1)), "n k 1 -> n 1 k") > 0
-        attended = F.scaled_dot_product_attention(query, key, content, attn_mask=mask, scale=1.0)
-        attended = rearrange(
-            attended,
-            "(b rows cols) (p q) c -> b c (rows p) (cols q)",
-            rows=(height + bottom) // self.window,
-            cols=(width + right) // self.window,
-            p=self.window,
-        )
-        return F.relu(self.combine(torch.cat([z, attended[..., :height, :width]], dim=1)))
-
-    def _windows(self, maps: Tensor) -> Tensor:
-        return rearrange(
-            maps, "b c (rows p) (cols q) -> (b rows cols) (p q) c", p=self.window, q=self.window
-        ).contiguous()
+        windows = Windows(*z.shape[-2:], self.window)
+        query, key, content = (windows.cut(layer(z)) for layer in (self.query, self.key, self.content))
+        inside = windows.inside(z)
+        mask = None if inside is None else inside.repeat(len(z), 1).unsqueeze(1)
+        attended = windows.joined(F.scaled_dot_product_attention(query, key, content, attn_mask=mask, scale=1.0))
+        return F.relu(self.combine(torch.cat([z, attended], dim=1)))
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:

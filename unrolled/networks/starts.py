@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from unrolled.networks.phases.phase import Phase
@@ -68,6 +69,15 @@ class LinearStart(Start):
 
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
         return operator.estimate(y)
+
+
+class ZeroStart(Start):
+    """x₀ = 0, an image or code of which nothing is known yet."""
+
+    local = True
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        return torch.zeros_like(operator.adjoint(y))  # whose shape the operator alone knows
 
 
 class ConjugateGradientStart(Start):

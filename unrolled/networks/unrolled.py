@@ -101,6 +101,15 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return cast(list[Phase], list(self.phases)) * self.repeats
 
     @property
+    def demands(self) -> list[str]:
+        """What it needs of an operator, beside images of its kind, in the words by which its parts refuse others.
+
+        A part, or the network itself, says what it needs by an attribute `needs`; nothing: any operator will do.
+        """
+        found = (getattr(module, "needs", None) for module in self.modules())
+        return list(dict.fromkeys(need for need in found if need))
+
+    @property
     def parameter_count(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -144,7 +153,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         return images
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        """The start, (batch, channel, height, width), without what is learned in it, if that is anything."""
+        """The start, (batch, channel, height, width), without what is learned in it: nothing is, but for what the
+        network estimates of the operator."""
         y, operator, _ = self.given(y, operator)
         x: Tensor = self.start.unlearned(y, operator)
         return x
@@ -160,9 +170,27 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.check(operator)
         y = self.taken(y)
         condition, norm = self.condition(y, noise), self.norm_of(operator)
-        if norm == 1:
-            return y, operator, condition
-        return *with_unit_norm(y, operator), None if condition is None else condition / norm
+        if norm != 1:
+            y, operator = with_unit_norm(y, operator)
+            condition = None if condition is None else condition / norm
+        return y, self.operator_of(y, operator), condition
+
+    def operator_of(self, y: Tensor, operator: LinearOperator) -> LinearOperator:
+        """The operator that the network takes measurements to be of: the one that is given, unless it knows better.
+
+        A network that estimates a part of the operator, such as the maps of coils, overrides this. Start, phases and
+        losses then see the operator with what was estimated, in the units of the one that is given.
+
+        Parameters
+        ----------
+        y : Tensor, the measurements
+        operator : LinearOperator
+        """
+        return operator
+
+    def compared(self, image: Tensor, truth: Tensor, operator: LinearOperator) -> tuple[Tensor, Tensor]:
+        """What losses compare of a reconstruction and the true image: by default the images themselves."""
+        return image, truth
 
     def in_training(
         self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False
@@ -304,5 +332,6 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:
         """What training minimises by default: the mean of |x̂ − x|², x the true images, and what the network adds."""
         (image,), own = self.in_training(y, operator, noise=noise)
+        image, x = self.compared(image, x, operator)
         error = mean_square(image - x)
         return error if own is None else error + own

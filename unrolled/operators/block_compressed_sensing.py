@@ -57,6 +57,7 @@ class BlockCompressedSensing(LinearOperator):
     autocorrelation: Tensor
     tensors = ("matrix",)
     local = True
+    picture_measurements = False  # but of every block a few numbers
     checks_itself = True
 
     def __init__(

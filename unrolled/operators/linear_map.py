@@ -37,6 +37,10 @@ class LinearMap(Described, nn.Module, ABC):
     complex_images: bool = False
     """Whether images are complex tensors."""
 
+    picture_measurements: bool = True
+    """Whether measurements of four axes or more, (batch, channel, …, height, width), are pictures, of which neighbours
+    belong together; those with fewer axes never are."""
+
     local: bool = False
     """Whether every part of an image whose edges are multiples of `multiple` has measurements of its own. Such an
     operator implements `image_size` and `crop`, and images are then reconstructed in tiles of any size."""

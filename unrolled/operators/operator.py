@@ -126,6 +126,8 @@ class Composition(LinearOperator):
         self.outer, self.inner = outer, inner
         self.multiple, self.complex_images, self.image_shape = inner.multiple, inner.complex_images, inner.image_shape
         self.batch = inner.batch or outer.batch
+        keeps = isinstance(outer, Adjoint) or inner.picture_measurements  # an adjoint makes images of what is none
+        self.picture_measurements = outer.picture_measurements and keeps
 
     @property
     def complex_measurements(self) -> bool:
@@ -178,7 +180,7 @@ class Scaled(LinearOperator):
         self.operator, self.factor = operator, factor
         self.multiple, self.local = operator.multiple, operator.local
         self.complex_images, self.image_shape = operator.complex_images, operator.image_shape
-        self.batch = operator.batch
+        self.batch, self.picture_measurements = operator.batch, operator.picture_measurements
 
     @property
     def complex_measurements(self) -> bool:
@@ -240,6 +242,7 @@ class Sum(LinearOperator):
         _check_operators("Sum", first, second)
         take_common_images(self, [first, second])
         self.first, self.second = first, second
+        self.picture_measurements = first.picture_measurements and second.picture_measurements
 
     @property
     def complex_measurements(self) -> bool:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -276,6 +277,18 @@ class MultiCoilFourier(SampledFourier):
 
     def of_images(self, which: slice) -> "MultiCoilFourier":
         return self._with(_some(self.maps, which, 3), _some(self.mask, which, 2))
+
+    def with_maps(self, maps: Tensor) -> Self:
+        """The same operator with other maps, for the time of a step: values are not looked at, all else is shared.
+
+        Parameters
+        ----------
+        maps : Tensor, as in the constructor
+            complex, on the operator's device; gradients pass through them.
+        """
+        other = self.sharing(maps=maps)
+        other.batch = len(maps) if maps.ndim > 3 and len(maps) > 1 else self.batch
+        return other
 
     def with_unit_maps(self) -> "tuple[MultiCoilFourier, Tensor]":
         """The operator with maps that make no image larger, and what they were divided by.

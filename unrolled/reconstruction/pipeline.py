@@ -276,7 +276,8 @@ def invert(
 @torch.no_grad()
 def _check_explained(x: Tensor, y: Tensor, network: UnrolledNetwork, operator: LinearOperator) -> None:
     """Warn of a reconstruction that explains the measurements worse than black does: a network that diverged."""
-    residual, size = (operator(x) - y).flatten(1).norm(dim=1), y.flatten(1).norm(dim=1)
+    explained = network.operator_of(y, operator)(x)
+    residual, size = (explained - y).flatten(1).norm(dim=1), y.flatten(1).norm(dim=1)
     left = float((residual / ones_for_zeros(size))[size > 0].max()) if bool(size.any()) else 0.0
     if not left <= 1:
         warnings.warn(

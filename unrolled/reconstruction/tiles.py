@@ -53,8 +53,8 @@ def in_tiles(
     Raises
     ------
     ValueError
-        if operator or phases allow no tiles (see `why_no_tiles`), the sides of the image are no multiples of the scale
-        of feature maps, or tile is not >= 1.
+        if operator or phases allow no tiles (see `why_no_tiles`), what phases carry has other sizes than they say, or
+        tile is not >= 1.
     """
     reason = why_no_tiles(network, operator)
     if reason is not None:
@@ -66,8 +66,6 @@ def in_tiles(
     start, learned, phases = network.start.unlearned, network.start.learned, network.sequence
     scales = {scale for phase in phases for scale in _scales(phase)}
     unit = math.lcm(operator.multiple, *scales, *(phase.alignment for phase in [*learned, *phases]))
-    if any(side % scale for side in size for scale in scales):
-        raise ValueError(f"tile: sides of the image must be multiples of {math.lcm(*scales)}, got {size}")
     tile = math.ceil(tile / unit) * unit
     count = math.ceil(size[0] / tile) * math.ceil(size[1] / tile)
     total = count * (1 + len(learned) + len(phases))
@@ -140,29 +138,29 @@ def _apply(
     for top, rows in _parts(height, tile):
         # Rows above were overwritten by the tiles before, so their old values are kept; those below are still old.
         old = [
-            torch.cat([kept, entry[..., top // s : (top + rows + halo) // s, :]], dim=-2)
+            torch.cat([kept, entry[..., top // s : _maps(top + rows + halo, s), :]], dim=-2)
             for kept, entry, s in zip(above, state, scales, strict=False)
         ]
         first = top - above[0].shape[-2]
         above = [
-            entry[..., max(0, top + rows - halo - first) // s : (top + rows - first) // s, :]
+            entry[..., max(0, top + rows - halo - first) // s : _maps(top + rows - first, s), :]
             for entry, s in zip(old, scales, strict=False)
         ]
         for left, columns in _parts(width, tile):
             begin, end = max(0, left - halo), min(width, left + columns + halo)
-            window = tuple(entry[..., begin // s : end // s] for entry, s in zip(old, scales, strict=False))
+            window = tuple(entry[..., begin // s : _maps(end, s)] for entry, s in zip(old, scales, strict=False))
             around = operator.crop(y, first, begin, old[0].shape[-2], end - begin)
             whole = (old[0].shape[-2], end - begin) == (tile + 2 * halo, tile + 2 * halo)
             found = (interior if whole else _call)(phase, window, around, operator, condition)
             _check_entries(phase, found, old[0].shape[-2], end - begin)
             for entry, s in zip(found[len(following) :], scales[len(following) :], strict=True):
                 # The first phase of older programs is given the image alone, and hands on more.
-                following.append(entry.new_empty(*entry.shape[:-2], height // s, width // s))
+                following.append(entry.new_empty(*entry.shape[:-2], _maps(height, s), _maps(width, s)))
             for target, entry, s in zip(following, found, scales, strict=False):
-                target[..., top // s : (top + rows) // s, left // s : (left + columns) // s] = entry[
+                target[..., top // s : _maps(top + rows, s), left // s : _maps(left + columns, s)] = entry[
                     ...,
-                    (top - first) // s : (top - first + rows) // s,
-                    (left - begin) // s : (left - begin + columns) // s,
+                    (top - first) // s : _maps(top - first + rows, s),
+                    (left - begin) // s : _maps(left - begin + columns, s),
                 ]
             bar.update()
     return following
@@ -170,7 +168,7 @@ def _apply(
 
 def _check_entries(phase: Phase, found: tuple[Tensor, ...], height: int, width: int) -> None:
     """Raise ValueError unless the entries of a state are what a phase says that it carries."""
-    wanted = [(height // s, width // s) for s in _scales(phase)]
+    wanted = [(_maps(height, s), _maps(width, s)) for s in _scales(phase)]
     shapes = [tuple(entry.shape[-2:]) if isinstance(entry, Tensor) else type(entry).__name__ for entry in found]
     if shapes != wanted[: len(shapes)]:
         raise ValueError(
@@ -182,6 +180,11 @@ def _check_entries(phase: Phase, found: tuple[Tensor, ...], height: int, width: 
 def _scales(phase: Phase) -> list[int]:
     """Pixels of the image for one number of each entry of a state, in either direction."""
     return [1, *(entry.scale for entry in phase.carries if not isinstance(entry, Measurements))]
+
+
+def _maps(pixels: int, scale: int) -> int:
+    """How many numbers of an entry at a scale lie over so many pixels; the last of them may lie over fewer."""
+    return -(-pixels // scale)
 
 
 def _parts(length: int, part: int) -> Iterator[tuple[int, int]]:

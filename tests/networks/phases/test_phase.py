@@ -71,10 +71,10 @@ def test_entries_that_are_not_what_a_phase_says_are_refused_by_tiles():
         in_tiles(y, network, operator, 6)
 
 
-def test_sides_that_are_no_multiples_of_the_scale_are_refused_by_tiles():
+def test_maps_of_sides_that_are_no_multiples_of_the_scale_are_to_be_rounded_up():
     network = Net([Coarse()])
     operator = BlockCompressedSensing(ratio=0.5, block=3)
-    with pytest.raises(ValueError, match=r"tile: sides of the image must be multiples of 2, got \(9, 12\)"):
+    with pytest.raises(ValueError, match=r"tile: Coarse must carry .* \(5, 6\)\], got \[\(9, 12\), \(4, 6\)\]"):
         in_tiles(operator(picture(9, 12).unsqueeze(0)), network, operator, 6)
 
 

@@ -74,7 +74,7 @@ class PriorLaws:
         prior, z = self.make(case, kind)
         first = torch.zeros_like(z)
         first[:, :1] = z[:, :1].real if z.is_complex() else z[:, :1]
-        changed = prior(z) - prior(z - 0.5 * first)
+        changed = prior(z) - prior(z - 0.5 * first.square())  # and no multiple, which a normalised prior undoes
         if z.is_complex():
             assert changed.imag.abs().max() > 1e-5
         elif prior.channels > 1:

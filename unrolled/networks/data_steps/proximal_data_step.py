@@ -41,6 +41,11 @@ class ProximalStep(DataStep):
             raise ValueError(f"ProximalStep: iterations must be >= 1 or None, got {iterations!r}")
         self.iterations, self.closed_form = iterations, closed_form
 
+    @property
+    def needs(self) -> str | None:
+        """What it needs of an operator; None: nothing."""
+        return "(AᴴA + λ)⁻¹ in closed form" if self.closed_form else None
+
     def forward(self, z: Tensor, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:
         ridge = self.weight(condition)
         right = operator.adjoint(y) + ridge * z
@@ -50,7 +55,7 @@ class ProximalStep(DataStep):
             exact = operator.solve_exactly(right, ridge.reshape(-1, 1, 1, 1))
         if exact is None:
             raise ValueError(
-                f"ProximalStep: needs (AᴴA + λ)⁻¹ in closed form, which {type(operator).__name__} has not; make it "
+                f"ProximalStep: needs {self.needs}, which {type(operator).__name__} has not; make it "
                 "with closed_form=False, and conjugate gradients take its place"
             )
         return exact

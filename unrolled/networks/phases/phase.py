@@ -21,7 +21,7 @@ Step = Callable[[State, Tensor, LinearOperator, Tensor | None], State]
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """An entry of the state that lies over the image: (…, height / scale, width / scale).
+    """An entry of the state that lies over the image: (…, height / scale, width / scale), rounded up.
 
     Parameters
     ----------

@@ -2,21 +2,20 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.networks.channelwise import per_channel
 from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, scaled, shrinking
-from unrolled.networks.narrow import convolve
 from unrolled.networks.phases.phase import Images, Phase, State
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
+from unrolled.networks.priors.sparsifying_prior import LearnedProx, Widths
+from unrolled.networks.shrinkage import shrinkage_of
 from unrolled.networks.sizes import LARGEST_SIZE, check_sizes
 from unrolled.networks.starts import Start
 from unrolled.networks.unrolled import UnrolledNetwork
@@ -25,7 +24,9 @@ from unrolled.penalties import Penalty
 
 
 class EPGN(UnrolledNetwork):
-    """The extra proximal gradient network (Zhang, Ye, Chen, J. Imaging 8(7):178, 2022), local or nonlocal.
+    """x½ = prox(x − α∇f(x)), x⁺ = prox(x − β∇f(x½)): two gradient steps, each followed by the same learned map.
+
+    The extra proximal gradient network (Zhang, Ye, Chen, J. Imaging 8(7):178, 2022), local or nonlocal.
 
     Each phase is one iteration of the extra proximal gradient algorithm on ½‖Ax − y‖² + g(x): two gradient steps, each
     followed by the same learned proximal map, prox(b) = b + G̃(N(S(G(b)))) with a learned sparsifying map G, the
@@ -135,7 +136,7 @@ class EPGN(UnrolledNetwork):
         Examples
         --------
         >>> network = EPGN(phases=1, features=16)
-        >>> _ = nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
+        >>> _ = torch.nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
         >>> network.compacted().arguments["features"]
         [[16, 4, 16, 9]]
         """
@@ -149,19 +150,6 @@ class EPGN(UnrolledNetwork):
             widths.append(list(phase.prox.widths))
         small.arguments = {**self.arguments, "features": widths}
         return small
-
-
-class Widths(NamedTuple):
-    """How many feature maps a learned proximal map has.
-
-    inner, shrunk, back : inside of G, shrunk, and inside of G̃.
-    middle : between the two convolutions of the pairs from and to the image.
-    """
-
-    inner: int
-    shrunk: int
-    back: int
-    middle: int
 
 
 def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
@@ -178,111 +166,6 @@ def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
     return [Widths(*each) for each in features]
 
 
-class LearnedProx(nn.Module):
-    """prox(b) = b + G̃(N(S(G(b)))), on images of one channel, real or complex.
-
-    Parameters
-    ----------
-    widths : Widths
-    shrinkage : Shrinkage or ShrinkageMixture
-        S, on the feature maps.
-    window : int or None
-        of the nonlocal block N; None: N is the identity.
-    parts : int
-        1, or 2 for complex images.
-    """
-
-    def __init__(
-        self, widths: Widths, shrinkage: Shrinkage | ShrinkageMixture, window: int | None = None, parts: int = 1
-    ):
-        super().__init__()
-        self.widths = widths
-        self.sparsify = SparsifyingMap(widths.middle, widths.inner, widths.shrunk, parts)  # G
-        self.shrinkage = shrinkage  # S
-        self.attend = nn.Identity() if window is None else WindowAttention(widths.shrunk, window)  # N
-        self.synthesize = SynthesisMap(widths.shrunk, widths.back, widths.middle, parts)  # G̃
-
-    def prepare(self, factor: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-        """The map with its kernels composed once, for every image that a phase applies it to.
-
-        Parameters
-        ----------
-        factor : Tensor, (batch, 1, 1, 1), optional
-            of the thresholds.
-        """
-        g, g_back = self.sparsify, self.synthesize
-        first, last = g.pair.kernel(), g_back.pair.kernel()
-        inner, inner_back = g.conv.weight, g_back.conv.weight
-        if isinstance(self.attend, nn.Identity):
-            shrink, inner, inner_back = shrinking(self.shrinkage, inner, inner_back, factor)
-        else:
-            shrink = scaled(self.shrinkage, factor)
-
-        def prox(b: Tensor) -> Tensor:
-            z = F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
-            z = F.conv2d(self.attend(shrink(z)), inner_back, padding=1)
-            return b + convolve(F.relu(z, inplace=True), last).to(b.dtype)
-
-        return prox
-
-    @property
-    def reach(self) -> int:
-        """How many pixels away the map looks: 5×5 and 3×3 on either side of the shrinkage, and a window between."""
-        reach = 2 + 1
-        if isinstance(self.attend, WindowAttention):
-            reach = -(-reach // self.attend.window) * self.attend.window
-        return reach + 1 + 2
-
-    def forward(self, b: Tensor) -> Tensor:
-        return self.prepare()(b)
-
-    def compacted(self) -> "LearnedProx":
-        """The same map without the feature maps that are 0 or that nobody reads, see `EPGN.compacted`."""
-        g, g_back = self.sparsify, self.synthesize
-        inner, shrunk, back = (alive.nonzero()[:, 0] for alive in self._alive())
-        widths = Widths(len(inner), len(shrunk), len(back), min(ENOUGH, self.widths.middle))
-        small = LearnedProx(widths, _of_channels(self.shrinkage, shrunk))
-        small = small.to(g.conv.weight).train(self.training)
-        small.sparsify.pair.take(g.pair, inner)
-        small.sparsify.conv.weight.copy_(g.conv.weight[shrunk][:, inner])
-        small.synthesize.conv.weight.copy_(g_back.conv.weight[back][:, shrunk])
-        small.synthesize.pair.take(g_back.pair, back)
-        return small
-
-    def _alive(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the maps inside of G, shrunk, and inside of G̃: which are computed from something and read by something."""
-        first, b, b_back, last = (
-            kernels.flatten(2).any(2)
-            for kernels in (
-                self.sparsify.pair.wide.flatten(1, 2).unsqueeze(1),
-                self.sparsify.conv.weight,
-                self.synthesize.conv.weight,
-                self.synthesize.pair.wide.flatten(1, 2).unsqueeze(0),
-            )
-        )
-        inner, shrunk, back = first[:, 0], b.any(1), last[0]
-        for _ in range(2):  # what is dead on one side is dead on the other after as many steps as there are layers
-            shrunk = b[:, inner].any(1) & b_back[back].any(0)
-            inner, back = first[:, 0] & b[shrunk].any(0), last[0] & b_back[:, shrunk].any(1)
-        return _at_least_one(inner), _at_least_one(shrunk), _at_least_one(back)
-
-
-def _at_least_one(alive: Tensor) -> Tensor:
-    return alive if alive.any() else torch.arange(len(alive), device=alive.device) == 0
-
-
-def _of_channels(shrinkage: Shrinkage | ShrinkageMixture, channels: Tensor) -> Shrinkage | ShrinkageMixture:
-    """A shrinkage of some of the channels."""
-    small = copy.deepcopy(shrinkage)
-    if small.channels is not None:
-        for parameter in small.parameters():
-            parameter.data = parameter.data[..., channels]
-        for module in small.modules():
-            if isinstance(module, (Shrinkage, ShrinkageMixture)):
-                module.channels = len(channels)
-    return small
-
-
 class _ExtraProximalGradient(Phase):
     data_steps = 2
 
@@ -290,7 +173,7 @@ class _ExtraProximalGradient(Phase):
         super().__init__()
         self.prox = prox
         self.reach = 2 * prox.reach
-        self.alignment = prox.attend.window if isinstance(prox.attend, WindowAttention) else 1
+        self.alignment = prox.alignment
         # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
         self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
         self.factors = Factors(ranges, 3) if ranges else None

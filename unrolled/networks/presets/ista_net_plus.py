@@ -1,19 +1,17 @@
 """ISTA-Net+, the unrolled iterative shrinkage-thresholding network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.networks.channelwise import apart, per_channel, together
 from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.maps import ConvolutionPair, shrinking
-from unrolled.networks.narrow import convolve
 from unrolled.networks.phases.phase import Phase, State
 from unrolled.networks.positive_numbers import positive
+from unrolled.networks.priors.symmetric_prior import SymmetricMaps
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
 from unrolled.networks.sizes import check_sizes
 from unrolled.networks.starts import Start
@@ -21,13 +19,11 @@ from unrolled.networks.unrolled import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
 
-Map = Callable[[Tensor], Tensor]
-
 
 class ISTANetPlus(UnrolledNetwork):
-    """ISTA-Net+ (Zhang, Ghanem, CVPR 2018): a gradient step and a learned proximal map in every phase.
+    """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x): a gradient step, and learned maps on either side of a shrinkage.
 
-    Every channel of an image is reconstructed alike.
+    ISTA-Net+ (Zhang, Ghanem, CVPR 2018). Every channel of an image is reconstructed alike.
 
     Parameters
     ----------
@@ -114,7 +110,7 @@ class ISTANetPlus(UnrolledNetwork):
         return [state[0] for state in states], self.symmetry * states[-1][1] / len(steps)
 
 
-class ISTAPhase(Phase):
+class ISTAPhase(SymmetricMaps, Phase):
     """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), with H = conv ∘ ReLU ∘ conv and H̃ likewise.
 
     Parameters
@@ -127,8 +123,6 @@ class ISTAPhase(Phase):
         of the numbers of the condition that step and threshold follow.
     """
 
-    reach = 2 + 1 + 1 + 2  # 5×5 and 3×3 on either side of the shrinkage
-
     def __init__(
         self,
         features: int,
@@ -138,14 +132,7 @@ class ISTAPhase(Phase):
     ):
         super().__init__()
         self.raw_step = positive(1.0)
-        self.shrinkage = shrinkage
-        self.analysis = ConvolutionPair(parts, features, features)  # D, then the first of H
-        self.analysis_last = nn.Parameter(torch.empty(features, features, 3, 3))
-        self.synthesis_first = nn.Parameter(torch.empty(features, features, 3, 3))
-        self.synthesis = ConvolutionPair(features, features, parts)  # the last of H̃, then G
-        for weight in (self.analysis_last, self.synthesis_first):
-            nn.init.xavier_normal_(weight)
-        nn.init.zeros_(self.synthesis.second)
+        self.make_maps(features, shrinkage, parts)
         self.factors = Factors(ranges, 2) if ranges else None
 
     @property
@@ -178,37 +165,3 @@ class ISTAPhase(Phase):
             return self.step, None
         step, threshold = self.factors(condition).unbind(1)
         return self.step * of_images(step), of_images(threshold, channels)
-
-    def prepare(self, factor: Tensor | None = None) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
-        """The learned maps on images of one channel, real or complex, with their kernels composed.
-
-        Parameters
-        ----------
-        factor : Tensor, (batch, 1, 1, 1), optional
-            of the thresholds.
-
-        Returns
-        -------
-        analyse :
-            an image b to its features H(D(b)), in units of the shrinkage's step if its penalty is homogeneous.
-        synthesise :
-            such features to the correction G(H̃(soft(features))).
-        asymmetry :
-            b and its features to the mean of |H̃(H(d)) − d|² over the feature maps d = D(b).
-        """
-        first, last = self.analysis.kernel(), self.synthesis.kernel()
-        shrink, inner, inner_back = shrinking(self.shrinkage, self.analysis_last, self.synthesis_first, factor)
-
-        def analyse(b: Tensor) -> Tensor:
-            return F.conv2d(F.relu(convolve(b, first, inner), inplace=True), inner, padding=1)
-
-        def synthesise(features: Tensor) -> Tensor:
-            features = F.relu(F.conv2d(shrink(features), inner_back, padding=1), inplace=True)
-            return convolve(features, last).to(self.raw_step.dtype)
-
-        def asymmetry(b: Tensor, features: Tensor) -> Tensor:
-            d = convolve(b, self.analysis.first, inner)
-            back = F.relu(F.conv2d(features, inner_back, padding=1), inplace=True)
-            return (F.conv2d(back, self.synthesis.first, padding=1) - d).to(self.raw_step.dtype).square().mean()
-
-        return analyse, synthesise, asymmetry

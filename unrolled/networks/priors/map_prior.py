@@ -74,11 +74,25 @@ class MapPrior(Prior):
                 f"{name}: images must have a multiple of {self.channels} channels, which it sees together, got "
                 f"{z.shape[1]}"
             )
-        maps, factors = gathered(z, self.channels), None
-        if self.factors is not None:
-            check_told(name, condition, len(self.factors.ranges), len(z))
-            factors = self.factors(condition).repeat_interleave(len(maps) // len(z), 0)
+        maps, factors = gathered(z, self.channels), self.told(condition, len(z))
+        if factors is not None:
+            factors = factors.repeat_interleave(len(maps) // len(z), 0)
         return scattered(self.on_maps(maps, factors), z)
+
+    def told(self, condition: Tensor | None, batch: int) -> Tensor | None:
+        """What `on_maps` is given of the condition, for every image: the factors of the blocks, (batch, blocks), or
+        None. A prior that takes its numbers in another way, as a noise level, overrides this.
+
+        Raises
+        ------
+        ValueError
+            if the prior has ranges, and the condition is not a number for each, of every image.
+        """
+        if self.factors is None:
+            return None
+        check_told(type(self).__name__, condition, len(self.factors.ranges), batch)
+        factors: Tensor = self.factors(condition)
+        return factors
 
 
 def gathered(image: Tensor, channels: int = 1) -> Tensor:

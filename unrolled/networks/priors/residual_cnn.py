@@ -12,10 +12,10 @@ from unrolled.networks.sizes import check_sizes
 
 
 class ResidualCNN(MapPrior):
-    """z + C_d(ReLU(C_{d−1}(… ReLU(C₁ z)))), 3×3 convolutions with a bias, and no normalisation.
+    """z + C_d(ReLU(C_{d−1}(… ReLU(C₁ z)))), 3×3 convolutions, and no normalisation.
 
-    DnCNN (Zhang and others, IEEE Trans. Image Processing 26(7), 2017) without its batch normalisation. The last
-    convolution starts at 0.
+    DnCNN (Zhang and others, IEEE Trans. Image Processing 26(7), 2017) without its batch normalisation; with a
+    depth of 20 it is the DnCNN of deepinv. The last convolution starts at 0.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class ResidualCNN(MapPrior):
         convolutions.
     channels, complex_images, ranges
         see `MapPrior`; the condition scales what is added to z.
+    bias : bool
+        whether the convolutions have one.
     """
 
     def __init__(
@@ -34,13 +36,16 @@ class ResidualCNN(MapPrior):
         channels: int = 1,
         complex_images: bool = False,
         ranges: Sequence[Interval] = (),
+        bias: bool = True,
     ):
         check_sizes("ResidualCNN", features=features, depth=depth)
         if depth < 2:
             raise ValueError(f"ResidualCNN: depth must be >= 2, got {depth}")
         super().__init__(channels, complex_images, ranges)
         sizes = [self.parts, *[features] * (depth - 1), self.parts]
-        self.layers = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1, bias=bias) for before, after in pairwise(sizes)
+        )
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
         self.reach = depth

@@ -79,11 +79,12 @@ class EquivariantImaging(MeasurementLoss):
         noise: float | Tensor | None,
     ) -> Tensor:
         loss = self.explained.of_images(images, network, y, operator, noise)
+        measures = network.operator_of(y, operator)
         differences = []
         for _ in range(self.copies):
             moved = images
             for motion in self.motions:
                 moved = MOTIONS[motion](moved)
-            measured = self.explained.noisy(operator(moved), noise)
+            measured = self.explained.noisy(measures(moved), noise)
             differences.append(mean_square(reconstruction(network, measured, operator, noise)[0] - moved))
         return loss + self.weight * torch.stack(differences).mean()

@@ -44,7 +44,7 @@ class ImageLoss(Loss):
     ) -> Tensor:
         truth = self.given(truth)
         image, own = reconstruction(network, y, operator, noise)
-        return with_own(self.between(image, truth), own)
+        return with_own(self.between(*network.compared(image, truth, operator)), own)
 
     def given(self, truth: Tensor | None) -> Tensor:
         """The truth, which must be there."""
@@ -242,7 +242,8 @@ class PhaseLoss(Loss):
         truth, told = self.loss.given(truth), noise if network.takes_noise else None
         images, own = network.in_training(y, operator, noise=told, every_phase=True)
         weights = [self.decay ** (len(images) - 1 - k) for k in range(len(images))]
-        terms = [weight * self.loss.between(image, truth) for weight, image in zip(weights, images, strict=True)]
+        pairs = [network.compared(image, truth, operator) for image in images]
+        terms = [weight * self.loss.between(*pair) for weight, pair in zip(weights, pairs, strict=True)]
         return with_own(torch.stack(terms).sum() / sum(weights), own)
 
 

@@ -78,7 +78,8 @@ class ConsistencyLoss(MeasurementLoss):
         operator: LinearOperator,
         noise: float | Tensor | None,
     ) -> Tensor:
-        return mean_of_measured(squared(operator(images) - y), operator, y)
+        measured = network.operator_of(y, operator)(images)
+        return mean_of_measured(squared(measured - y), operator, y)
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,14 @@ class UnbiasedRisk(MeasurementLoss):
         step = step.reshape(-1, *[1] * (y.ndim - 1))
         draws = None if torch.compiler.is_compiling() else Draws([network], y.device)
         moved, _ = reconstruction(network, y + step * direction, operator, noise)
+        measures, measures_moved = (network.operator_of(own, operator) for own in (y, y + step * direction))
         if draws is not None and draws.happened():
             raise ValueError(
                 f"{type(self).__name__}: networks that draw random numbers, as dropout does, have no derivative by "
                 "the measurements; train without"
             )
-        found = operator(images)
-        change = (operator(moved) - found) / step
+        found = measures(images)
+        change = (measures_moved(moved) - found) / step
         along = (direction.conj() * change).real if y.is_complex() else direction * change
         variance = self.variance(y, noise)
         return mean_of_measured(squared(found - y) + variance * (2 * along - 1), operator, y)

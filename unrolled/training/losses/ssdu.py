@@ -79,8 +79,11 @@ class SSDU(Loss):
         y = network.taken(y)
         losses = []
         for _ in range(self.splits):
-            given, hidden = (_with_mask(operator, mask) for mask in self.split(operator, len(y)))
+            shown, kept = self.split(operator, len(y))
+            given = _with_mask(operator, shown)
             image, own = reconstruction(network, given.sampled(y), given, noise)
+            # With what the network estimates of the operator from what it was given.
+            hidden = _with_mask(network.operator_of(given.sampled(y), given), kept)
             u = hidden.sampled(y)
             losses.append(with_own(_relative_error(hidden(image), u).mean(), own))
         return torch.stack(losses).mean()

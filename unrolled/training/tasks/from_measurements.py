@@ -15,6 +15,7 @@ from unrolled.data.measured import Measured, MeasuredSamples
 from unrolled.metrics import psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, MaskedFourier, MultiCoilFourier
+from unrolled.operators.sampled_fourier import SampledFourier
 from unrolled.operators.unit_norm import keep_norm
 from unrolled.operators.units import image_scale, over
 from unrolled.system.devices import seed_generators, send
@@ -193,9 +194,12 @@ class MeasuredTask(Task):
             measured._replace(y=measured.y * _like(1 - held, measured.y), mask=measured.mask * (1 - held))
         )
         whole = self._operator(measured)
-        assert whole is not None
+        assert isinstance(whole, SampledFourier)
         y, left = send(measured.y, self.device), _like(send(held, self.device), measured.y)
-        errors = [left * (whole(image) - y) for image in self._images(model, rest)]
+        known = model.network.operator_of(rest.y, rest.operator or model.operator)
+        assert isinstance(known, SampledFourier)
+        measures = known.with_mask(whole.mask)
+        errors = [left * (measures(image) - y) for image in self._images(model, rest)]
         return [-20 * math.log10(float(error.norm() / (left * y).norm())) for error in errors]
 
     def _negative_loss(self, model: Reconstructor, index: int) -> list[float]:
