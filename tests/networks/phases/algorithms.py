@@ -19,6 +19,7 @@ from unrolled.networks import (
     Prior,
     ProximalGradientPhase,
     ProximalStep,
+    VariationalPhase,
 )
 from unrolled.networks.presets.fista_net import FISTANetPhase, PhaseNumbers
 from unrolled.operators import Dense
@@ -81,8 +82,15 @@ CASES: dict[str, Case] = {
     "ProximalGradientPhase": Case(
         lambda prior, ranges=(): ProximalGradientPhase(prior, GradientStep(0.8, ranges)), weight
     ),
+    "VariationalPhase": Case(  # whose regulariser is that of a proximal map: gradient descent on half-quadratics
+        lambda prior, ranges=(): VariationalPhase(prior, GradientStep(0.8, ranges)), weight, inverse
+    ),
 }
 """By the name of the class, and what else tells cases apart."""
+
+
+ELSEWHERE = {"SoftConsistencyPhase": "it minimises over k-space and not over images, see test_end_to_end_varnet.py"}
+"""Phases that minimise something else, and where they are tested."""
 
 
 class ProximalMap(Prior):
@@ -129,7 +137,7 @@ def minimiser(matrix: Tensor, y: Tensor, g: ProximalMap, coupling: float | None,
     else:
         step = 1 / torch.linalg.matrix_norm(smooth, 2) ** 2
         found, places = zero(size, len(right)), penalised.any(0)
-        for _ in range(800):
+        for _ in range(2500):
             found = found - step * smooth.T @ (smooth @ found - target)
             shrunk = found.sign() * (found.abs() - step * g.t).clamp(min=0)
             found = torch.where(places[:, None], shrunk, found)

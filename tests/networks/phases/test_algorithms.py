@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.helpers import concrete_subclasses
 from tests.networks.laws import double, measured, pictures
-from tests.networks.phases.algorithms import CASES, ProximalMap, minimiser, problem
+from tests.networks.phases.algorithms import CASES, ELSEWHERE, ProximalMap, minimiser, problem
 from unrolled.networks import (
     AlgorithmPhase,
     ComposedNetwork,
@@ -45,7 +45,9 @@ def disturbed(phase, strength=0.1):
 
 
 def test_every_phase_of_an_algorithm_is_here():
-    assert {named(name) for name in CASES} >= {cls.__name__ for cls in concrete_subclasses(AlgorithmPhase)}
+    assert {named(name) for name in CASES} | ELSEWHERE.keys() >= {
+        cls.__name__ for cls in concrete_subclasses(AlgorithmPhase)
+    }
 
 
 @pytest.mark.parametrize("g", ["ridge", "l1"])
@@ -237,6 +239,8 @@ def test_equations(name):
         close(after[2], h)
         close(found, prior(x - tau * operator.adjoint(h)))
         close(after[1], x)
+    elif name == "VariationalPhase":
+        close(found, prior(x) - phase.data_step.weight() * grad(x))
     else:
         assert name == "ProximalGradientPhase"
         close(found, prior(x - phase.data_step.weight() * grad(x)))

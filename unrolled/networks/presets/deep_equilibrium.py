@@ -20,8 +20,8 @@ class DeepEquilibrium(UnrolledNetwork):
     takes the memory of one phase, see `Implicit`, and its gradient is right where the phases have converged, which
     nothing forces them to; `iterates` shows whether they have.
 
-    The number of phases is fixed, so that an image does not depend on those beside it in a batch and the network
-    compiles to one graph. It can be set anew at any time: `network.repeats = 100`.
+    The number of phases is fixed, so that an image does not depend on those beside it in a batch, and that the network
+    compiles to one graph where no gradient is asked for. It can be set anew at any time: `network.repeats = 100`.
 
     Parameters
     ----------
