@@ -236,6 +236,6 @@ def test_what_it_cannot_mean_is_refused():
         network.magnitude(y, 1.0 * operator)
 
 
-@pytest.mark.parametrize("name", ["Radon", "MaskedFourier"])
+@pytest.mark.parametrize("name", [pytest.param("Radon", marks=pytest.mark.full), "MaskedFourier"])
 def test_it_is_trained_saved_and_evaluated(name, tmp_path):
     trained_ten_steps(name, tmp_path, lambda kind: moved(phases=2, map_features=None, complex_images=kind))

@@ -124,6 +124,6 @@ def test_bad_arguments_are_refused_by_name():
             small(**{key: value})
 
 
-@pytest.mark.parametrize("name", ["Radon", "MaskedFourier"])
+@pytest.mark.parametrize("name", [pytest.param("Radon", marks=pytest.mark.full), "MaskedFourier"])
 def test_it_is_trained_saved_and_evaluated(name, tmp_path):
     trained_ten_steps(name, tmp_path, lambda kind: small(phases=2, complex_images=kind))

@@ -41,6 +41,6 @@ def test_its_size_is_that_of_the_paper():
     assert VariationalNetwork(complex_images=True).parameter_count == 131_050 == 10 * (48 * (2 * 121 + 31) + 1)
 
 
-@pytest.mark.parametrize("name", ["Radon", "MaskedFourier"])
+@pytest.mark.parametrize("name", [pytest.param("Radon", marks=pytest.mark.full), "MaskedFourier"])
 def test_it_is_trained_saved_and_evaluated(name, tmp_path):
     trained_ten_steps(name, tmp_path, lambda kind: VariationalNetwork(2, 4, 3, 5, complex_images=kind))

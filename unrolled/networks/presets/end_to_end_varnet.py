@@ -31,7 +31,8 @@ class EndToEndVarNet(UnrolledNetwork):
     whose maps have 1 as the sum of their squares, as `Coils` and `Espirit` make them; and the phase of the image cannot
     be told from that of the maps, so losses compare magnitudes.
 
-    Operators that are no `MultiCoilFourier`, such as those of a single coil, stay as they are.
+    Operators that are no `MultiCoilFourier`, such as those of a single coil, stay as they are; to train with them, make
+    it with map_features=None, for a network of maps would learn nothing.
 
     Parameters
     ----------
