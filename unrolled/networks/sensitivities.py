@@ -39,8 +39,7 @@ class SensitivityNetwork(nn.Module):
         middle = sampled_middle(operator.mask, operator.centered)
         middle = middle.unsqueeze(1) if middle.ndim == 4 else middle
         with full_precision(y):
-            images = inverse_fourier(middle * operator.sampled(y), operator.centered)[:, 0]
-            images = self.prior(images)
+            images: Tensor = self.prior(inverse_fourier(middle * operator.sampled(y), operator.centered)[:, 0])
             energy = (images.real.square() + images.imag.square()).sum(1, keepdim=True)
             return images * energy.clamp(min=torch.finfo(energy.dtype).tiny).rsqrt()
 

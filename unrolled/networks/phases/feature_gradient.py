@@ -106,7 +106,8 @@ class FeatureGradientPhase(Phase):
         """Pixels of an image as maps: U."""
         maps = gathered(image, self.channels)
         frame = 0, -maps.shape[-1] % self.scale, 0, -maps.shape[-2] % self.scale
-        return F.pixel_unshuffle(F.pad(maps, frame, "replicate") if any(frame) else maps, self.scale)
+        pixels: Tensor = F.pixel_unshuffle(F.pad(maps, frame, "replicate") if any(frame) else maps, self.scale)
+        return pixels
 
     def _told(self, condition: Tensor | None, x: Tensor) -> tuple[Tensor | None, list[Tensor | None], Tensor | None]:
         """The factors of what is added, of the blocks, and of the thresholds; None: they are what they are."""

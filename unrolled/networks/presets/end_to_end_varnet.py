@@ -1,11 +1,11 @@
 """The end-to-end variational network of magnetic resonance, which estimates the maps of the coils, too."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from unrolled.networks.conditioning import told
+from unrolled.networks.conditioning import Interval, told
 from unrolled.networks.data_steps.gradient_data_step import GradientStep
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.phases.soft_consistency import SoftConsistencyPhase
@@ -78,11 +78,22 @@ class EndToEndVarNet(UnrolledNetwork):
         if map_features is not None:
             check_sizes("EndToEndVarNet", map_features=map_features)
         ranges = told("EndToEndVarNet", noise_range)
-        how: dict[str, Any] = {"normalized": True, "residual": residual}
+
+        def u_net(features: int, scales: int, channels: int, complex_images: bool, ranges: Sequence[Interval]) -> UNet:
+            return UNet(
+                features,
+                scales,
+                normalized=True,
+                residual=residual,
+                channels=channels,
+                complex_images=complex_images,
+                ranges=ranges,
+            )
+
         super().__init__(
             [
                 SoftConsistencyPhase(
-                    UNet(features, scales, **how, channels=channels, complex_images=complex_images, ranges=ranges),
+                    u_net(features, scales, channels, complex_images, ranges),
                     GradientStep(step, ranges),
                     direct=not residual,
                 )
@@ -94,10 +105,9 @@ class EndToEndVarNet(UnrolledNetwork):
             complex_images,
             noise_range,
         )
-        estimated = map_features is not None and complex_images
-        self.maps = (
-            SensitivityNetwork(UNet(map_features or 1, map_scales, **how, complex_images=True)) if estimated else None
-        )
+        self.maps: SensitivityNetwork | None = None
+        if map_features is not None and complex_images:
+            self.maps = SensitivityNetwork(u_net(map_features, map_scales, 1, True, []))
 
     def check(self, operator: LinearOperator) -> None:
         super().check(operator)
@@ -151,5 +161,7 @@ class EndToEndVarNet(UnrolledNetwork):
         _, sampled, others = self.differentiation.run(self.sequence, state, y, operator, condition)
         everywhere = operator.with_mask(torch.ones_like(operator.mask))
         k = operator.sampled(y) + operator(sampled - others) + everywhere(others)
-        images = inverse_fourier(k, operator.centered).abs()
-        return torch.linalg.vector_norm(images, dim=2) if images.ndim == 5 else images
+        images: Tensor = inverse_fourier(k, operator.centered).abs()
+        if images.ndim == 5:
+            images = torch.linalg.vector_norm(images, dim=2)
+        return images
