@@ -18,8 +18,8 @@ from unrolled.operators import LinearOperator
 class OriginalISTANetPlus(UnrolledNetwork):
     """x⁺ = b + G(H̃(soft(H(D(b))))), b = x − ρ∇f(x), in the form of its authors' program, whose weights it takes.
 
-    ISTA-Net+ (Zhang, Ghanem, CVPR 2018). It differs from `ISTANetPlus`, which is preferable for training, in three points
-    that a trained network depends on:
+    ISTA-Net+ (Zhang, Ghanem, CVPR 2018). It differs from `ISTANetPlus`, which is preferable for training, in three
+    points that a trained network depends on:
 
     - every 3×3 convolution pads its own input by zeros, so that values near the border differ;
     - step and threshold are numbers of any sign, and not positive by construction;
