@@ -38,6 +38,7 @@ class LearnedPrimalDualPhase(Phase):
 
     carries = (Images(), Measurements())
     reach = 3
+    needs = "measurements must be pictures"
 
     def __init__(
         self,
@@ -71,8 +72,8 @@ class LearnedPrimalDualPhase(Phase):
         """
         if y.ndim < 4 or not operator.picture_measurements:
             raise ValueError(
-                "LearnedPrimalDual: measurements must be pictures, (batch, channel, …, height, width), for its duals "
-                f"are convolved; those of {type(operator).__name__} are {tuple(y.shape)}"
+                f"LearnedPrimalDual: {self.needs}, (batch, channel, …, height, width), for its duals are convolved; "
+                f"those of {type(operator).__name__} are {tuple(y.shape)}"
             )
         for what, given, own in (
             ("measurements", y.is_complex(), self.complex_measurements),
