@@ -8,6 +8,7 @@ from unrolled.cli.train import parser
 from unrolled.networks import (
     EPGN,
     AdjointStart,
+    BlockStart,
     ConjugateGradientStart,
     ISTANetPlus,
     LearnedStart,
@@ -48,7 +49,7 @@ def measured(operator, seed=0, channels=1):
 
 
 def test_every_start_is_tested():
-    elsewhere = {LearnedStart}  # which is not linear
+    elsewhere = {LearnedStart, BlockStart}  # which is not linear; which is of a matrix, with the weights of others
     assert {type(make()) for make in STARTS.values()} | elsewhere == set(concrete_subclasses(Start))
 
 

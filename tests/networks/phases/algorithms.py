@@ -19,6 +19,7 @@ from unrolled.networks import (
     Prior,
     ProximalGradientPhase,
     ProximalStep,
+    RelaxedADMMPhase,
     VariationalPhase,
 )
 from unrolled.networks.presets.fista_net import FISTANetPhase, PhaseNumbers
@@ -81,6 +82,9 @@ CASES: dict[str, Case] = {
     ),
     "ProximalGradientPhase": Case(
         lambda prior, ranges=(): ProximalGradientPhase(prior, GradientStep(0.8, ranges)), weight
+    ),
+    "RelaxedADMMPhase": Case(
+        lambda prior, ranges=(): RelaxedADMMPhase(prior, ProximalStep(0.4, ranges=ranges), relaxation=0.8), inverse
     ),
     "VariationalPhase": Case(  # whose regulariser is that of a proximal map: gradient descent on half-quadratics
         lambda prior, ranges=(): VariationalPhase(prior, GradientStep(0.8, ranges)), weight, inverse

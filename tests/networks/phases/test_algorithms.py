@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers import concrete_subclasses
@@ -239,6 +240,13 @@ def test_equations(name):
         close(after[2], h)
         close(found, prior(x - tau * operator.adjoint(h)))
         close(after[1], x)
+    elif name == "RelaxedADMMPhase":
+        inner = operator.solve(
+            operator.adjoint(y) + phase.data_step.weight() * (x - before[1]), phase.data_step.weight()
+        )
+        nearest(x - before[1], phase.data_step.weight(), inner)
+        close(found, prior(inner + before[1]))
+        close(after[1], before[1] + F.softplus(phase.raw_relaxation) * (inner - found))
     elif name == "VariationalPhase":
         close(found, prior(x) - phase.data_step.weight() * grad(x))
     else:

@@ -14,10 +14,10 @@ class TestALISTA(DictionaryLaws):
     network_class = ALISTA
     cases = {
         "as in the paper": lambda **options: ALISTA.of(
-            DictionaryLaws.operator(options.pop("complex_images")), **{"threshold": 0.02, **options}
+            DictionaryLaws.operator(options.pop("complex_images", False)), **{"threshold": 0.02, **options}
         ),
         "support selection, told the noise": lambda **options: ALISTA.of(
-            DictionaryLaws.operator(options.pop("complex_images")),
+            DictionaryLaws.operator(options.pop("complex_images", False)),
             **{
                 "threshold": 0.02,
                 "penalty": LogSum(0.5),

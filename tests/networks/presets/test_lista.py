@@ -21,10 +21,10 @@ class TestLISTA(DictionaryLaws):
     network_class = LISTA
     cases = {
         "shared": lambda **options: LISTA.of(
-            DictionaryLaws.operator(options.pop("complex_images")), **{"threshold": 0.02, **options}
+            DictionaryLaws.operator(options.pop("complex_images", False)), **{"threshold": 0.02, **options}
         ),
         "support selection, told the noise": lambda **options: LISTA.of(
-            DictionaryLaws.operator(options.pop("complex_images")),
+            DictionaryLaws.operator(options.pop("complex_images", False)),
             **{
                 "threshold": 0.02,
                 "shared": False,
@@ -35,7 +35,7 @@ class TestLISTA(DictionaryLaws):
             },
         ),
         "a mixture per entry": lambda **options: LISTA.of(
-            DictionaryLaws.operator(options.pop("complex_images")),
+            DictionaryLaws.operator(options.pop("complex_images", False)),
             **{
                 "threshold": 0.02,
                 "penalty": [L1(), MCP(1.0, 2.0)],
