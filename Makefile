@@ -16,8 +16,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy --num-workers auto
 
+# Of long matrices of laws and classes every other test; `make test-full` has them all, and so has pytest for a folder.
 test: lint
-	$(PYTEST)
+	UNROLLED_TEST_ALTERNATE=1 $(PYTEST)
 
 check: lint
 	$(PYTEST) tests/project/test_house.py $(or $(TESTS),$(shell $(BIN)/python -m tests.changed))

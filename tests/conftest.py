@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from tests.pairs import FULL
+from tests.pairs import ALTERNATE, FULL, other_color
 
 
 def pytest_generate_tests(metafunc):
@@ -31,6 +31,11 @@ def pytest_collection_modifyitems(config, items):
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+    if ALTERNATE:
+        rows = [(item.nodeid.split("/")[1], item.nodeid.partition("[")[0]) for item in items if "/" in item.nodeid]
+        left = {*other_color(rows)} if len(rows) == len(items) else set()
+        config.hook.pytest_deselected(items=[items[number] for number in sorted(left)])
+        items[:] = [item for number, item in enumerate(items) if number not in left]
 
 
 def pytest_collection_finish():

@@ -9,6 +9,40 @@ FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 """Whether all combinations are tested, as `make test-full` does."""
 
 
+ALTERNATE = bool(os.environ.get("UNROLLED_TEST_ALTERNATE")) and not FULL
+"""Whether long matrices of laws and classes are tested like the squares of one colour on a board, by `make test`."""
+
+MATRICES = ("data", "networks", "operators", "penalties", "solvers", "sparsify")
+"""Folders of tests whose long matrices are laws over classes."""
+
+LONG = 6
+"""Cases of a test that make its row of the matrix long."""
+
+
+def other_color(rows: Sequence[tuple[str, str]]) -> list[int]:
+    """Which tests are left out: of a long row every other one, so that each column keeps about half of its rows.
+
+    Parameters
+    ----------
+    rows : sequence of (folder, name of the test without its case)
+        of every test, in their order; rows need not be connected.
+
+    Returns
+    -------
+    list of int
+        their numbers
+    """
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(rows):
+        numbers.setdefault(row, []).append(number)
+    left, color = [], 0
+    for (folder, _), row in numbers.items():
+        if folder in MATRICES and len(row) >= LONG:
+            left += row[color::2]
+            color = 1 - color
+    return left
+
+
 def first_of(values: Iterable[Any], count: int = 1) -> list[Any]:
     """So many values that stand for all of them, or with `make test-full` all."""
     return list(values)[: None if FULL else count]

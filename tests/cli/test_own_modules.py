@@ -47,6 +47,7 @@ def run(folder, *commands):
     return statuses, (folder / "out").read_text(), (folder / "err").read_text()
 
 
+@pytest.mark.full  # each of its commands starts a process
 def test_from_training_to_pictures(folder):
     small = ["--training.steps=1", "--training.batch=1", "--training.validations=1"]
     small += ["--data.train=[photos]", "--data.hold_out=1", "--data.crop=22"]

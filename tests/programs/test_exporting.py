@@ -78,11 +78,9 @@ SMALL = {
 
 
 def law_and_kinds():
-    """The classes of networks; by default one of them, on complex images."""
+    """The classes of networks, each with a network of its laws."""
     return [
-        pytest.param(
-            cls, kind, id=f"{cls.__name__}-{kind}", marks=[] if (cls, kind) == (EPGN, "complex") else [pytest.mark.full]
-        )
+        pytest.param(cls, kind, id=f"{cls.__name__}-{kind}", marks=pytest.mark.full)
         for cls in concrete_subclasses(UnrolledNetwork)
         for kind in KINDS
     ]

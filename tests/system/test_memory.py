@@ -26,6 +26,7 @@ print(faults())
 """
 
 
+@pytest.mark.full  # its process asks for gigabytes
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_pages_are_asked_for_once():
     run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)

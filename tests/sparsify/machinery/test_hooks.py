@@ -309,6 +309,7 @@ def save_gradients(path):
         dist.destroy_process_group()
 
 
+@pytest.mark.full  # runs of two processes are also tested in tests/training
 def test_two_processes_have_the_gradients_of_one(tmp_path):
     run_together(save_gradients, tmp_path / "gradients")
     expected = gradients_of_two_passes()
