@@ -32,10 +32,15 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
     if ALTERNATE:
-        rows = [(item.nodeid.split("/")[1], item.nodeid.partition("[")[0]) for item in items if "/" in item.nodeid]
-        left = {*other_color(rows)} if len(rows) == len(items) else set()
+        left = {*other_color([_row(item.nodeid) for item in items])}
         config.hook.pytest_deselected(items=[items[number] for number in sorted(left)])
         items[:] = [item for number, item in enumerate(items) if number not in left]
+
+
+def _row(test: str) -> tuple[str, str]:
+    """The folder and the name of a test without its case; of laws that classes of tests inherit one name for all."""
+    place, _, name = test.partition("[")[0].rpartition("::")
+    return test.split("/")[1], name if place.count("::") else f"{place}::{name}"
 
 
 def pytest_collection_finish():

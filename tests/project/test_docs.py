@@ -56,7 +56,7 @@ def commands(page: Path) -> list[list[str]]:
 )
 def test_commands_are_understood(page, monkeypatch, capsys):
     """They are parsed as they are printed; what they would do is not done."""
-    for where in ("command_line", "data"):
+    for where in ("data", "command_line"):  # the former, when it is imported, takes the function of the latter
         monkeypatch.setattr(f"unrolled.cli.{where}.call", lambda function, options: 0)
     for argv in commands(page):
         try:
