@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 
@@ -12,28 +11,33 @@ def per_channel(layer: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     return together(layer(apart(image)), image)
 
 
-def apart(image: Tensor) -> Tensor:
-    """Every channel as an image of its own, complex ones as two channels, the real and the imaginary part.
+def apart(image: Tensor, channels: int = 1) -> Tensor:
+    """Groups of channels as real images of their own: every channel alone, or so many that are seen together.
 
     Parameters
     ----------
-    image : Tensor, (batch, channel, height, width), real or complex
+    image : Tensor, (batch, groups·channels, height, width), real or complex
+    channels : int
+        of a group.
 
     Returns
     -------
-    Tensor, (batch·channel, 1 or 2, height, width), real
+    Tensor, (batch·groups, channels, height, width), real; of a complex image twice as many channels, the real and the
+    imaginary part of each in turn
     """
     if image.is_complex():
-        return rearrange(torch.view_as_real(image), "b c h w parts -> (b c) parts h w")
-    return image.flatten(0, 1).unsqueeze(1)
+        image = torch.view_as_real(image).movedim(-1, 2).flatten(1, 2)
+        channels *= 2
+    return image.reshape(-1, channels, *image.shape[2:])
 
 
 def together(channels: Tensor, image: Tensor) -> Tensor:
     """The inverse of `apart`: channels as an image of the shape and kind of another one, in its precision."""
     channels = channels.to(image.real.dtype)
-    if image.is_complex():
-        return torch.view_as_complex(channels.movedim(1, -1).contiguous()).view(image.shape)
-    return channels.view(image.shape)
+    if not image.is_complex():
+        return channels.reshape(image.shape)
+    pairs = channels.reshape(image.shape[0], image.shape[1], 2, *image.shape[2:])
+    return torch.view_as_complex(pairs.movedim(2, -1).contiguous())
 
 
 def mean_square(x: Tensor) -> Tensor:

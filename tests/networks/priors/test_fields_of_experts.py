@@ -8,8 +8,8 @@ import torch
 
 from tests.networks.priors.laws import PriorLaws, disturb, images
 from unrolled.networks import FieldsOfExperts
+from unrolled.networks.channelwise import apart
 from unrolled.networks.priors.fields_of_experts import folded, mirrored
-from unrolled.networks.priors.map_prior import gathered
 
 
 class TestFieldsOfExperts(PriorLaws):
@@ -32,7 +32,7 @@ def test_it_is_a_step_down_its_energy(options):
     """ψ is an integral of Gaussians; the mirror is NumPy's, and convolutions are sums of products."""
     prior = made(**options)
     z = images(3, "complex_images" in options, 6, 5)
-    z = gathered(z, prior.channels).double().requires_grad_()
+    z = apart(z, prior.channels).double().requires_grad_()
     size, weight = 5, prior.activation.weight
     places = [torch.from_numpy(np.pad(np.arange(side), size // 2, mode="symmetric")) for side in z.shape[2:]]
     patches = z[:, :, places[0]][..., places[1]].unfold(2, size, 1).unfold(3, size, 1)

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.channelwise import apart, together
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images
 from unrolled.networks.data_steps.gradient_data_step import GradientStep, gradient
 from unrolled.networks.phases.phase import FeatureMaps, Phase, State
 from unrolled.networks.priors.half_resolution_prior import ResidualBlock
-from unrolled.networks.priors.map_prior import gathered, scattered
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
 from unrolled.penalties import Penalty
@@ -100,11 +100,11 @@ class FeatureGradientPhase(Phase):
             z = block(z, factor, of_thresholds)
         change = F.pixel_shuffle(self.last(z), self.scale)[..., : x.shape[-2], : x.shape[-1]]
         change = change if of_change is None else of_change * change
-        return v + scattered(change, v), z.to(carried.dtype).reshape(carried.shape)
+        return v + together(change, v), z.to(carried.dtype).reshape(carried.shape)
 
     def _apart(self, image: Tensor) -> Tensor:
         """Pixels of an image as maps: U."""
-        maps = gathered(image, self.channels)
+        maps = apart(image, self.channels)
         frame = 0, -maps.shape[-1] % self.scale, 0, -maps.shape[-2] % self.scale
         pixels: Tensor = F.pixel_unshuffle(F.pad(maps, frame, "replicate") if any(frame) else maps, self.scale)
         return pixels

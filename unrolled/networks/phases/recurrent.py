@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.channelwise import apart, together
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.phases.phase import FeatureMaps, Phase, State
-from unrolled.networks.priors.map_prior import gathered, scattered
 from unrolled.networks.recurrent_cells import GatedCell
 from unrolled.networks.sizes import check_sizes
 from unrolled.operators import LinearOperator
@@ -77,10 +77,10 @@ class RecurrentPhase(Phase):
             check_told("RecurrentPhase", condition, len(self.factors.ranges))
             of_slope, of_change = self.factors(condition).unbind(1)
             slope = of_images(of_slope) * slope
-        s1, s2 = (gathered(s, self.features) for s in memory)
-        seen = torch.cat([gathered(x, self.channels), gathered(slope, self.channels)], 1)
+        s1, s2 = (apart(s, self.features) for s in memory)
+        seen = torch.cat([apart(x, self.channels), apart(slope, self.channels)], 1)
         s1 = self.cells[0](F.relu(self.first(seen)), s1)
         s2 = self.cells[1](F.relu(self.second(s1)), s2)
-        change = scattered(self.last(s2), x)
+        change = together(self.last(s2), x)
         x = x + (change if of_change is None else of_images(of_change) * change)
-        return x, *(scattered(new, old) for new, old in zip((s1, s2), memory, strict=True))
+        return x, *(together(new, old) for new, old in zip((s1, s2), memory, strict=True))

@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from unrolled.networks.channelwise import apart, together
 from unrolled.networks.conditioning import Factors, Interval, check_told
 from unrolled.networks.priors.prior import Prior
 from unrolled.networks.sizes import check_sizes
@@ -74,10 +74,10 @@ class MapPrior(Prior):
                 f"{name}: images must have a multiple of {self.channels} channels, which it sees together, got "
                 f"{z.shape[1]}"
             )
-        maps, factors = gathered(z, self.channels), self.told(condition, len(z))
+        maps, factors = apart(z, self.channels), self.told(condition, len(z))
         if factors is not None:
             factors = factors.repeat_interleave(len(maps) // len(z), 0)
-        return scattered(self.on_maps(maps, factors), z)
+        return together(self.on_maps(maps, factors), z)
 
     def told(self, condition: Tensor | None, batch: int) -> Tensor | None:
         """What `on_maps` is given of the condition, for every image: the factors of the blocks, (batch, blocks), or
@@ -93,30 +93,3 @@ class MapPrior(Prior):
         check_told(type(self).__name__, condition, len(self.factors.ranges), batch)
         factors: Tensor = self.factors(condition)
         return factors
-
-
-def gathered(image: Tensor, channels: int = 1) -> Tensor:
-    """Groups of channels as real maps, each group as an image of its own.
-
-    Parameters
-    ----------
-    image : Tensor, (batch, groups·channels, height, width), real or complex
-
-    Returns
-    -------
-    Tensor, (batch·groups, channels, height, width); complex: twice as many channels, real and imaginary part of each in
-    turn
-    """
-    if image.is_complex():
-        image = torch.view_as_real(image).movedim(-1, 2).flatten(1, 2)
-        channels *= 2
-    return image.reshape(-1, channels, *image.shape[2:])
-
-
-def scattered(maps: Tensor, image: Tensor) -> Tensor:
-    """The inverse of `gathered`: maps as an image of the shape and kind of another one, in its precision."""
-    maps = maps.to(image.real.dtype)
-    if not image.is_complex():
-        return maps.reshape(image.shape)
-    pairs = maps.reshape(image.shape[0], image.shape[1], 2, *image.shape[2:])
-    return torch.view_as_complex(pairs.movedim(2, -1).contiguous())
