@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrolled.networks.positive_numbers import check_positive
 from unrolled.penalties import L1, Penalty, SeparablePenalty
 from unrolled.penalties.numbers_given import floating
 
@@ -74,8 +75,7 @@ class Shrinkage(nn.Module):
         _check_penalty(penalty)
         if channels is not None and channels < 1:
             raise ValueError(f"Shrinkage: channels must be >= 1 or None, got {channels!r}")
-        if not (math.isfinite(threshold) and threshold > 0):
-            raise ValueError(f"Shrinkage: threshold must be a finite number > 0, got {threshold!r}")
+        check_positive("Shrinkage", threshold=threshold)
         self.penalty = penalty
         self.channels = channels
         self.raw_step = self._parameter(_inverse_softplus(_step_of_threshold(penalty, threshold)))

@@ -9,7 +9,7 @@ from unrolled.networks.data_steps.data_step import DataStep
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.phase import Images, State
-from unrolled.networks.positive_numbers import positive
+from unrolled.networks.positive_numbers import check_positive, positive
 from unrolled.networks.priors.prior import Prior
 from unrolled.operators import LinearOperator
 
@@ -43,8 +43,7 @@ class RelaxedADMMPhase(AlgorithmPhase):
         multipliers: Literal["zero", "start"] = "zero",
     ):
         super().__init__(prior)
-        if not 0 < relaxation < float("inf"):
-            raise ValueError(f"RelaxedADMMPhase: relaxation must be a finite number > 0, got {relaxation!r}")
+        check_positive("RelaxedADMMPhase", relaxation=relaxation)
         if multipliers not in ("zero", "start"):
             raise ValueError(f"RelaxedADMMPhase: multipliers must be 'zero' or 'start', got {multipliers!r}")
         self.data_step = ProximalStep() if data_step is None else data_step

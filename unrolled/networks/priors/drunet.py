@@ -1,6 +1,5 @@
 """The U-Net of residual blocks that is told the level of the noise."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, check_told
-from unrolled.networks.positive_numbers import positive
+from unrolled.networks.positive_numbers import check_positive, positive
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.pyramid import continued, farthest, next_multiple, widths
 from unrolled.networks.sizes import check_sizes
@@ -64,8 +63,7 @@ class DRUNet(MapPrior):
     ):
         sizes = widths("DRUNet", features, scales)
         check_sizes("DRUNet", blocks=blocks)
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"DRUNet: sigma must be a finite number > 0, got {sigma!r}")
+        check_positive("DRUNet", sigma=sigma)
         super().__init__(channels, complex_images)
         self.scales, self.residual, self.numbers = scales, residual, len(ranges)
         self.raw_sigma = None if ranges else positive(sigma)

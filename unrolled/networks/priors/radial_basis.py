@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled.networks.positive_numbers import check_positive
 from unrolled.networks.sizes import check_sizes
 
 
@@ -30,8 +31,7 @@ class RadialBasisActivation(nn.Module):
         check_sizes("RadialBasisActivation", features=features, functions=functions)
         if functions < 2:
             raise ValueError(f"RadialBasisActivation: functions must be >= 2, got {functions}")
-        if not 0 < extent < float("inf"):
-            raise ValueError(f"RadialBasisActivation: extent must be a finite number > 0, got {extent!r}")
+        check_positive("RadialBasisActivation", extent=extent)
         self.weight = nn.Parameter(torch.zeros(features, functions))
         self.extent = extent
 
