@@ -141,9 +141,11 @@ def convert(
 
     Examples
     --------
-    >>> import torch
-    >>> torch.save({"module.weight": torch.zeros(3)}, "other.pkl")
-    >>> convert("other.pkl", "deepinv-dncnn", licence="MIT")
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> file = Path(tempfile.mkdtemp()) / "other.pkl"
+    >>> torch.save({"module.weight": torch.zeros(3)}, file)
+    >>> convert(file, "deepinv-dncnn", licence="MIT")
     Traceback (most recent call last):
         ...
     ValueError: weights: other.pkl is not DnCNN of deepinv: it has no in_conv.weight; it has weight
