@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 from jsonargparse.typing import restricted_string_type
 
-from unrolled.cli.command_line import Parser
+from unrolled.cli.command_line import Parser, made_once
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import UnrolledNetwork
@@ -25,6 +25,7 @@ SCORES = {
 """The figures that a task of reconstruction may be validated by, as they are said."""
 
 
+@made_once
 def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser(
