@@ -63,7 +63,7 @@ SEEN = {
 
 
 def test_the_fuzzer_sees_what_bad_readers_do_and_does_not_blame_the_innocent():
-    run = fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "0.5")
+    run = fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "0.2")
     assert run.returncode == 1
     rows = [line.split() for line in run.stdout.splitlines()]
     for kind, reason in SEEN.items():
