@@ -41,7 +41,9 @@ def test_whole_files_give_an_answer(name, tmp_path):
     wholes.mkdir()
     here.mkdir()
     KINDS[name].write(wholes)
-    for whole in wholes.iterdir():
+    # Of many files, which are configs and weights that other tests read too, every fourth.
+    found = sorted(wholes.iterdir())
+    for whole in found[:: 1 if FULL or len(found) < 12 else 4]:
         path = here / f"copy{whole.suffix}"
         path.write_bytes(whole.read_bytes())
         outcome, reason = attempt(KINDS[name].read, path)
