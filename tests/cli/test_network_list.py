@@ -21,8 +21,8 @@ from unrolled.networks import (
     ProximalStep,
     ResidualCNN,
     UnrolledNetwork,
+    arithmetic,
 )
-from unrolled.networks import arithmetic
 from unrolled.networks.arithmetic import counted_on, multiply_adds
 from unrolled.operators import (
     BlockCompressedSensing,
