@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from unrolled.networks import DRUNet, ResidualCNN, UNet
 from unrolled.system.vision import import_torchvision
-from unrolled.weights.priors_of_others import (
+from unrolled.weights.converting.priors_of_others import (
     from_deepinv_dncnn,
     from_deepinv_drunet,
     from_deepinv_unet,
@@ -234,9 +234,9 @@ def test_unets_of_fastmri(fastmri, pools, sides):
 
 def test_names_that_lack_or_are_left_over_are_said():
     state = state_of_fastmri(3, 2, 1)
-    with pytest.raises(ValueError, match=r"weights: as those of fastMRI's U-Net they lack conv\.layers\.4\.weight$"):
+    with pytest.raises(ValueError, match=r"weights: as a state of fastMRI's U-Net it lacks conv\.layers\.4\.weight$"):
         from_fastmri_unet({name: part for name, part in state.items() if name != "conv.layers.4.weight"})
-    with pytest.raises(ValueError, match=r"they have no use for more, other$"):
+    with pytest.raises(ValueError, match=r"it also has more, other$"):
         from_fastmri_unet({**state, "other": state["conv.layers.0.weight"], "more": state["conv.layers.0.weight"]})
     for take, owner in (
         (from_fastmri_unet, "fastMRI's U-Net"),
@@ -245,5 +245,5 @@ def test_names_that_lack_or_are_left_over_are_said():
         (from_deepinv_drunet, "DRUNet"),
     ):
         for given in ({}, {"w": torch.zeros(1)}):
-            with pytest.raises(ValueError, match=f"weights: as those of {owner} they"):
+            with pytest.raises(ValueError, match=f"weights: as a state of {owner} it lacks"):
                 take(given)
