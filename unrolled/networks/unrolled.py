@@ -55,6 +55,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
     takes_noise: bool = False
     """Whether its phases are told the noise level of the measurements, as their condition."""
 
+    estimates_maps: bool = False
+    """Whether it estimates the maps of coils from measurements, and uses none of those that an operator has."""
+
     fused = False
 
     normalizes = True
@@ -312,9 +315,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             )
 
     def fit_operator(self, operator: LinearOperator) -> None:
-        """Compute from an operator what weights begin with, before they are trained for it; by default that is nothing.
+        """Compute from an operator what weights begin with, before they are trained for it, and let rest what it does
+        not use; by default that is nothing.
 
-        What was trained or loaded stays as it is.
+        What was trained or loaded stays as it is. Where several processes train, every parameter must get a gradient.
         """
 
     def fuse(self) -> Self:
