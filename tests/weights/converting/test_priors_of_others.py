@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unrolled.networks import DRUNet, ResidualCNN, UNet
+from unrolled.networks import DRUNet, LearnedPrimalDual, ResidualCNN, UNet
 from unrolled.system.vision import import_torchvision
 from unrolled.weights.converting.priors_of_others import (
     from_deepinv_dncnn,
@@ -109,6 +109,14 @@ def test_dncnn_of_deepinv_is_as_large_by_default(deepinv):
         theirs, ours = deepinv.DnCNN(pretrained=None, device=None), ResidualCNN(64, 20, channels=3)
     counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (theirs, ours)]
     assert counts == [668_227, 668_227]
+
+
+def test_learned_primal_dual_is_as_large_as_deepinvs_but_for_the_slopes(deepinv):
+    """Ten phases with five images and five duals, and 32 maps twice in each block, which there have one slope."""
+    blocks = deepinv.PDNet_PrimalBlock(), deepinv.PDNet_DualBlock()
+    theirs = 10 * sum(parameter.numel() for block in blocks for parameter in block.parameters())
+    assert theirs == 251_980
+    assert LearnedPrimalDual().parameter_count == theirs + 10 * 2 * 2 * 31
 
 
 @pytest.mark.parametrize(("blocks", "channels"), [(1, 1), (2, 3)])
