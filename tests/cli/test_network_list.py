@@ -83,6 +83,30 @@ def test_one_network_is_told_with_its_options(capsys):
     assert "unknown network 'Nothing'; known: " in capsys.readouterr().err
 
 
+def test_networks_of_a_module_of_ones_own_are_shown(capsys, monkeypatch):
+    monkeypatch.setattr("unrolled.cli.command_line.allow_packages", lambda *_: None)
+    argv = ["--import", "tests.training.small_runs"]
+    for name in ("GradientDescent", "tests.training.small_runs.GradientDescent"):
+        assert main(["networks", name, *argv]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"^  parameters +10$", said, re.MULTILINE)
+        assert "complex_images = False" in said
+    monkeypatch.setattr("unrolled.cli.network_list.preset_classes", dict)
+    assert main(["networks", *argv]) == 0
+    assert re.search(r"^GradientDescent +10 ", capsys.readouterr().out, re.MULTILINE)
+    assert main(["networks", "GradientDescent"]) == 1
+    assert "--import takes a module of your own" in capsys.readouterr().err
+
+
+def test_a_network_that_needs_more_than_its_class_says_so():
+    class Needy(EPGN):
+        def __init__(self, levels: int, sigma: float, phases: int = 2):
+            super().__init__(phases)
+
+    with pytest.raises(ValueError, match="Needy: is shown as it is by default, and levels and sigma must be given"):
+        by_default(Needy)
+
+
 def test_facts_are_those_of_the_classes():
     epgn, ista, modl = map(facts_of, (EPGN, ISTANetPlus, MoDL))
     assert (epgn.parameters, ista.parameters, modl.parameters) == (336_996, 336_978, 112_002)

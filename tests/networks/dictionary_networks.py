@@ -12,6 +12,9 @@ from unrolled.networks import DictionaryNetwork
 from unrolled.operators import Dense, Identity
 from unrolled.training import TrainingOptions
 from unrolled.training.fitting import fit
+from unrolled.weights import load, save
+from unrolled.weights.card import record
+from unrolled.weights.transfer import take
 
 
 def dictionary(rows=12, columns=20, complex_numbers=False, seed=0):
@@ -104,6 +107,32 @@ class DictionaryLaws(NetworkLaws):
                 network.fit_operator(other)
         with pytest.raises(ValueError, match=f"{name}: Identity is no dictionary"):
             self.network_class.of(Identity())
+
+    def test_another_dictionary_of_its_size_is_refused(self, tmp_path):
+        matrix = dictionary()
+        own, other, path = Dense(matrix, 4, 5), Dense(dictionary(seed=1), 4, 5), tmp_path / "w.safetensors"
+        network = self.network_class.of(own, phases=2)
+        y = own(pictures(4, 5))
+        save(path, network, own)
+        loaded, operator = load(path)
+        refused = f"{self.network_class.__name__}: its weights are made for another dictionary than that of the Dense"
+        for one in (network, loaded):
+            one(y, operator)
+            one.double()(300 * y.double(), Dense(300 * matrix, 4, 5).double())  # in other units and precision
+            one.float()
+            for wrong in (other, Dense(matrix.flip(1), 4, 5), -1.0 * own):
+                with pytest.raises(ValueError, match="another dictionary than that of the"):
+                    one(y, wrong)
+            with pytest.raises(ValueError, match=refused):
+                one.fit_operator(other)
+        before = network.state_dict()
+        with pytest.raises(ValueError, match=r"w\.safetensors is made for another dictionary than that of the Dense"):
+            take(path, network=self.network_class(12, 4, 5, phases=2), operator=other)
+        take(path, network=network, operator=own)
+        assert all(map(torch.equal, before.values(), network.state_dict().values()))
+        record(path, {"dictionary": [1.0, "two"]})
+        with pytest.raises(ValueError, match=r"does not tell its dictionary by 16 numbers, got \[1.0, 'two'\]"):
+            load(path)
 
     def test_without_values_of_a_dictionary_it_says_so(self):
         operator = self.operator()

@@ -12,7 +12,7 @@ from unrolled.networks.channelwise import mean_square
 from unrolled.networks.conditioning import noise_interval
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
-from unrolled.networks.phases.phase import Phase, State, Step, following
+from unrolled.networks.phases.phase import Phase, State, Step
 from unrolled.networks.shared_weights import leave_out_copies, put_copies_back
 from unrolled.networks.starts import LinearStart, Start
 from unrolled.operators import LinearOperator
@@ -54,6 +54,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
 
     takes_noise: bool = False
     """Whether its phases are told the noise level of the measurements, as their condition."""
+
+    estimates_maps: bool = False
+    """Whether it estimates the maps of coils from measurements, and uses none of those that an operator has."""
 
     fused = False
 
@@ -146,11 +149,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """The start and the image after every phase, each (batch, channel, height, width)."""
         y, operator, condition = self.given(y, operator, noise)
         state = self.begin(y, operator)
-        images = [state[0]]
-        for phase in self.sequence:
-            state = following(phase, state, y, operator, condition)
-            images.append(state[0])
-        return images
+        states = self.differentiation.states(self.sequence, state, y, operator, condition)
+        return [each[0] for each in (state, *states)]
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
         """The start, (batch, channel, height, width), without what is learned in it, if that is anything.
@@ -312,9 +312,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             )
 
     def fit_operator(self, operator: LinearOperator) -> None:
-        """Compute from an operator what weights begin with, before they are trained for it; by default that is nothing.
+        """Compute from an operator what weights begin with, before they are trained for it, and let rest what it does
+        not use; by default that is nothing.
 
-        What was trained or loaded stays as it is.
+        What was trained or loaded stays as it is. Where several processes train, every parameter must get a gradient.
         """
 
     def fuse(self) -> Self:

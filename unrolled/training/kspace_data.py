@@ -44,8 +44,9 @@ class KSpaceData(TrainingData, PlainNumbers):
         None: no image is ever made, for losses that learn from measurements alone.
     maps : CoilMaps, str or None
         how the coils' sensitivities are estimated from the middle of what the slice's own mask samples, by default
-        `Espirit`, as `unrolled kspace` does; or a folder with a file of them for every volume, under its name: `maps`,
-        (slice, coil, height, width), as `unrolled data estimate-maps` writes.
+        `Espirit`, or `LowResolution` for networks that estimate the maps themselves, as `unrolled kspace` does; or a
+        folder with a file of them for every volume, under its name: `maps`, (slice, coil, height, width), as
+        `unrolled data estimate-maps` writes.
     mirrors : bool
         whether samples of training come mirrored at random, with their masks and maps, up and down, and left and right:
         four images of each.

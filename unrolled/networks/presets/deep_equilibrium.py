@@ -22,6 +22,7 @@ class DeepEquilibrium(UnrolledNetwork):
 
     The number of phases is fixed, so that an image does not depend on those beside it in a batch, and that the network
     compiles to one graph where no gradient is asked for. It can be set anew at any time: `network.repeats = 100`.
+    `differentiation=Implicit(memory=5)` takes fewer of them, by Anderson's acceleration, but has no tiles.
 
     Parameters
     ----------

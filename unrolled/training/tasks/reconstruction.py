@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unrolled import weights
 from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
-from unrolled.networks import UnrolledNetwork
+from unrolled.networks import Implicit, UnrolledNetwork
 from unrolled.operators import LinearOperator, VaryingGaussianNoise
 from unrolled.operators import Noise as NoiseLaw
 from unrolled.operators.noise import with_white_noise
@@ -67,6 +67,11 @@ class Reconstructor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Measure the images x and reconstruct them."""
         return self.network(self.measure(x), self.operator)
+
+
+def may_gain_by_compiling(network: UnrolledNetwork, operator: LinearOperator) -> bool:
+    """Whether a compiled loss is worth a trial: of complex numbers and of `Implicit` the compiler makes no code."""
+    return not (operator.complex_images or isinstance(network.differentiation, Implicit))
 
 
 def _rename_earlier(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -134,7 +139,7 @@ class ReconstructionTask(Task):
         network.norm_of(operator)  # found before anything is learned, and kept by copies too
         self.batches, self.seed = batches, seed
         self.varying = noise if isinstance(noise, VaryingGaussianNoise) else None
-        self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
+        self.gains_by_compiling = may_gain_by_compiling(network, operator)
         if operator.complex_images:
             validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
         self.validation = [image.unsqueeze(0).to(self.device) for image in validation]
