@@ -107,6 +107,27 @@ class LinearMap(Described, nn.Module, ABC):
         with torch.no_grad():
             return tuple(self(blank(self, tuple(image_shape))).shape[1:])
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        """Measurements per pixel; of a mask the part that it samples, a scalar or a number for each image, (batch,).
+
+        Networks with a `ratio_range` are told it.
+
+        Raises
+        ------
+        ValueError
+            if the size of images is not known, and the operator does not say it in another way.
+        """
+        if self.image_shape is None:
+            raise ValueError(
+                f"{type(self).__name__}: its sampling ratio is not known for images of any size; set image_shape"
+            )
+        shape = (max(1, self.image_shape[0]), *self.image_shape[1:])
+        return math.prod(self.measurement_shape(shape)) / math.prod(shape)
+
+    def take_fit(self, other: "LinearMap") -> None:
+        """Take from another operator of its kind what that has found by `fit_images`; by default that is nothing."""
+
     def conditioner(self) -> "LinearMap | None":
         """A map C of measurements, invertible by its estimate, that makes (CA)ᴴCA more even than AᴴA; None: no such.
 

@@ -92,6 +92,10 @@ class Adjoint(LinearOperator):
     def complex_measurements(self) -> bool:
         return self.operator.complex_images
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1 / self.operator.sampling_ratio
+
     def forward(self, x: Tensor) -> Tensor:
         return self.operator.adjoint(x)
 
@@ -132,6 +136,10 @@ class Composition(LinearOperator):
     @property
     def complex_measurements(self) -> bool:
         return self.outer.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.outer.sampling_ratio * self.inner.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return self.outer.measurement_shape(self.inner.measurement_shape(image_shape))
@@ -185,6 +193,10 @@ class Scaled(LinearOperator):
     @property
     def complex_measurements(self) -> bool:
         return self.operator.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.operator.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return self.operator.measurement_shape(image_shape)
@@ -247,6 +259,10 @@ class Sum(LinearOperator):
     @property
     def complex_measurements(self) -> bool:
         return self.first.complex_measurements or self.second.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.first.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         a, b = self.first.measurement_shape(image_shape), self.second.measurement_shape(image_shape)
