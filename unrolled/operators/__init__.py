@@ -20,6 +20,7 @@ from unrolled.operators.linear_map import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
+from unrolled.operators.operator_draws import DrawnOperator, OneOfOperators, OperatorDraw
 from unrolled.operators.photon_noise import PhotonNoise
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
@@ -41,6 +42,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Downsampling",
+    "DrawnOperator",
     "Espirit",
     "FanBeam",
     "FastMRIMask",
@@ -57,6 +59,8 @@ __all__ = [
     "MotionKernel",
     "MultiCoilFourier",
     "Noise",
+    "OneOfOperators",
+    "OperatorDraw",
     "PhotonNoise",
     "PoissonGaussianNoise",
     "PoissonNoise",

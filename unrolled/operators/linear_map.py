@@ -49,6 +49,9 @@ class LinearMap(Described, nn.Module, ABC):
     """Whether its methods refuse shapes and complex numbers that do not fit, and say what would. Otherwise images are
     held against `image_shape` and `complex_images` before a method is called."""
 
+    norm_takes_long: bool = False
+    """Whether its norm takes long to find, and all operators of its recipe that hold no tensors of users have it."""
+
     __array_ufunc__ = None
     """An array times an operator is no array of operators: NumPy leaves the product to the operator, which refuses."""
 

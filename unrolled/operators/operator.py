@@ -188,6 +188,7 @@ class Scaled(LinearOperator):
         self.operator, self.factor = operator, factor
         self.multiple, self.local = operator.multiple, operator.local
         self.complex_images, self.image_shape = operator.complex_images, operator.image_shape
+        self.norm_takes_long = operator.norm_takes_long
         self.batch, self.picture_measurements = operator.batch, operator.picture_measurements
 
     @property
@@ -209,6 +210,9 @@ class Scaled(LinearOperator):
 
     def gram(self, x: Tensor) -> Tensor:
         return self.factor**2 * self.operator.gram(x)
+
+    def conditioner(self) -> LinearMap | None:
+        return self.operator.conditioner()
 
     def norm(self) -> Tensor:
         return abs(self.factor) * self.operator.norm()
