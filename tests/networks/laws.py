@@ -226,7 +226,8 @@ class NetworkLaws:
         for ratio, same in ((operator.sampling_ratio, True), (0.02, False)):
             monkeypatch.setattr(type(operator), "sampling_ratio", ratio)
             assert torch.equal(network(y, operator), found) is same
-        assert "ratio_range" in network.description() and "ratio_range" not in plain.description()
+        assert "ratio_range" in network.description()
+        assert "ratio_range" not in plain.description()
 
     def test_a_noise_level_that_it_does_not_take_is_refused(self, case):
         network, operator, x = self.make(case)

@@ -31,7 +31,8 @@ class ComposedNetwork(UnrolledNetwork):
     shared : bool
         whether all phases are this one, with one set of weights.
     differentiation, start, complex_images, noise_range, ratio_range
-        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state, that of the noise level first.
+        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state, that of the noise level
+        first.
 
     Examples
     --------

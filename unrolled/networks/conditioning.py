@@ -121,9 +121,7 @@ def interval(owner: str, name: str, given: Sequence[float] | None) -> Interval |
     raise ValueError(f"{owner}: {name} must be two numbers, 0 <= low < high, or None, got {given!r}")
 
 
-def told(
-    owner: str, noise_range: Sequence[float] | None, ratio_range: Sequence[float] | None = None
-) -> list[Interval]:
+def told(owner: str, noise_range: Sequence[float] | None, ratio_range: Sequence[float] | None = None) -> list[Interval]:
     """The ranges of the condition of a network: of the noise level and of the sampling ratio, if it is told them.
 
     Raises

@@ -37,10 +37,7 @@ class Between:
     def at(self, part: float) -> float:
         """The number that a part, in [0, 1), of all that are drawn is below."""
         low, high = (self.low, self.high + 1) if self.whole else (self.low, self.high)
-        if self.spread == "uniform":
-            found = low + part * (high - low)
-        else:
-            found = low * (high / low) ** part
+        found = low + part * (high - low) if self.spread == "uniform" else low * (high / low) ** part
         return min(math.floor(found), int(self.high)) if self.whole else found
 
     @property

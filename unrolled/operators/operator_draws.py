@@ -14,7 +14,6 @@ from torch import Tensor
 
 from unrolled.operators.drawn_values import Among, Between, as_drawn
 from unrolled.operators.masked_samples import MaskedSamples
-from unrolled.operators.linear_map import LinearMap
 from unrolled.operators.operator import LinearOperator, Scaled
 from unrolled.operators.unit_norm import once_per_recipe
 from unrolled.system.recipes import Described
@@ -131,6 +130,7 @@ class DrawnOperator(OperatorDraw):
         if not isinstance(ranges, (dict, types.NoneType)):
             raise ValueError(f"DrawnOperator: ranges must be a dictionary of arguments, got {ranges!r}")
         self.operator, self.scaled = operator, normalized
+        self._sized = self._takes_other_sizes()
         self.ranges = {name: self._range_of(name, given) for name, given in (ranges or {}).items()}
         # What an operator refuses, it refuses now and not in the middle of training.
         tried = [self._made({name: value}) for name, drawn in self.ranges.items() for value in drawn.tried]
@@ -144,12 +144,12 @@ class DrawnOperator(OperatorDraw):
         owner: Any = self.operator
         *places, name = str(path).split(".")
         for place in (*places, name):
-            known = _arguments(owner)
+            known = arguments_of(owner)
             if known is None or place not in known:
                 has = ", ".join(known) if known else "no arguments"
                 raise ValueError(f"DrawnOperator: ranges has {path!r}, and {type(owner).__name__} has {has}")
             owner, holder = known[place], owner
-        return as_drawn(f"DrawnOperator: ranges: {path}", given, _is_whole(holder, name))
+        return as_drawn(f"DrawnOperator: ranges: {path}", given, takes_whole_numbers(holder, name))
 
     def draw(self, parts: Iterator[float], height: int, width: int) -> LinearOperator:
         changes = {name: drawn.at(next(parts)) for name, drawn in self.ranges.items()}
@@ -165,18 +165,24 @@ class DrawnOperator(OperatorDraw):
     def _made(self, changes: dict[str, Any], sides: Sides | None = None) -> LinearOperator:
         if sides is not None and self._sized:
             changes = {**changes, "height": sides[0], "width": sides[1]}
-        made: LinearOperator = _with(self.operator, changes)
+        made: LinearOperator = made_with(self.operator, changes)
         return made
 
     def _normalized(self, operator: LinearOperator) -> LinearOperator:
         norm = once_per_recipe(operator, "exactly", _norm_of) if self.scaled else 1.0
         return operator if abs(norm - 1) < CLOSE_TO_ONE else Scaled(operator, 1 / norm)
 
-    @property
-    def _sized(self) -> bool:
-        """Whether it is told the size of images."""
-        known = _arguments(self.operator) or {}
-        return known.get("height") is not None and known.get("width") is not None
+    def _takes_other_sizes(self) -> bool:
+        """Whether it is told the size of images, and can be made for others."""
+        known = arguments_of(self.operator) or {}
+        height, width = known.get("height"), known.get("width")
+        if height is None or width is None:
+            return False
+        try:
+            made_with(self.operator, {"height": 2 * height, "width": 2 * width})
+        except ValueError:  # of a matrix, or of maps, that are given
+            return False
+        return True
 
     @property
     def multiple(self) -> int:
@@ -270,20 +276,20 @@ def merged(operators: Sequence[LinearOperator], counts: Sequence[int]) -> Linear
     return first.with_mask(torch.cat(masks))
 
 
-def _norm_of(operator: LinearMap) -> float:
+def _norm_of(operator: LinearOperator) -> float:
     return float(operator.norm())
 
 
-def _arguments(thing: Any) -> dict[str, Any] | None:
+def arguments_of(thing: Any) -> dict[str, Any] | None:
     """What an object was made of; None if that is not known."""
     if is_dataclass(thing) and not isinstance(thing, type):
         return {field.name: getattr(thing, field.name) for field in fields(thing) if field.init}
     return dict(thing.arguments) if isinstance(thing, Described) else None
 
 
-def _with(thing: Any, changes: dict[str, Any]) -> Any:
+def made_with(thing: Any, changes: dict[str, Any]) -> Any:
     """An object made like another one, but for some arguments, by their paths."""
-    arguments = _arguments(thing)
+    arguments = arguments_of(thing)
     assert arguments is not None
     inner: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
@@ -293,11 +299,11 @@ def _with(thing: Any, changes: dict[str, Any]) -> Any:
         else:
             arguments[name] = value
     for name, part in inner.items():
-        arguments[name] = _with(arguments[name], part)
+        arguments[name] = made_with(arguments[name], part)
     return type(thing)(**arguments)
 
 
-def _is_whole(owner: Any, name: str) -> bool:
+def takes_whole_numbers(owner: Any, name: str) -> bool:
     """Whether an argument takes whole numbers and no others."""
     make: Callable[..., Any] = type(owner).__init__
     hint = get_type_hints(inspect.unwrap(make)).get(name)

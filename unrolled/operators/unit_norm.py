@@ -70,7 +70,7 @@ def norm_for_networks(operator: LinearOperator) -> float:
 norm_for_networks._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _norm_in_digits(operator: LinearMap) -> float:
+def _norm_in_digits(operator: LinearOperator) -> float:
     norm, conditioned = _rough_norm(operator), _conditioned(operator)
     close = conditioned is operator and CLOSE[0] <= norm <= CLOSE[1]
     # Three digits, so that rounding does not tell machines apart.
@@ -82,7 +82,7 @@ _FOUND: OrderedDict[tuple[str, ...], float] = OrderedDict()
 MOST_FOUND = 1024
 
 
-def once_per_recipe(operator: LinearMap, what: str, find: Callable[[LinearMap], float]) -> float:
+def once_per_recipe(operator: LinearOperator, what: str, find: Callable[[LinearOperator], float]) -> float:
     """A number of an operator; where that takes long, found once for all that are made alike: those drawn come back.
 
     Parameters

@@ -69,8 +69,8 @@ def fit(
     operator : LinearOperator
         trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. The network brings it to
         the norm 1 by itself, see `UnrolledNetwork`. An `OperatorDraw`, such as `DrawnOperator(operator, {"ratio": [0.1,
-        0.5]})`, draws another one in every step, see `DrawnReconstructionTask`. A warning says so if weights will not say how to make it or the
-        network, because only your program can.
+        0.5]})`, draws another one in every step, see `DrawnReconstructionTask`. A warning says so if weights will not
+        say how to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of

@@ -92,7 +92,9 @@ class FISTANet(UnrolledNetwork):
             shared,
             complex_images,
         )
-        numbers = PhaseNumbers(step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range, ratio_range))
+        numbers = PhaseNumbers(
+            step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range, ratio_range)
+        )
         super().__init__(
             [FISTANetPhase(each, numbers, k) for k, each in enumerate(priors, 1)],
             1,

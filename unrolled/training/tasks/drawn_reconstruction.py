@@ -95,7 +95,9 @@ class DrawnReconstructionTask(ReconstructionTask):
         length = self.images_per_operator or size
         numbers = [place // length for place in places(size, part)]
         height, width = images.shape[-2:]
-        drawn = {number: self.draw.in_training(self.seed, step, number, (height, width)) for number in sorted({*numbers})}
+        drawn = {
+            number: self.draw.in_training(self.seed, step, number, (height, width)) for number in sorted({*numbers})
+        }
         counts = [numbers.count(number) for number in drawn]
         whole = merged(list(drawn.values()), counts) if len(drawn) > 1 else None
         if whole is not None:
@@ -110,7 +112,8 @@ class DrawnReconstructionTask(ReconstructionTask):
         return operator if self.device.type == "cpu" else operator.to(self.device)
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
-        assert isinstance(model, Reconstructor) and isinstance(batch, DrawnBatch)
+        assert isinstance(model, Reconstructor)
+        assert isinstance(batch, DrawnBatch)
         x = with_phase(batch.images) if model.operator.complex_images else batch.images
         losses = []
         for which, operator in batch.groups:
@@ -119,6 +122,7 @@ class DrawnReconstructionTask(ReconstructionTask):
         return torch.stack(losses).sum()
 
     def facts(self) -> Mapping[str, str | None]:
-        per_operator = {} if self.images_per_operator is None else {"images per operator": str(self.images_per_operator)}
+        per_operator = (
+            {} if self.images_per_operator is None else {"images per operator": str(self.images_per_operator)}
+        )
         return {**super().facts(), "operators": recipe_of(self.draw), **per_operator}
-
