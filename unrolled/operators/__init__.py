@@ -16,7 +16,7 @@ from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
 from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gradients
-from unrolled.operators.linear_map import power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum

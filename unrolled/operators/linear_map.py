@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
+from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.normal_equations import MANY, Accuracy, solve_normal_equations
 from unrolled.system.arraylike import as_numbers, is_floating
 from unrolled.system.devices import full_precision
@@ -302,44 +303,6 @@ class LinearMap(Described, nn.Module, ABC):
         """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
         left_out = self.state_dict().keys() & {*self.tensors}
         return {name: value for name, value in super().description().items() if name not in left_out}
-
-
-def power_iteration(
-    operator: LinearMap, shape: tuple[int, ...], iterations: int = 1000, tolerance: float = 1e-6
-) -> Tensor:
-    """‖A‖ by power iteration on AᴴA from a seeded start, in the type and on the device of the operator's numbers.
-
-    An estimate from below, exact but for the tolerance unless the two largest singular values nearly agree.
-
-    Parameters
-    ----------
-    operator : LinearOperator
-    shape : (channel, height, width)
-        of the images; a channel of 0 stands for one.
-    iterations : int
-        at most so many.
-    tolerance : float
-        the iteration ends when the estimate of ‖A‖² changes by less, relatively.
-
-    Returns
-    -------
-    Tensor, a scalar
-    """
-    kind, device = numbers_of(operator)
-    draw = torch.complex128 if operator.complex_images else torch.float64
-    size = (operator.batch or 1, max(1, shape[0]), *shape[1:])
-    x = torch.randn(size, dtype=draw, generator=torch.Generator().manual_seed(0))
-    x = x.to(device, kind.to_complex() if operator.complex_images else kind)
-    squared = x.new_zeros((), dtype=kind)
-    with torch.no_grad():
-        for _ in range(iterations):
-            x = operator.gram(x / x.norm())
-            previous, squared = squared, x.norm()
-            if squared.is_meta:  # there are no values to look at
-                break
-            if squared == 0 or (squared - previous).abs() <= tolerance * squared:
-                break
-    return squared.sqrt()
 
 
 def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:

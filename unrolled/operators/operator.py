@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from unrolled.operators.common_images import take_common_images
-from unrolled.operators.linear_map import LinearMap, power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
+from unrolled.operators.linear_map import LinearMap
 
 
 class LinearOperator(LinearMap):

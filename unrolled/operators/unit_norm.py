@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unrolled.operators.intake import numbers_of
-from unrolled.operators.linear_map import AS_GIVEN, LinearMap, power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
+from unrolled.operators.linear_map import AS_GIVEN, LinearMap
 from unrolled.operators.operator import Composition, LinearOperator, Scaled
 from unrolled.system.devices import full_precision
 from unrolled.system.recipes import describe
