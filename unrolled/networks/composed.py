@@ -30,8 +30,9 @@ class ComposedNetwork(UnrolledNetwork):
         iterations.
     shared : bool
         whether all phases are this one, with one set of weights.
-    differentiation, start, complex_images, noise_range
-        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state.
+    differentiation, start, complex_images, noise_range, ratio_range
+        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state, that of the noise level
+        first.
 
     Examples
     --------
@@ -50,13 +51,22 @@ class ComposedNetwork(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ComposedNetwork", phases=phases)
         if not isinstance(phase, Phase):
             raise ValueError(f"ComposedNetwork: phase must be of the class Phase, got {phase!r}")
         check_images("ComposedNetwork", phase, complex_images)
         others = [] if shared else [fresh(phase) for _ in range(phases - 1)]
-        super().__init__([phase, *others], phases if shared else 1, differentiation, start, complex_images, noise_range)
+        super().__init__(
+            [phase, *others],
+            phases if shared else 1,
+            differentiation,
+            start,
+            complex_images,
+            noise_range,
+            ratio_range,
+        )
 
 
 def fresh(part: Part) -> Part:

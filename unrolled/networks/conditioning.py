@@ -94,7 +94,7 @@ def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | 
     if condition is None:
         raise ValueError(
             f"{owner}: condition must be given, (batch, {numbers}), as its ranges say; a network that is made with "
-            "noise_range tells its noise level"
+            "noise_range tells its noise level, one with ratio_range the sampling ratio"
         )
     if condition.ndim != 2 or condition.shape[1] != numbers or batch not in (None, len(condition)):
         wanted = "batch" if batch is None else batch
@@ -103,8 +103,8 @@ def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | 
         )
 
 
-def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None:
-    """A range of noise levels, checked.
+def interval(owner: str, name: str, given: Sequence[float] | None) -> Interval | None:
+    """A range of a number that a network is told, checked.
 
     Raises
     ------
@@ -118,16 +118,16 @@ def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None
         low, high = (float(number) for number in numbers if number is not None)
         if 0 <= low < high < math.inf:
             return low, high
-    raise ValueError(f"{owner}: noise_range must be two numbers, 0 <= low < high, or None, got {given!r}")
+    raise ValueError(f"{owner}: {name} must be two numbers, 0 <= low < high, or None, got {given!r}")
 
 
-def told(owner: str, noise_range: Sequence[float] | None) -> list[Interval]:
-    """The ranges of the condition of a network with this range of noise levels: of that number, or none.
+def told(owner: str, noise_range: Sequence[float] | None, ratio_range: Sequence[float] | None = None) -> list[Interval]:
+    """The ranges of the condition of a network: of the noise level and of the sampling ratio, if it is told them.
 
     Raises
     ------
     ValueError
-        as `noise_interval`.
+        as `interval`.
     """
-    interval = noise_interval(owner, noise_range)
-    return [] if interval is None else [interval]
+    found = interval(owner, "noise_range", noise_range), interval(owner, "ratio_range", ratio_range)
+    return [each for each in found if each is not None]

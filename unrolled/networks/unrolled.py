@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
-from unrolled.networks.conditioning import noise_interval
+from unrolled.networks.conditioning import interval
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases.phase import Phase, State, Step
@@ -45,6 +45,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         whether it is made for operators that measure complex images.
     noise_range : (low, high) or None, 0 <= low < high
         noise levels that its phases are made to be told; with one the network takes the noise level.
+    ratio_range : (low, high) or None, 0 <= low < high
+        sampling ratios, measurements per pixel, that its phases are made to be told; the operator says its own, see
+        `LinearOperator.sampling_ratio`.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         super().__init__()
         name = type(self).__name__
@@ -83,7 +87,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.phases = nn.ModuleList(phases)
         self.repeats = repeats
         self.complex_images = complex_images
-        self.noise_range = noise_interval(name, noise_range)
+        self.noise_range = interval(name, "noise_range", noise_range)
+        self.ratio_range = interval(name, "ratio_range", ratio_range)
         if self.noise_range is not None:
             self.takes_noise = True
         self.differentiation = Unroll() if differentiation is None else differentiation
@@ -171,10 +176,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """Measurements, operator and condition as the phases are given them, for an operator of the norm 1."""
         self.check(operator)
         y = self.taken(y)
-        condition, norm = self.condition(y, noise), self.norm_of(operator)
+        norm = self.norm_of(operator)
+        condition = self.condition(y, operator, noise, norm)
         if norm != 1:
             y, operator = with_unit_norm(y, operator)
-            condition = None if condition is None else condition / norm
         return y, self.operator_of(y, operator), condition
 
     def operator_of(self, y: Tensor, operator: LinearOperator) -> LinearOperator:
@@ -274,20 +279,41 @@ class UnrolledNetwork(Described, nn.Module, ABC):
                 f"{x.real.dtype}; bring the operator into the same precision by operator.to({own.real.dtype})"
             )
 
-    def condition(self, y: Tensor, noise: float | Tensor | None) -> Tensor | None:
-        """What the phases are told beside the measurements: the noise level, (batch, 1), or None.
+    def condition(
+        self, y: Tensor, operator: LinearOperator, noise: float | Tensor | None, norm: float = 1.0
+    ) -> Tensor | None:
+        """What the phases are told beside the measurements: the noise level and the sampling ratio, if they take them.
 
         Values are not looked at here, for that would stop the device: those who take them from users do.
+
+        Parameters
+        ----------
+        y : Tensor, the measurements
+        operator : LinearOperator
+        noise : float or Tensor, (batch,), or None
+            in the units of y.
+        norm : float > 0
+            what measurements are divided by.
+
+        Returns
+        -------
+        Tensor, (batch, numbers), or None if there is nothing to tell
 
         Raises
         ------
         ValueError
-            if there is a noise level, and the network does not take it.
+            if there is a noise level, and the network does not take it; or the operator does not know its ratio.
         """
         if noise is None and self.noise_range is not None:
             noise = self.noise_range[0]
-        if noise is None:
-            return None
+        numbers = [] if noise is None else [self._level(y, noise) / norm]
+        if self.ratio_range is not None:
+            ratio = torch.as_tensor(operator.sampling_ratio, dtype=y.real.dtype, device=y.device)
+            numbers.append(ratio.expand(len(y)))
+        return torch.stack(numbers, 1) if numbers else None
+
+    def _level(self, y: Tensor, noise: float | Tensor) -> Tensor:
+        """The noise level of every image, (batch,)."""
         if not self.takes_noise:
             raise ValueError(
                 f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
@@ -300,7 +326,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
                 f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "
                 f"{level.dtype} of the shape {tuple(level.shape)}"
             )
-        return level.to(y.device, y.real.dtype).expand(len(y)).unsqueeze(1)
+        return level.to(y.device, y.real.dtype).expand(len(y))
 
     def check(self, operator: LinearOperator) -> None:
         """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""
@@ -334,8 +360,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         if self.fused:
             raise ValueError("a fused network is for use only: save or describe the network it was made from")
         described = super().description()
-        if described.get("noise_range", 0) is None:  # as before there were such: runs and weights of then go on
-            del described["noise_range"]
+        for name in ("noise_range", "ratio_range"):  # as before there were such: runs and weights of then go on
+            if described.get(name, 0) is None:
+                del described[name]
         return described
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:

@@ -15,6 +15,8 @@ from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
 from unrolled.operators import CoilMaps, Coils, Espirit, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
+from unrolled.operators.drawn_values import Among, Between, as_drawn
+from unrolled.operators.operator_draws import arguments_of, made_with, takes_whole_numbers
 from unrolled.system.files import one_or_several
 from unrolled.system.scalars import PlainNumbers
 
@@ -38,6 +40,9 @@ class KSpaceData(TrainingData, PlainNumbers):
     anew : bool
         whether every sample of training is sampled by a mask of its own, drawn with another seed, where the kind of
         mask is drawn; otherwise each slice has one mask for good, as slices of validation have.
+    mask_ranges : dict or None
+        of arguments of the mask that are drawn for every sample, such as {"acceleration": [2, 8]}; ranges are stated as
+        those of `DrawnOperator`. Slices of validation keep what is drawn for them.
     truth : "rss", "combined" or None
         what the true image is. "rss": the root of the sum of squares over the coils, with the phase of their
         combination by the maps; validation takes the image in the file if there is one. "combined": that combination.
@@ -69,6 +74,7 @@ class KSpaceData(TrainingData, PlainNumbers):
     hold_out_volumes: int = 1
     mask: SamplingMask | None = None
     anew: bool = True
+    mask_ranges: dict[str, Any] | None = None
     truth: Literal["rss", "combined"] | None = "rss"
     maps: CoilMaps | str | None = None
     mirrors: bool = False
@@ -87,6 +93,7 @@ class KSpaceData(TrainingData, PlainNumbers):
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
         check_sigma(self.sigma)
+        self._mask_ranges()
         if (sets := getattr(self.maps, "sets", 1)) > 1:
             raise ValueError(f"data: maps must be of one set for training, got {sets} sets")
         if self.truth not in ("rss", "combined", None):
@@ -143,7 +150,30 @@ class KSpaceData(TrainingData, PlainNumbers):
 
     def _draw(self, height: int, width: int, centered: bool, seed: Seed) -> Tensor:
         assert self.mask is not None
-        return drawn_mask(self.mask, height, width, centered, seed)
+        random = np.random.default_rng(seed)
+        changes = {name: drawn.at(random.random()) for name, drawn in self._mask_ranges().items()}
+        mask: SamplingMask = made_with(self.mask, changes)
+        return drawn_mask(mask, height, width, centered, seed)
+
+    def _mask_ranges(self) -> dict[str, Between | Among]:
+        """What is drawn of the mask's arguments.
+
+        Raises
+        ------
+        ValueError
+            unless they are ranges of arguments that the mask has, of values that it takes.
+        """
+        known = arguments_of(self.mask) or {}
+        found: dict[str, Between | Among] = {}
+        for name, given in (self.mask_ranges or {}).items():
+            if name not in known or name == "seed":
+                has = ", ".join(other for other in known if other != "seed") or "none"
+                raise ValueError(f"data: mask_ranges must be of arguments of the mask, {has}, got {name!r}")
+            drawn = as_drawn(f"data: mask_ranges: {name}", given, takes_whole_numbers(self.mask, name))
+            for value in drawn.tried:
+                made_with(self.mask, {name: value})
+            found[name] = drawn
+        return found
 
     def operator_like(self, first: Measured) -> LinearOperator:
         """An operator of the kind that measured a sample, with simulated coils: what weights are saved with."""

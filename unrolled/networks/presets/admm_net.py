@@ -33,7 +33,7 @@ class ADMMNet(UnrolledNetwork):
         in place of D, and then features, depth and channels are its own; each phase has one like it.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`. The noise level scales λ and what D takes away.
 
     Examples
@@ -55,9 +55,10 @@ class ADMMNet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ADMMNet", phases=phases)
-        ranges = told("ADMMNet", noise_range)
+        ranges = told("ADMMNet", noise_range, ratio_range)
         priors = priors_of_phases(
             "ADMMNet",
             prior,
@@ -73,4 +74,5 @@ class ADMMNet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )

@@ -50,7 +50,7 @@ class EndToEndVarNet(UnrolledNetwork):
         where the learned η starts.
     channels : int
         of the image that R sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -73,11 +73,12 @@ class EndToEndVarNet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("EndToEndVarNet", phases=phases, map_scales=map_scales)
         if map_features is not None:
             check_sizes("EndToEndVarNet", map_features=map_features)
-        ranges = told("EndToEndVarNet", noise_range)
+        ranges = told("EndToEndVarNet", noise_range, ratio_range)
 
         def u_net(features: int, scales: int, channels: int, complex_images: bool, ranges: Sequence[Interval]) -> UNet:
             return UNet(
@@ -104,6 +105,7 @@ class EndToEndVarNet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
         self.maps: SensitivityNetwork | None = None
         self.resting: list[nn.Parameter] = []

@@ -52,7 +52,7 @@ class FISTANet(UnrolledNetwork):
         is told nothing.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`; no `Implicit`, for no two phases are one. The noise level scales μ_k and θ_k.
 
     Examples
@@ -75,6 +75,7 @@ class FISTANet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("FISTANet", phases=phases)
         check_positive("FISTANet", step=step, threshold=threshold)
@@ -91,7 +92,9 @@ class FISTANet(UnrolledNetwork):
             shared,
             complex_images,
         )
-        numbers = PhaseNumbers(step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range))
+        numbers = PhaseNumbers(
+            step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range, ratio_range)
+        )
         super().__init__(
             [FISTANetPhase(each, numbers, k) for k, each in enumerate(priors, 1)],
             1,
@@ -99,6 +102,7 @@ class FISTANet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
 
 

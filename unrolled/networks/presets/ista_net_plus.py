@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.networks.channelwise import apart, per_channel, together
-from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
+from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
 from unrolled.networks.phases.phase import Phase, State
@@ -72,6 +72,7 @@ class ISTANetPlus(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ISTANetPlus", phases=phases, features=features)
         if not symmetry >= 0:
@@ -80,14 +81,14 @@ class ISTANetPlus(UnrolledNetwork):
             raise ValueError(
                 f"ISTANetPlus: symmetry must be 0 with Implicit, which sees only the last phase, got {symmetry!r}"
             )
-        told = noise_interval("ISTANetPlus", noise_range)
+        ranges = told("ISTANetPlus", noise_range, ratio_range)
         super().__init__(
             [
                 ISTAPhase(
                     features,
                     shrinkage_of(penalty, None, threshold, learn_penalty),
                     2 if complex_images else 1,
-                    [] if told is None else [told],
+                    ranges,
                 )
                 for _ in range(1 if shared else phases)
             ],
@@ -95,7 +96,8 @@ class ISTANetPlus(UnrolledNetwork):
             differentiation,
             start,
             complex_images,
-            told,
+            noise_range,
+            ratio_range,
         )
         self.symmetry = symmetry
 

@@ -37,7 +37,7 @@ class LearnedPrimalDual(UnrolledNetwork):
         see `UnrolledNetwork`.
     complex_measurements : bool, optional
         whether measurements are complex; by default if images are.
-    noise_range
+    noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -58,6 +58,7 @@ class LearnedPrimalDual(UnrolledNetwork):
         complex_images: bool = False,
         complex_measurements: bool | None = None,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("LearnedPrimalDual", phases=phases)
         if isinstance(differentiation, Implicit):
@@ -66,7 +67,7 @@ class LearnedPrimalDual(UnrolledNetwork):
                 f"their own and no fixed point, got {differentiation!r}"
             )
         complex_duals = complex_images if complex_measurements is None else complex_measurements
-        ranges = told("LearnedPrimalDual", noise_range)
+        ranges = told("LearnedPrimalDual", noise_range, ratio_range)
         super().__init__(
             [
                 LearnedPrimalDualPhase(
@@ -79,4 +80,5 @@ class LearnedPrimalDual(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
