@@ -19,9 +19,11 @@ from pathlib import Path
 
 from benchmarks import command
 from benchmarks.comparison import entries, schedule
+from benchmarks.comparison.page import FIGURES, PAGE, page, statement, titles
+from benchmarks.comparison.pictures import draw_all
 from benchmarks.comparison.problems import NEEDED
 from benchmarks.comparison.rows import best_held_out, rows_of, table
-from unrolled.system.files import write_json
+from unrolled.system.files import replacing, write_json
 
 FIXED = ("minutes", "iterations", "most")
 """Settings that all figures of a comparison share."""
@@ -42,13 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--long", type=float, default=None, metavar="MINUTES", help="train the best two for so long")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, each with one thread")
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="where everything lies")
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        default=None,
+        help="where pictures go; by default into --out. The page shows those in docs",
+    )
     parser.add_argument("--iterations", type=int, default=100, help="of the classical methods")
     parser.add_argument("--most", type=int, default=100, metavar="IMAGES", help="at most so many test images are seen")
     parser.add_argument("--retry", action="store_true", help="try again what has failed")
     options = parser.parse_args(argv)
     given = {name: getattr(options, name) for name in ("t91", "bsd400", "set11", "kernels")}
     for name in ("complex", "ct"):
-        given |= {f"{name}_{split}": path for split, path in zip(("train", "test"), getattr(options, name), strict=True)}
+        given |= {
+            f"{name}_{split}": path for split, path in zip(("train", "test"), getattr(options, name), strict=True)
+        }
     paths = {name: str(Path(path).resolve()) for name, path in given.items() if path is not None}
     problems = [name for name in options.problems if all(need in paths for need in NEEDED[name])]
     for name in options.problems:
@@ -57,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name} is left out: it needs the data {lacking}")
     out = options.out.resolve()
     settle(out, {"paths": paths, **{name: getattr(options, name) for name in FIXED}})
-    if options.retry:
-        forget_failures(out)
+    forget_failures(out, "*" if options.retry else "prepare")
     plan = schedule.Schedule(out, options.minutes, options.jobs)
     try:
         plan.run([(name, schedule.CLASSICAL, ["prepare"]) for name in problems])
+        problems = [name for name in problems if schedule.is_prepared(out, name)]
         plan.run(schedule.chains(problems, options.networks))
         if options.long is not None:
             piece = f"long-{options.long:g}"
@@ -70,10 +80,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on")
         return 130
     rows = rows_of(out)
-    for name in NEEDED:
-        print(f"\n{table([row for row in rows if row['problem'] == name])}")
+    drawn = draw_all(out, (options.figures or out / "figures").resolve(), titles(), rows)
+    for name, title in titles().items():
+        if found := [row for row in rows if row["problem"] == name]:
+            print(f"\n{title}\n{table(found)}\n{statement(found, options.minutes)}")
     if options.json is not None:
-        command.write(options.json, {"minutes": options.minutes, "long": options.long, "rows": rows})
+        docs = PAGE.parent
+        shown = {name: str(path.relative_to(docs)) for name, path in drawn.items() if path.is_relative_to(docs)}
+        budget = {"minutes": options.minutes, "long": options.long}
+        command.write(options.json, {**budget, "rows": rows, "figures": shown})
+        if options.json.resolve() == FIGURES:
+            text = page(json.loads(FIGURES.read_text()), PAGE.read_text())
+            with replacing(PAGE) as temporary:
+                temporary.write_text(text)
+            print(f"wrote {PAGE}")
     return 0
 
 
@@ -99,9 +119,9 @@ def settle(out: Path, settings: dict) -> None:
     write_json(file, settings)
 
 
-def forget_failures(out: Path) -> None:
-    """Remove what says that a piece has failed."""
-    for file in out.glob("*/*/*.json"):
+def forget_failures(out: Path, names: str) -> None:
+    """Remove what says that pieces of such names have failed."""
+    for file in out.glob(f"*/*/{names}.json"):
         if "failed" in json.loads(file.read_text()):
             file.unlink()
 

@@ -10,7 +10,8 @@ from benchmarks.comparison.cases import Case
 from benchmarks.comparison.problems import Problem
 from unrolled.solvers.methods import STRENGTHS, classical
 
-METHODS = ("estimate", "wavelet-l1", "tv")
+START = "estimate"
+METHODS = (START, "wavelet-l1", "tv")
 TUNED_ON = 3
 """Held-out images."""
 
@@ -34,6 +35,6 @@ def methods_of(problem: Problem, method: str, iterations: int) -> tuple[Callable
     return by_strength(strength), strength
 
 
-def title(method: str) -> str:
+def called(method: str) -> str:
     """How a page calls it."""
     return TITLES[method]

@@ -163,9 +163,7 @@ class Piece:
                 if index == min(self.problem.pictured, len(cases) - 1):
                     self.keep(f"{name}.npy", case.shown(found))
                     self.keep("truth.npy", case.truth)
-        means = {
-            f"test_{figure}": sum(row[figure] for row in rows) / len(rows) for figure in ("psnr", "ssim")
-        }
+        means = {f"test_{figure}": sum(row[figure] for row in rows) / len(rows) for figure in ("psnr", "ssim")}
         return {**means, "seconds_an_image": seconds / len(cases), "images": rows}
 
     def keep(self, name: str, image: torch.Tensor) -> None:
@@ -205,13 +203,9 @@ def result(folder: Path, name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def main(argv: list[str]) -> int:
-    """Do a piece, and write what it found or why it failed."""
-    end_with_parent()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    out, problem_name, network, name = argv
-    piece = Piece(Path(out), problem_name, network)
+def finish(out: Path, problem_name: str, network: str, name: str) -> int:
+    """Do a piece, and write what it found or why it failed; returns the exit status of its process."""
+    piece = Piece(out, problem_name, network)
     try:
         found = do(piece, name)
         if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
@@ -223,6 +217,15 @@ def main(argv: list[str]) -> int:
         found = {"failed": f"{kind}{error}"}
     write_json(piece.folder / f"{name}.json", found, indent=1)
     return 0
+
+
+def main(argv: list[str]) -> int:
+    """Do a piece in this process, which has one thread and ends with the one that started it."""
+    end_with_parent()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    out, problem_name, network, name = argv
+    return finish(Path(out), problem_name, network, name)
 
 
 def end_with_parent() -> None:

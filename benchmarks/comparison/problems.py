@@ -73,8 +73,9 @@ class Problem(ABC):
     start: Callable[[], Start] = LinearStart
     complex_images = False
 
+    @abstractmethod
     def prepare(self) -> None:
-        """Make what training reads, once."""
+        """Make what training reads, once, or see that it is there."""
 
     @abstractmethod
     def task(self, network: UnrolledNetwork) -> Task:
@@ -124,19 +125,25 @@ class OfImages(Problem):
     @cached_property
     def images(self) -> tuple[ImageStore, list[Tensor]]:
         """Those to train on and those that are held out."""
-        multiple, size = self._sizes
-        data = ImageData([self.paths[name] for name in self.train], hold_out=self.hold_out, scale=self.scale)
-        return data.load(multiple, SEED, size)
+        multiple, size, crop = self._sizes
+        train = [self.paths[name] for name in self.train]
+        return ImageData(train, hold_out=self.hold_out, crop=crop, scale=self.scale).load(multiple, SEED, size)
 
     @property
-    def _sizes(self) -> tuple[int, tuple[int, int] | None]:
+    def _sizes(self) -> tuple[int, tuple[int, int] | None, tuple[int, int]]:
+        """Of what sides have to be multiples, the only size if there is one, and that of crops."""
         made = self.make(self.paths)
-        return made.multiple, None if made.image_shape is None else (made.image_shape[1], made.image_shape[2])
+        size = None if made.image_shape is None else (made.image_shape[1], made.image_shape[2])
+        return made.multiple, size, crop_sides(self.crop if size is None else None, made.multiple, size)
+
+    def prepare(self) -> None:
+        self.held_out()
+        self.test()
 
     def task(self, network: UnrolledNetwork) -> Task:
-        multiple, size = self._sizes
+        multiple, size, crop = self._sizes
         training, held_out = self.images
-        crops = RandomCrops(training, crop_sides(self.crop if size is None else None, multiple, size), SEED)
+        crops = RandomCrops(training, crop, SEED)
         validation = cut(held_out, multiple, exactly=size)
         return ReconstructionTask(network, self.operator, crops, validation, noise=self.noise, seed=SEED)
 

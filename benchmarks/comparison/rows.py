@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.classical import METHODS, title
+from benchmarks.comparison.classical import METHODS, called
 from benchmarks.comparison.entries import ENTRIES
 from benchmarks.comparison.pieces import FACTORS, folder_of, result
 from benchmarks.comparison.problems import NEEDED
@@ -27,7 +27,7 @@ def classical_rows(out: Path, problem: str) -> list[Row]:
     for method in METHODS:
         if (known := result(folder, method)) is None:
             continue
-        row = {"problem": problem, "method": title(method), "network": False}
+        row = {"problem": problem, "method": called(method), "network": False}
         found.append(row | ({"failed": known["failed"]} if "failed" in known else _tested(known)))
         found[-1] |= {"strength": known.get("strength")}
     return found

@@ -1,4 +1,4 @@
-"""The order of the pieces: several processes at a time, each with one thread, and what is left when any of them ends."""
+"""The order of the pieces: several processes at a time, each with one thread, and the time that is left."""
 
 import os
 import signal
@@ -150,6 +150,12 @@ def reason_to_stop(folder: Path) -> str | None:
     trials = [result(folder, f"rate-{factor:g}") for factor in FACTORS]
     failed = [trial["failed"] for trial in trials if trial is not None and "failed" in trial]
     return str(failed[0]) if len(failed) == len(FACTORS) else None
+
+
+def is_prepared(out: Path, problem: str) -> bool:
+    """Whether the data of a problem are there and can be read."""
+    found = result(folder_of(out, problem, CLASSICAL), "prepare")
+    return found is not None and "failed" not in found
 
 
 def chains(problems: Sequence[str], networks: Sequence[str]) -> list[tuple[str, str, list[str]]]:
