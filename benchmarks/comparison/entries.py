@@ -1,8 +1,8 @@
 """The networks that are compared, and their sizes.
 
 Each is made as its class makes it by default in all but its sizes: those whose phases have weights of their own have
-about .2 to .3 million of them; those that share one map among all phases have about half of that, and the variational
-network less, for its convolutions are few and large.
+about .2 to .3 million of them; those that share one map among all phases have about half of that. The variational
+network has few, for its learned activations take the time of many convolutions.
 """
 
 import inspect
@@ -91,7 +91,7 @@ ENTRIES = {
     "HQSNet": Entry(HQSNet, {"phases": 6, "features": 64, "depth": 5}),
     "MoDL": Entry(MoDL, {"phases": 5, "features": 64, "depth": 5}),
     "LearnedPrimalDual": Entry(LearnedPrimalDual, {"phases": 8, "features": 32}),
-    "VariationalNetwork": Entry(VariationalNetwork, {"phases": 8, "filters": 24, "size": 9, "functions": 31}),
+    "VariationalNetwork": Entry(VariationalNetwork, {"phases": 6, "filters": 16, "size": 7, "functions": 31}),
     "EndToEndVarNet": Entry(
         EndToEndVarNet, {"phases": 4, "features": 6, "scales": 3, "map_features": 4, "map_scales": 3}
     ),

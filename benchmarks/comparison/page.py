@@ -69,17 +69,16 @@ def introduction(result: dict[str, Any]) -> str:
         [
             f"    {COMMAND} --minutes {minutes:g}{long} --json docs/comparison.json",
             f"Every network was trained for {minutes:g} minutes of processor time, in a process with one thread; "
-            f"{machine['device']}, Python {machine['python']}, torch {machine['torch']}. "
-            "It is the time of the processor that counts, not that of the clock, so that several at a time and a busy "
-            "machine are fair; validation is not counted. The time of a step is measured first, and the run then has "
-            "as many steps as fill its time, at whose end the schedule of the learning rate ends. Learning rates are "
-            f"those of `configs/networks` times {rates}, of which the one is taken that is best on held-out training "
-            f"images after {TRIAL:.0%} of the time. Batches, crops, first images and held-out images of a problem are "
-            f"the same for all networks. {durations(result['rows'])} bfloat16 is used where a step takes less time in "
-            f"it. Weights are those of the {VALIDATIONS} validations that are best on held-out images. Strengths of "
-            "classical methods are tuned on held-out images too; test images were looked at once. *MiB in "
-            f"training* is what a process needs more while it trains. Each network was trained once: differences below {ALIKE} "
-            "dB say little.",
+            f"{machine['device']}, Python {machine['python']}, torch {machine['torch']}. It is the time of the "
+            "processor that counts, not that of the clock, so that several at a time and a busy machine are fair; "
+            "validation is not counted. The time of a step is measured first, and the run then has as many steps as "
+            f"fill its time, at whose end the schedule of the learning rate ends. {durations(result['rows'])} Learning "
+            f"rates are those of `configs/networks` times {rates}, of which the one is taken that is best on held-out "
+            f"training images after {TRIAL:.0%} of the time. Batches, crops, first images and held-out images of a "
+            "problem are the same for all networks. bfloat16 is used where a step takes less time in it. Weights are "
+            f"those of the {VALIDATIONS} validations that are best on held-out images. Strengths of classical methods "
+            "are tuned on held-out images too; test images were looked at once. *MiB in training* is what a process "
+            f"needs more while it trains. Each network was trained once: differences below {ALIKE} dB say little.",
         ]
     )
 

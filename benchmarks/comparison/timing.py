@@ -12,8 +12,11 @@ from unrolled.training import TrainingOptions
 from unrolled.training.optimizers import make_optimizer
 from unrolled.training.tasks.task import Task
 
-WARM_UP, TIMED = 3, 10
+WARM_UP, TIMED = 2, 10
 """Steps: the first ones also pay for allocations and the choice of kernels."""
+
+ENOUGH = 20.0
+"""Seconds after which fewer steps will do, three at least: trials of learning rates are timed again."""
 
 
 def cost_of_a_step(task: Task, options: TrainingOptions) -> dict[str, Any]:
@@ -30,8 +33,10 @@ def cost_of_a_step(task: Task, options: TrainingOptions) -> dict[str, Any]:
     optimizer = make_optimizer(options, task.model, [])
     task.batch(0, options.batch)
     forget_peak()
-    before, times, finite = resident(), [], True
+    before, times, finite = resident(), list[float](), True
     for step in range(WARM_UP + TIMED):
+        if sum(times) > ENOUGH and step >= WARM_UP + 3:
+            break
         began = time.process_time()
         batch = task.batch(step, options.batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
