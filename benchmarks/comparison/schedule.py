@@ -126,7 +126,7 @@ def words(found: dict[str, Any] | None) -> str:
     if found is None:
         return "ended without a result, see its log"
     if "failed" in found:
-        return f"failed: {found['failed']}"
+        return f"failed: {found['failed'].splitlines()[0]:.100}"
     if "test_psnr" in found:
         return f"{found['test_psnr']:.2f} dB on the test images"
     if "psnr" in found:
