@@ -85,15 +85,19 @@ class Kind:
     settings : function of a folder, for files that the operator is made of
         the operator, as a config states it.
     complex_images, complex_measurements : bool
+    batch : int, optional
+        crops in a step, where few of them teach less than their noise: by default as the config says, which means
+        larger ones.
     """
 
     settings: Callable[[Path], Settings]
     complex_images: bool = False
     complex_measurements: bool = False
+    batch: int | None = None
 
 
 KINDS = {
-    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK)),
+    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK), batch=16),
     "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4)),
     "blur": Kind(lambda _: _operator("Blur", kernel=_operator("GaussianKernel", sigma=1.2))),
     "fourier": Kind(
@@ -198,7 +202,8 @@ def config(
     if "complex_measurements" in options:
         arguments["complex_measurements"] = kind.complex_measurements
     training = {key: value for key, value in settings["training"].items() if key not in ("minutes", "epochs")}
-    training |= {"steps": steps, "validations": 1, "average": 0.0, **overrides}
+    training |= {"steps": steps, "validations": 1, "average": 0.0} | ({"batch": kind.batch} if kind.batch else {})
+    training |= overrides
     settings.pop("noise", None)
     return settings | {
         "operator": kind.settings(place),
@@ -271,6 +276,13 @@ def section(result: Settings) -> str:
     return "\n".join(lines).rstrip()
 
 
+def put(text: str, begin: str, end: str) -> None:
+    """Write a text between two marks of docs/networks.md."""
+    head, rest = PAGE.read_text().split(begin)
+    with replacing(PAGE) as temporary:
+        temporary.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Try what is asked for; returns the exit status."""
     known = preset_classes()
@@ -292,11 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table(cells[-1:]).splitlines()[1], flush=True)
     command.write(options.json, {"steps": options.steps, "cells": cells})
     if options.json is not None and options.json.resolve() == FIGURES:
-        head, rest = PAGE.read_text().split(BEGIN)
-        with replacing(PAGE) as temporary:
-            temporary.write_text(
-                f"{head}{BEGIN}\n\n{section(json.loads(FIGURES.read_text()))}\n\n{END}{rest.split(END)[1]}"
-            )
+        put(section(json.loads(FIGURES.read_text())), BEGIN, END)
     return 0 if all(each["ok"] for each in cells) else 1
 
 
