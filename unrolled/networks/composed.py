@@ -61,7 +61,7 @@ class ComposedNetwork(UnrolledNetwork):
         return {"phase": self.phases[0] if len(self.phases) == 1 else list(self.phases)}
 
 
-def each_phase(owner: str, name: str, part: Part | list[Part], kind: type[Part], count: int) -> list[Part]:
+def each_phase(owner: str, name: str, part: Part | list[Part], kind: type[Any], count: int) -> list[Part]:
     """A part for each of so many phases: those of a list, or one and others like it.
 
     Raises

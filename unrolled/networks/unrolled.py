@@ -365,9 +365,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
                 "SymmetricPrior can"
             )
         small = copy.deepcopy(self)
-        for module in list(small.modules()):
-            if hasattr(module, "compact"):
-                module.compact()
+        parts: list[Any] = [module for module in small.modules() if hasattr(module, "compact")]
+        for part in parts:
+            part.compact()
         small.arguments = {**small.arguments, **small.compacted_arguments()}
         return small
 

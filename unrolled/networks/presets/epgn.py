@@ -118,7 +118,8 @@ class EPGN(UnrolledNetwork):
         )
 
     def compacted_arguments(self) -> dict[str, Any]:
-        return {"features": [list(phase.prox.widths) for phase in self.phases]}  # type: ignore[union-attr]
+        phases: list[Any] = list(self.phases)
+        return {"features": [list(phase.prox.widths) for phase in phases]}
 
 
 class _ExtraProximalGradient(Phase):

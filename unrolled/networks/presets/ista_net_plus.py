@@ -103,7 +103,8 @@ class ISTANetPlus(UnrolledNetwork):
         self.symmetry = symmetry
 
     def compacted_arguments(self) -> dict[str, Any]:
-        return {"features": [list(phase.widths) for phase in self.phases]}  # type: ignore[union-attr]
+        phases: list[Any] = list(self.phases)
+        return {"features": [list(phase.widths) for phase in phases]}
 
     def in_training(
         self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False

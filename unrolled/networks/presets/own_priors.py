@@ -37,8 +37,11 @@ def priors_of_phases(
     ValueError
         if a prior is made for other images than the network, or if a list does not have one for each.
     """
-    several = isinstance(prior, (list, tuple))
-    given = [as_prior(each) for each in prior] if several else default() if prior is None else as_prior(prior)
+    given: Prior | list[Prior]
+    if isinstance(prior, (list, tuple)):
+        given = [as_prior(each) for each in prior]
+    else:
+        given = default() if prior is None else as_prior(prior)
     made = each_phase(owner, "prior", given, Prior, 1 if shared else phases)
     for each in made:
         check_images(owner, each, complex_images)
