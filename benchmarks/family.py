@@ -1,6 +1,6 @@
 """Every network on every kind of operator: trained a hundred steps from its config, saved, loaded, evaluated, used.
 
-    python -m benchmarks.family --out runs/family
+    python -m benchmarks.family --out runs/family --json docs/family.json
     python -m benchmarks.family --networks EPGN MoDL --operators blocks coils --json family.json
 
 Each cell is what a user does on the command line: `unrolled train` with the config of configs/networks, of which the
@@ -8,13 +8,19 @@ operator, the images and the steps are others, `unrolled evaluate` on images tha
 reconstruct`. A cell has the gain over the network's start on these, in dB, or why the network does not take the
 operator. The exit status is 1 if a gain is below .5 dB, if a command fails, or if a refusal is none that the network
 announces by its `demands`.
+
+A cell that came out well is kept in the folder of its run, and is not run again with the same config unless `--again`
+asks for it; so the networks can be shared among processes, and what was interrupted goes on. Who changed the code of a
+network asks for it. With `--json docs/family.json` the figures also go into the table of docs/networks.md.
 """
 
 import contextlib
 import inspect
 import io
 import json
+import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,21 +32,30 @@ import yaml
 from torch.nn import functional as F
 
 from benchmarks import command
+from benchmarks.report import machine
 from unrolled.cli import main as unrolled_main
 from unrolled.cli.network_list import by_default, preset_classes
 from unrolled.data import embedded_images
 from unrolled.figures.pictures import save_picture
 from unrolled.networks import UnrolledNetwork
+from unrolled.system.files import replacing, write_json
+
+PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+FIGURES = Path(__file__).parents[1] / "docs" / "family.json"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "networks"
 LEAST = 0.5
 """dB by which a network has to beat its start."""
 
-SIDE, BLOCKS = 48, 66
-"""Of images, and of those that are measured in blocks of 33×33."""
+SIDE, BLOCK = 32, 16
+"""Of images in pixels, and of the blocks that some are measured in."""
 
 TRAINED_ON = 96
 """Side of the training images, of which random crops are taken."""
+
+SIGNALLED = 128
+"""An exit status above it says which signal has stopped a command."""
 
 Settings = dict[str, Any]
 
@@ -69,19 +84,20 @@ class Kind:
     ----------
     settings : function of a folder, for files that the operator is made of
         the operator, as a config states it.
-    side : int
-        of images.
     complex_images, complex_measurements : bool
+    batch : int, optional
+        crops in a step, where few of them teach less than their noise: by default as the config says, which means
+        larger ones.
     """
 
     settings: Callable[[Path], Settings]
-    side: int = SIDE
     complex_images: bool = False
     complex_measurements: bool = False
+    batch: int | None = None
 
 
 KINDS = {
-    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25), BLOCKS),
+    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK), batch=16),
     "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4)),
     "blur": Kind(lambda _: _operator("Blur", kernel=_operator("GaussianKernel", sigma=1.2))),
     "fourier": Kind(
@@ -105,34 +121,58 @@ KINDS = {
 }
 
 
-def cell(name: str, cls: type[UnrolledNetwork], kind: str, folder: Path, steps: int, overrides: Settings) -> Settings:
-    """One network on one kind of operator.
+def cell(
+    name: str,
+    cls: type[UnrolledNetwork],
+    kind: str,
+    folder: Path,
+    steps: int = 100,
+    overrides: Settings | None = None,
+    again: bool = False,
+) -> Settings:
+    """One network on one kind of operator, as it was found before if that came out well with the same config.
 
     Returns
     -------
     dict
-        "network", "operator", "ok", and either "start", "psnr" and "gain" in dB, or "reason" why there are none
+        "network", "operator", "ok", "seconds" of the processor, and either "start", "psnr" and "gain" in dB, or
+        "reason" why there are none
     """
-    what = KINDS[kind]
     place = folder / f"{name}-{kind.replace(' ', '-')}"
     place.mkdir(parents=True, exist_ok=True)
-    test = images(folder, what.side)
-    (place / "config.yaml").write_text(yaml.safe_dump(config(name, cls, what, place, folder, steps, overrides)))
+    settings, kept = config(name, cls, KINDS[kind], place, folder, steps, overrides or {}), place / "cell.json"
+    if not again and kept.exists():
+        before: Settings = json.loads(kept.read_text())
+        if before["config"] == settings and before["cell"]["ok"]:
+            found: Settings = before["cell"]
+            return found
+    shutil.rmtree(place / "run", ignore_errors=True)
+    (place / "config.yaml").write_text(yaml.safe_dump(settings))
+    began = time.process_time()
+    found = {"network": name, "operator": kind, **tried(cls, KINDS[kind], place, images(folder))}
+    found["seconds"] = round(time.process_time() - began, 1)
+    write_json(kept, {"config": settings, "cell": found}, indent=1)
+    return found
+
+
+def tried(cls: type[UnrolledNetwork], kind: Kind, place: Path, test: Path) -> Settings:
+    """What comes of a config: it is trained, evaluated on some images, and reconstructs one of them."""
     weights, figures = str(place / "run" / "best.safetensors"), place / "figures.json"
-    found: Settings = {"network": name, "operator": kind}
     for argv in (
         ["train", "--config", str(place / "config.yaml")],
         ["evaluate", "--weights", weights, "--data", str(test), "--json", str(figures)],
         ["reconstruct", str(next(test.iterdir())), "--weights", weights, "--out", str(place / "x.png")],
     ):
         status, said = run(argv)
+        if status > SIGNALLED:
+            raise SystemExit(status)
         if status:
-            words = [*demands(cls), f"made for {'real' if what.complex_images else 'complex'} images"]
+            words = [*demands(cls), f"made for {'real' if kind.complex_images else 'complex'} images"]
             refused = argv[0] == "train" and any(word in said for word in words)
-            return {**found, "ok": refused, "reason": said.partition(": error: ")[2] if refused else said}
+            return {"ok": refused, "reason": said.partition(": error: ")[2] if refused else said}
     quality = json.loads(figures.read_text())
     gain = quality["psnr"] - quality["start_psnr"]
-    return {**found, "ok": gain >= LEAST, "start": quality["start_psnr"], "psnr": quality["psnr"], "gain": gain}
+    return {"ok": gain >= LEAST, "start": quality["start_psnr"], "psnr": quality["psnr"], "gain": gain}
 
 
 def run(argv: list[str]) -> tuple[int, str]:
@@ -156,17 +196,18 @@ def config(
     settings: Settings = yaml.safe_load(path.read_text()) if path.exists() else of_a_matrix(name)
     arguments = settings["network"].setdefault("init_args", {})
     if "rows" in options:
-        arguments |= {"rows": kind.side**2 // 4, "height": kind.side, "width": kind.side}
+        arguments |= {"rows": SIDE**2 // 4, "height": SIDE, "width": SIDE}
     if "complex_images" in options:
         arguments["complex_images"] = kind.complex_images
     if "complex_measurements" in options:
         arguments["complex_measurements"] = kind.complex_measurements
     training = {key: value for key, value in settings["training"].items() if key not in ("minutes", "epochs")}
-    training |= {"steps": steps, "validations": 1, "average": 0.0, **overrides}
+    training |= {"steps": steps, "validations": 1, "average": 0.0} | ({"batch": kind.batch} if kind.batch else {})
+    training |= overrides
     settings.pop("noise", None)
     return settings | {
         "operator": kind.settings(place),
-        "data": {"train": [str(folder / "train")], "validation": str(images(folder, kind.side)), "crop": kind.side},
+        "data": {"train": [str(folder / "train")], "validation": str(images(folder)), "crop": SIDE},
         "training": training,
         "folder": str(place / "run"),
     }
@@ -185,11 +226,11 @@ def demands(cls: type[UnrolledNetwork]) -> list[str]:
     return by_default(cls).demands
 
 
-def images(folder: Path, side: int) -> Path:
-    """A folder of images of a side, of scenes that are not trained on; those that are lie beside it, in `train`."""
-    test = folder / f"test-{side}"
+def images(folder: Path) -> Path:
+    """A folder of images of scenes that are not trained on; those that are lie beside it, in `train`."""
+    test = folder / f"test-{SIDE}"
     if not test.exists():
-        for split, where, size in (("train", folder / "train", TRAINED_ON), ("test", test, side)):
+        for split, where, size in (("train", folder / "train", TRAINED_ON), ("test", test, SIDE)):
             where.mkdir(parents=True, exist_ok=True)
             for name, image in embedded_images(split).items():
                 half = F.avg_pool2d(image, 2)  # finer detail for so few pixels
@@ -211,6 +252,37 @@ def table(cells: Sequence[Settings]) -> str:
     return "\n".join(lines)
 
 
+def section(result: Settings) -> str:
+    """The part of docs/networks.md that is made of figures: gains in dB, and why there are none."""
+    cells = result["cells"]
+    kinds, reasons = list(dict.fromkeys(each["operator"] for each in cells)), list[str]()
+    rows: dict[str, list[str]] = {}
+    for each in cells:
+        if "reason" in each and each["reason"] not in reasons:
+            reasons.append(each["reason"])
+        shown = f"{each['gain']:+.2f}" if "gain" in each else f"({reasons.index(each['reason']) + 1})"
+        rows.setdefault(each["network"], []).append(shown)
+    lines = [
+        f"PSNR above the start in dB after {result['steps']} steps from configs/networks, on held-out images of "
+        f"{SIDE}×{SIDE}; {machine(result['environment'])}, {sum(each['seconds'] for each in cells) / 60:.0f} minutes "
+        "of one core in all.",
+        "",
+        f"| network | {' | '.join(kinds)} |",
+        "|---|" + "---:|" * len(kinds),
+        *(f"| `{name}` | {' | '.join(row)} |" for name, row in rows.items()),
+        "",
+        *(f"({number}) {reason}  " for number, reason in enumerate(reasons, 1)),
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def put(text: str, begin: str, end: str) -> None:
+    """Write a text between two marks of docs/networks.md."""
+    head, rest = PAGE.read_text().split(begin)
+    with replacing(PAGE) as temporary:
+        temporary.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Try what is asked for; returns the exit status."""
     known = preset_classes()
@@ -220,6 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=None, help="samples in a step; by default as the configs say")
     parser.add_argument("--out", type=Path, default=Path("runs/family"), help="where runs and images lie")
+    parser.add_argument("--again", action="store_true", help="also what is finished there")
     options = parser.parse_args(argv)
     overrides = {} if options.batch is None else {"batch": options.batch}
     cells = []
@@ -227,9 +300,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table([]))
     for name in options.networks:
         for kind in options.operators:
-            cells.append(cell(name, known[name], kind, options.out, options.steps, overrides))
+            cells.append(cell(name, known[name], kind, options.out, options.steps, overrides, options.again))
             print(table(cells[-1:]).splitlines()[1], flush=True)
     command.write(options.json, {"steps": options.steps, "cells": cells})
+    if options.json is not None and options.json.resolve() == FIGURES:
+        put(section(json.loads(FIGURES.read_text())), BEGIN, END)
     return 0 if all(each["ok"] for each in cells) else 1
 
 

@@ -110,7 +110,7 @@ def test_a_network_that_needs_more_than_its_class_says_so():
 def test_facts_are_those_of_the_classes():
     epgn, ista, modl = map(facts_of, (EPGN, ISTANetPlus, MoDL))
     assert (epgn.parameters, ista.parameters, modl.parameters) == (336_996, 336_978, 112_002)
-    assert (epgn.compacts, ista.compacts, modl.compacts) == (True, False, False)
+    assert (epgn.compacts, ista.compacts, modl.compacts) == (True, True, False)
     assert (epgn.shared, modl.shared) == ("if asked", "by default")
     assert {each.images for each in (epgn, ista, modl)} == {"real or complex"}
     assert {each.noise_level for each in (epgn, ista, modl)} == {"if asked"}

@@ -236,7 +236,9 @@ def test_every_way_compiles_to_one_graph(cls):
             torch.testing.assert_close(compiled(y, operator), network(y, operator))
             network.differentiation = Implicit(memory=2)
             torch.testing.assert_close(compiled(y, operator), network(y, operator))
-        with pytest.warns(UserWarning, match="The loss cannot be compiled and runs without.*does not compile with grad"):
+        with pytest.warns(
+            UserWarning, match="The loss cannot be compiled and runs without.*does not compile with grad"
+        ):
             assert Compiled(network, "The loss")(y, operator).requires_grad
         return
     image, expected = compiled(y, operator), network(y, operator)

@@ -121,7 +121,7 @@ def facts_of(cls: type[UnrolledNetwork]) -> Facts:
         noise_level=_when("noise_range" in options, network.takes_noise),
         shared=_when("shared" in options, bool(network.arguments.get("shared", network.repeats > 1))),
         tiles=why_no_tiles(network, Identity()) is None,
-        compacts=hasattr(cls, "compacted"),
+        compacts=network.compacts,
     )
 
 

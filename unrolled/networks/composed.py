@@ -1,7 +1,7 @@
 """Networks from parts: a phase of any algorithm with any prior in it, as often as one likes."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -23,9 +23,9 @@ class ComposedNetwork(UnrolledNetwork):
 
     Parameters
     ----------
-    phase : Phase
+    phase : Phase or list of Phase
         the first one; the others are made like it, each with weights of its own. What only your program can make, such
-        as a module of your own in it, is copied with its weights.
+        as a module of your own in it, is copied with its weights. Of a list each is one of the phases.
     phases : int
         iterations.
     shared : bool
@@ -44,7 +44,7 @@ class ComposedNetwork(UnrolledNetwork):
 
     def __init__(
         self,
-        phase: Phase,
+        phase: Phase | list[Phase],
         phases: int = 8,
         shared: bool = False,
         differentiation: Differentiation | None = None,
@@ -54,19 +54,35 @@ class ComposedNetwork(UnrolledNetwork):
         ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ComposedNetwork", phases=phases)
-        if not isinstance(phase, Phase):
-            raise ValueError(f"ComposedNetwork: phase must be of the class Phase, got {phase!r}")
-        check_images("ComposedNetwork", phase, complex_images)
-        others = [] if shared else [fresh(phase) for _ in range(phases - 1)]
+        made = each_phase("ComposedNetwork", "phase", phase, Phase, 1 if shared else phases)
+        for each in made:
+            check_images("ComposedNetwork", each, complex_images)
         super().__init__(
-            [phase, *others],
-            phases if shared else 1,
-            differentiation,
-            start,
-            complex_images,
-            noise_range,
-            ratio_range,
+            made, phases if shared else 1, differentiation, start, complex_images, noise_range, ratio_range
         )
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        return {"phase": self.phases[0] if len(self.phases) == 1 else list(self.phases)}
+
+
+def each_phase(owner: str, name: str, part: Part | list[Part], kind: type[Any], count: int) -> list[Part]:
+    """A part for each of so many phases: those of a list, or one and others like it.
+
+    Raises
+    ------
+    ValueError
+        unless it is a part, or a list of so many.
+    """
+    if isinstance(part, (list, tuple)):
+        if len(part) != count:
+            raise ValueError(f"{owner}: {name} must be one, or one for each of {count} phases, got {len(part)}")
+        parts = list(part)
+    else:
+        parts = [part]
+    for each in parts:
+        if not isinstance(each, kind):
+            raise ValueError(f"{owner}: {name} must be of the class {kind.__name__}, got {each!r}")
+    return parts if len(parts) == count else [*parts, *(fresh(parts[0]) for _ in range(count - 1))]
 
 
 def fresh(part: Part) -> Part:

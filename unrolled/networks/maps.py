@@ -12,7 +12,8 @@ from unrolled.networks.windows import Windows
 from unrolled.system.devices import full_precision, in_double
 
 ENOUGH = 9
-"""Channels between the convolutions of a pair from or to one channel: more 3×3 kernels are combinations of these."""
+"""Channels between the convolutions of a pair, for each map of an image on one of its sides: kernels of more, which are
+3×3, are combinations of these."""
 
 
 class ConvolutionPair(nn.Module):
@@ -48,31 +49,33 @@ class ConvolutionPair(nn.Module):
         return FusedPair(self)
 
     @torch.no_grad()
-    def take(self, pair: "ConvolutionPair", channels: Tensor) -> None:
-        """Become another pair from or to one channel, reduced to these of its channels on the other side.
+    def take(self, pair: "ConvolutionPair", channels: Tensor, from_image: bool) -> None:
+        """Become another pair from or to an image, reduced to some of its channels on the other side.
 
         Parameters
         ----------
         pair : ConvolutionPair
-            from or to one channel, as this one is. The kernel is the same if there are as many channels between the
-            convolutions, or `ENOUGH`.
+            whose kernel this one then has, for these channels, if it has as many channels between its convolutions, or
+            `ENOUGH` for each map of the image.
         channels : Tensor of int
+        from_image : bool
+            whether the pairs are from an image, or to one.
         """
-        thin, wide, own_thin, own_wide = pair.thin, pair.wide, self.thin, self.wide
-        u, s, v = torch.linalg.svd(in_double(thin.flatten(1)), full_matrices=False)
-        root = s.sqrt()  # half of the size goes to either side
-        own_thin.copy_((root[:, None] * v).view(-1, 3, 3)[: len(own_thin)])
-        own_wide.copy_(torch.einsum("omhw, mr -> orhw", in_double(wide[channels]), u * root)[:, : len(own_thin)])
+        (thin, wide), (own_thin, own_wide) = pair.sides(from_image), self.sides(from_image)
+        middle = len(own_thin)
+        if len(thin) > middle:
+            u, s, v = torch.linalg.svd(in_double(thin.flatten(1)), full_matrices=False)
+            root = s.sqrt()  # half of the size goes to either side
+            thin = (root[:, None] * v).view(-1, *thin.shape[1:])[:middle]
+            wide = torch.einsum("omhw, mr -> orhw", in_double(wide), u * root)[:, :middle]
+        own_thin.copy_(thin)
+        own_wide.copy_(wide[channels])
 
-    @property
-    def thin(self) -> Tensor:
-        """The kernels on the side of the one channel, (middle, 3, 3)."""
-        return self.first[:, 0] if self.first.shape[1] == 1 else self.second[0]
-
-    @property
-    def wide(self) -> Tensor:
-        """The kernels on the other side, (channels, middle, 3, 3)."""
-        return self.second if self.first.shape[1] == 1 else self.first.transpose(0, 1)
+    def sides(self, from_image: bool) -> tuple[Tensor, Tensor]:
+        """The kernels on the side of the image, (middle, parts, 3, 3), and on the other, (channels, middle, 3, 3)."""
+        if from_image:
+            return self.first, self.second
+        return self.second.transpose(0, 1), self.first.transpose(0, 1)
 
 
 class FusedPair(nn.Conv2d):

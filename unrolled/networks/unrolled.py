@@ -356,6 +356,55 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         network.fused = True
         return network
 
+    @property
+    def compacts(self) -> bool:
+        """Whether it has parts that can leave out feature maps, which have a method `compact`."""
+        return any(hasattr(module, "compact") for module in self.modules())
+
+    @torch.no_grad()
+    def compacted(self) -> Self:
+        """A smaller network with the same outputs: without the feature maps of learned proximal maps that are 0 or that
+        nobody reads.
+
+        Such maps are left by a sparsifier with groups of filters, `groups=Filters()`, on the weights before them; at
+        least one of each kind stays. The convolutions from and to the image are reduced to what they can express. The
+        result is trained, saved and loaded like any other network.
+
+        Raises
+        ------
+        ValueError
+            if no part of the network can leave out maps, if one needs them all, or if the network is fused.
+
+        Examples
+        --------
+        >>> from unrolled.networks import EPGN
+        >>> network = EPGN(phases=1, features=16)
+        >>> _ = torch.nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
+        >>> network.compacted().arguments["features"]
+        [[16, 4, 16, 9]]
+        """
+        name = type(self).__name__
+        if self.fused:
+            raise ValueError(f"{name}: compacted: a fused network is for use only; compact the one it was made from")
+        if not self.compacts:
+            raise ValueError(
+                f"{name}: compacted: none of its parts can leave out feature maps, as SparsifyingPrior and "
+                "SymmetricPrior can"
+            )
+        small = copy.deepcopy(self)
+        parts: list[Any] = [module for module in small.modules() if hasattr(module, "compact")]
+        for part in parts:
+            part.compact()
+        small.arguments = {**small.arguments, **small.compacted_arguments()}
+        return small
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        """The arguments that say what was left out of its phases, beside those whose recipes say it themselves.
+
+        A network that makes its phases of other arguments overrides this.
+        """
+        raise ValueError(f"{type(self).__name__}: compacted: its arguments cannot say how many feature maps are left")
+
     def description(self) -> dict[str, Any]:
         if self.fused:
             raise ValueError("a fused network is for use only: save or describe the network it was made from")

@@ -109,8 +109,11 @@ def test_it_is_left_as_it_was_and_the_small_one_is_a_network_like_any_other(tmp_
 
 
 def test_what_cannot_be_compacted_is_refused():
-    for made in (EPGN(phases=1, features=4, nonlocal_window=3), EPGN(phases=1, features=4).fuse()):
-        with pytest.raises(ValueError, match="only a local network of real images that is not fused"):
+    for made, why in (
+        (EPGN(phases=1, features=4, nonlocal_window=3), "attention reads all feature maps"),
+        (EPGN(phases=1, features=4).fuse(), "a fused network is for use only"),
+    ):
+        with pytest.raises(ValueError, match=why):
             made.compacted()
 
 

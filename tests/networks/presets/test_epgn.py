@@ -132,8 +132,3 @@ def test_bad_arguments_are_refused():
         EPGN(nonlocal_window=0)
     with pytest.raises(ValueError, match="features must be even"):
         EPGN(features=3, nonlocal_window=3)
-
-
-def test_for_complex_images_it_is_not_compacted():
-    with pytest.raises(ValueError, match="only a local network of real images"):
-        EPGN(1, 2, complex_images=True).compacted()

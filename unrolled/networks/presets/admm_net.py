@@ -1,8 +1,11 @@
 """ADMM-Net, the alternating direction method of multipliers with a learned prior."""
 
+from typing import Any
+
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation
+from unrolled.networks.live_maps import of_each
 from unrolled.networks.phases.admm import ADMMPhase
 from unrolled.networks.presets.own_priors import priors_of_phases
 from unrolled.networks.priors.prior import Prior
@@ -29,7 +32,7 @@ class ADMMNet(UnrolledNetwork):
         where the learned λ of every phase starts.
     shared : bool
         whether all phases have one D and one λ.
-    prior : Prior, or any module that maps images to images, optional
+    prior : Prior, any module that maps images to images, or a list of them, one for each phase; optional
         in place of D, and then features, depth and channels are its own; each phase has one like it.
     channels : int
         of the image that D sees together.
@@ -49,7 +52,7 @@ class ADMMNet(UnrolledNetwork):
         depth: int = 5,
         ridge: float = 0.2,
         shared: bool = False,
-        prior: Prior | None = None,
+        prior: Prior | list[Prior] | None = None,
         channels: int = 1,
         differentiation: Differentiation | None = None,
         start: Start | None = None,
@@ -76,3 +79,6 @@ class ADMMNet(UnrolledNetwork):
             noise_range,
             ratio_range,
         )
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        return {"prior": of_each([phase.prior for phase in self.phases])}

@@ -1,5 +1,7 @@
 """Deep equilibrium networks: the fixed point of one phase."""
 
+from typing import Any
+
 from unrolled.networks.composed import check_images
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.gradient_data_step import GradientStep
@@ -66,3 +68,6 @@ class DeepEquilibrium(UnrolledNetwork):
         check_images("DeepEquilibrium", phase, complex_images)
         how = Implicit() if differentiation is None else differentiation
         super().__init__([phase], phases, how, start, complex_images, noise_range, ratio_range)
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        return {}  # the phase says it

@@ -1,10 +1,8 @@
 """EPGN, the unrolled extra proximal gradient network."""
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,9 +10,10 @@ from unrolled.networks.channelwise import per_channel
 from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation
+from unrolled.networks.live_maps import widths_of_phases
 from unrolled.networks.phases.phase import Images, Phase, State
 from unrolled.networks.positive_numbers import positive
-from unrolled.networks.priors.sparsifying_prior import LearnedProx, Widths
+from unrolled.networks.priors.sparsifying_prior import LearnedProx
 from unrolled.networks.shrinkage import shrinkage_of
 from unrolled.networks.sizes import LARGEST_SIZE, check_sizes
 from unrolled.networks.starts import Start
@@ -45,7 +44,8 @@ class EPGN(UnrolledNetwork):
         plain: x⁺ = prox(x − β∇f(x½)) with x½ = prox(x − α∇f(x)). Accelerated: both steps start from an extrapolation
         with a learned momentum γ; at γ = 0 they are two ordinary proximal gradient steps.
     nonlocal_window : int or None
-        side in pixels of the windows of the nonlocal block N; None: local, N is the identity.
+        side in pixels of the windows of the nonlocal block N; None: local, N is the identity. It reads all feature
+        maps, so that none of them can be left out by `compacted`.
     penalty : Penalty, list of Penalty, or None
         whose proximal map is the shrinkage S; of a list, a learned mixture of their maps. Default: L1.
     learn_penalty : bool
@@ -93,8 +93,6 @@ class EPGN(UnrolledNetwork):
         ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("EPGN", phases=phases)
-        if isinstance(features, int):
-            check_sizes("EPGN", features=features)
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:
@@ -111,7 +109,7 @@ class EPGN(UnrolledNetwork):
                     ),
                     ranges,
                 )
-                for each in _widths(features, 1 if shared else phases)
+                for each in widths_of_phases("EPGN", features, 1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
@@ -121,51 +119,9 @@ class EPGN(UnrolledNetwork):
             ratio_range,
         )
 
-    @torch.no_grad()
-    def compacted(self) -> Self:
-        """A smaller network with the same outputs: without the feature maps that are 0 or that nobody reads.
-
-        Such maps are left by a sparsifier with groups of filters, `groups=Filters()`, on the weights before them; at
-        least one of each kind stays. The convolutions from and to the image are reduced to what they can express. The
-        result is trained, saved and loaded like any other network.
-
-        Raises
-        ------
-        ValueError
-            if the network is nonlocal (attention reads all maps), fused, or for complex images (their pairs are from
-            and to two channels, and do not reduce as those of one channel do).
-
-        Examples
-        --------
-        >>> network = EPGN(phases=1, features=16)
-        >>> _ = torch.nn.init.zeros_(network.phases[0].prox.sparsify.conv.weight[4:])
-        >>> network.compacted().arguments["features"]
-        [[16, 4, 16, 9]]
-        """
-        if self.fused or self.complex_images or self.arguments["nonlocal_window"] is not None:
-            raise ValueError("compacted: only a local network of real images that is not fused can be compacted")
-        small = copy.deepcopy(self)
-        widths = []
-        for phase in small.phases:
-            assert isinstance(phase, _ExtraProximalGradient)
-            phase.prox = phase.prox.compacted()
-            widths.append(list(phase.prox.widths))
-        small.arguments = {**self.arguments, "features": widths}
-        return small
-
-
-def _widths(features: int | list[list[int]], phases: int) -> list[Widths]:
-    """Of every phase."""
-    if isinstance(features, int):
-        return [Widths(features, features, features, features)] * phases
-    lists = (list, tuple)
-    fours = isinstance(features, lists) and all(isinstance(each, lists) and len(each) == 4 for each in features)
-    if not fours or len(features) != phases:
-        raise ValueError(f"EPGN: features must be a number, or four for each of {phases} phases, got {features!r}")
-    for each in features:
-        for size in each:
-            check_sizes("EPGN", features=size)
-    return [Widths(*each) for each in features]
+    def compacted_arguments(self) -> dict[str, Any]:
+        phases: list[Any] = list(self.phases)
+        return {"features": [list(phase.prox.widths) for phase in phases]}
 
 
 class _ExtraProximalGradient(Phase):
@@ -179,6 +135,10 @@ class _ExtraProximalGradient(Phase):
         # The operators are normalised, ‖A‖ = 1, where a step of 1 is the classical choice.
         self.raw_alpha, self.raw_beta = positive(1.0), positive(1.0)
         self.factors = Factors(ranges, 3) if ranges else None
+
+    def compact(self) -> None:
+        """Leave out the feature maps that are 0 or that nobody reads, see `UnrolledNetwork.compacted`."""
+        self.prox = self.prox.compacted()
 
     @property
     def alpha(self) -> Tensor:

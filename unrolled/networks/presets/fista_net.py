@@ -1,6 +1,7 @@
 """FISTA-Net, proximal gradient descent with momentum whose numbers rise and fall with the phases."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
+from unrolled.networks.live_maps import of_each
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.phase import Images, State
 from unrolled.networks.positive_numbers import check_positive, positive
@@ -46,7 +48,7 @@ class FISTANet(UnrolledNetwork):
         where θ_1 starts.
     shared : bool
         whether all phases have one D, as in the paper; each has numbers of its own.
-    prior : Prior, or any module that maps images to images, optional
+    prior : Prior, any module that maps images to images, or a list of them, one for each phase; optional
         in place of D, and then features, depth and channels are its own. Its condition is the one number θ_k: a prior
         that scales by it, as the thresholds of a shrinkage do, is made with one range. One that is made without ranges
         is told nothing.
@@ -69,7 +71,7 @@ class FISTANet(UnrolledNetwork):
         step: float = 1.0,
         threshold: float = 0.05,
         shared: bool = True,
-        prior: Prior | None = None,
+        prior: Prior | list[Prior] | None = None,
         channels: int = 1,
         differentiation: Differentiation | None = None,
         start: Start | None = None,
@@ -104,6 +106,9 @@ class FISTANet(UnrolledNetwork):
             noise_range,
             ratio_range,
         )
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        return {"prior": of_each([phase.prior for phase in self.phases])}
 
 
 class PhaseNumbers(Described, nn.Module):

@@ -1,8 +1,11 @@
 """HQS-Net, half-quadratic splitting with one prior for all phases, after USRNet."""
 
+from typing import Any
+
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation, Implicit
+from unrolled.networks.live_maps import of_each
 from unrolled.networks.phases.half_quadratic import HalfQuadraticPhase
 from unrolled.networks.positive_numbers import check_positive
 from unrolled.networks.presets.own_priors import listens, priors_of_phases
@@ -33,7 +36,7 @@ class HQSNet(UnrolledNetwork):
         where the learned β_k start, where white is 1.
     shared : bool
         whether all phases have one D; each has an α and a β of its own.
-    prior : Prior, or any module that maps images to images, optional
+    prior : Prior, any module that maps images to images, or a list of them, one for each phase; optional
         in place of D, and then features, depth and channels are its own. Its condition is the one number β_k: a prior
         that scales by it is made with one range. One that is made without ranges is told nothing.
     channels : int
@@ -55,7 +58,7 @@ class HQSNet(UnrolledNetwork):
         ridges: tuple[float, float] = (0.02, 0.5),
         levels: tuple[float, float] = (0.2, 0.02),
         shared: bool = True,
-        prior: Prior | None = None,
+        prior: Prior | list[Prior] | None = None,
         channels: int = 1,
         differentiation: Differentiation | None = None,
         start: Start | None = None,
@@ -97,6 +100,9 @@ class HQSNet(UnrolledNetwork):
             noise_range,
             ratio_range,
         )
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        return {"prior": of_each([phase.prior for phase in self.phases])}
 
 
 def in_equal_ratios(name: str, ends: tuple[float, float], count: int) -> list[float]:

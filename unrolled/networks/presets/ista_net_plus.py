@@ -1,6 +1,7 @@
 """ISTA-Net+, the unrolled iterative shrinkage-thresholding network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +10,7 @@ from unrolled.networks.channelwise import apart, per_channel, together
 from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
+from unrolled.networks.live_maps import Widths, widths_of_phases
 from unrolled.networks.phases.phase import Phase, State
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.priors.symmetric_prior import SymmetricMaps
@@ -28,8 +30,9 @@ class ISTANetPlus(UnrolledNetwork):
     Parameters
     ----------
     phases : int
-    features : int
-        feature maps.
+    features : int or list of list of int
+        feature maps. Of a network that was compacted a list: for each phase (if they are shared, for the one) four
+        numbers, see `Widths`.
     penalty : Penalty, list of Penalty, or None
         whose proximal map is the shrinkage; of a list, a learned mixture of their maps. Default: L1, as in the paper.
     learn_penalty : bool
@@ -62,7 +65,7 @@ class ISTANetPlus(UnrolledNetwork):
     def __init__(
         self,
         phases: int = 9,
-        features: int = 32,
+        features: int | list[list[int]] = 32,
         penalty: Penalty | list[Penalty] | None = None,
         learn_penalty: bool = False,
         threshold: float = 0.01,
@@ -74,7 +77,7 @@ class ISTANetPlus(UnrolledNetwork):
         noise_range: tuple[float, float] | None = None,
         ratio_range: tuple[float, float] | None = None,
     ):
-        check_sizes("ISTANetPlus", phases=phases, features=features)
+        check_sizes("ISTANetPlus", phases=phases)
         if not symmetry >= 0:
             raise ValueError(f"ISTANetPlus: symmetry must be >= 0, got {symmetry!r}")
         if symmetry and isinstance(differentiation, Implicit):
@@ -85,12 +88,12 @@ class ISTANetPlus(UnrolledNetwork):
         super().__init__(
             [
                 ISTAPhase(
-                    features,
+                    each,
                     shrinkage_of(penalty, None, threshold, learn_penalty),
                     2 if complex_images else 1,
                     ranges,
                 )
-                for _ in range(1 if shared else phases)
+                for each in widths_of_phases("ISTANetPlus", features, 1 if shared else phases)
             ],
             phases if shared else 1,
             differentiation,
@@ -100,6 +103,10 @@ class ISTANetPlus(UnrolledNetwork):
             ratio_range,
         )
         self.symmetry = symmetry
+
+    def compacted_arguments(self) -> dict[str, Any]:
+        phases: list[Any] = list(self.phases)
+        return {"features": [list(phase.widths) for phase in phases]}
 
     def in_training(
         self, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None, every_phase: bool = False
@@ -117,7 +124,8 @@ class ISTAPhase(SymmetricMaps, Phase):
 
     Parameters
     ----------
-    features : int
+    widths : Widths
+        of the feature maps.
     shrinkage : Shrinkage or ShrinkageMixture
     parts : int
         1, or 2 for complex images.
@@ -127,14 +135,14 @@ class ISTAPhase(SymmetricMaps, Phase):
 
     def __init__(
         self,
-        features: int,
+        widths: Widths,
         shrinkage: Shrinkage | ShrinkageMixture,
         parts: int = 1,
         ranges: Sequence[Interval] = (),
     ):
         super().__init__()
         self.raw_step = positive(1.0)
-        self.make_maps(features, shrinkage, parts)
+        self.make_maps(widths, shrinkage, parts)
         self.factors = Factors(ranges, 2) if ranges else None
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from unrolled.networks.composed import check_images, fresh
+from unrolled.networks.composed import check_images, each_phase
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.module_prior import as_prior
 from unrolled.networks.priors.prior import Prior
@@ -10,7 +10,7 @@ from unrolled.networks.priors.prior import Prior
 
 def priors_of_phases(
     owner: str,
-    prior: Prior | None,
+    prior: Prior | list[Prior] | None,
     default: Callable[[], Prior],
     phases: int,
     shared: bool,
@@ -22,8 +22,9 @@ def priors_of_phases(
     ----------
     owner : str
         for errors.
-    prior : Prior, any module that maps images to images, or None
-        the first phase's; those of others are made like it, each with weights of its own. None: the default.
+    prior : Prior, any module that maps images to images, a list of them, or None
+        the first phase's; those of others are made like it, each with weights of its own. A list: one for each phase.
+        None: the default.
     default : () ↦ Prior
     phases : int
     shared : bool
@@ -34,11 +35,17 @@ def priors_of_phases(
     Raises
     ------
     ValueError
-        if the prior is made for other images than the network.
+        if a prior is made for other images than the network, or if a list does not have one for each.
     """
-    first = default() if prior is None else as_prior(prior)
-    check_images(owner, first, complex_images)
-    return [first, *(first if shared else fresh(first) for _ in range(phases - 1))]
+    given: Prior | list[Prior]
+    if isinstance(prior, (list, tuple)):
+        given = [as_prior(each) for each in prior]
+    else:
+        given = default() if prior is None else as_prior(prior)
+    made = each_phase(owner, "prior", given, Prior, 1 if shared else phases)
+    for each in made:
+        check_images(owner, each, complex_images)
+    return made * phases if shared else made
 
 
 def listens(prior: Prior) -> bool:

@@ -1,14 +1,12 @@
 """The learned proximal map of EPGN: to many maps, shrink them, and back."""
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
+from unrolled.networks.live_maps import Widths, live_maps, of_channels, widths_of
 from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, scaled, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.priors.map_prior import MapPrior
@@ -27,8 +25,8 @@ class SparsifyingPrior(MapPrior):
 
     Parameters
     ----------
-    features : int
-        feature maps.
+    features : int or list of int
+        feature maps; of a prior that was compacted four numbers, see `Widths`.
     nonlocal_window : int or None
         side in pixels of the windows of N, for an even number of feature maps; None: N is the identity.
     penalty : Penalty, list of Penalty, or None
@@ -45,7 +43,7 @@ class SparsifyingPrior(MapPrior):
 
     def __init__(
         self,
-        features: int = 32,
+        features: int | list[int] = 32,
         nonlocal_window: int | None = None,
         penalty: Penalty | list[Penalty] | None = None,
         learn_penalty: bool = False,
@@ -55,29 +53,21 @@ class SparsifyingPrior(MapPrior):
         complex_images: bool = False,
         ranges: Sequence[Interval] = (),
     ):
-        check_sizes("SparsifyingPrior", features=features)
+        widths = widths_of("SparsifyingPrior", features)
         if nonlocal_window is not None:
             check_sizes("SparsifyingPrior", nonlocal_window=nonlocal_window)
         super().__init__(channels, complex_images, ranges)
-        shrinkage = shrinkage_of(penalty, features if shrink_channels else None, threshold, learn_penalty)
-        self.prox = LearnedProx(Widths(*[features] * 4), shrinkage, nonlocal_window, self.parts)
+        shrinkage = shrinkage_of(penalty, widths.shrunk if shrink_channels else None, threshold, learn_penalty)
+        self.prox = LearnedProx(widths, shrinkage, nonlocal_window, self.parts)
         self.reach, self.alignment = self.prox.reach, self.prox.alignment
 
     def on_maps(self, maps: Tensor, factors: Tensor | None) -> Tensor:
         return self.prox.prepare(None if factors is None else of_images(factors[:, 0]))(maps)
 
-
-class Widths(NamedTuple):
-    """How many feature maps a learned proximal map has.
-
-    inner, shrunk, back : inside of G, shrunk, and inside of G̃.
-    middle : between the two convolutions of the pairs from and to the image.
-    """
-
-    inner: int
-    shrunk: int
-    back: int
-    middle: int
+    def compact(self) -> None:
+        """Leave out the feature maps that are 0 or that nobody reads, see `UnrolledNetwork.compacted`."""
+        self.prox = self.prox.compacted()
+        self.arguments = {**self.arguments, "features": list(self.prox.widths)}
 
 
 class LearnedProx(nn.Module):
@@ -142,47 +132,25 @@ class LearnedProx(nn.Module):
         return self.prepare()(b)
 
     def compacted(self) -> "LearnedProx":
-        """The same map without the feature maps that are 0 or that nobody reads, see `EPGN.compacted`."""
+        """The same map without the feature maps that are 0 or that nobody reads, see `UnrolledNetwork.compacted`.
+
+        Raises
+        ------
+        ValueError
+            if it has a nonlocal block.
+        """
+        if not isinstance(self.attend, nn.Identity):
+            raise ValueError("compacted: nonlocal_window must be None, for attention reads all feature maps")
         g, g_back = self.sparsify, self.synthesize
-        inner, shrunk, back = (alive.nonzero()[:, 0] for alive in self._alive())
-        widths = Widths(len(inner), len(shrunk), len(back), min(ENOUGH, self.widths.middle))
-        small = LearnedProx(widths, _of_channels(self.shrinkage, shrunk))
+        inner, shrunk, back = live_maps(
+            g.pair.sides(True)[1], g.conv.weight, g_back.conv.weight, g_back.pair.sides(False)[1]
+        )
+        parts = g.pair.first.shape[1]
+        widths = Widths(len(inner), len(shrunk), len(back), min(ENOUGH * parts, self.widths.middle))
+        small = LearnedProx(widths, of_channels(self.shrinkage, shrunk), parts=parts)
         small = small.to(g.conv.weight).train(self.training)
-        small.sparsify.pair.take(g.pair, inner)
+        small.sparsify.pair.take(g.pair, inner, True)
         small.sparsify.conv.weight.copy_(g.conv.weight[shrunk][:, inner])
         small.synthesize.conv.weight.copy_(g_back.conv.weight[back][:, shrunk])
-        small.synthesize.pair.take(g_back.pair, back)
+        small.synthesize.pair.take(g_back.pair, back, False)
         return small
-
-    def _alive(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the maps inside of G, shrunk, and inside of G̃: which are computed from something and read by something."""
-        first, b, b_back, last = (
-            kernels.flatten(2).any(2)
-            for kernels in (
-                self.sparsify.pair.wide.flatten(1, 2).unsqueeze(1),
-                self.sparsify.conv.weight,
-                self.synthesize.conv.weight,
-                self.synthesize.pair.wide.flatten(1, 2).unsqueeze(0),
-            )
-        )
-        inner, shrunk, back = first[:, 0], b.any(1), last[0]
-        for _ in range(2):  # what is dead on one side is dead on the other after as many steps as there are layers
-            shrunk = b[:, inner].any(1) & b_back[back].any(0)
-            inner, back = first[:, 0] & b[shrunk].any(0), last[0] & b_back[:, shrunk].any(1)
-        return _at_least_one(inner), _at_least_one(shrunk), _at_least_one(back)
-
-
-def _at_least_one(alive: Tensor) -> Tensor:
-    return alive if alive.any() else torch.arange(len(alive), device=alive.device) == 0
-
-
-def _of_channels(shrinkage: Shrinkage | ShrinkageMixture, channels: Tensor) -> Shrinkage | ShrinkageMixture:
-    """A shrinkage of some of the channels."""
-    small = copy.deepcopy(shrinkage)
-    if small.channels is not None:
-        for parameter in small.parameters():
-            parameter.data = parameter.data[..., channels]
-        for module in small.modules():
-            if isinstance(module, (Shrinkage, ShrinkageMixture)):
-                module.channels = len(channels)
-    return small

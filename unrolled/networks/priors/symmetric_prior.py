@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
+from unrolled.networks.live_maps import Widths, live_maps, of_channels, widths_of
 from unrolled.networks.maps import ConvolutionPair, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.shrinkage import Shrinkage, ShrinkageMixture, shrinkage_of
-from unrolled.networks.sizes import check_sizes
 from unrolled.penalties import Penalty
 
 Map = Callable[[Tensor], Tensor]
@@ -26,25 +26,42 @@ class SymmetricMaps(nn.Module):
 
     reach: int | None = 2 + 1 + 1 + 2  # 5×5 and 3×3 on either side of the shrinkage
 
-    def make_maps(self, features: int, shrinkage: Shrinkage | ShrinkageMixture, parts: int = 1) -> None:
+    def make_maps(self, widths: Widths, shrinkage: Shrinkage | ShrinkageMixture, parts: int = 1) -> None:
         """Make the weights, those of G 0.
 
         Parameters
         ----------
-        features : int
+        widths : Widths
         shrinkage : Shrinkage or ShrinkageMixture
             S.
         parts : int
             maps of an image that are seen together.
         """
-        self.shrinkage = shrinkage
-        self.analysis = ConvolutionPair(parts, features, features)  # D, then the first of H
-        self.analysis_last = nn.Parameter(torch.empty(features, features, 3, 3))
-        self.synthesis_first = nn.Parameter(torch.empty(features, features, 3, 3))
-        self.synthesis = ConvolutionPair(features, features, parts)  # the last of H̃, then G
+        self.widths, self.shrinkage = widths, shrinkage
+        self.analysis = ConvolutionPair(parts, widths.middle, widths.inner)  # D, then the first of H
+        self.analysis_last = nn.Parameter(torch.empty(widths.shrunk, widths.inner, 3, 3))
+        self.synthesis_first = nn.Parameter(torch.empty(widths.back, widths.shrunk, 3, 3))
+        self.synthesis = ConvolutionPair(widths.back, widths.middle, parts)  # the last of H̃, then G
         for weight in (self.analysis_last, self.synthesis_first):
             nn.init.xavier_normal_(weight)
         nn.init.zeros_(self.synthesis.second)
+
+    @torch.no_grad()
+    def compact(self) -> None:
+        """Leave out the feature maps that are 0 or that nobody reads, see `UnrolledNetwork.compacted`.
+
+        The maps D(b) stay as they are, for H̃ is to bring them back.
+        """
+        pair, pair_back, last, first = self.analysis, self.synthesis, self.analysis_last, self.synthesis_first
+        inner, shrunk, back = live_maps(pair.sides(True)[1], last, first, pair_back.sides(False)[1])
+        mode = self.training
+        widths = Widths(len(inner), len(shrunk), len(back), self.widths.middle)
+        self.make_maps(widths, of_channels(self.shrinkage, shrunk), pair.first.shape[1])
+        self.to(last).train(mode)
+        self.analysis.take(pair, inner, True)
+        self.analysis_last.copy_(last[shrunk][:, inner])
+        self.synthesis_first.copy_(first[back][:, shrunk])
+        self.synthesis.take(pair_back, back, False)
 
     def prepare(self, factor: Tensor | None = None) -> tuple[Map, Map, Callable[[Tensor, Tensor], Tensor]]:
         """The learned maps with their kernels composed.
@@ -89,8 +106,8 @@ class SymmetricPrior(SymmetricMaps, MapPrior):
 
     Parameters
     ----------
-    features : int
-        feature maps.
+    features : int or list of int
+        feature maps; of a prior that was compacted four numbers, see `Widths`.
     penalty : Penalty, list of Penalty, or None
         whose proximal map is S; of a list, a learned mixture of their maps. Default: L1.
     learn_penalty : bool
@@ -105,7 +122,7 @@ class SymmetricPrior(SymmetricMaps, MapPrior):
 
     def __init__(
         self,
-        features: int = 32,
+        features: int | list[int] = 32,
         penalty: Penalty | list[Penalty] | None = None,
         learn_penalty: bool = False,
         shrink_channels: bool = False,
@@ -114,10 +131,14 @@ class SymmetricPrior(SymmetricMaps, MapPrior):
         complex_images: bool = False,
         ranges: Sequence[Interval] = (),
     ):
-        check_sizes("SymmetricPrior", features=features)
+        widths = widths_of("SymmetricPrior", features)
         super().__init__(channels, complex_images, ranges)
-        shrinkage = shrinkage_of(penalty, features if shrink_channels else None, threshold, learn_penalty)
-        self.make_maps(features, shrinkage, self.parts)
+        shrinkage = shrinkage_of(penalty, widths.shrunk if shrink_channels else None, threshold, learn_penalty)
+        self.make_maps(widths, shrinkage, self.parts)
+
+    def compact(self) -> None:
+        super().compact()
+        self.arguments = {**self.arguments, "features": list(self.widths)}
 
     def on_maps(self, maps: Tensor, factors: Tensor | None) -> Tensor:
         analyse, synthesise, _ = self.prepare(None if factors is None else of_images(factors[:, 0]))

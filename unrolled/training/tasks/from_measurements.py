@@ -22,7 +22,13 @@ from unrolled.system.devices import seed_generators, send
 from unrolled.training.distributed import in_shards
 from unrolled.training.losses import LossGiven, as_loss
 from unrolled.training.random_numbers import own_randomness
-from unrolled.training.tasks.reconstruction import Reconstructor, check_loss, may_gain_by_compiling, name_of_loss, recipe_of
+from unrolled.training.tasks.reconstruction import (
+    Reconstructor,
+    check_loss,
+    may_gain_by_compiling,
+    name_of_loss,
+    recipe_of,
+)
 from unrolled.training.tasks.task import Task
 
 HELD_OUT = 0.1
