@@ -130,15 +130,13 @@ class Implicit(Differentiation):
         if any(step != steps[0] for step in steps[1:]):
             raise ValueError("Implicit: needs phases that share their weights; make the network with shared=True")
         if not torch.is_grad_enabled():
-            for state in self._approach(steps[:-1], state, y, operator, condition):
-                pass
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
             return following(steps[-1], state, y, operator, condition)
         if torch.compiler.is_compiling():
             raise RuntimeError("Implicit does not compile with gradients")
         draws = Draws([steps[0], operator], y.device)
         with torch.no_grad():
-            for state in self._approach(steps[:-1], state, y, operator, condition):
-                pass
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
         _check_state(state)
         point = tuple(entry.detach().requires_grad_() for entry in state)
         state = following(steps[-1], point, y, operator, condition)
@@ -201,6 +199,14 @@ class _SolveAdjoint(torch.autograd.Function):
 
 def _energy(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).square().sum()
+
+
+def _last(states: Iterator[State], first: State) -> State:
+    """The last one, or the first if there are none."""
+    found = first
+    for state in states:
+        found = state
+    return found
 
 
 def _check_state(state: State) -> None:
