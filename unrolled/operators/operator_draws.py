@@ -215,7 +215,7 @@ class OneOfOperators(OperatorDraw):
         if there are none, they do not fit together, or there is not one weight for each.
     """
 
-    def __init__(self, draws: Sequence[OperatorDraw | LinearOperator], weights: Sequence[float] | None = None):
+    def __init__(self, draws: Sequence[OperatorDraw | LinearOperator], weights: list[float] | None = None):
         listed = isinstance(draws, (list, tuple)) and len(draws) > 0
         if not listed or not all(isinstance(each, (OperatorDraw, LinearOperator)) for each in draws):
             raise ValueError(f"OneOfOperators: draws must be a list of operators, or draws of them, got {draws!r}")
