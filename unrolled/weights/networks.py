@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from unrolled.networks import DictionaryNetwork, UnrolledNetwork
 from unrolled.networks.composed import PARTS as NETWORK_PARTS
-from unrolled.networks.dictionaries import dictionary_size, fingerprint_of
+from unrolled.networks.dictionaries import fingerprint_of
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.operators.unit_norm import keep_norm
 from unrolled.penalties import Grouping
@@ -70,12 +70,8 @@ def save(
     }
     if network.normalizes:
         facts["norm"] = network.norm_of(operator)
-    if (
-        isinstance(network, DictionaryNetwork)
-        and network.fingerprint is not None
-        and dictionary_size(operator) is not None
-    ):
-        facts["dictionary"] = list(fingerprint_of(operator))
+    if isinstance(network, DictionaryNetwork) and network.fingerprint and (numbers := fingerprint_of(operator)):
+        facts["dictionary"] = list(numbers)
     if hashes := _matrix_hash(operator):
         facts["matrix_hash"] = hashes
     write(path, tensors, facts)

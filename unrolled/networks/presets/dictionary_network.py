@@ -122,8 +122,7 @@ class DictionaryNetwork(UnrolledNetwork):
 
 
 def _made_for(network: DictionaryNetwork, operator: LinearOperator) -> bool:
-    no_dictionary = dictionary_size(operator) is None  # which is refused by `check`, with its reason
-    if network.fingerprint is None or no_dictionary or numbers_of(operator)[1].type == "meta":
+    if network.fingerprint is None or numbers_of(operator)[1].type == "meta":
         return True
     return same_dictionary(kept_fingerprint(operator), network.fingerprint)
 
