@@ -265,7 +265,9 @@ class MultiCoilFourier(SampledFourier):
     def forward(self, x: Tensor) -> Tensor:
         self._check_images(x)
         with full_precision(x):
-            seen = self._sensitivities() * x.unsqueeze(2)
+            seen = self._sensitivities() * x.reshape(
+                -1, *x.shape[1:2], 1, *x.shape[2:]
+            )  # a form that ONNX has of complex numbers
             seen = seen.sum(1, keepdim=True) if self.sets else seen
             return self._frequencies() * fourier(seen, self.centered)
 

@@ -13,8 +13,8 @@ class LearnedPrimalDual(UnrolledNetwork):
 
     Adler, Öktem, IEEE Trans. Med. Imaging 37(6), 2018, algorithm 3, with a memory of n images f and n duals h. Duals
     begin at 0. For operators whose measurements are pictures, such as sinograms or the Fourier plane: D convolves them.
-    It carries measurements, so there are no tiles. Every map has a slope of its own; deepinv's `PDNet`, whose maps share
-    one, has 251,980 parameters at the same sizes.
+    It carries measurements, so there are no tiles. Every map has a slope of its own; deepinv's `PDNet`, whose maps
+    share one, has 251,980 parameters at the same sizes.
 
     Parameters
     ----------
