@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from benchmarks.comparison.classical import METHODS, START, called
 from benchmarks.comparison.entries import ENTRIES
@@ -20,6 +21,9 @@ from unrolled.figures.penalty_plots import COLOURS, STYLES
 
 SHOWN = 3
 """Networks in a panel."""
+
+SEEN = 0.998
+"""The part of a true image's pixels that are not brighter than white, as it is shown."""
 
 
 def draw_all(out: Path, folder: Path, titles: dict[str, str], rows: list[Row]) -> dict[str, Path]:
@@ -89,6 +93,8 @@ def draw_curves(path: Path, problems: dict[str, str], rows: list[Row]) -> None:
         if found:  # what has hardly begun would press all others together
             ends = sorted(row["curve"][-1][1] for row in found)
             axes.set_ylim(bottom=max(axes.get_ylim()[0], ends[len(ends) // 2] - 5))
+        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            ticks(LogFormatter(minor_thresholds=(1.5, 0.8)))
         axes.grid(alpha=0.3, which="both")
     for axes in panels[len(problems) :]:
         axes.axis("off")
@@ -114,18 +120,19 @@ def draw_panel(path: Path, truth: np.ndarray, images: dict[str, np.ndarray], pea
     truth : array, (height, width)
     images : dict of label and array
     peak : float
-        white.
+        of PSNR, and the unit of errors.
     """
     tall = truth.shape[0] / truth.shape[1]
     figure = Figure(figsize=(2.6 * (1 + len(images)), 2 * 2.6 * tall + 0.9), layout="constrained")
     panels = figure.subplots(2, 1 + len(images), squeeze=False)
-    _show(panels[0, 0], truth, "true image", peak, "gray")
+    white = float(np.quantile(truth, SEEN))
+    _show(panels[0, 0], truth, "true image", white, "gray")
     scale = ScalarMappable(Normalize(0, 1 / ERRORS), "magma")
     figure.colorbar(scale, cax=panels[1, 0].inset_axes([0.4, 0.05, 0.07, 0.9]), label="error, of a peak of 1")
     panels[1, 0].axis("off")
     for (upper, lower), (label, image) in zip(panels[:, 1:].T, images.items(), strict=True):
         db = 10 * np.log10(peak**2 / np.mean((np.clip(image, 0, peak) - truth) ** 2))
-        _show(upper, image, f"{label}\n{db:.2f} dB", peak, "gray")
+        _show(upper, image, f"{label}\n{db:.2f} dB", white, "gray")
         _show(lower, np.abs(np.clip(image, 0, peak) - truth), f"its error ×{ERRORS}", peak / ERRORS, "magma")
     save_picture(figure, path)
 

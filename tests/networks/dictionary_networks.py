@@ -150,6 +150,15 @@ class DictionaryLaws(NetworkLaws):
         network.fit_operator(operator)  # and what has values keeps them
         assert torch.equal(network(y, operator), changed)
 
+    def test_weights_that_are_read_with_what_is_no_dictionary_are_refused_when_used(self, tmp_path):
+        path, name = tmp_path / "w.safetensors", self.network_class.__name__
+        network = self.network_class.of(Dense(dictionary(), 4, 5), phases=2)
+        save(path, network, Identity())
+        record(path, {"dictionary": list(network.fingerprint)})
+        loaded, operator = load(path)
+        with pytest.raises(ValueError, match=f"{name}: made for a dictionary of .*, and Identity is no dictionary"):
+            loaded(pictures(4, 5), operator)
+
     def test_training_gives_it_the_values_of_the_dictionary(self, tmp_path):
         operator, network = self.operator(), self.network_class(12, 4, 5, phases=2)
         steps = TrainingOptions(steps=2, batch=2, warmup=1, validations=1, average=0)

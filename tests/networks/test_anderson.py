@@ -28,7 +28,7 @@ def accelerated(matrix, b, steps, memory):
 @pytest.mark.parametrize("complex_numbers", [False, True])
 def test_a_linear_map_of_eight_numbers_needs_nine_steps(complex_numbers):
     matrix, b = problem(complex_numbers)
-    steps = 17 if complex_numbers else 9  # the weights are real, so that a complex map is one of sixteen numbers
+    steps = 17 if complex_numbers else 9  # the weights are real, so a complex map is one of sixteen numbers
     found = accelerated(matrix, b, steps, steps)
     exact = torch.linalg.solve(torch.eye(8) - matrix, b)
     assert (accelerated(matrix, b, 9, 1) - exact).abs().max() > 1

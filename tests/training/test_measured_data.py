@@ -506,3 +506,23 @@ def test_one_command_trains_and_its_weights_serve(volumes, tmp_path, capsys):
     assert main(["data", "estimate-maps", str(volumes), f"--out={tmp_path / 'maps'}", "--maps=LowResolution"]) == 0
     assert main(["train", "--network=EPGN", "--training.steps=1", f"--folder={tmp_path / 'none'}"]) == 1
     assert "operator: is needed to measure images" in capsys.readouterr().err
+
+
+def test_arguments_of_the_mask_are_drawn_for_every_sample(volumes):
+    training, held = data(volumes, mask_ranges={"acceleration": [1.5, 6], "center": [0.25, 0.3]}).load()
+    ratios = {float(training.sample(0, (seed,)).mask.mean()) for seed in range(20)}
+    assert len(ratios) > 5
+    assert 0.2 < min(ratios) < 0.35
+    assert 0.45 < max(ratios) < 1 / 1.5 + 0.05
+    assert torch.equal(training.sample(0, (3,)).mask, training.sample(0, (3,)).mask)
+    assert torch.equal(held.sample(1).mask, held.sample(1).mask)
+    for ranges, message in (
+        ({"ratio": [0.1, 0.5]}, "mask_ranges has 'ratio', and CartesianMask has acceleration, center"),
+        ({"acceleration": [0.5, 4]}, "acceleration must be a finite number >= 1, got 0.5"),
+        ({"acceleration": [4]}, r"data: mask_ranges: acceleration: must be \[low, high\]"),
+        ({"seed": "anew"}, "data: mask_ranges must not have seed: every sample has one of its own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data(volumes, mask_ranges=ranges)
+    with pytest.raises(ValueError, match="mask_ranges has 'acceleration', and NoneType has no arguments"):
+        data(volumes, mask=None, mask_ranges={"acceleration": [2, 4]})

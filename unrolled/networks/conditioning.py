@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.positive_numbers import check_positive, positive
+from unrolled.system.arraylike import as_numbers
 from unrolled.system.devices import full_precision
 from unrolled.system.scalars import as_number
 
@@ -87,6 +89,19 @@ def _place(number: Tensor, low: float, high: float) -> Tensor:
 def of_images(factor: Tensor, copies: int = 1) -> Tensor:
     """One number for each image of a batch, (batch,), in a shape that multiplies images, or so many maps of each."""
     return factor.repeat_interleave(copies).view(-1, 1, 1, 1)
+
+
+def levels_of(owner: str, y: Tensor, noise: Any) -> Tensor:
+    """The noise level of every image, (batch,), of one number or one for each image that y was measured of."""
+    if not isinstance(noise, (int, float, Tensor)):
+        noise = as_numbers(f"{owner}: noise", noise, y.real.dtype)
+    level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
+    if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
+        raise ValueError(
+            f"{owner}: noise must be a real number or one for each of {len(y)} images, got {level.dtype} of the shape "
+            f"{tuple(level.shape)}"
+        )
+    return level.to(y.device, y.real.dtype).expand(len(y))
 
 
 def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | None = None) -> None:

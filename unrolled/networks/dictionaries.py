@@ -42,13 +42,14 @@ def dictionary_of(operator: LinearOperator) -> Tensor:
 
 
 @torch.no_grad()
-def fingerprint_of(operator: LinearOperator) -> tuple[float, ...]:
+def fingerprint_of(operator: LinearOperator) -> tuple[float, ...] | None:
     """Numbers that tell a dictionary from others of its size, in whatever units and precision it is given.
 
-    They are uᵢᴴDvᵢ/‖DV‖ of a few vectors of ±1, which are the same for all.
+    They are uᵢᴴDvᵢ/‖DV‖ of a few vectors of ±1, which are the same for all. Of what is no dictionary there are none.
     """
     size = dictionary_size(operator)
-    assert size is not None
+    if size is None:
+        return None
     rows, height, width = size
     random, (number, device) = torch.Generator().manual_seed(0), numbers_of(operator)
     left, right = (2.0 * torch.randint(2, (PAIRS, length), generator=random) - 1 for length in (rows, height * width))
@@ -57,16 +58,18 @@ def fingerprint_of(operator: LinearOperator) -> tuple[float, ...]:
     return tuple(torch.view_as_real(found + 0j).flatten().tolist())
 
 
-def kept_fingerprint(operator: LinearOperator) -> tuple[float, ...]:
+def kept_fingerprint(operator: LinearOperator) -> tuple[float, ...] | None:
     """The same, found once and kept with the operator, also while that learns."""
     if FINGERPRINT not in operator.__dict__:
         operator.__dict__[FINGERPRINT] = fingerprint_of(operator)
-    kept: tuple[float, ...] = operator.__dict__[FINGERPRINT]
+    kept: tuple[float, ...] | None = operator.__dict__[FINGERPRINT]
     return kept
 
 
-def same_dictionary(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two fingerprints are of one dictionary, up to rounding."""
+def same_dictionary(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether two fingerprints may be of one dictionary, up to rounding; where one is missing, nothing says no."""
+    if one is None or other is None:
+        return True
     differences = [abs(a - b) for a, b in zip(one, other, strict=True)]
     return max(differences) <= ROUNDING * max(map(abs, other))
 

@@ -130,13 +130,13 @@ class Implicit(Differentiation):
         if any(step != steps[0] for step in steps[1:]):
             raise ValueError("Implicit: needs phases that share their weights; make the network with shared=True")
         if not torch.is_grad_enabled():
-            state = self._approach(steps[:-1], state, y, operator, condition)
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
             return following(steps[-1], state, y, operator, condition)
         if torch.compiler.is_compiling():
             raise RuntimeError("Implicit does not compile with gradients")
         draws = Draws([steps[0], operator], y.device)
         with torch.no_grad():
-            state = self._approach(steps[:-1], state, y, operator, condition)
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
         _check_state(state)
         point = tuple(entry.detach().requires_grad_() for entry in state)
         state = following(steps[-1], point, y, operator, condition)
@@ -155,19 +155,10 @@ class Implicit(Differentiation):
     def states(
         self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
     ) -> list[State]:
-        found = list(self._points(steps[:-1], state, y, operator, condition))
+        found = list(self._approach(steps[:-1], state, y, operator, condition))
         return [*found, following(steps[-1], found[-1] if found else state, y, operator, condition)]
 
     def _approach(
-        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None
-    ) -> State:
-        """What the phase after the last of these is given."""
-        point = state
-        for point in self._points(steps, state, y, operator, condition):  # noqa: B007, the last one counts
-            pass
-        return point
-
-    def _points(
         self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None
     ) -> Iterator[State]:
         """What the phase after each of these is given."""
@@ -208,6 +199,14 @@ class _SolveAdjoint(torch.autograd.Function):
 
 def _energy(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).square().sum()
+
+
+def _last(states: Iterator[State], first: State) -> State:
+    """The last one, or the first if there are none."""
+    found = first
+    for state in states:
+        found = state
+    return found
 
 
 def _check_state(state: State) -> None:

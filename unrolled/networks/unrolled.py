@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
-from unrolled.networks.conditioning import interval
+from unrolled.networks.conditioning import interval, levels_of
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
 from unrolled.networks.phases.phase import Phase, State, Step
 from unrolled.networks.shared_weights import leave_out_copies, put_copies_back
-from unrolled.networks.starts import LinearStart, Start
+from unrolled.networks.starts import LinearStart, Start, check_start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
 from unrolled.operators.unit_norm import norm_for_networks, with_unit_norm
-from unrolled.system.arraylike import as_numbers
 from unrolled.system.recipes import Described
 
 __all__ = ["UnrolledNetwork", "gradient"]
@@ -253,7 +252,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """The state that the first phase is given, from measurements and operator as the phases have them."""
         self.check(operator)
         x = self.start(y, operator)
-        self._check_start(x, y, operator)
+        check_start(type(self).__name__, number_in(self), x, y, operator)
         return self.sequence[0].begin(x, y, operator)
 
     def taken(self, y: Any) -> Tensor:
@@ -265,19 +264,6 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             for what is no array of numbers.
         """
         return in_precision_of(number_in(self), f"{type(self).__name__}: measurements", y)
-
-    def _check_start(self, x: Tensor, y: Tensor, operator: LinearOperator) -> None:
-        name, own = type(self).__name__, number_in(self)
-        if x.ndim != 4 or len(x) != len(y):
-            raise ValueError(
-                f"{name}: the start must be images (batch, channel, height, width) of {len(y)} measurements, "
-                f"got {tuple(x.shape)}"
-            )
-        if own is not None and x.real.dtype is not own.real.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(
-                f"{name}: calculates in {own.real.dtype}, and {type(operator).__name__} gives images in "
-                f"{x.real.dtype}; bring the operator into the same precision by operator.to({own.real.dtype})"
-            )
 
     def condition(
         self, y: Tensor, operator: LinearOperator, noise: float | Tensor | None, norm: float = 1.0
@@ -306,27 +292,14 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """
         if noise is None and self.noise_range is not None:
             noise = self.noise_range[0]
-        numbers = [] if noise is None else [self._level(y, noise) / norm]
+        name = type(self).__name__
+        if noise is not None and not self.takes_noise:
+            raise ValueError(f"{name}: noise must be None, as the network does not take it; got {noise!r}")
+        numbers = [] if noise is None else [levels_of(name, y, noise) / norm]
         if self.ratio_range is not None:
             ratio = torch.as_tensor(operator.sampling_ratio, dtype=y.real.dtype, device=y.device)
             numbers.append(ratio.expand(len(y)))
         return torch.stack(numbers, 1) if numbers else None
-
-    def _level(self, y: Tensor, noise: float | Tensor) -> Tensor:
-        """The noise level of every image, (batch,)."""
-        if not self.takes_noise:
-            raise ValueError(
-                f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
-            )
-        if not isinstance(noise, (int, float, Tensor)):
-            noise = as_numbers(f"{type(self).__name__}: noise", noise, y.real.dtype)
-        level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
-        if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
-            raise ValueError(
-                f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "
-                f"{level.dtype} of the shape {tuple(level.shape)}"
-            )
-        return level.to(y.device, y.real.dtype).expand(len(y))
 
     def check(self, operator: LinearOperator) -> None:
         """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""

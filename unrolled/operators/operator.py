@@ -212,9 +212,6 @@ class Scaled(LinearOperator):
     def gram(self, x: Tensor) -> Tensor:
         return self.factor**2 * self.operator.gram(x)
 
-    def conditioner(self) -> LinearMap | None:
-        return self.operator.conditioner()
-
     def norm(self) -> Tensor:
         return abs(self.factor) * self.operator.norm()
 

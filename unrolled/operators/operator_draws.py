@@ -127,29 +127,16 @@ class DrawnOperator(OperatorDraw):
             raise ValueError(f"DrawnOperator: operator must be a LinearOperator, got a {type(operator).__name__}")
         if any(parameter.requires_grad for parameter in operator.parameters()):
             raise ValueError(f"DrawnOperator: operator must not learn, and {type(operator).__name__} does")
-        if not isinstance(ranges, (dict, types.NoneType)):
-            raise ValueError(f"DrawnOperator: ranges must be a dictionary of arguments, got {ranges!r}")
         self.operator, self.scaled = operator, normalized
         self._sized = self._takes_other_sizes()
-        self.ranges = {name: self._range_of(name, given) for name, given in (ranges or {}).items()}
+        self.ranges = drawn_arguments("DrawnOperator: ranges", operator, ranges)
         # What an operator refuses, it refuses now and not in the middle of training.
-        tried = [self._made({name: value}) for name, drawn in self.ranges.items() for value in drawn.tried]
+        tried = made_at_the_ends(operator, self.ranges)
         for other in tried:
             if other.complex_images != operator.complex_images:
                 raise ValueError("DrawnOperator: ranges must not hold operators on real images and on complex ones")
         self._multiple = math.lcm(*(each.multiple for each in [operator, *tried]))
         self.typical = self._normalized(operator)
-
-    def _range_of(self, path: str, given: Any) -> Between | Among:
-        owner: Any = self.operator
-        *places, name = str(path).split(".")
-        for place in (*places, name):
-            known = arguments_of(owner)
-            if known is None or place not in known:
-                has = ", ".join(known) if known else "no arguments"
-                raise ValueError(f"DrawnOperator: ranges has {path!r}, and {type(owner).__name__} has {has}")
-            owner, holder = known[place], owner
-        return as_drawn(f"DrawnOperator: ranges: {path}", given, takes_whole_numbers(holder, name))
 
     def draw(self, parts: Iterator[float], height: int, width: int) -> LinearOperator:
         changes = {name: drawn.at(next(parts)) for name, drawn in self.ranges.items()}
@@ -215,7 +202,7 @@ class OneOfOperators(OperatorDraw):
         if there are none, they do not fit together, or there is not one weight for each.
     """
 
-    def __init__(self, draws: Sequence[OperatorDraw | LinearOperator], weights: Sequence[float] | None = None):
+    def __init__(self, draws: Sequence[OperatorDraw | LinearOperator], weights: list[float] | None = None):
         listed = isinstance(draws, (list, tuple)) and len(draws) > 0
         if not listed or not all(isinstance(each, (OperatorDraw, LinearOperator)) for each in draws):
             raise ValueError(f"OneOfOperators: draws must be a list of operators, or draws of them, got {draws!r}")
@@ -262,6 +249,8 @@ def merged(operators: Sequence[LinearOperator], counts: Sequence[int]) -> Linear
         how many images, one after the other, each of them measures.
     """
     first = operators[0]
+    if len(operators) == 1:
+        return first
     if not isinstance(first, MaskedSamples) or any(type(other) is not type(first) for other in operators):
         return None
     masks: list[Tensor] = []
@@ -278,6 +267,44 @@ def merged(operators: Sequence[LinearOperator], counts: Sequence[int]) -> Linear
 
 def _norm_of(operator: LinearOperator) -> float:
     return float(operator.norm())
+
+
+def drawn_arguments(owner: str, thing: Any, ranges: dict[str, Any] | None) -> dict[str, Between | Among]:
+    """What is drawn of the arguments of an object, by their paths.
+
+    Parameters
+    ----------
+    owner : str
+        whose ranges they are, and what they are called, for messages.
+    thing : object
+    ranges : dict or None
+        as `DrawnOperator` takes them.
+
+    Raises
+    ------
+    ValueError
+        unless they are ranges of arguments that the object has.
+    """
+    if not isinstance(ranges, (dict, types.NoneType)):
+        raise ValueError(f"{owner} must be a dictionary of arguments, got {ranges!r}")
+    found: dict[str, Between | Among] = {}
+    for path, given in (ranges or {}).items():
+        holder: Any = None
+        inner = thing
+        for name in str(path).split("."):
+            known = arguments_of(inner)
+            if known is None or name not in known:
+                has = ", ".join(known) if known else "no arguments"
+                raise ValueError(f"{owner} has {path!r}, and {type(inner).__name__} has {has}")
+            holder, inner = inner, known[name]
+        found[path] = as_drawn(f"{owner}: {path}", given, takes_whole_numbers(holder, name))
+    return found
+
+
+def made_at_the_ends(thing: Any, ranges: dict[str, Between | Among]) -> list[Any]:
+    """Objects like one, with each argument at the ends of its range, or with each of its values; ValueError if the
+    object refuses one of them."""
+    return [made_with(thing, {path: value}) for path, drawn in ranges.items() for value in drawn.tried]
 
 
 def arguments_of(thing: Any) -> dict[str, Any] | None:

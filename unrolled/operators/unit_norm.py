@@ -57,7 +57,7 @@ def norm_for_networks(operator: LinearOperator) -> float:
     It is ‖A‖ to three digits; of an operator with a conditioner C it is ‖CA‖, and networks are given C y and C A. It is
     found once, by ten steps of power iteration where the size of images is known and by `norm()` otherwise, and then
     kept with the operator, also while that learns, and with the weights. It is 1, and the operator left as it is, where
-    ‖A‖ is not known, or within `CLOSE` and there is no conditioner.
+    ‖A‖ is within `CLOSE` or not known.
     """
     if NORM not in operator.__dict__:
         keep_norm(operator, once_per_recipe(operator, "for networks", _norm_in_digits))
@@ -72,10 +72,10 @@ norm_for_networks._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _norm_in_digits(operator: LinearOperator) -> float:
-    norm, conditioned = _rough_norm(operator), _conditioned(operator)
-    close = conditioned is operator and CLOSE[0] <= norm <= CLOSE[1]
+    norm = _rough_norm(operator)
+    left_alone = not (math.isfinite(norm) and norm > 0) or CLOSE[0] <= norm <= CLOSE[1]
     # Three digits, so that rounding does not tell machines apart.
-    return 1.0 if close or not (math.isfinite(norm) and norm > 0) else float(f"{_rough_norm(conditioned):.3g}")
+    return 1.0 if left_alone else float(f"{_rough_norm(_conditioned(operator)):.3g}")
 
 
 _FOUND: OrderedDict[tuple[str, ...], float] = OrderedDict()

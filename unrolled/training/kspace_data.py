@@ -1,5 +1,6 @@
 """Measured k-space to train on, as a config states it."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,8 +16,8 @@ from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
 from unrolled.operators import CoilMaps, Coils, Espirit, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
-from unrolled.operators.drawn_values import Among, Between, as_drawn
-from unrolled.operators.operator_draws import arguments_of, made_with, takes_whole_numbers
+from unrolled.operators.drawn_values import Among, Between
+from unrolled.operators.operator_draws import drawn_arguments, made_at_the_ends, made_with
 from unrolled.system.files import one_or_several
 from unrolled.system.scalars import PlainNumbers
 
@@ -93,7 +94,7 @@ class KSpaceData(TrainingData, PlainNumbers):
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
         check_sigma(self.sigma)
-        self._mask_ranges()
+        _ = self._drawn_of_mask
         if (sets := getattr(self.maps, "sets", 1)) > 1:
             raise ValueError(f"data: maps must be of one set for training, got {sets} sets")
         if self.truth not in ("rss", "combined", None):
@@ -151,29 +152,18 @@ class KSpaceData(TrainingData, PlainNumbers):
     def _draw(self, height: int, width: int, centered: bool, seed: Seed) -> Tensor:
         assert self.mask is not None
         random = np.random.default_rng(seed)
-        changes = {name: drawn.at(random.random()) for name, drawn in self._mask_ranges().items()}
+        changes = {name: drawn.at(random.random()) for name, drawn in self._drawn_of_mask.items()}
         mask: SamplingMask = made_with(self.mask, changes)
         return drawn_mask(mask, height, width, centered, seed)
 
-    def _mask_ranges(self) -> dict[str, Between | Among]:
-        """What is drawn of the mask's arguments.
-
-        Raises
-        ------
-        ValueError
-            unless they are ranges of arguments that the mask has, of values that it takes.
-        """
-        known = arguments_of(self.mask) or {}
-        found: dict[str, Between | Among] = {}
-        for name, given in (self.mask_ranges or {}).items():
-            if name not in known or name == "seed":
-                has = ", ".join(other for other in known if other != "seed") or "none"
-                raise ValueError(f"data: mask_ranges must be of arguments of the mask, {has}, got {name!r}")
-            drawn = as_drawn(f"data: mask_ranges: {name}", given, takes_whole_numbers(self.mask, name))
-            for value in drawn.tried:
-                made_with(self.mask, {name: value})
-            found[name] = drawn
-        return found
+    @functools.cached_property
+    def _drawn_of_mask(self) -> dict[str, Between | Among]:
+        """What is drawn of the mask's arguments, checked; every mask has a seed of its own already."""
+        if "seed" in (self.mask_ranges or {}):
+            raise ValueError("data: mask_ranges must not have seed: every sample has one of its own")
+        drawn = drawn_arguments("data: mask_ranges", self.mask, self.mask_ranges)
+        made_at_the_ends(self.mask, drawn)
+        return drawn
 
     def operator_like(self, first: Measured) -> LinearOperator:
         """An operator of the kind that measured a sample, with simulated coils: what weights are saved with."""

@@ -70,8 +70,8 @@ def save(
     }
     if network.normalizes:
         facts["norm"] = network.norm_of(operator)
-    if isinstance(network, DictionaryNetwork) and network.fingerprint is not None:
-        facts["dictionary"] = list(fingerprint_of(operator))
+    if isinstance(network, DictionaryNetwork) and network.fingerprint and (numbers := fingerprint_of(operator)):
+        facts["dictionary"] = list(numbers)
     if hashes := _matrix_hash(operator):
         facts["matrix_hash"] = hashes
     write(path, tensors, facts)

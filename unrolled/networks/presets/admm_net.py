@@ -5,7 +5,7 @@ from typing import Any
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.admm import ADMMPhase
 from unrolled.networks.presets.own_priors import priors_of_phases
 from unrolled.networks.priors.prior import Prior

@@ -10,7 +10,7 @@ from unrolled.networks.channelwise import per_channel
 from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.live_maps import widths_of_phases
+from unrolled.networks.map_widths import widths_of_phases
 from unrolled.networks.phases.phase import Images, Phase, State
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.priors.sparsifying_prior import LearnedProx

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.phase import Images, State
 from unrolled.networks.positive_numbers import check_positive, positive

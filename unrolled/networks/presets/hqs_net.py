@@ -5,7 +5,7 @@ from typing import Any
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.half_quadratic import HalfQuadraticPhase
 from unrolled.networks.positive_numbers import check_positive
 from unrolled.networks.presets.own_priors import listens, priors_of_phases

@@ -10,7 +10,7 @@ from unrolled.networks.channelwise import apart, per_channel, together
 from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import Widths, widths_of_phases
+from unrolled.networks.map_widths import Widths, widths_of_phases
 from unrolled.networks.phases.phase import Phase, State
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.priors.symmetric_prior import SymmetricMaps

@@ -1,7 +1,8 @@
 """The task of reconstruction with operators that are drawn anew in every step."""
 
-import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +78,7 @@ class DrawnReconstructionTask(ReconstructionTask):
             images_per_operator = whole_number("images_per_operator:", images_per_operator)
         self.draw, self.images_per_operator = draw, images_per_operator
         self.gains_by_compiling = False  # code is compiled for one operator
-        self.validated_by = functools.cache(self._validated_by)  # type: ignore[method-assign]
+        self._validated_by: dict[int, LinearOperator] = {}
         if self.own_loss is not None:
             check_loss(self.own_loss, self.validated_by(0), self.model.known())
 
@@ -85,31 +86,28 @@ class DrawnReconstructionTask(ReconstructionTask):
         operator = self.validated_by(0)
         return operator(self.validation[0]), operator
 
-    def _validated_by(self, index: int) -> LinearOperator:
-        height, width = self.validation[index].shape[-2:]
-        return self.draw.in_validation(index, (height, width)).to(self.device)
+    def validated_by(self, index: int) -> LinearOperator:
+        if index not in self._validated_by:
+            height, width = self.validation[index].shape[-2:]
+            self._validated_by[index] = self.draw.in_validation(index, (height, width)).to(self.device)
+        return self._validated_by[index]
 
     def batch(self, step: int, size: int, part: range | None = None) -> DrawnBatch:  # type: ignore[override]
         found = super().batch(step, size, part)
         images, level = found if isinstance(found, tuple) else (found, None)
         length = self.images_per_operator or size
-        numbers = [place // length for place in places(size, part)]
+        counts = Counter(place // length for place in places(size, part))
         height, width = images.shape[-2:]
-        drawn = {
-            number: self.draw.in_training(self.seed, step, number, (height, width)) for number in sorted({*numbers})
-        }
-        counts = [numbers.count(number) for number in drawn]
-        whole = merged(list(drawn.values()), counts) if len(drawn) > 1 else None
-        if whole is not None:
-            return DrawnBatch(images, level, [Group(slice(0, len(images)), self._sent(whole))])
-        groups, begin = [], 0
-        for operator, count in zip(drawn.values(), counts, strict=True):
-            groups.append(Group(slice(begin, begin + count), self._sent(operator)))
-            begin += count
+        operators = [self.draw.in_training(self.seed, step, number, (height, width)) for number in counts]
+        lengths = list(counts.values())
+        if (whole := merged(operators, lengths)) is not None:
+            operators, lengths = [whole], [len(images)]
+        ends = list(accumulate(lengths))
+        groups = [
+            Group(slice(end - count, end), operator.to(self.device))
+            for operator, count, end in zip(operators, lengths, ends, strict=True)
+        ]
         return DrawnBatch(images, level, groups)
-
-    def _sent(self, operator: LinearOperator) -> LinearOperator:
-        return operator if self.device.type == "cpu" else operator.to(self.device)
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
         assert isinstance(model, Reconstructor)
@@ -122,7 +120,5 @@ class DrawnReconstructionTask(ReconstructionTask):
         return torch.stack(losses).sum()
 
     def facts(self) -> Mapping[str, str | None]:
-        per_operator = (
-            {} if self.images_per_operator is None else {"images per operator": str(self.images_per_operator)}
-        )
-        return {**super().facts(), "operators": recipe_of(self.draw), **per_operator}
+        group = None if self.images_per_operator is None else str(self.images_per_operator)
+        return {**super().facts(), "operators": recipe_of(self.draw), "images per operator": group}
