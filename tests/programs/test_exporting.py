@@ -98,7 +98,8 @@ def test_every_network_is_a_program(cls, kind, tmp_path):
                 y = operator(images)
                 with torch.no_grad():
                     expected = network(y, operator)
-                level = [torch.full((len(y),), (network.noise_range or (0.05,))[0]).double()] * network.takes_noise
+                known = (network.noise_range or (0.05,))[0]
+                level = [torch.full((len(y),), known, dtype=torch.float64)] * network.takes_noise
                 picture = program(y, *level)
                 assert picture.shape == expected.shape
                 assert (picture - expected).abs().max() <= 1e-10 * expected.abs().max()

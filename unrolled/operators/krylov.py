@@ -47,8 +47,9 @@ def begin(
     """The state before the first step, from an image or from 0; over the other axes than these all is done at once."""
     residual = right if start is None else right - matrix(start)
     energy = _inner(residual, residual, axes)
-    x = right - right if start is None and torch.compiler.is_exporting() else start  # ONNX has no complex zeros
-    x = torch.zeros_like(right) if x is None else x
+    x = start
+    if x is None:
+        x = right - right if torch.compiler.is_exporting() else torch.zeros_like(right)  # ONNX has no complex zeros
     return State(x, residual, residual, energy, torch.zeros_like(energy))
 
 
