@@ -7,7 +7,7 @@ import torch
 
 import unrolled
 from tests.helpers import concrete_subclasses
-from tests.networks.laws import KINDS
+from tests.networks.laws import KINDS, double
 from tests.networks.test_laws import every_law
 from tests.pairs import first_of
 from unrolled.cli import main
@@ -66,9 +66,7 @@ OPERATORS = {
 }
 
 NOT_IN_ONNX = {("Radon", name): "grid_sampler_2d_backward" for name in ("started", "EPGN", "MoDL")}
-
-ITERATED = {"Blur", "Downsampling", "Joseph", "FanBeam", "MultiCoilFourier"}
-"""Operators without a closed form of the proximal step of MoDL."""
+NOT_IN_ONNX |= {("MultiCoilFourier", "MoDL"): "loops over complex numbers"}
 
 SMALL = {
     "started": lambda kind: EPGN(1, 4, complex_images=kind, start=ConjugateGradientStart(3, 0.1)),
@@ -88,20 +86,23 @@ def law_and_kinds():
 
 @pytest.mark.parametrize(("cls", "kind"), law_and_kinds())
 def test_every_network_is_a_program(cls, kind, tmp_path):
+    """In double precision, for what rounding does to a network may be more than what is looked for."""
     path = tmp_path / "program.pt2"
     for law in every_law():
         for case in first_of(law.cases) if law.network_class is cls else ():
             network, operator, x = law().make(case, kind)
-            found = unrolled.export(network, operator, path, size=tuple(x.shape[-2:]), tolerance=1e-5)
+            network, operator, x = network.double(), operator.double(), double(x)
+            found = unrolled.export(network, operator, path, size=tuple(x.shape[-2:]), tolerance=1e-10)
             program = torch.export.load(path).module()
             for images in (x[:1], torch.cat([x, x.flip(-1)])):
                 y = operator(images)
                 with torch.no_grad():
                     expected = network(y, operator)
-                level = [torch.full((len(y),), (network.noise_range or (0.05,))[0])] * network.takes_noise
+                known = (network.noise_range or (0.05,))[0]
+                level = [torch.full((len(y),), known, dtype=torch.float64)] * network.takes_noise
                 picture = program(y, *level)
                 assert picture.shape == expected.shape
-                assert (picture - expected).abs().max() <= 1e-5 * expected.abs().max()
+                assert (picture - expected).abs().max() <= 1e-10 * expected.abs().max()
             assert found.inputs[0].shape == ("batch", *y.shape[1:])
             assert len(found.inputs) == 1 + network.takes_noise
 
@@ -119,9 +120,8 @@ def test_every_operator_is_in_a_program(measure, name, tmp_path):
             unrolled.export(network, operator, tmp_path / "p.onnx", size=SIDES)
         assert not (tmp_path / "p.onnx").exists()
         return
-    if name != "MoDL" or measure not in ITERATED:
-        found = unrolled.export(network, operator, tmp_path / "p.onnx", size=SIDES)
-        assert found.difference < 1e-4
+    found = unrolled.export(network, operator, tmp_path / "p.onnx", size=SIDES)
+    assert found.difference < 1e-4
 
 
 @pytest.mark.full

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.operators.filtering import Filtering, Method
+from unrolled.operators.frequencies import inverse_real_fourier, real_fourier
 from unrolled.operators.kernels import Kernel, read_kernel
 from unrolled.system.arraylike import ArrayLike
 from unrolled.system.devices import full_precision
@@ -77,10 +77,10 @@ class Blur(Filtering):
                 extended, top, left = F.pad(extended, (columns, columns, rows, rows), "replicate"), rows, columns
             height, width = extended.shape[2:]
             centred = F.pad(self.kernel, (0, width - columns, 0, height - rows))
-            k = torch.fft.rfft2(centred.roll((-(rows // 2), -(columns // 2)), (0, 1)))
+            k = real_fourier(centred.roll((-(rows // 2), -(columns // 2)), (0, 1)))
             alpha = TIKHONOV * self.kernel.abs().sum().square()
             inverse = (1 + TIKHONOV) * k.conj() / (k.abs().square() + alpha)
-            x = torch.fft.irfft2(inverse * torch.fft.rfft2(extended), s=(height, width))
+            x = inverse_real_fourier(inverse * real_fourier(extended), (height, width))
             rows, columns = y.shape[2], y.shape[3]
             if self.boundary == "valid":  # y starts so far inside of the image
                 more = [size - 1 for size in self.kernel.shape]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from unrolled.operators.frequencies import inverse_real_fourier, real_fourier
 from unrolled.operators.linear_map import check_images
 from unrolled.operators.operator import LinearOperator
 from unrolled.system.devices import full_precision
@@ -128,9 +129,9 @@ class Filtering(LinearOperator):
             return None
         self._check_size(*b.shape[2:])
         right = b if self.factor == 1 else self(b)
-        size = right.shape[2:]
-        power = self._power(*b.shape[2:])[:, : size[1] // 2 + 1] / self.factor**2
-        x = torch.fft.irfft2(torch.fft.rfft2(right) / (power + ridge), s=size)
+        frequencies = real_fourier(right)
+        power = self._power(*b.shape[2:])[:, : frequencies.shape[-1]] / self.factor**2
+        x = inverse_real_fourier(frequencies / (power + ridge), right.shape[2:])
         return x if self.factor == 1 else (b - self.adjoint(x)) / ridge
 
     def norm(self) -> Tensor:
@@ -152,7 +153,8 @@ class Filtering(LinearOperator):
 
         All frequencies that look alike after the downsampling are summed.
         """
-        power = torch.fft.fft2(self.kernel, s=(height, width)).abs().square()
+        rows, columns = self.kernel.shape
+        power = torch.fft.fft2(F.pad(self.kernel, (0, width - columns, 0, height - rows))).abs().square()
         return reduce(power, "(p h) (q w) -> h w", "sum", p=self.factor, q=self.factor)
 
     def _bound(self) -> Tensor:
@@ -219,7 +221,7 @@ def convolve(x: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = False) -
     rows, columns = kernel.shape
     if by_fft:
         size = x.shape[2:]
-        whole = torch.fft.irfft2(torch.fft.rfft2(x) * torch.fft.rfft2(kernel, s=size), s=size)
+        whole = inverse_real_fourier(real_fourier(x) * real_fourier(kernel, size), size)
         return whole[..., rows - 1 :: stride, columns - 1 :: stride]
     if torch.compiler.is_exporting():  # into a program, which takes any number of images
         maps = F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
@@ -237,7 +239,7 @@ def convolve_adjoint(y: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = 
     if by_fft:
         spread = F.pad(_spread(y, stride), (columns - 1, 0, rows - 1, 0))
         size = spread.shape[2:]
-        return torch.fft.irfft2(torch.fft.rfft2(spread) * torch.fft.rfft2(kernel, s=size).conj(), s=size)
+        return inverse_real_fourier(real_fourier(spread) * real_fourier(kernel, size).conj(), size)
     if torch.compiler.is_exporting():
         maps = F.conv_transpose2d(y.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
         return maps.view(*y.shape[:2], *maps.shape[2:])

@@ -165,6 +165,8 @@ def _compiled(operator: nn.Module, b: Tensor, ridge: Tensor, start: Tensor | Non
     # first order: those of x + (AᴴA + ridge)⁻¹(b − (AᴴA + ridge)x), where x itself is held fixed.
     with torch.no_grad():
         x = _conjugate_gradients(lambda v: operator.gram(v) + ridge * v, b, start, accuracy)  # type: ignore[operator]
+    if torch.compiler.is_exporting():  # a program has no derivatives
+        return x
     residual = b - operator.gram(x) - ridge * x  # type: ignore[operator]
     return x + _Correction.apply(residual, ridge.detach(), operator, accuracy)
 

@@ -265,7 +265,8 @@ class MultiCoilFourier(SampledFourier):
     def forward(self, x: Tensor) -> Tensor:
         self._check_images(x)
         with full_precision(x):
-            seen = self._sensitivities() * x.unsqueeze(2)
+            images = x.reshape(-1, x.shape[1], 1, *x.shape[2:])  # ONNX reshapes complex numbers, and unsqueezes none
+            seen = self._sensitivities() * images
             seen = seen.sum(1, keepdim=True) if self.sets else seen
             return self._frequencies() * fourier(seen, self.centered)
 

@@ -58,6 +58,8 @@ def write_onnx(path: Path, traced: "ExportedProgram", moving: dict[int, str], fa
     for name, origin in UNKNOWN.items():
         if name in used:
             raise _unknown(f"{name}, {origin}")
+    if any(_loops_over_complex_numbers(node) for node in traced.graph.nodes):
+        raise _unknown("loops over complex numbers, such as conjugate gradients that end when they have converged")
     size = sum(part.nbytes for part in [*traced.state_dict.values(), *traced.constants.values()] if _is_tensor(part))
     if size > LARGEST:
         raise ValueError(f"export: a file of ONNX holds at most 2 GiB, and the program has {size / 2**30:.1f}; {PT2}")
@@ -157,6 +159,13 @@ def _quietly() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _loops_over_complex_numbers(node: torch.fx.Node) -> bool:
+    if node.target is not torch.ops.higher_order.while_loop:
+        return False
+    carried = [each.meta["val"] for each in node.all_input_nodes if "val" in each.meta]
+    return any(_is_tensor(value) and value.is_complex() for value in carried)
 
 
 def _is_tensor(part: Any) -> bool:
