@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
+from unrolled.networks.initial_weights import of_one_size
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.sizes import check_sizes
 
@@ -46,6 +47,8 @@ class ResidualCNN(MapPrior):
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1, bias=bias) for before, after in pairwise(sizes)
         )
+        for layer in self.layers[:-1]:
+            of_one_size(layer)
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
         self.reach = depth
