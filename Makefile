@@ -16,7 +16,8 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy --num-workers auto
 
-# Of long matrices of laws and classes every other test; `make test-full` has them all, and so has pytest for a folder.
+# Of long matrices of laws and classes every other test, of the longest every third; `make test-full` has them all, and
+# so has pytest for a folder.
 test: lint
 	UNROLLED_TEST_ALTERNATE=1 $(PYTEST)
 

@@ -81,6 +81,15 @@ def undrawn_curves():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def unsynchronised_files():
+    """Files need not survive a power failure: every run of training would wait for the disk a dozen times."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not FULL:
+            patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def quick_seeds():
     """Where there is no device to be seeded, `torch.manual_seed` keeps a trace of its caller for each that may come."""
     import torch

@@ -10,7 +10,8 @@ FULL = bool(os.environ.get("UNROLLED_TEST_FULL"))
 
 
 ALTERNATE = bool(os.environ.get("UNROLLED_TEST_ALTERNATE")) and not FULL
-"""Whether long matrices of laws and classes are tested like the squares of one colour on a board, by `make test`."""
+"""Whether long matrices of laws and classes are tested like the squares of one colour on a board, by `make test`; the
+board has two colours, or three if it is very long."""
 
 MATRICES = ("data", "networks", "operators", "penalties", "solvers", "sparsify")
 """Folders of tests whose long matrices are laws over classes."""
@@ -18,9 +19,14 @@ MATRICES = ("data", "networks", "operators", "penalties", "solvers", "sparsify")
 LONG = 6
 """Cases of a test that make its row of the matrix long."""
 
+VERY_LONG = 12
+"""Cases that make it so long that every third is enough."""
+
 
 def other_color(rows: Sequence[tuple[str, str]]) -> list[int]:
-    """Which tests are left out: of a long row every other one, so that each column keeps about half of its rows.
+    """Which tests are left out: of a long row all but every other, so that each column keeps about half of its rows.
+
+    Of a very long row all but every third, so that each column keeps about a third of these.
 
     Parameters
     ----------
@@ -35,11 +41,12 @@ def other_color(rows: Sequence[tuple[str, str]]) -> list[int]:
     numbers: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
         numbers.setdefault(row, []).append(number)
-    left, color = [], 0
+    left, turns = [], {2: 0, 3: 0}
     for (folder, _), row in numbers.items():
         if folder in MATRICES and len(row) >= LONG:
-            left += row[color::2]
-            color = 1 - color
+            colors = 3 if len(row) >= VERY_LONG else 2
+            left += [number for place, number in enumerate(row) if (place - turns[colors]) % colors]
+            turns[colors] += 1
     return left
 
 

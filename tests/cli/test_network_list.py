@@ -2,13 +2,15 @@
 
 import json
 import re
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, partial
 
 import pytest
 import torch
 
 from tests.helpers import concrete_subclasses
-from unrolled.cli import main
+from tests.pairs import FULL
+from unrolled.cli import main, network_list
 from unrolled.cli.network_list import by_default, facts_of, preset_classes
 from unrolled.networks import (
     EPGN,
@@ -19,6 +21,7 @@ from unrolled.networks import (
     ProximalStep,
     ResidualCNN,
     UnrolledNetwork,
+    arithmetic,
 )
 from unrolled.networks.arithmetic import counted_on, multiply_adds
 from unrolled.operators import (
@@ -37,7 +40,9 @@ from unrolled.operators import (
 )
 
 
-def test_every_network_of_the_presets_is_listed_with_its_facts(capsys, tmp_path):
+def test_every_network_of_the_presets_is_listed_with_its_facts(capsys, tmp_path, monkeypatch):
+    if not FULL:  # networks of one phase, whose arithmetic is counted sooner
+        monkeypatch.setattr(network_list, "by_default", partial(by_default, phases=1))
     file = tmp_path / "networks.json"
     assert main(["networks", "--json", str(file)]) == 0
     printed = capsys.readouterr().out
@@ -78,6 +83,30 @@ def test_one_network_is_told_with_its_options(capsys):
     assert "unknown network 'Nothing'; known: " in capsys.readouterr().err
 
 
+def test_networks_of_a_module_of_ones_own_are_shown(capsys, monkeypatch):
+    monkeypatch.setattr("unrolled.cli.command_line.allow_packages", lambda *_: None)
+    argv = ["--import", "tests.training.small_runs"]
+    for name in ("GradientDescent", "tests.training.small_runs.GradientDescent"):
+        assert main(["networks", name, *argv]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"^  parameters +10$", said, re.MULTILINE)
+        assert "complex_images = False" in said
+    monkeypatch.setattr("unrolled.cli.network_list.preset_classes", dict)
+    assert main(["networks", *argv]) == 0
+    assert re.search(r"^GradientDescent +10 ", capsys.readouterr().out, re.MULTILINE)
+    assert main(["networks", "GradientDescent"]) == 1
+    assert "--import takes a module of your own" in capsys.readouterr().err
+
+
+def test_a_network_that_needs_more_than_its_class_says_so():
+    class Needy(EPGN):
+        def __init__(self, levels: int, sigma: float, phases: int = 2):
+            super().__init__(phases)
+
+    with pytest.raises(ValueError, match="Needy: is shown as it is by default, and levels and sigma must be given"):
+        by_default(Needy)
+
+
 def test_facts_are_those_of_the_classes():
     epgn, ista, modl = map(facts_of, (EPGN, ISTANetPlus, MoDL))
     assert (epgn.parameters, ista.parameters, modl.parameters) == (336_996, 336_978, 112_002)
@@ -113,9 +142,20 @@ def short(cls, complex_images, complex_measurements):
     return by_default(cls, phases=1, complex_images=complex_images, complex_measurements=complex_measurements)
 
 
+class Uncounted(nullcontext):
+    """In the place of a counter of arithmetic, which takes nine tenths of the time."""
+
+    def __init__(self, display):
+        super().__init__(self)
+
+    def get_total_flops(self):
+        return 0
+
+
 @pytest.mark.parametrize("cls", preset_classes().values(), ids=lambda cls: cls.__name__)
-def test_the_list_says_which_operators_are_refused(cls):
+def test_the_list_says_which_operators_are_refused(cls, monkeypatch):
     """Those that need something refuse an operator that has it not, in these words; the others take all."""
+    monkeypatch.setattr(arithmetic, "FlopCounterMode", Uncounted)
     refusals = []
     for operator in map(made, OPERATORS):
         network = short(cls, operator.complex_images, operator.complex_measurements)

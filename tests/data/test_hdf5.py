@@ -232,7 +232,7 @@ def growth_over_crops(path, steps, found):
 def test_memory_stays_flat_over_thousands_of_crops(tmp_path):
     path = write(tmp_path / "large.h5", images=np.random.default_rng(0).integers(0, 256, (96, 512, 512), np.uint8))
     process = processes_context().Process(  # one that has nothing but what it has imported
-        target=growth_over_crops, args=(path, 2000 if FULL else 60, tmp_path / "grown.json")
+        target=growth_over_crops, args=(path, 2000 if FULL else 30, tmp_path / "grown.json")
     )
     process.start()
     process.join(600)

@@ -12,6 +12,9 @@ from unrolled.networks import DictionaryNetwork
 from unrolled.operators import Dense, Identity
 from unrolled.training import TrainingOptions
 from unrolled.training.fitting import fit
+from unrolled.weights import load, save
+from unrolled.weights.card import record
+from unrolled.weights.transfer import take
 
 
 def dictionary(rows=12, columns=20, complex_numbers=False, seed=0):
@@ -105,6 +108,32 @@ class DictionaryLaws(NetworkLaws):
         with pytest.raises(ValueError, match=f"{name}: Identity is no dictionary"):
             self.network_class.of(Identity())
 
+    def test_another_dictionary_of_its_size_is_refused(self, tmp_path):
+        matrix = dictionary()
+        own, other, path = Dense(matrix, 4, 5), Dense(dictionary(seed=1), 4, 5), tmp_path / "w.safetensors"
+        network = self.network_class.of(own, phases=2)
+        y = own(pictures(4, 5))
+        save(path, network, own)
+        loaded, operator = load(path)
+        refused = f"{self.network_class.__name__}: its weights are made for another dictionary than that of the Dense"
+        for one in (network, loaded):
+            one(y, operator)
+            one.double()(300 * y.double(), Dense(300 * matrix, 4, 5).double())  # in other units and precision
+            one.float()
+            for wrong in (other, Dense(matrix.flip(1), 4, 5), -1.0 * own):
+                with pytest.raises(ValueError, match="another dictionary than that of the"):
+                    one(y, wrong)
+            with pytest.raises(ValueError, match=refused):
+                one.fit_operator(other)
+        before = network.state_dict()
+        with pytest.raises(ValueError, match=r"w\.safetensors is made for another dictionary than that of the Dense"):
+            take(path, network=self.network_class(12, 4, 5, phases=2), operator=other)
+        take(path, network=network, operator=own)
+        assert all(map(torch.equal, before.values(), network.state_dict().values()))
+        record(path, {"dictionary": [1.0, "two"]})
+        with pytest.raises(ValueError, match=r"does not tell its dictionary by 16 numbers, got \[1.0, 'two'\]"):
+            load(path)
+
     def test_without_values_of_a_dictionary_it_says_so(self):
         operator = self.operator()
         network, name = self.network_class(12, 4, 5, phases=2), self.network_class.__name__
@@ -120,6 +149,15 @@ class DictionaryLaws(NetworkLaws):
         changed = network(y, operator)
         network.fit_operator(operator)  # and what has values keeps them
         assert torch.equal(network(y, operator), changed)
+
+    def test_weights_that_are_read_with_what_is_no_dictionary_are_refused_when_used(self, tmp_path):
+        path, name = tmp_path / "w.safetensors", self.network_class.__name__
+        network = self.network_class.of(Dense(dictionary(), 4, 5), phases=2)
+        save(path, network, Identity())
+        record(path, {"dictionary": list(network.fingerprint)})
+        loaded, operator = load(path)
+        with pytest.raises(ValueError, match=f"{name}: made for a dictionary of .*, and Identity is no dictionary"):
+            loaded(pictures(4, 5), operator)
 
     def test_training_gives_it_the_values_of_the_dictionary(self, tmp_path):
         operator, network = self.operator(), self.network_class(12, 4, 5, phases=2)

@@ -23,6 +23,7 @@ from unrolled.networks import (
 )
 from unrolled.operators import BlockCompressedSensing, Identity
 from unrolled.penalties import Penalty
+from unrolled.system.compilation import Compiled
 from unrolled.system.recipes import build, describe
 
 
@@ -233,6 +234,12 @@ def test_every_way_compiles_to_one_graph(cls):
     if cls is Implicit:  # its backward pass iterates until the gradient has converged, which is no graph
         with torch.no_grad():
             torch.testing.assert_close(compiled(y, operator), network(y, operator))
+            network.differentiation = Implicit(memory=2)
+            torch.testing.assert_close(compiled(y, operator), network(y, operator))
+        with pytest.warns(
+            UserWarning, match="The loss cannot be compiled and runs without.*does not compile with grad"
+        ):
+            assert Compiled(network, "The loss")(y, operator).requires_grad
         return
     image, expected = compiled(y, operator), network(y, operator)
     torch.testing.assert_close(image, expected)

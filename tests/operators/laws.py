@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from tests.helpers import assert_alike
 from tests.pairs import FULL
 from unrolled.operators import LinearOperator
+from unrolled.operators.linear_map import LinearMap
+from unrolled.operators.masked_samples import MaskedSamples
 
 Case = Callable[[], tuple[LinearOperator, tuple[int, ...]]]
 
@@ -67,6 +69,24 @@ class OperatorLaws:
         if not (operator.complex_images and operator.complex_measurements):  # linear over the real numbers
             left, right = left.real, right.real
         assert abs(left - right) <= 1e-10 * ax.norm() * y.norm()
+
+    def test_sampling_ratio_counts_measurements(self, case):
+        """Against pixels; of a mask the part of the samples that it takes."""
+        operator, x, y = self.make(case)
+        if operator.image_shape is None and type(operator).sampling_ratio is LinearMap.sampling_ratio:
+            with pytest.raises(ValueError, match="set image_shape"):
+                _ = operator.sampling_ratio
+            return
+        ratio = torch.as_tensor(operator.sampling_ratio, dtype=torch.float64)
+        assert (ratio > 0).all()
+        assert ratio.shape in ((), (len(x),))
+        if isinstance(operator, MaskedSamples):
+            counted = operator.sampled(torch.ones_like(y)).flatten(1).count_nonzero(1).double() / y[0].numel()
+            torch.testing.assert_close(ratio.expand(len(x)), counted, rtol=1e-6, atol=0)
+        elif not any(isinstance(part, MaskedSamples) for part in operator.modules()):
+            counted = y[0].numel() / x[0].numel()
+            lost_at_borders = operator.image_shape is None and getattr(operator, "boundary", "") == "valid"
+            assert ratio == pytest.approx(counted) or (lost_at_borders and ratio > counted)
 
     def test_vector_jacobian_product_is_the_adjoint(self, case):
         operator, x, y = self.make(case)

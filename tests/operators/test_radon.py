@@ -217,8 +217,8 @@ def test_filtered_back_projection_sees_how_angles_are_spread():
 
 def test_filtered_back_projection_is_linear_and_learns():
     operator = Radon(9, 12, 12).double()
-    y = torch.randn(2, 1, 9, operator.detectors, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(operator.estimate, y)
+    y = torch.randn(1, 1, 9, operator.detectors, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(operator.estimate, y, fast_mode=not FULL)
     compiled = torch.compile(operator.estimate, fullgraph=True, backend="aot_eager" if FULL else "eager")
     torch.testing.assert_close(compiled(y), operator.estimate(y))
 

@@ -79,7 +79,7 @@ def test_hard_concrete_is_the_least_over_sampled_gates():
 def test_small_steps_jump_over_the_kink_where_gates_open_for_good(numbers, step):
     penalty = HardConcrete(*numbers)
     top = float(penalty.curve.exact.top(torch.device("cpu")))
-    v = torch.linspace(top - 0.02, top + 0.02, 100, dtype=torch.float64)
+    v = torch.linspace(top - 0.02, top + 0.02, 100 if FULL else 20, dtype=torch.float64)
     z = penalty.prox(v, step)
     # Beyond the kink ρ is 1 and z = v; it is best to be there if that costs no more than any z below.
     below = torch.linspace(0, top, 20001, dtype=torch.float64)
@@ -167,7 +167,7 @@ def test_ard(p, seed):
 
 def test_ard_with_orthogonal_columns_is_separable_and_its_prox_global():
     penalty, alone = ARD(torch.diag(f64(1.0, 3.0)), 0.5), [ARD(f64(1.0)[:, None], 0.5), ARD(f64(3.0)[:, None], 0.5)]
-    v = torch.linspace(-6, 6, 41, dtype=torch.float64)
+    v = torch.linspace(-6, 6, 41 if FULL else 17, dtype=torch.float64)
     both = torch.cartesian_prod(v, v)
     for step in (0.05, 1.0, 5.0):
         z = penalty.prox(both, step)

@@ -67,7 +67,8 @@ WHERE = (
 )
 
 EXEMPT = {
-    "internal, given what others checked": "measure.image invert.y linear_start.y picture.x sides.x pad.x "
+    "internal, given what others checked": "OneOfOperators.weights "
+    "measure.image invert.y linear_start.y picture.x sides.x pad.x "
     "check_image.image worst.x worst.y zero_fill.y Task.y Task.start shown_psnr.image shown_psnr.truth "
     "to_uint8.image Solution.image SampledFourier.mask Regression.w structural_similarity.x structural_similarity.y",
     "functions of tensors that are given a function": "conjugate_gradients.matrix conjugate_gradients.start "

@@ -41,7 +41,9 @@ def test_whole_files_give_an_answer(name, tmp_path):
     wholes.mkdir()
     here.mkdir()
     KINDS[name].write(wholes)
-    for whole in wholes.iterdir():
+    # Of many files, which are configs and weights that other tests read too, every fourth.
+    found = sorted(wholes.iterdir())
+    for whole in found[:: 1 if FULL or len(found) < 12 else 4]:
         path = here / f"copy{whole.suffix}"
         path.write_bytes(whole.read_bytes())
         outcome, reason = attempt(KINDS[name].read, path)
@@ -63,7 +65,7 @@ SEEN = {
 
 
 def test_the_fuzzer_sees_what_bad_readers_do_and_does_not_blame_the_innocent():
-    run = fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "0.5")
+    run = fuzz("--table", "tests.bad_readers", "--mutations", "1", "--seed", "7", "--seconds", "0.2")
     assert run.returncode == 1
     rows = [line.split() for line in run.stdout.splitlines()]
     for kind, reason in SEEN.items():

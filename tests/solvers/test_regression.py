@@ -17,10 +17,10 @@ every_penalty = pytest.mark.parametrize("name", CASES)
 STRENGTH = 0.5
 
 
-def short(solver):
+def short(solver, iterations=4000 if FULL else 2000):
     """Options that keep the noisy one short and repeatable."""
     noisy = solver is adaptive_dropout_descent
-    return {"iterations": 4000, "generator": torch.Generator().manual_seed(0)} if noisy else {}
+    return {"iterations": iterations, "generator": torch.Generator().manual_seed(0)} if noisy else {}
 
 
 def problem(samples=30, features=12, targets=None, dtype=torch.float64, seed=0):
@@ -240,7 +240,7 @@ def test_complex_problems(solver):
 def test_single_precision(solver):
     X, y = problem()
     exact = proximal_gradient_regression(X, y, L1(), STRENGTH)
-    found = solver(X.float(), y.float(), L1(), STRENGTH, **short(solver))
+    found = solver(X.float(), y.float(), L1(), STRENGTH, **short(solver, 4000))
     assert found.w.dtype == torch.float32
     noisy = solver is adaptive_dropout_descent
     torch.testing.assert_close(found.w.double(), exact.w, atol=0.03 if noisy else 1e-4, rtol=0)

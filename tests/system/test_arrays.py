@@ -124,7 +124,7 @@ def test_claims_are_not_believed(tmp_path):
     four = (tmp_path / "four.mat").read_bytes()
     (tmp_path / "four.mat").write_bytes(four.replace(struct.pack("<2i", 4, 9), struct.pack("<2i", 40_000, 90_000)))
     for name, head in {"bomb": b"", "cell": struct.pack("<8I", 6, 8, 1, 0, 5, 8, 4, 9) + b"\1\0\4\0cell"}.items():
-        packed = zlib.compress(struct.pack("<2I", 14, 10**8) + head + bytes(10**8 - len(head)), 1)
+        packed = zlib.compress(struct.pack("<2I", 14, 4 * 10**7) + head + bytes(4 * 10**7 - len(head)), 1)
         (tmp_path / f"{name}.mat").write_bytes(five[:128] + struct.pack("<2I", 15, len(packed)) + packed)
     for path in sorted(tmp_path.iterdir()):
         tracemalloc.start()

@@ -17,8 +17,18 @@ from unrolled.data.kspace_slices import mirrored
 from unrolled.data.measured import Measured, MeasuredBatches
 from unrolled.data.measurement_files import MeasurementData
 from unrolled.metrics import psnr
-from unrolled.networks import EPGN, UnrolledNetwork
-from unrolled.operators import CartesianMask, Dense, LowResolution, MaskedFourier, MultiCoilFourier, RadialMask
+from unrolled.networks import EPGN, EndToEndVarNet, UnrolledNetwork
+from unrolled.operators import (
+    CartesianMask,
+    Dense,
+    Espirit,
+    LowResolution,
+    MaskedFourier,
+    MultiCoilFourier,
+    RadialMask,
+)
+from unrolled.operators.frequencies import sampling_mask
+from unrolled.operators.units import image_scale
 from unrolled.reconstruction.mri import kspace_operator, reconstruct_kspace
 from unrolled.reconstruction.simulated_kspace import simulate_kspace
 from unrolled.reconstruction.volume_maps import write_maps
@@ -193,6 +203,25 @@ def test_maps_are_estimated_once_and_read_from_files(volumes, tmp_path, monkeypa
     assert not given.streams
     for own, kept in zip(streamed.sample(2, (1, 2, 3)), given.sample(2, (1, 2, 3)), strict=True):
         assert torch.equal(torch.as_tensor(own), torch.as_tensor(kept))
+
+
+def test_a_network_that_estimates_the_maps_asks_for_no_others(volumes, tmp_path, monkeypatch):
+    monkeypatch.setattr(Espirit, "_of_centered", lambda *_: pytest.fail("ESPIRiT was estimated"))
+    network = EndToEndVarNet(1, 4, 1, map_features=3, map_scales=1, complex_images=True)
+    before = [parameter.clone() for parameter in network.maps.parameters()]
+    fit(tmp_path / "run", data(volumes, maps=None), network, training=options(steps=2, batch=2, validations=1))
+    assert not all(map(torch.equal, before, network.maps.parameters()))
+    path, out = sorted(volumes.iterdir())[0], tmp_path / "x.h5"
+    argv = ["kspace", str(path), "--weights", str(tmp_path / "run" / "best.safetensors"), "--out", str(out)]
+    assert main([*argv, "--device", "cpu", "--mask", "CartesianMask", "--mask.acceleration=2", "--mask.center=.3"]) == 0
+    kspace = read_kspace(path, 0)
+    kspace = kspace.undersampled(sampling_mask("mask", MASK, *kspace.mask.shape, centered=kspace.centered))
+    operator = kspace_operator(kspace, maps=torch.randn(3, 24, 30, dtype=torch.complex64))  # whatever they are
+    scale = float(image_scale(kspace.y[None, None], kspace_operator(kspace, maps=LowResolution())))
+    with torch.no_grad():
+        image = scale * network(kspace.y[None, None] / scale, operator).abs()[0, 0]
+    with h5py.File(out) as file:
+        torch.testing.assert_close(torch.from_numpy(file["reconstruction"][0]), image, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_a_run_that_crashed_goes_on_to_the_same_end(volumes, tmp_path, monkeypatch):
@@ -477,3 +506,23 @@ def test_one_command_trains_and_its_weights_serve(volumes, tmp_path, capsys):
     assert main(["data", "estimate-maps", str(volumes), f"--out={tmp_path / 'maps'}", "--maps=LowResolution"]) == 0
     assert main(["train", "--network=EPGN", "--training.steps=1", f"--folder={tmp_path / 'none'}"]) == 1
     assert "operator: is needed to measure images" in capsys.readouterr().err
+
+
+def test_arguments_of_the_mask_are_drawn_for_every_sample(volumes):
+    training, held = data(volumes, mask_ranges={"acceleration": [1.5, 6], "center": [0.25, 0.3]}).load()
+    ratios = {float(training.sample(0, (seed,)).mask.mean()) for seed in range(20)}
+    assert len(ratios) > 5
+    assert 0.2 < min(ratios) < 0.35
+    assert 0.45 < max(ratios) < 1 / 1.5 + 0.05
+    assert torch.equal(training.sample(0, (3,)).mask, training.sample(0, (3,)).mask)
+    assert torch.equal(held.sample(1).mask, held.sample(1).mask)
+    for ranges, message in (
+        ({"ratio": [0.1, 0.5]}, "mask_ranges has 'ratio', and CartesianMask has acceleration, center"),
+        ({"acceleration": [0.5, 4]}, "acceleration must be a finite number >= 1, got 0.5"),
+        ({"acceleration": [4]}, r"data: mask_ranges: acceleration: must be \[low, high\]"),
+        ({"seed": "anew"}, "data: mask_ranges must not have seed: every sample has one of its own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data(volumes, mask_ranges=ranges)
+    with pytest.raises(ValueError, match="mask_ranges has 'acceleration', and NoneType has no arguments"):
+        data(volumes, mask=None, mask_ranges={"acceleration": [2, 4]})

@@ -35,7 +35,7 @@ def test_each_image_has_its_level_and_the_network_is_told_it(monkeypatch):
     assert torch.equal(part, images[2:4])
     assert torch.equal(its, levels[2:4])
     seen = []
-    monkeypatch.setattr(EPGN, "condition", lambda self, y, noise: seen.append((y, noise)))
+    monkeypatch.setattr(EPGN, "condition", lambda self, y, operator, noise, norm: seen.append((y, noise)))
     made.loss(made.model, (images, levels), 3)
     (y, noise), *_ = seen
     assert torch.equal(noise, levels)
@@ -46,7 +46,11 @@ def test_each_image_has_its_level_and_the_network_is_told_it(monkeypatch):
 def test_validation_is_at_levels_spread_evenly(monkeypatch):
     made, seen = task(told()), []
     condition = EPGN.condition
-    monkeypatch.setattr(EPGN, "condition", lambda self, y, noise: seen.append(noise) or condition(self, y, noise))
+    monkeypatch.setattr(
+        EPGN,
+        "condition",
+        lambda self, y, operator, noise, norm=1.0: seen.append(noise) or condition(self, y, operator, noise, norm),
+    )
     figures = made.validate(made.model)
     told_levels = [float(level) for level in seen if level is not None]  # the start is told none
     assert told_levels == pytest.approx([LEVELS.quantile(part) for part in (1 / 6, 3 / 6, 5 / 6)])

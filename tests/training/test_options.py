@@ -1,5 +1,8 @@
 """Optimisers and schedules: what is asked for, and that a run with any of them can be resumed."""
 
+import itertools
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from tests.training.strategies import Plane, assert_a_crash_changes_nothing, sca
 from unrolled import TrainingOptions
 from unrolled.training import Loop
 from unrolled.training.optimizers import make_optimizer
+from unrolled.training.options import CLOCKS
 from unrolled.training.runs.checkpoint import load_checkpoint, write_checkpoint
 
 NAMES = ("adam", "adamw", "sgd")
@@ -142,3 +146,17 @@ def test_every_optimiser_trains_with_a_sparsifier(name, tmp_path):
     few = options(steps=12, batch=8, learning_rate=0.05, optimizer=name, weight_decay=0.01)
     figures = Loop(Plane(), few, tmp_path, progress=False, sparsifier=scaled).run()
     assert 0.3 < figures["sparsity"] < 0.7
+
+
+def test_minutes_are_those_of_the_clock_that_is_asked_for(tmp_path, monkeypatch):
+    """By a clock that goes on by a second whenever it is looked at, a step and a validation take one each."""
+    seconds = itertools.count()
+    monkeypatch.setitem(CLOCKS, "process", lambda: next(seconds))
+    plan = TrainingOptions(minutes=1, clock="process", batch=2, validations=2)
+    task = Plane()
+    Loop(task, plan, tmp_path, progress=False).run()
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["steps"] == 60 - 2
+    assert last["seconds"] == 60
+    with pytest.raises(ValueError, match="clock must be 'wall' or 'process', got 'sun'"):
+        TrainingOptions(minutes=1, clock="sun")

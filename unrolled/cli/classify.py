@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.classifiers.classifier import ImageClassifier
-from unrolled.cli.command_line import Parser, allow_packages
+from unrolled.cli.command_line import Parser, allow_packages, made_once
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data import LabelledData
 from unrolled.sparsify import compact
@@ -38,6 +38,7 @@ class Network(ABC):
 Network.register(nn.Module)
 
 
+@made_once
 def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser("classify", "Train a network that classifies images, and make it sparse if asked to.")

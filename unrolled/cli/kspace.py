@@ -21,7 +21,7 @@ from unrolled.data.kspace_files import KSpace, read_kspace, volume_facts
 from unrolled.data.kspace_layout import middle, one_sided
 from unrolled.figures.pictures import check_beside, check_format, save_picture
 from unrolled.metrics import psnr, volume_figures
-from unrolled.operators import CoilMaps, LinearOperator, SampledFourier, SamplingMask
+from unrolled.operators import CoilMaps, LinearOperator, LowResolution, SampledFourier, SamplingMask
 from unrolled.operators.coil_mixing import compression, mixed, whitening
 from unrolled.operators.frequencies import sampling_mask
 from unrolled.reconstruction.mri import METHODS, Method, coil_magnitude, kspace_operator, reconstruct_kspace, zero_fill
@@ -93,7 +93,7 @@ def reconstruct_file(
         a file, or a kind of mask such as CartesianMask: reconstruct from what it samples, and compare with the whole.
     maps : CoilMaps or str, optional
         a file of the coils' sensitivities, or a way to estimate them such as Espirit (the default), of one set or, by
-        --maps.sets 2, of several, or LowResolution.
+        --maps.sets 2, of several, or LowResolution (the default for weights that estimate the maps themselves).
     center : int, optional
         by default the sensitivities are estimated from a square of this side in the middle of k-space.
     coils : int, optional
@@ -133,14 +133,14 @@ def reconstruct_file(
     given_maps = read_array(maps, dimensions=(3, 4, 5)) if isinstance(maps, str) else maps
     whitened = None if noise is None else whitening(read_array(noise, dimensions=2))
     if weights is None:
-        name, reconstruct, trained = str(method), METHODS[str(method)], None
+        name, reconstruct, trained, estimates_maps = str(method), METHODS[str(method)], None, False
     else:
         reconstruct, trained = load(weights, device)
-        name = type(reconstruct).__name__
+        name, estimates_maps = type(reconstruct).__name__, reconstruct.estimates_maps
     complex_images = trained is None or trained.complex_images
 
     def prepare(index: int | None) -> _Prepared:
-        kspace, sensitivities = read_kspace(file, index, key, centered, axes), given_maps
+        kspace, sensitivities, middle_side = read_kspace(file, index, key, centered, axes), given_maps, center
         if whitened is not None:
             kspace, sensitivities = _mixed(kspace, sensitivities, whitened)
             kspace = replace(kspace, truth=None)  # which is of the coils as they were
@@ -154,7 +154,9 @@ def reconstruct_file(
             _check_trained(trained, kspace)
         kept = size or _smaller(kspace, truth)
         kspace = kspace.cropped((kept[0], kspace.mask.shape[1])) if crop else kspace
-        operator = kspace_operator(kspace, complex_images, sensitivities, center).to(torch_device(device))
+        if estimates_maps and sensitivities is None and len(kspace.y) > 1:
+            sensitivities, middle_side = LowResolution(center), None  # for the scale and the zero-filled image
+        operator = kspace_operator(kspace, complex_images, sensitivities, middle_side).to(torch_device(device))
         return _Prepared(kspace, operator, kept, None if truth is None else middle(truth, kept))
 
     if whole_volume:

@@ -1,7 +1,8 @@
-"""unrolled networks [NAME]"""
+"""unrolled networks [NAME] [--import MODULE]"""
 
 import inspect
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from unrolled.networks.arithmetic import MATRIX, counted_on
 from unrolled.operators import Identity
 from unrolled.reconstruction.tiles import why_no_tiles
 from unrolled.system.files import check_writable, write_json
+from unrolled.system.recipes import subclasses
 
 WIDTH = 110
 """Of lines of text, in characters."""
@@ -71,6 +73,16 @@ def preset_classes() -> dict[str, type[UnrolledNetwork]]:
     return dict(sorted(known.items(), key=lambda item: item[0].lower()))
 
 
+def classes_of(modules: Sequence[str]) -> dict[str, type[UnrolledNetwork]]:
+    """The networks of modules of one's own, by their names."""
+    places = tuple(f"{module}." for module in modules)
+    return {
+        cls.__name__: cls
+        for cls in subclasses(UnrolledNetwork)
+        if f"{cls.__module__}.".startswith(places) and not inspect.isabstract(cls)
+    }
+
+
 def by_default(cls: type[UnrolledNetwork], **options: Any) -> UnrolledNetwork:
     """A network of a class; one that is made for a matrix is made for that by which arithmetic is counted.
 
@@ -85,13 +97,16 @@ def by_default(cls: type[UnrolledNetwork], **options: Any) -> UnrolledNetwork:
     for name, value in MATRIX.items():
         if name in known and known[name].default is inspect.Parameter.empty:
             given[name] = value
+    needed = [name for name, each in known.items() if each.default is each.empty and name not in given]
+    if needed:
+        raise ValueError(f"{cls.__name__}: is shown as it is by default, and {' and '.join(needed)} must be given")
     return cls(**given)
 
 
 def facts_of(cls: type[UnrolledNetwork]) -> Facts:
     """The facts of a network, found out from its class and from one that is made by default."""
     network, options = by_default(cls), inspect.signature(cls).parameters
-    equation, source = paragraphs(cls)[:2]
+    equation, source, *_ = [*paragraphs(cls), "", ""]
     words, multiply_adds = counted_on(network)
     own = "complex" if network.complex_images else "real"
     return Facts(
@@ -112,18 +127,24 @@ def facts_of(cls: type[UnrolledNetwork]) -> Facts:
 
 def paragraphs(cls: type) -> list[str]:
     """Of a class's docstring up to its first section, each in one line."""
-    described = docstring_parser.parse(inspect.getdoc(cls) or "")
+    described = docstring_parser.parse(inspect.cleandoc(cls.__doc__ or ""))
     text = "\n\n".join(filter(None, (described.short_description, described.long_description)))
-    return [" ".join(part.split()) for part in text.split("\n\n")]
+    return [" ".join(part.split()) for part in text.split("\n\n") if part]
 
 
 def run(argv: list[str]) -> int:
     """Show the networks."""
-    return command_line.run("networks", show_networks, argv)
+    parser = command_line.parser_for("networks", show_networks)
+    others = command_line.import_modules(parser, argv)
+
+    def show(name: str | None, /, *, json: str | None) -> None:
+        _show(preset_classes() | classes_of(parser.imported), name, json)
+
+    return command_line.call(show, parser.instantiate(parser.parse_args(others)))
 
 
 def show_networks(name: str | None = None, /, *, json: str | None = None) -> None:
-    """List the networks that have a name, or tell all about one.
+    """List the networks that have a name, and those of modules that are imported, or tell all about one.
 
     Parameters
     ----------
@@ -132,9 +153,14 @@ def show_networks(name: str | None = None, /, *, json: str | None = None) -> Non
     json : str, optional
         write the facts to this file.
     """
-    known = preset_classes()
+    _show(preset_classes(), name, json)
+
+
+def _show(known: dict[str, type[UnrolledNetwork]], name: str | None, json: str | None) -> None:
+    dotted = {f"{cls.__module__}.{cls.__name__}": each for each, cls in known.items()}
+    name = None if name is None else dotted.get(name, name)
     if name is not None and name not in known:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(known)}")
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(known)}; --import takes a module of your own")
     if json is not None:
         check_writable(json)
     found = [facts_of(cls) for each, cls in known.items() if name in (None, each)]
@@ -168,7 +194,7 @@ def _table(found: list[Facts]) -> str:
     ]
     parts = [lines[0]]
     for line, each in zip(lines[1:], found, strict=True):
-        parts.append(f"{line}\n{_indented(each.equation)}")
+        parts.append("\n".join(filter(None, (line, _indented(each.equation)))))
     counted = {each.counted_on for each in found}
     parts.append(
         f"\nAs they are by default. Multiply-adds are those of convolutions and matrices for one pixel, counted on "
@@ -205,7 +231,7 @@ def _meanings(cls: type) -> dict[str, str]:
     """What the docstring says of each parameter."""
     return {
         name.strip(): " ".join((each.description or "").split())
-        for each in docstring_parser.parse(inspect.getdoc(cls) or "").params
+        for each in docstring_parser.parse(inspect.cleandoc(cls.__doc__ or "")).params
         for name in each.arg_name.split(",")
     }
 

@@ -5,11 +5,11 @@ from typing import Any
 import yaml
 from jsonargparse.typing import restricted_string_type
 
-from unrolled.cli.command_line import Parser
+from unrolled.cli.command_line import Parser, made_once
 from unrolled.cli.training_run import Run, add_run_options, named_classifiers, run_training, training_parser
 from unrolled.data.sources import ImageData, TrainingData
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, Noise
+from unrolled.operators import LinearOperator, Noise, OperatorDraw
 from unrolled.training import fit
 from unrolled.training.losses import LOSSES, Loss, as_loss
 
@@ -25,6 +25,7 @@ SCORES = {
 """The figures that a task of reconstruction may be validated by, as they are said."""
 
 
+@made_once
 def parser() -> Parser:
     """All that a config can say; the signatures and docstrings of the classes are its documentation."""
     parser = training_parser(
@@ -32,7 +33,7 @@ def parser() -> Parser:
     )
     for kind, name, given in (
         (UnrolledNetwork, "network", {"required": True}),
-        (LinearOperator | None, "operator", {}),
+        (LinearOperator | OperatorDraw | None, "operator", {}),
     ):
         parser.add_argument(
             f"--{name}",
@@ -58,6 +59,12 @@ def parser() -> Parser:
         help=f"one of {', '.join(LOSSES)}; weights of those that compare images, {{mse: 1, ssim: 0.1}}; or a class. By "
         "default the mean squared error, and what the network adds to it",
     )
+    parser.add_argument(
+        "--images_per_operator",
+        type=int | None,
+        default=None,
+        help="of an operator that is drawn: so many images of a batch are measured by one; by default all",
+    )
     add_run_options(parser)
     return parser
 
@@ -76,7 +83,8 @@ def _train(run: Run) -> None:
     loss = as_loss(made.loss)
     if made.operator is None and isinstance(made.data, ImageData):
         raise ValueError("operator: is needed to measure images; name its class")
-    run.take_weights(**{name: made[name] for name in ("network", "operator") if made[name] is not None})
+    parts = {"network": made.network, "operator": getattr(made.operator, "typical", made.operator)}
+    run.take_weights(**{name: part for name, part in parts.items() if part is not None})
     run.save_config()
     run.say(f"training {type(made.network).__name__}: {made.network.parameter_count:,} parameters; folder {run.folder}")
     figures = fit(
@@ -92,6 +100,7 @@ def _train(run: Run) -> None:
         sparsifier=made.sparsifier,
         noise=made.noise,
         loss=loss,
+        images_per_operator=made.images_per_operator,
     )
     name = next(name for name in SCORES if name in figures)
     start = f" (linear start {figures[f'start_{name}']:.2f} dB)" if f"start_{name}" in figures else ""

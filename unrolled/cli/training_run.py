@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO
@@ -169,7 +170,7 @@ class Run:
             if not Checkpoints(self.folder).exist():
                 check_folder(self.folder, goes_on=False)
                 with replacing(self.folder / "config.yaml") as temporary:
-                    text = f"{MARKS['config.yaml']} {self.command}.\n{self._yaml()}"
+                    text = f"{MARKS['config.yaml']} {self.command}.\n{self._yaml}"
                     temporary.write_text(text, encoding="utf-8")
 
         distributed.on_first(save)
@@ -179,14 +180,15 @@ class Run:
 
         Where the files lay is nobody's business.
         """
-        return {"config": re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", self._yaml())}
+        return {"config": re.sub(r"(?<=[\s'\"])(?:[\w.~-]*/)+(?=[\w.~-])", "", self._yaml)}
 
+    @cached_property
     def _yaml(self) -> str:
         """The config; null is written too, for it may stand where the default is not null."""
         kept = self.config.clone()
         kept.resume = False
         kept.pop("config", None)
-        settings = yaml.safe_load(self.parser.dump(kept, skip_unset=False))
+        settings = yaml.safe_load(self.parser.dump(kept, skip_unset=False, skip_validation=True))
         data = settings.get("data", {})
         if data.get("class_path") == "unrolled.data.ImageData":  # which need not be named, and once could not be
             settings["data"] = data["init_args"]

@@ -37,7 +37,8 @@ def together(channels: Tensor, image: Tensor) -> Tensor:
     if not image.is_complex():
         return channels.reshape(image.shape)
     pairs = channels.reshape(image.shape[0], image.shape[1], 2, *image.shape[2:])
-    return torch.view_as_complex(pairs.movedim(2, -1).contiguous())
+    # No view, for which the memory would have to be in order: in a program it may be another than in its example.
+    return torch.complex(*pairs.unbind(2)).contiguous()
 
 
 def mean_square(x: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ class ComposedNetwork(UnrolledNetwork):
         iterations.
     shared : bool
         whether all phases are this one, with one set of weights.
-    differentiation, start, complex_images, noise_range
-        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state.
+    differentiation, start, complex_images, noise_range, ratio_range
+        see `UnrolledNetwork`. The ranges of conditions are for the phase's parts to state, that of the noise level
+        first.
 
     Examples
     --------
@@ -50,12 +51,15 @@ class ComposedNetwork(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ComposedNetwork", phases=phases)
         made = each_phase("ComposedNetwork", "phase", phase, Phase, 1 if shared else phases)
         for each in made:
             check_images("ComposedNetwork", each, complex_images)
-        super().__init__(made, phases if shared else 1, differentiation, start, complex_images, noise_range)
+        super().__init__(
+            made, phases if shared else 1, differentiation, start, complex_images, noise_range, ratio_range
+        )
 
     def compacted_arguments(self) -> dict[str, Any]:
         return {"phase": self.phases[0] if len(self.phases) == 1 else list(self.phases)}

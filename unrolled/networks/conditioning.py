@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.positive_numbers import check_positive, positive
+from unrolled.system.arraylike import as_numbers
 from unrolled.system.devices import full_precision
 from unrolled.system.scalars import as_number
 
@@ -89,12 +91,25 @@ def of_images(factor: Tensor, copies: int = 1) -> Tensor:
     return factor.repeat_interleave(copies).view(-1, 1, 1, 1)
 
 
+def levels_of(owner: str, y: Tensor, noise: Any) -> Tensor:
+    """The noise level of every image, (batch,), of one number or one for each image that y was measured of."""
+    if not isinstance(noise, (int, float, Tensor)):
+        noise = as_numbers(f"{owner}: noise", noise, y.real.dtype)
+    level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
+    if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
+        raise ValueError(
+            f"{owner}: noise must be a real number or one for each of {len(y)} images, got {level.dtype} of the shape "
+            f"{tuple(level.shape)}"
+        )
+    return level.to(y.device, y.real.dtype).expand(len(y))
+
+
 def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | None = None) -> None:
     """Raise ValueError unless a condition tells so many numbers of every image."""
     if condition is None:
         raise ValueError(
             f"{owner}: condition must be given, (batch, {numbers}), as its ranges say; a network that is made with "
-            "noise_range tells its noise level"
+            "noise_range tells its noise level, one with ratio_range the sampling ratio"
         )
     if condition.ndim != 2 or condition.shape[1] != numbers or batch not in (None, len(condition)):
         wanted = "batch" if batch is None else batch
@@ -103,8 +118,8 @@ def check_told(owner: str, condition: Tensor | None, numbers: int, batch: int | 
         )
 
 
-def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None:
-    """A range of noise levels, checked.
+def interval(owner: str, name: str, given: Sequence[float] | None) -> Interval | None:
+    """A range of a number that a network is told, checked.
 
     Raises
     ------
@@ -118,16 +133,16 @@ def noise_interval(owner: str, given: Sequence[float] | None) -> Interval | None
         low, high = (float(number) for number in numbers if number is not None)
         if 0 <= low < high < math.inf:
             return low, high
-    raise ValueError(f"{owner}: noise_range must be two numbers, 0 <= low < high, or None, got {given!r}")
+    raise ValueError(f"{owner}: {name} must be two numbers, 0 <= low < high, or None, got {given!r}")
 
 
-def told(owner: str, noise_range: Sequence[float] | None) -> list[Interval]:
-    """The ranges of the condition of a network with this range of noise levels: of that number, or none.
+def told(owner: str, noise_range: Sequence[float] | None, ratio_range: Sequence[float] | None = None) -> list[Interval]:
+    """The ranges of the condition of a network: of the noise level and of the sampling ratio, if it is told them.
 
     Raises
     ------
     ValueError
-        as `noise_interval`.
+        as `interval`.
     """
-    interval = noise_interval(owner, noise_range)
-    return [] if interval is None else [interval]
+    found = interval(owner, "noise_range", noise_range), interval(owner, "ratio_range", ratio_range)
+    return [each for each in found if each is not None]

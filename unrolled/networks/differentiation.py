@@ -1,7 +1,7 @@
 """How to differentiate through the phases of a network: a value that is given to the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unrolled.networks.anderson import Anderson
 from unrolled.networks.phases.phase import State, Step, following
 from unrolled.networks.recomputation import Draws, Surroundings
 from unrolled.networks.sizes import check_sizes
@@ -39,6 +40,12 @@ class Differentiation(ABC):
         tuple of Tensor
             the state after the last phase
         """
+
+    def states(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> list[State]:
+        """The same, with the state after every phase."""
+        return [state := following(step, state, y, operator, condition) for step in steps]
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ class Implicit(Differentiation):
     Koltun, "Deep Equilibrium Models", 2019). u is found by iteration, which converges where the phases do. Memory is
     that of one phase. It is the gradient of the limit: the same as that of unrolling only if the phases have converged.
 
-    For networks whose phases share their weights (`shared=True`), carry tensors only and draw no random numbers.
+    For networks whose phases share their weights (`shared=True`), carry tensors only and draw no random numbers. With
+    gradients it does not compile, for the backward pass ends when u has converged: training runs without.
 
     Parameters
     ----------
@@ -102,13 +110,17 @@ class Implicit(Differentiation):
         at most so many for u.
     tolerance : float > 0
         the iteration for u ends when it changes by less than this, relatively.
+    memory : int in 1 … 10,000
+        how many of the last iterates, of the phases and of u, are combined to the next one by Anderson's acceleration,
+        for fewer of both; with 1, every phase is given what the one before it returned.
     """
 
     iterations: int = 50
     tolerance: float = 1e-6
+    memory: int = 1
 
     def __post_init__(self) -> None:
-        check_sizes("Implicit", iterations=self.iterations)
+        check_sizes("Implicit", iterations=self.iterations, memory=self.memory)
         if not self.tolerance > 0:
             raise ValueError(f"Implicit: tolerance must be > 0, got {self.tolerance!r}")
 
@@ -118,14 +130,17 @@ class Implicit(Differentiation):
         if any(step != steps[0] for step in steps[1:]):
             raise ValueError("Implicit: needs phases that share their weights; make the network with shared=True")
         if not torch.is_grad_enabled():
-            return _run(steps, state, y, operator, condition)
-        draws = None if torch.compiler.is_compiling() else Draws([steps[0], operator], y.device)
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
+            return following(steps[-1], state, y, operator, condition)
+        if torch.compiler.is_compiling():
+            raise RuntimeError("Implicit does not compile with gradients")
+        draws = Draws([steps[0], operator], y.device)
         with torch.no_grad():
-            state = _run(steps[:-1], state, y, operator, condition)
+            state = _last(self._approach(steps[:-1], state, y, operator, condition), state)
         _check_state(state)
         point = tuple(entry.detach().requires_grad_() for entry in state)
         state = following(steps[-1], point, y, operator, condition)
-        if draws is not None and draws.happened():
+        if draws.happened():
             raise ValueError(
                 "Implicit: phases that draw random numbers, as dropout does, have no fixed point; use Unroll() or "
                 "Recompute(), or do without"
@@ -137,17 +152,33 @@ class Implicit(Differentiation):
             )
         return tuple(_SolveAdjoint.apply(self, point, state, *state))
 
+    def states(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None
+    ) -> list[State]:
+        found = list(self._approach(steps[:-1], state, y, operator, condition))
+        return [*found, following(steps[-1], found[-1] if found else state, y, operator, condition)]
+
+    def _approach(
+        self, steps: Sequence[Step], state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None
+    ) -> Iterator[State]:
+        """What the phase after each of these is given."""
+        if self.memory > 1:
+            _check_state(state)
+        acceleration = Anderson(self.memory)
+        for step in steps:
+            state = acceleration.following(state, following(step, state, y, operator, condition))
+            yield state
+
     def solve(self, point: tuple[Tensor, ...], state: tuple[Tensor, ...], v: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """u = v + (∂f/∂z)ᵀu by iteration from u = v, at z = point with f(z) = state."""
-        u = v
+        u, acceleration = v, Anderson(self.memory)
         for _ in range(self.iterations):
             pulled = torch.autograd.grad(state, point, u, retain_graph=True, allow_unused=True)
-            following = tuple(a if b is None else a + b for a, b in zip(v, pulled, strict=True))
-            change = sum(_energy(a - b) for a, b in zip(following, u, strict=True))
-            size = sum(_energy(a) for a in following)
-            u = following
-            if change <= self.tolerance**2 * size:
-                break
+            value = tuple(a if b is None else a + b for a, b in zip(v, pulled, strict=True))
+            change = sum(_energy(a - b) for a, b in zip(value, u, strict=True))
+            if change <= self.tolerance**2 * sum(_energy(a) for a in value):
+                return value
+            u = acceleration.following(u, value)
         return u
 
 
@@ -168,6 +199,14 @@ class _SolveAdjoint(torch.autograd.Function):
 
 def _energy(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).square().sum()
+
+
+def _last(states: Iterator[State], first: State) -> State:
+    """The last one, or the first if there are none."""
+    found = first
+    for state in states:
+        found = state
+    return found
 
 
 def _check_state(state: State) -> None:

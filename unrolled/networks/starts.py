@@ -118,3 +118,17 @@ class ConjugateGradientStart(Start):
 
     def extra_repr(self) -> str:
         return f"iterations={self.iterations}, ridge={self.ridge}"
+
+
+def check_start(owner: str, own: Tensor | None, x: Tensor, y: Tensor, operator: LinearOperator) -> None:
+    """Raise ValueError unless a start x is an image of each of the measurements y, in the precision of a network."""
+    if x.ndim != 4 or len(x) != len(y):
+        raise ValueError(
+            f"{owner}: the start must be images (batch, channel, height, width) of {len(y)} measurements, got "
+            f"{tuple(x.shape)}"
+        )
+    if own is not None and x.real.dtype is not own.real.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(
+            f"{owner}: calculates in {own.real.dtype}, and {type(operator).__name__} gives images in {x.real.dtype}; "
+            f"bring the operator into the same precision by operator.to({own.real.dtype})"
+        )

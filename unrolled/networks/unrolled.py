@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.networks.channelwise import mean_square
-from unrolled.networks.conditioning import noise_interval
+from unrolled.networks.conditioning import interval, levels_of
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit, Unroll
-from unrolled.networks.phases.phase import Phase, State, Step, following
+from unrolled.networks.phases.phase import Phase, State, Step
 from unrolled.networks.shared_weights import leave_out_copies, put_copies_back
-from unrolled.networks.starts import LinearStart, Start
+from unrolled.networks.starts import LinearStart, Start, check_start
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import in_precision_of, number_in
 from unrolled.operators.unit_norm import norm_for_networks, with_unit_norm
-from unrolled.system.arraylike import as_numbers
 from unrolled.system.recipes import Described
 
 __all__ = ["UnrolledNetwork", "gradient"]
@@ -45,6 +44,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         whether it is made for operators that measure complex images.
     noise_range : (low, high) or None, 0 <= low < high
         noise levels that its phases are made to be told; with one the network takes the noise level.
+    ratio_range : (low, high) or None, 0 <= low < high
+        sampling ratios, measurements per pixel, that its phases are made to be told; the operator says its own, see
+        `LinearOperator.sampling_ratio`.
 
     Raises
     ------
@@ -54,6 +56,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
 
     takes_noise: bool = False
     """Whether its phases are told the noise level of the measurements, as their condition."""
+
+    estimates_maps: bool = False
+    """Whether it estimates the maps of coils from measurements, and uses none of those that an operator has."""
 
     fused = False
 
@@ -68,6 +73,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         super().__init__()
         name = type(self).__name__
@@ -80,7 +86,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         self.phases = nn.ModuleList(phases)
         self.repeats = repeats
         self.complex_images = complex_images
-        self.noise_range = noise_interval(name, noise_range)
+        self.noise_range = interval(name, "noise_range", noise_range)
+        self.ratio_range = interval(name, "ratio_range", ratio_range)
         if self.noise_range is not None:
             self.takes_noise = True
         self.differentiation = Unroll() if differentiation is None else differentiation
@@ -146,11 +153,8 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """The start and the image after every phase, each (batch, channel, height, width)."""
         y, operator, condition = self.given(y, operator, noise)
         state = self.begin(y, operator)
-        images = [state[0]]
-        for phase in self.sequence:
-            state = following(phase, state, y, operator, condition)
-            images.append(state[0])
-        return images
+        states = self.differentiation.states(self.sequence, state, y, operator, condition)
+        return [each[0] for each in (state, *states)]
 
     def first_image(self, y: Tensor, operator: LinearOperator) -> Tensor:
         """The start, (batch, channel, height, width), without what is learned in it, if that is anything.
@@ -171,10 +175,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """Measurements, operator and condition as the phases are given them, for an operator of the norm 1."""
         self.check(operator)
         y = self.taken(y)
-        condition, norm = self.condition(y, noise), self.norm_of(operator)
+        norm = self.norm_of(operator)
+        condition = self.condition(y, operator, noise, norm)
         if norm != 1:
             y, operator = with_unit_norm(y, operator)
-            condition = None if condition is None else condition / norm
         return y, self.operator_of(y, operator), condition
 
     def operator_of(self, y: Tensor, operator: LinearOperator) -> LinearOperator:
@@ -248,7 +252,7 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """The state that the first phase is given, from measurements and operator as the phases have them."""
         self.check(operator)
         x = self.start(y, operator)
-        self._check_start(x, y, operator)
+        check_start(type(self).__name__, number_in(self), x, y, operator)
         return self.sequence[0].begin(x, y, operator)
 
     def taken(self, y: Any) -> Tensor:
@@ -261,46 +265,41 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         """
         return in_precision_of(number_in(self), f"{type(self).__name__}: measurements", y)
 
-    def _check_start(self, x: Tensor, y: Tensor, operator: LinearOperator) -> None:
-        name, own = type(self).__name__, number_in(self)
-        if x.ndim != 4 or len(x) != len(y):
-            raise ValueError(
-                f"{name}: the start must be images (batch, channel, height, width) of {len(y)} measurements, "
-                f"got {tuple(x.shape)}"
-            )
-        if own is not None and x.real.dtype is not own.real.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(
-                f"{name}: calculates in {own.real.dtype}, and {type(operator).__name__} gives images in "
-                f"{x.real.dtype}; bring the operator into the same precision by operator.to({own.real.dtype})"
-            )
-
-    def condition(self, y: Tensor, noise: float | Tensor | None) -> Tensor | None:
-        """What the phases are told beside the measurements: the noise level, (batch, 1), or None.
+    def condition(
+        self, y: Tensor, operator: LinearOperator, noise: float | Tensor | None, norm: float = 1.0
+    ) -> Tensor | None:
+        """What the phases are told beside the measurements: the noise level and the sampling ratio, if they take them.
 
         Values are not looked at here, for that would stop the device: those who take them from users do.
+
+        Parameters
+        ----------
+        y : Tensor, the measurements
+        operator : LinearOperator
+        noise : float or Tensor, (batch,), or None
+            in the units of y.
+        norm : float > 0
+            what measurements are divided by.
+
+        Returns
+        -------
+        Tensor, (batch, numbers), or None if there is nothing to tell
 
         Raises
         ------
         ValueError
-            if there is a noise level, and the network does not take it.
+            if there is a noise level, and the network does not take it; or the operator does not know its ratio.
         """
         if noise is None and self.noise_range is not None:
             noise = self.noise_range[0]
-        if noise is None:
-            return None
-        if not self.takes_noise:
-            raise ValueError(
-                f"{type(self).__name__}: noise must be None, as the network does not take it; got {noise!r}"
-            )
-        if not isinstance(noise, (int, float, Tensor)):
-            noise = as_numbers(f"{type(self).__name__}: noise", noise, y.real.dtype)
-        level = noise if isinstance(noise, Tensor) else torch.full((), noise, dtype=y.real.dtype, device=y.device)
-        if level.ndim > 1 or level.numel() not in (1, len(y)) or level.is_complex():
-            raise ValueError(
-                f"{type(self).__name__}: noise must be a real number or one for each of {len(y)} images, got "
-                f"{level.dtype} of the shape {tuple(level.shape)}"
-            )
-        return level.to(y.device, y.real.dtype).expand(len(y)).unsqueeze(1)
+        name = type(self).__name__
+        if noise is not None and not self.takes_noise:
+            raise ValueError(f"{name}: noise must be None, as the network does not take it; got {noise!r}")
+        numbers = [] if noise is None else [levels_of(name, y, noise) / norm]
+        if self.ratio_range is not None:
+            ratio = torch.as_tensor(operator.sampling_ratio, dtype=y.real.dtype, device=y.device)
+            numbers.append(ratio.expand(len(y)))
+        return torch.stack(numbers, 1) if numbers else None
 
     def check(self, operator: LinearOperator) -> None:
         """Raise ValueError unless the images of an operator, real or complex, are those the network is made for."""
@@ -312,9 +311,10 @@ class UnrolledNetwork(Described, nn.Module, ABC):
             )
 
     def fit_operator(self, operator: LinearOperator) -> None:
-        """Compute from an operator what weights begin with, before they are trained for it; by default that is nothing.
+        """Compute from an operator what weights begin with, before they are trained for it, and let rest what it does
+        not use; by default that is nothing.
 
-        What was trained or loaded stays as it is.
+        What was trained or loaded stays as it is. Where several processes train, every parameter must get a gradient.
         """
 
     def fuse(self) -> Self:
@@ -382,8 +382,9 @@ class UnrolledNetwork(Described, nn.Module, ABC):
         if self.fused:
             raise ValueError("a fused network is for use only: save or describe the network it was made from")
         described = super().description()
-        if described.get("noise_range", 0) is None:  # as before there were such: runs and weights of then go on
-            del described["noise_range"]
+        for name in ("noise_range", "ratio_range"):  # as before there were such: runs and weights of then go on
+            if described.get(name, 0) is None:
+                del described[name]
         return described
 
     def loss(self, x: Tensor, y: Tensor, operator: LinearOperator, *, noise: float | Tensor | None = None) -> Tensor:

@@ -16,10 +16,11 @@ from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
 from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gradients
-from unrolled.operators.linear_map import power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
 from unrolled.operators.noise_levels import VaryingGaussianNoise
 from unrolled.operators.operator import Adjoint, Composition, LinearOperator, Scaled, Sum
+from unrolled.operators.operator_draws import DrawnOperator, OneOfOperators, OperatorDraw
 from unrolled.operators.photon_noise import PhotonNoise
 from unrolled.operators.radon import Radon
 from unrolled.operators.sampled_fourier import MaskedFourier, MultiCoilFourier, SampledFourier
@@ -41,6 +42,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Downsampling",
+    "DrawnOperator",
     "Espirit",
     "FanBeam",
     "FastMRIMask",
@@ -57,6 +59,8 @@ __all__ = [
     "MotionKernel",
     "MultiCoilFourier",
     "Noise",
+    "OneOfOperators",
+    "OperatorDraw",
     "PhotonNoise",
     "PoissonGaussianNoise",
     "PoissonNoise",

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from unrolled.operators.linear_map import check_images
+from unrolled.operators.linear_map import LinearMap, check_images
 from unrolled.operators.matrix import (
     Spectrum,
     check_matrix,
@@ -118,6 +118,10 @@ class BlockCompressedSensing(LinearOperator):
         channel, height, width = check_images(self, image_shape)
         return channel, self.measurements, height // self.block, width // self.block
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.measurements / self.block**2
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2] % self.block or x.shape[3] % self.block or 0 in x.shape or x.is_complex():
             raise ValueError(
@@ -149,6 +153,10 @@ class BlockCompressedSensing(LinearOperator):
         found = autocorrelation(images)
         if bool(found.any()):
             self.autocorrelation.copy_(found)
+
+    def take_fit(self, other: LinearMap) -> None:
+        if isinstance(other, BlockCompressedSensing):
+            self.autocorrelation.copy_(other.autocorrelation)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         # Weights from before operators had an autocorrelation of their own leave it as it is.
@@ -191,7 +199,7 @@ class BlockCompressedSensing(LinearOperator):
     def _redrawn(self, seed: int, **size: Any) -> "BlockCompressedSensing":
         """A drawn matrix, and what is known of images, which does not depend on it."""
         other = BlockCompressedSensing(block=self.block, seed=seed, **size).to(self.matrix.device)
-        other.autocorrelation.copy_(self.autocorrelation)
+        other.take_fit(self)
         return other
 
     def image_size(self, y: Tensor) -> tuple[int, int]:
@@ -217,6 +225,9 @@ class BlockCompressedSensing(LinearOperator):
         self.spectrum = spectrum_of(self.matrix)
 
     def norm(self) -> Tensor:
+        """1 of rows that are orthonormal, as they are drawn."""
+        if self.drawn and not self.learned:
+            return self.matrix.new_ones(())
         return torch.linalg.matrix_norm(self.matrix, ord=2)
 
     def hash(self) -> str:

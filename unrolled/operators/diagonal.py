@@ -40,6 +40,10 @@ class Diagonal(LinearOperator):
             )
         self.register_buffer("diagonal", given.clone())
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1.0
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return tuple(image_shape)
 

@@ -87,6 +87,10 @@ class Filtering(LinearOperator):
         )
         return left, right, top, bottom
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1 / self.factor**2 if self.image_shape is None else super().sampling_ratio
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         channel, height, width = check_images(self, image_shape)
         self._check_size(height, width)

@@ -24,6 +24,10 @@ class Identity(LinearOperator):
         super().__init__()
         self.complex_images = complex_images
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1.0
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return check_images(self, image_shape)
 

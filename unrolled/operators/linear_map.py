@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.operators.intake import IMAGES, TAKEN, numbers_of, taken, with_intake
+from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.normal_equations import MANY, Accuracy, solve_normal_equations
 from unrolled.system.arraylike import as_numbers, is_floating
 from unrolled.system.devices import full_precision
@@ -48,6 +49,9 @@ class LinearMap(Described, nn.Module, ABC):
     checks_itself: bool = False
     """Whether its methods refuse shapes and complex numbers that do not fit, and say what would. Otherwise images are
     held against `image_shape` and `complex_images` before a method is called."""
+
+    norm_takes_long: bool = False
+    """Whether its norm takes long to find, and all operators of its recipe that hold no tensors of users have it."""
 
     __array_ufunc__ = None
     """An array times an operator is no array of operators: NumPy leaves the product to the operator, which refuses."""
@@ -106,6 +110,27 @@ class LinearMap(Described, nn.Module, ABC):
         """
         with torch.no_grad():
             return tuple(self(blank(self, tuple(image_shape))).shape[1:])
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        """Measurements per pixel; of a mask the part that it samples, a scalar or a number for each image, (batch,).
+
+        Networks with a `ratio_range` are told it.
+
+        Raises
+        ------
+        ValueError
+            if the size of images is not known, and the operator does not say it in another way.
+        """
+        if self.image_shape is None:
+            raise ValueError(
+                f"{type(self).__name__}: its sampling ratio is not known for images of any size; set image_shape"
+            )
+        shape = (max(1, self.image_shape[0]), *self.image_shape[1:])
+        return math.prod(self.measurement_shape(shape)) / math.prod(shape)
+
+    def take_fit(self, other: "LinearMap") -> None:
+        """Take from another operator of its kind what that has found by `fit_images`; by default that is nothing."""
 
     def conditioner(self) -> "LinearMap | None":
         """A map C of measurements, invertible by its estimate, that makes (CA)ᴴCA more even than AᴴA; None: no such.
@@ -278,44 +303,6 @@ class LinearMap(Described, nn.Module, ABC):
         """The arguments that make this operator again; tensors and files are left out, the `state_dict` holds them."""
         left_out = self.state_dict().keys() & {*self.tensors}
         return {name: value for name, value in super().description().items() if name not in left_out}
-
-
-def power_iteration(
-    operator: LinearMap, shape: tuple[int, ...], iterations: int = 1000, tolerance: float = 1e-6
-) -> Tensor:
-    """‖A‖ by power iteration on AᴴA from a seeded start, in the type and on the device of the operator's numbers.
-
-    An estimate from below, exact but for the tolerance unless the two largest singular values nearly agree.
-
-    Parameters
-    ----------
-    operator : LinearOperator
-    shape : (channel, height, width)
-        of the images; a channel of 0 stands for one.
-    iterations : int
-        at most so many.
-    tolerance : float
-        the iteration ends when the estimate of ‖A‖² changes by less, relatively.
-
-    Returns
-    -------
-    Tensor, a scalar
-    """
-    kind, device = numbers_of(operator)
-    draw = torch.complex128 if operator.complex_images else torch.float64
-    size = (operator.batch or 1, max(1, shape[0]), *shape[1:])
-    x = torch.randn(size, dtype=draw, generator=torch.Generator().manual_seed(0))
-    x = x.to(device, kind.to_complex() if operator.complex_images else kind)
-    squared = x.new_zeros((), dtype=kind)
-    with torch.no_grad():
-        for _ in range(iterations):
-            x = operator.gram(x / x.norm())
-            previous, squared = squared, x.norm()
-            if squared.is_meta:  # there are no values to look at
-                break
-            if squared == 0 or (squared - previous).abs() <= tolerance * squared:
-                break
-    return squared.sqrt()
 
 
 def blank(operator: LinearMap, shape: tuple[int, ...]) -> Tensor:

@@ -17,6 +17,10 @@ class MaskedSamples(LinearOperator):
 
     mask: Tensor
 
+    @property
+    def sampling_ratio(self) -> Tensor:
+        return self.mask.mean((-3, -2, -1) if self.mask.ndim == 4 else (-2, -1))
+
     def with_mask(self, mask: Tensor) -> Self:
         """The same operator with other masks, for the time of a step: values are not looked at, all else is shared.
 

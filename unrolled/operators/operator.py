@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from unrolled.operators.common_images import take_common_images
-from unrolled.operators.linear_map import LinearMap, power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
+from unrolled.operators.linear_map import LinearMap
 
 
 class LinearOperator(LinearMap):
@@ -92,6 +93,10 @@ class Adjoint(LinearOperator):
     def complex_measurements(self) -> bool:
         return self.operator.complex_images
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1 / self.operator.sampling_ratio
+
     def forward(self, x: Tensor) -> Tensor:
         return self.operator.adjoint(x)
 
@@ -132,6 +137,10 @@ class Composition(LinearOperator):
     @property
     def complex_measurements(self) -> bool:
         return self.outer.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.outer.sampling_ratio * self.inner.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return self.outer.measurement_shape(self.inner.measurement_shape(image_shape))
@@ -180,11 +189,16 @@ class Scaled(LinearOperator):
         self.operator, self.factor = operator, factor
         self.multiple, self.local = operator.multiple, operator.local
         self.complex_images, self.image_shape = operator.complex_images, operator.image_shape
+        self.norm_takes_long = operator.norm_takes_long
         self.batch, self.picture_measurements = operator.batch, operator.picture_measurements
 
     @property
     def complex_measurements(self) -> bool:
         return self.operator.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.operator.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         return self.operator.measurement_shape(image_shape)
@@ -247,6 +261,10 @@ class Sum(LinearOperator):
     @property
     def complex_measurements(self) -> bool:
         return self.first.complex_measurements or self.second.complex_measurements
+
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return self.first.sampling_ratio
 
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         a, b = self.first.measurement_shape(image_shape), self.second.measurement_shape(image_shape)

@@ -39,6 +39,10 @@ class RootRamp(LinearOperator):
             matrix = (vectors * values**power) @ vectors.T
             self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return 1.0
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         if len(image_shape) < 2 or image_shape[-1] != self.detectors:
             raise ValueError(f"RootRamp: must be of {self.detectors} detectors, got {tuple(image_shape)}")

@@ -65,6 +65,10 @@ class Stack(LinearOperator):
     def complex_measurements(self) -> bool:
         return any(is_complex for _, is_complex in self.parts)
 
+    @property
+    def sampling_ratio(self) -> float | Tensor:
+        return sum(part.sampling_ratio for part in self.operators)  # type: ignore[misc]
+
     def measurement_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         check_images(self, image_shape)
         return (sum(math.prod(shape) for shape, _ in self.parts),)

@@ -40,6 +40,7 @@ class Tomography(LinearOperator):
     disc: Tensor | None
     response: Tensor
     tensors = ("angles",)
+    norm_takes_long = True
     checks_itself = True
     turn: float
     """The angle after which a beam sees the same lines again, in degrees."""

@@ -1,14 +1,19 @@
 """Operators as networks are given them: with a norm of about 1, whatever the units of their measurements are."""
 
+import json
 import math
+from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from unrolled.operators.intake import numbers_of
-from unrolled.operators.linear_map import AS_GIVEN, LinearMap, power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
+from unrolled.operators.linear_map import AS_GIVEN, LinearMap
 from unrolled.operators.operator import Composition, LinearOperator, Scaled
 from unrolled.system.devices import full_precision
+from unrolled.system.recipes import describe
 
 CLOSE = (0.5, 2.0)
 """Between these, a norm is left as it is: networks learn their steps, so 1 need not be met exactly."""
@@ -55,10 +60,7 @@ def norm_for_networks(operator: LinearOperator) -> float:
     ‖A‖ is within `CLOSE` or not known.
     """
     if NORM not in operator.__dict__:
-        norm = _rough_norm(operator)
-        left_alone = not (math.isfinite(norm) and norm > 0) or CLOSE[0] <= norm <= CLOSE[1]
-        # Three digits, so that rounding does not tell machines apart.
-        keep_norm(operator, 1.0 if left_alone else float(f"{_rough_norm(_conditioned(operator)):.3g}"))
+        keep_norm(operator, once_per_recipe(operator, "for networks", _norm_in_digits))
     norm = float(operator.__dict__[NORM])
     if norm != 1 and AS_GIVEN not in operator.__dict__:
         operator.__dict__[AS_GIVEN] = UnitNorm(_conditioned(operator), norm)
@@ -67,6 +69,40 @@ def norm_for_networks(operator: LinearOperator) -> float:
 
 # A graph has it as a constant. This is all that torch.compiler.assume_constant_result does, which loads the compiler.
 norm_for_networks._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _norm_in_digits(operator: LinearOperator) -> float:
+    norm = _rough_norm(operator)
+    left_alone = not (math.isfinite(norm) and norm > 0) or CLOSE[0] <= norm <= CLOSE[1]
+    # Three digits, so that rounding does not tell machines apart.
+    return 1.0 if left_alone else float(f"{_rough_norm(_conditioned(operator)):.3g}")
+
+
+_FOUND: OrderedDict[tuple[str, ...], float] = OrderedDict()
+
+MOST_FOUND = 1024
+
+
+def once_per_recipe(operator: LinearOperator, what: str, find: Callable[[LinearOperator], float]) -> float:
+    """A number of an operator; where that takes long, found once for all that are made alike: those drawn come back.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+    what : str
+        which number.
+    find : callable operator ↦ number
+        whose result depends on the operator alone.
+    """
+    number, device = numbers_of(operator)
+    if not operator.norm_takes_long or device.type == "meta" or operator.state_dict():
+        return find(operator)
+    key = (what, json.dumps(describe(operator)), str(number), device.type)
+    if key not in _FOUND:
+        _FOUND[key] = find(operator)
+        if len(_FOUND) > MOST_FOUND:
+            _FOUND.popitem(last=False)
+    return _FOUND[key]
 
 
 def keep_norm(operator: LinearOperator, norm: float) -> None:

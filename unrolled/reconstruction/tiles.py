@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unrolled.networks import Measurements, Phase, UnrolledNetwork
+from unrolled.networks import Implicit, Measurements, Phase, UnrolledNetwork
 from unrolled.networks.phases.phase import State
 from unrolled.operators import LinearOperator
 from unrolled.system.compilation import Compiled
@@ -100,6 +100,8 @@ def why_no_tiles(network: UnrolledNetwork, operator: LinearOperator) -> str | No
         return f"{type(operator).__name__} measures the image as a whole"
     if any(phase.reach is None for phase in network.start.learned):
         return f"{type(network.start).__name__} looks at the image as a whole (the reach of its prior is None)"
+    if isinstance(network.differentiation, Implicit) and network.differentiation.memory > 1:
+        return "Anderson's acceleration (Implicit with a memory) looks at the image as a whole"
     for phase in network.sequence:
         name = type(phase).__name__
         if any(isinstance(entry, Measurements) for entry in phase.carries):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.operators import Diagonal, LinearOperator
-from unrolled.operators.linear_map import power_iteration
+from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.units import amplitude, image_scale, over
 from unrolled.penalties import L1, LogSum
 from unrolled.solvers import Solution, conjugate_gradient, primal_dual, reweighted_l1

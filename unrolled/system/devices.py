@@ -26,8 +26,14 @@ def torch_device(name: str) -> torch.device:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context without autocast on the device of x, for what leaves the range or the precision of 16 bits."""
-    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    """A context without autocast on the device of x, for what leaves the range or the precision of 16 bits.
+
+    Programs are exported without autocast, and have no trace of it: such contexts in one another around a loop cannot
+    be written into a file.
+    """
+    if x.device.type == "meta" or torch.compiler.is_exporting():
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def in_double(x: Tensor) -> Tensor:

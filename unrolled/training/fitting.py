@@ -17,7 +17,7 @@ from unrolled.data.shard_batches import sharded_data
 from unrolled.data.sources import cut, large_enough
 from unrolled.data.stores import check_bright, stored, to_float
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, OperatorDraw
 from unrolled.system.arraylike import is_floating
 from unrolled.system.devices import torch_device
 from unrolled.system.scalars import whole_number
@@ -29,6 +29,7 @@ from unrolled.training.options import TrainingOptions
 from unrolled.training.runs.lock import locked
 from unrolled.training.runs.run_folder import may_go_on
 from unrolled.training.sparse import MakeSparsifier
+from unrolled.training.tasks.drawn_reconstruction import DrawnReconstructionTask
 from unrolled.training.tasks.reconstruction import Noise, ReconstructionTask
 from unrolled.training.train_task import train
 from unrolled.weights.networks import check_parts, only_by_programs
@@ -39,7 +40,7 @@ Images = ImageData | str | Path | Sequence[Any] | Tensor | np.ndarray | ImageSto
 
 def fit(
     network: UnrolledNetwork,
-    operator: LinearOperator | None,
+    operator: LinearOperator | OperatorDraw | None,
     dataset: Images | MeasuredData,
     training: TrainingOptions | None = None,
     *,
@@ -55,6 +56,7 @@ def fit(
     sparsifier: MakeSparsifier | None = None,
     noise: Noise | None = None,
     scale: Scale | None = None,
+    images_per_operator: int | None = None,
 ) -> dict[str, float]:
     """Train a network on images, and leave it with the averaged weights of the end.
 
@@ -66,8 +68,9 @@ def fit(
         fresh or trained before; a start that was never fitted to images is fitted to these.
     operator : LinearOperator
         trained too if it has parameters; None for `KSpaceData`, whose masks and maps make it. The network brings it to
-        the norm 1 by itself, see `UnrolledNetwork`. A warning says so if weights will not say how to make it or the
-        network, because only your program can.
+        the norm 1 by itself, see `UnrolledNetwork`. An `OperatorDraw`, such as `DrawnOperator(operator, {"ratio": [0.1,
+        0.5]})`, draws another one in every step, see `DrawnReconstructionTask`. A warning says so if weights will not
+        say how to make it or the network, because only your program can.
     dataset :
         an `ImageData`, a folder of images, an HDF5 file or what else it takes, "embedded", images (channel, height,
         width) or (height, width) as a list or as one array (n, channel, height, width), an `ImageStore`, a data set of
@@ -107,6 +110,8 @@ def fit(
         what white is in the images, those of validation too; "max" is each image's own largest magnitude. By default
         what the type says: 255 of bytes, 65535 of unsigned 16-bit numbers, 1 of floating point. `ImageStore` and
         `Batches` have a scale already.
+    images_per_operator : int, optional
+        of an `OperatorDraw`: so many images of a batch are measured by one operator; by default all.
 
     Returns
     -------
@@ -128,7 +133,13 @@ def fit(
     """
     training = TrainingOptions(minutes=5) if training is None else training
     seed = whole_number("seed:", seed, 0)
+    draw = operator if isinstance(operator, OperatorDraw) else None
+    operator = operator.typical if isinstance(operator, OperatorDraw) else operator
     check_parts(network, operator)
+    if images_per_operator is not None and draw is None:
+        raise ValueError(f"images_per_operator: is for operators that are drawn, got {images_per_operator!r}")
+    if draw is not None and isinstance(dataset, MeasuredData):
+        raise ValueError("operator: must be None or one operator for measurements, which are not measured again")
     if network is None or (operator is None and not isinstance(dataset, MeasuredData)):
         raise ValueError("fit: needs a network and an operator")
     if noise is not None and not callable(noise):
@@ -146,10 +157,11 @@ def fit(
             measured = measured_task(network, operator, dataset, validation, loss, seed, place)
             return train(measured, training, **how, resume=goes_on)
         assert operator is not None
-        size = None if operator.image_shape is None else operator.image_shape[1:]
-        images, batches, held_out = _data(
-            dataset, operator.multiple, size, crop, seed, scale, ahead=place.type == "cuda"
-        )
+        if draw is not None:
+            size, multiple = draw.sides, draw.multiple
+        else:
+            size, multiple = None if operator.image_shape is None else operator.image_shape[1:], operator.multiple
+        images, batches, held_out = _data(dataset, multiple, size, crop, seed, scale, ahead=place.type == "cuda")
         if validation is None:
             if held_out is None:
                 raise ValueError("validation: give held-out images (a list of tensors) with a data set of your own")
@@ -159,14 +171,21 @@ def fit(
             check_bright(kept, "validation")
             shown = [to_float(image.read()) for image in kept]
         try:
-            validation = cut(shown, operator.multiple, exactly=size)
+            validation = cut(shown, multiple, exactly=size)
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
         _check_kind(operator, batches.batch(0, 1), validation)
+
+        def some_images() -> list[Tensor]:
+            return images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
+
+        if draw is not None:
+            draw.fit_images(some_images())  # no checkpoint holds what is found for all kinds
+            drawn = (network, draw, batches, validation, loss, place, noise, seed, images_per_operator)
+            return train(DrawnReconstructionTask(*drawn), training, **how, resume=goes_on)
         task = ReconstructionTask(network, operator, batches, validation, loss, place, noise, seed)
         if not operator.fitted and not goes_on:  # a checkpoint holds it
-            some = images.spread() if images is not None else list(batches.batch(0, min(64, len(batches))))
-            operator.fit_images(some)
+            operator.fit_images(some_images())
         return train(task, training, **how, resume=goes_on)
 
 

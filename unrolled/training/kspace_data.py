@@ -1,5 +1,6 @@
 """Measured k-space to train on, as a config states it."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from unrolled.data.measured import Measured, Seed, check_sigma
 from unrolled.data.sources import TrainingData
 from unrolled.data.stores import CACHE_MIB
 from unrolled.operators import CoilMaps, Coils, Espirit, LinearOperator, MaskedFourier, MultiCoilFourier, SamplingMask
+from unrolled.operators.drawn_values import Among, Between
+from unrolled.operators.operator_draws import drawn_arguments, made_at_the_ends, made_with
 from unrolled.system.files import one_or_several
 from unrolled.system.scalars import PlainNumbers
 
@@ -38,14 +41,18 @@ class KSpaceData(TrainingData, PlainNumbers):
     anew : bool
         whether every sample of training is sampled by a mask of its own, drawn with another seed, where the kind of
         mask is drawn; otherwise each slice has one mask for good, as slices of validation have.
+    mask_ranges : dict or None
+        of arguments of the mask that are drawn for every sample, such as {"acceleration": [2, 8]}; ranges are stated as
+        those of `DrawnOperator`. Slices of validation keep what is drawn for them.
     truth : "rss", "combined" or None
         what the true image is. "rss": the root of the sum of squares over the coils, with the phase of their
         combination by the maps; validation takes the image in the file if there is one. "combined": that combination.
         None: no image is ever made, for losses that learn from measurements alone.
     maps : CoilMaps, str or None
         how the coils' sensitivities are estimated from the middle of what the slice's own mask samples, by default
-        `Espirit`, as `unrolled kspace` does; or a folder with a file of them for every volume, under its name: `maps`,
-        (slice, coil, height, width), as `unrolled data estimate-maps` writes.
+        `Espirit`, or `LowResolution` for networks that estimate the maps themselves, as `unrolled kspace` does; or a
+        folder with a file of them for every volume, under its name: `maps`, (slice, coil, height, width), as
+        `unrolled data estimate-maps` writes.
     mirrors : bool
         whether samples of training come mirrored at random, with their masks and maps, up and down, and left and right:
         four images of each.
@@ -68,6 +75,7 @@ class KSpaceData(TrainingData, PlainNumbers):
     hold_out_volumes: int = 1
     mask: SamplingMask | None = None
     anew: bool = True
+    mask_ranges: dict[str, Any] | None = None
     truth: Literal["rss", "combined"] | None = "rss"
     maps: CoilMaps | str | None = None
     mirrors: bool = False
@@ -86,6 +94,7 @@ class KSpaceData(TrainingData, PlainNumbers):
             if getattr(self, name) < least:
                 raise ValueError(f"data: {name} must be >= {least}, got {getattr(self, name)!r}")
         check_sigma(self.sigma)
+        _ = self._drawn_of_mask
         if (sets := getattr(self.maps, "sets", 1)) > 1:
             raise ValueError(f"data: maps must be of one set for training, got {sets} sets")
         if self.truth not in ("rss", "combined", None):
@@ -142,7 +151,19 @@ class KSpaceData(TrainingData, PlainNumbers):
 
     def _draw(self, height: int, width: int, centered: bool, seed: Seed) -> Tensor:
         assert self.mask is not None
-        return drawn_mask(self.mask, height, width, centered, seed)
+        random = np.random.default_rng(seed)
+        changes = {name: drawn.at(random.random()) for name, drawn in self._drawn_of_mask.items()}
+        mask: SamplingMask = made_with(self.mask, changes)
+        return drawn_mask(mask, height, width, centered, seed)
+
+    @functools.cached_property
+    def _drawn_of_mask(self) -> dict[str, Between | Among]:
+        """What is drawn of the mask's arguments, checked; every mask has a seed of its own already."""
+        if "seed" in (self.mask_ranges or {}):
+            raise ValueError("data: mask_ranges must not have seed: every sample has one of its own")
+        drawn = drawn_arguments("data: mask_ranges", self.mask, self.mask_ranges)
+        made_at_the_ends(self.mask, drawn)
+        return drawn
 
     def operator_like(self, first: Measured) -> LinearOperator:
         """An operator of the kind that measured a sample, with simulated coils: what weights are saved with."""

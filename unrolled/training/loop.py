@@ -2,7 +2,6 @@
 
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from unrolled.system.compilation import Compiled
 from unrolled.training import distributed
 from unrolled.training.average import Average
 from unrolled.training.optimizers import check_state, copies, load_optimizer, make_optimizer, set_rate
-from unrolled.training.options import WORTH_COMPILING, TrainingOptions
+from unrolled.training.options import CLOCKS, WORTH_COMPILING, TrainingOptions
 from unrolled.training.parts import Frozen
 from unrolled.training.random_numbers import own_randomness, seed_step
 from unrolled.training.runs.lock import locked
@@ -98,6 +97,7 @@ class Loop:
         """None: to be found out by a trial."""
         self.loss_of_model: LossOfModel = task.loss
         self.seconds_of_trial = 0.0
+        self.clock = CLOCKS[options.clock]
         with self.frozen.standing_still():
             self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
             self.device = self.parameters[0].device
@@ -188,13 +188,13 @@ class Loop:
         with torch.no_grad():  # what layers keep between calls they do not make inside of a graph
             loss_of(model, batch, step)
         if self.compiled is None:
-            began = time.perf_counter()
+            began = self.clock()
             model.train()
             self.updates.begin()
             faster = compiled_is_faster(loss_of, compiled, model, batch, step, self.parameters, self._autocast)
             self.updates.restore()
             self.compiled = distributed.on_first(lambda: faster)
-            self.seconds_of_trial = time.perf_counter() - began
+            self.seconds_of_trial = self.clock() - began
             self.progress.elapsed += self.seconds_of_trial
             self.save()  # with the form that was chosen
         if self.compiled:
@@ -223,9 +223,9 @@ class Loop:
         ) as bar:
             times: list[float] = []
             while not self._is_over:
-                began = time.perf_counter()
+                began = self.clock()
                 self._one_step(loss_of)
-                times.append(time.perf_counter() - began)
+                times.append(self.clock() - began)
                 progress.elapsed += times[-1]
                 if progress.steps is None and len(times) == CALIBRATION_STEPS:
                     self._calibrate(times)
@@ -301,9 +301,9 @@ class Loop:
         """Turn the minutes of the budget into steps, by the times of the first ones."""
         assert self.options.minutes is not None
         self._look_at(self.updates.settle())
-        began = time.perf_counter()
+        began = self.clock()
         self.sparse.figures()
-        validations = self.options.validations * (time.perf_counter() - began)
+        validations = self.options.validations * (self.clock() - began)
         # The first steps also pay for allocations and kernel choices.
         typical = sorted(times[CALIBRATION_STEPS // 4 :])[(CALIBRATION_STEPS - CALIBRATION_STEPS // 4) // 2]
         left = 60 * self.options.minutes - validations - self.seconds_of_trial - sum(times)
@@ -314,14 +314,14 @@ class Loop:
 
     def validate(self) -> dict[str, float]:
         """Validate the model, write its weights if they are the best or sparse, a checkpoint and the metrics."""
-        progress, began = self.progress, time.perf_counter()
+        progress, began = self.progress, self.clock()
         figures = self.sparse.figures()
         score = figures[self.sparse.score]
         best = score > progress.best  # never a NaN
         progress.best = score if best else progress.best
         if self.sparse.averages:  # not while a sparsifier makes the score fall
             progress.scored(score, self.options.min_improvement)
-        progress.elapsed += time.perf_counter() - began
+        progress.elapsed += self.clock() - began
         line = {
             "step": progress.step,
             "steps": progress.steps,

@@ -1,5 +1,6 @@
 """From measured data to the task that trains on it."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from unrolled.data import Prefetch
 from unrolled.data.measured import MeasuredBatches, MeasuredSamples
 from unrolled.data.measurement_files import MeasurementData
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, SampledFourier
+from unrolled.operators import LinearOperator, LowResolution, SampledFourier
 from unrolled.training.kspace_data import KSpaceData
 from unrolled.training.losses import Loss
 from unrolled.training.tasks.from_measurements import MeasuredTask
@@ -49,6 +50,8 @@ def measured_task(
     if isinstance(data, MeasuredBatches):
         training, batches, sigma = data.samples, data, None
     else:
+        if isinstance(data, KSpaceData) and data.maps is None and network.estimates_maps:
+            data = replace(data, maps=LowResolution())  # they only scale k-space
         training, held_out = data.load(seed, needs_truth)
         validation = held_out if validation is None else validation
         batches, sigma = MeasuredBatches(training, seed), data.sigma

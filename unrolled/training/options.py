@@ -1,6 +1,8 @@
 """How to train: the budget, the optimiser, and when to look and to save."""
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -10,6 +12,10 @@ from unrolled.system.scalars import PlainNumbers, as_number
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["cosine", "linear", "steps"]
+ClockName = Literal["wall", "process"]
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "process": time.process_time}
+"""In seconds."""
 
 WORTH_COMPILING = 15.0
 """Minutes of a run from which on a compiled loss is tried: compilation takes about one and a half of them."""
@@ -37,6 +43,9 @@ class TrainingOptions(PlainNumbers):
     minutes : float, optional
         how long to train. Minutes are turned into steps after the first steps were timed; from then on the number of
         steps is fixed, and a resumed run keeps it.
+    clock : str
+        what minutes, and the seconds in the metrics, are those of: "wall", or "process", the processor time of this
+        process with all its threads, which does not pass while other programs have the processor.
     batch : int
         samples per step, over all processes that train together.
     accumulate : int
@@ -107,6 +116,7 @@ class TrainingOptions(PlainNumbers):
     steps: int | None = None
     epochs: float | None = None
     minutes: float | None = None
+    clock: ClockName = "wall"
     batch: int = 16
     accumulate: int = 1
     learning_rate: float = 1e-3
@@ -161,6 +171,8 @@ class TrainingOptions(PlainNumbers):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"training: {name} must be in [0, 1), got {value!r}")
+        if self.clock not in CLOCKS:
+            raise ValueError(f"training: clock must be {_choice(ClockName)}, got {self.clock!r}")
         self._check_optimizer()
         self._check_schedule()
         self._check_parts()

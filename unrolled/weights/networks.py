@@ -5,14 +5,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unrolled.networks import UnrolledNetwork
+from unrolled.networks import DictionaryNetwork, UnrolledNetwork
 from unrolled.networks.composed import PARTS as NETWORK_PARTS
+from unrolled.networks.dictionaries import fingerprint_of
 from unrolled.operators import BlockCompressedSensing, Coils, Kernel, LinearOperator, SamplingMask
 from unrolled.operators.unit_norm import keep_norm
 from unrolled.penalties import Grouping
 from unrolled.system.devices import torch_device
 from unrolled.system.recipes import build, describe, find_class, only_a_program_makes, why_not_built, writable
 from unrolled.weights.card import CLASSIFIER, FORMAT, find, normalizes, read, write
+from unrolled.weights.dictionaries_of_weights import keep_dictionary
 from unrolled.weights.earlier import rename_earlier
 from unrolled.weights.limits import at_most
 from unrolled.weights.tensors import fill, hash_of, tensors_of
@@ -68,6 +70,8 @@ def save(
     }
     if network.normalizes:
         facts["norm"] = network.norm_of(operator)
+    if isinstance(network, DictionaryNetwork) and network.fingerprint and (numbers := fingerprint_of(operator)):
+        facts["dictionary"] = list(numbers)
     if hashes := _matrix_hash(operator):
         facts["matrix_hash"] = hashes
     write(path, tensors, facts)
@@ -140,6 +144,7 @@ def load(
     network.normalizes = normalizes(card)
     if network.normalizes:
         keep_norm(operator, card["norm"])
+    keep_dictionary(path, card, network, operator)
     if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
     return network.eval().to(target), operator.eval().to(target)

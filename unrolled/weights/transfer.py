@@ -6,7 +6,9 @@ from torch import nn
 
 from unrolled.networks import UnrolledNetwork
 from unrolled.networks.conditioning import Factors
+from unrolled.operators import LinearOperator
 from unrolled.weights.card import CLASSIFIER, find, normalizes, read
+from unrolled.weights.dictionaries_of_weights import keep_dictionary
 from unrolled.weights.earlier import autocorrelations, rename_earlier
 from unrolled.weights.tensors import fill
 
@@ -51,7 +53,9 @@ def take(name_or_file: str | Path, **modules: nn.Module) -> None:
         shapes = [tuple(found[key].shape) if key in found else "nothing" for found in (tensors, own)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"weights: {path} has {shapes[0]} for {key}, and what is trained has {shapes[1]}")
-    fill(model, tensors)
     network = modules["network"]
+    if isinstance(operator, LinearOperator):
+        keep_dictionary(path, card, network, operator)
+    fill(model, tensors)
     if isinstance(network, UnrolledNetwork):
         network.normalizes = normalizes(card)

@@ -149,7 +149,7 @@ def test_noise_levels_reach_the_prior():
 def test_noise_levels_of_complex_measurements_are_real():
     operator = MaskedFourier(RadialMask(0.5), 5, 6)
     y = operator(torch.rand(2, 1, 5, 6))
-    assert Adaptive().condition(y, 0.1).dtype == torch.float32
+    assert Adaptive().condition(y, operator, 0.1).dtype == torch.float32
     assert Adaptive()(y, operator, noise=0.1).dtype == torch.float32
 
 

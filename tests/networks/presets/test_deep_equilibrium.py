@@ -15,6 +15,8 @@ from unrolled.networks import (
     ResidualCNN,
     Unroll,
 )
+from unrolled.operators import Identity
+from unrolled.reconstruction.tiles import why_no_tiles
 
 RANGE = (0.01, 0.2)
 
@@ -79,6 +81,33 @@ def test_its_gradient_is_that_of_the_fixed_point_in_the_memory_of_one_phase():
         found.append(torch.autograd.grad(loss, list(network.parameters())))
     for implicit, unrolled in zip(*found, strict=True):
         torch.testing.assert_close(implicit, unrolled, rtol=1e-6, atol=1e-9)
+
+
+def test_anderson_finds_the_same_image_and_gradient_in_fewer_phases():
+    problem, truth = DenseProblem(), torch.rand(2, 1, 5, 6, dtype=torch.float64)
+    network = contraction()
+    exact = network(problem.y, problem.operator)
+    network.differentiation = Implicit(iterations=300, tolerance=1e-12)
+    gradients = torch.autograd.grad(network.loss(truth, problem.y, problem.operator), list(network.parameters()))
+    errors = {}
+    for memory in (1, 6):
+        network.differentiation, network.repeats = Implicit(iterations=20, tolerance=1e-12, memory=memory), 20
+        image = network(problem.y, problem.operator)
+        with torch.no_grad():
+            assert torch.equal(network(problem.y, problem.operator), image)
+        iterates = network.iterates(problem.y, problem.operator)
+        assert len(iterates) == 21
+        assert torch.equal(iterates[-1], image)
+        loss = network.loss(truth, problem.y, problem.operator)
+        found = torch.autograd.grad(loss, list(network.parameters()))
+        errors[memory] = max(
+            float((a - b).abs().max() / b.abs().max())
+            for a, b in zip((image.detach(), *found), (exact.detach(), *gradients), strict=True)
+        )
+    assert errors[6] < 0.1 * errors[1], errors
+    with pytest.raises(ValueError, match="memory must be a whole number in 1 … 10,000, got 0"):
+        Implicit(memory=0)
+    assert "looks at the image as a whole" in why_no_tiles(network, Identity())
 
 
 def test_any_phase_has_a_fixed_point():

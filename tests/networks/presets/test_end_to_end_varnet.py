@@ -223,6 +223,22 @@ def test_the_middle_is_columns_rows_and_a_square_without_a_gap(centered):
 # ---- use
 
 
+def test_the_network_of_maps_rests_where_there_are_no_coils():
+    """Of several processes that train, each must get a gradient of every parameter."""
+    network = moved(phases=1, complex_images=True)
+    bias = network.maps.prior.last.bias.requires_grad_(False)  # somebody's choice
+    coils = MultiCoilFourier(Coils(3), RadialMask(0.4), 16, 14)
+    x = pictures(16, 14, complex_images=True)
+    for operator, rests in ((MaskedFourier(RadialMask(0.4), 16, 14, complex_images=True), True), (coils, False)):
+        network.fit_operator(operator)
+        network.zero_grad()
+        network.loss(x, operator(x), operator).backward()
+        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        assert all(parameter.grad is not None for parameter in learning)
+        assert any(parameter.requires_grad for parameter in network.maps.parameters()) is not rests
+        assert not bias.requires_grad
+
+
 def test_what_it_cannot_mean_is_refused():
     for arguments, message in (
         ({"phases": 0}, "phases must be"),

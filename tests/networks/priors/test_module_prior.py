@@ -1,5 +1,7 @@
 """Any module as a prior."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,8 @@ def test_what_a_module_returns_is_looked_at():
 def test_bad_arguments_are_refused_by_name():
     for make, message in (
         (lambda: as_prior("unet"), "prior: must be a module that maps images to images, got 'unet'"),
-        (lambda: ModulePrior(Told(), sigma=0.0), "sigma must be > 0 or None"),
+        (lambda: ModulePrior(Told(), sigma=0.0), "ModulePrior: sigma must be a finite number > 0, got 0.0"),
+        (lambda: ModulePrior(Told(), sigma=math.inf), "ModulePrior: sigma must be a finite number > 0, got inf"),
         (lambda: ModulePrior(nn.Identity(), ranges=[(0.1, 0.2)]), "sigma must be given"),
     ):
         with pytest.raises(ValueError, match=message):

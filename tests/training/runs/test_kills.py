@@ -31,10 +31,11 @@ from tests.training.small_runs import (
 from unrolled.training import Loop
 from unrolled.training.runs.checkpoint import Checkpoints
 
-KILLS = {"one process": 60 if FULL else 3, "two processes": 40, "sparse": 50, "classify": 50}
+KILLS = {"one process": 60 if FULL else 2, "two processes": 40, "sparse": 50, "classify": 50}
 """How often a run is killed, by its setting; with the outputs below 300 times in all."""
 
 OUTPUT_KILLS = 50
+STEPS = 160 if FULL else 50
 SPARSE = ["--sparsifier=ProximalStep", "--sparsifier.penalty=L0", "--sparsifier.target=0.5"]
 
 
@@ -46,7 +47,7 @@ def last_step(folder: Path) -> int:
 
 def command_of(setting: str, folder: Path) -> list[str]:
     """A short training with many checkpoints."""
-    argv = short_command(folder)
+    argv = [each.replace("=160", f"={STEPS}").replace("=40", f"={STEPS // 4}") for each in short_command(folder)]
     if setting == "classify":
         kept = [each for each in argv if each.startswith(("--training.", "--threads", "--device"))]
         return ["classify", "--classifier=LeNet300100", *SPARSE, *kept]
@@ -82,7 +83,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bits(setting, tmp_path)
     chance = random.Random(0)
     for number in range(kills):
         running = start(setting, [*argv, f"--folder={killed}", "--resume"])
-        reached = 150 * number // kills
+        reached = STEPS * (number + 1) // (kills + 2)
         wait_for(lambda reached=reached: last_step(killed) >= reached, running[0])
         if number % 2:  # in the middle of writing a checkpoint
             wait_for(lambda: list(killed.glob(".partial-last-*")), running[0])
@@ -93,7 +94,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bits(setting, tmp_path)
         process.join()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the kill may have hit between the two renames
-        assert Checkpoints(killed).load()["step"] < 160
+        assert Checkpoints(killed).load()["step"] < STEPS
     for process in start(setting, [*argv, f"--folder={killed}", "--resume"]):
         process.join()
     assert_same_end(straight, killed)

@@ -152,7 +152,12 @@ def unfolded(steps=2, priors=1):
 @pytest.mark.parametrize(
     ("state", "kind", "options", "message"),
     [
-        ({**dncnn(), "more": torch.ones(1)}, "deepinv-dncnn", {}, "w.pth: as those of deepinv's DnCNN .* use for more"),
+        (
+            {**dncnn(), "more": torch.ones(1)},
+            "deepinv-dncnn",
+            {},
+            "w.pth: as a state of deepinv's DnCNN it also has more",
+        ),
         (
             {**dncnn(), "in_conv.weight": torch.ones(4, 1, 3, 3, 3)},
             "deepinv-dncnn",

@@ -5,7 +5,7 @@ import torch
 
 import unrolled
 from tests.networks.laws import pictures
-from tests.weights.test_priors_of_others import normalised_unet, state_of_fastmri, unet
+from tests.weights.converting.test_priors_of_others import normalised_unet, state_of_fastmri, unet
 from unrolled.networks import EndToEndVarNet
 from unrolled.operators import Coils, MultiCoilFourier
 from unrolled.weights import convert
@@ -116,7 +116,7 @@ def test_unet_is_what_their_program_computes(normalized, tmp_path):
         (lambda s: s["cascades.0.dc_weight"].neg_(), "cascades.0.dc_weight must be one finite number > 0"),
         (
             lambda s: s.pop("cascades.1.model.unet.conv.layers.4.weight"),
-            r"w.pt, cascades.1.model.unet.\*: as those of fastMRI's U-Net they lack conv.layers.4.weight",
+            r"w.pt, cascades.1.model.unet.\*: as a state of fastMRI's U-Net it lacks conv.layers.4.weight",
         ),
         (
             lambda s: s.update({"sens_net.norm_unet.unet.conv.layers.4.weight": torch.zeros(3)}),

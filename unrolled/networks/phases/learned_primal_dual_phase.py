@@ -162,4 +162,4 @@ class Update(nn.Module):
             found = of_images(factor, len(found) // batch) * found
         found = found.reshape(*maps.shape[:3], -1, kinds, self.channels, height, width).permute(0, 3, 1, 5, 2, 6, 7, 4)
         found = found.reshape(batch, -1, *numbers.shape[2:])
-        return torch.view_as_complex(found.contiguous()) if stack.is_complex() else found.squeeze(-1)
+        return torch.complex(*found.unbind(-1)) if stack.is_complex() else found.squeeze(-1)

@@ -5,7 +5,7 @@ from typing import Any
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.admm import ADMMPhase
 from unrolled.networks.presets.own_priors import priors_of_phases
 from unrolled.networks.priors.prior import Prior
@@ -36,7 +36,7 @@ class ADMMNet(UnrolledNetwork):
         in place of D, and then features, depth and channels are its own; each phase has one like it.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`. The noise level scales λ and what D takes away.
 
     Examples
@@ -58,9 +58,10 @@ class ADMMNet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ADMMNet", phases=phases)
-        ranges = told("ADMMNet", noise_range)
+        ranges = told("ADMMNet", noise_range, ratio_range)
         priors = priors_of_phases(
             "ADMMNet",
             prior,
@@ -76,6 +77,7 @@ class ADMMNet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
 
     def compacted_arguments(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class DeepEquilibrium(UnrolledNetwork):
 
     The number of phases is fixed, so that an image does not depend on those beside it in a batch, and that the network
     compiles to one graph where no gradient is asked for. It can be set anew at any time: `network.repeats = 100`.
+    `differentiation=Implicit(memory=5)` takes fewer of them, by Anderson's acceleration, but has no tiles.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class DeepEquilibrium(UnrolledNetwork):
         of D, see `ResidualCNN`; a phase of one's own has its own.
     differentiation : Differentiation, optional
         by default `Implicit()`.
-    start, complex_images, noise_range
+    start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -55,9 +56,10 @@ class DeepEquilibrium(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("DeepEquilibrium", phases=phases)
-        ranges = told("DeepEquilibrium", noise_range)
+        ranges = told("DeepEquilibrium", noise_range, ratio_range)
         if phase is None:
             prior = ResidualCNN(features, depth, channels, complex_images, ranges)
             phase = ProximalGradientPhase(prior, GradientStep(ranges=ranges))
@@ -65,7 +67,7 @@ class DeepEquilibrium(UnrolledNetwork):
             raise ValueError(f"DeepEquilibrium: phase must be of the class Phase, got {phase!r}")
         check_images("DeepEquilibrium", phase, complex_images)
         how = Implicit() if differentiation is None else differentiation
-        super().__init__([phase], phases, how, start, complex_images, noise_range)
+        super().__init__([phase], phases, how, start, complex_images, noise_range, ratio_range)
 
     def compacted_arguments(self) -> dict[str, Any]:
         return {}  # the phase says it

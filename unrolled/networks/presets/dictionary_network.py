@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from unrolled.networks.dictionaries import dictionary_of, dictionary_size
+from unrolled.networks.dictionaries import dictionary_of, dictionary_size, kept_fingerprint, same_dictionary
 from unrolled.networks.differentiation import Differentiation
 from unrolled.networks.phases.phase import Phase
 from unrolled.networks.starts import Start, ZeroStart
@@ -32,6 +32,10 @@ class DictionaryNetwork(UnrolledNetwork):
     """
 
     needs = "a dictionary"
+
+    fingerprint: tuple[float, ...] | None = None
+    """What tells the dictionary that the weights are made for from others; None before there is one, and of weights
+    that were saved before it was kept."""
 
     def __init__(
         self,
@@ -75,14 +79,24 @@ class DictionaryNetwork(UnrolledNetwork):
 
     def fit_operator(self, operator: LinearOperator) -> None:
         """Compute the weights' values from a dictionary, unless they have some."""
+        self.check(operator)
+        norm = self.norm_of(operator)
         if not self.fitted:
-            self.check(operator)
-            self.take(dictionary_of(operator) / self.norm_of(operator))
-            self.fitted = True
+            self.take(dictionary_of(operator) / norm)
+            self.fitted, self.fingerprint = True, kept_fingerprint(operator)
 
     @abstractmethod
     def take(self, dictionary: Tensor) -> None:
         """Give the weights the values that they have for a dictionary, (rows, columns), in double precision."""
+
+    def norm_of(self, operator: LinearOperator) -> float:
+        if not _made_for(self, operator):
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: its weights are made for another dictionary than that of the {type(operator).__name__}; make "
+                f"others by {name}.of(operator, …)"
+            )
+        return super().norm_of(operator)
 
     def check(self, operator: LinearOperator) -> None:
         super().check(operator)
@@ -105,6 +119,16 @@ class DictionaryNetwork(UnrolledNetwork):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *others)
         self.fitted = self.fitted or any(key.startswith(prefix) for key in state_dict)
+
+
+def _made_for(network: DictionaryNetwork, operator: LinearOperator) -> bool:
+    if network.fingerprint is None or numbers_of(operator)[1].type == "meta":
+        return True
+    return same_dictionary(kept_fingerprint(operator), network.fingerprint)
+
+
+# A graph has it as a constant, as it has the norm.
+_made_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _said(rows: int, height: int, width: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, told
 from unrolled.networks.data_steps.gradient_data_step import GradientStep
@@ -31,8 +31,8 @@ class EndToEndVarNet(UnrolledNetwork):
     whose maps have 1 as the sum of their squares, as `Coils` and `Espirit` make them; and the phase of the image cannot
     be told from that of the maps, so losses compare magnitudes.
 
-    Operators that are no `MultiCoilFourier`, such as those of a single coil, stay as they are; to train with them, make
-    it with map_features=None, for a network of maps would learn nothing.
+    Operators that are no `MultiCoilFourier`, such as those of a single coil, stay as they are; while it is trained for
+    them, the network of maps rests.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class EndToEndVarNet(UnrolledNetwork):
         where the learned η starts.
     channels : int
         of the image that R sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -73,11 +73,12 @@ class EndToEndVarNet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("EndToEndVarNet", phases=phases, map_scales=map_scales)
         if map_features is not None:
             check_sizes("EndToEndVarNet", map_features=map_features)
-        ranges = told("EndToEndVarNet", noise_range)
+        ranges = told("EndToEndVarNet", noise_range, ratio_range)
 
         def u_net(features: int, scales: int, channels: int, complex_images: bool, ranges: Sequence[Interval]) -> UNet:
             return UNet(
@@ -104,10 +105,13 @@ class EndToEndVarNet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
         self.maps: SensitivityNetwork | None = None
+        self.resting: list[nn.Parameter] = []
         if map_features is not None and complex_images:
             self.maps = SensitivityNetwork(u_net(map_features, map_scales, 1, True, []))
+            self.estimates_maps = True
 
     def check(self, operator: LinearOperator) -> None:
         super().check(operator)
@@ -116,6 +120,14 @@ class EndToEndVarNet(UnrolledNetwork):
                 f"EndToEndVarNet: estimates one set of maps, and {type(operator).__name__} has {operator.sets} sets; "
                 "make it with map_features=None, and it takes those of the operator"
             )
+
+    def fit_operator(self, operator: LinearOperator) -> None:
+        for parameter in self.resting:
+            parameter.requires_grad_(True)
+        unused = [] if self.maps is None or self._estimates(operator) else self.maps.parameters()
+        self.resting = [parameter for parameter in unused if parameter.requires_grad]
+        for parameter in self.resting:
+            parameter.requires_grad_(False)
 
     def norm_of(self, operator: LinearOperator) -> float:
         # Maps that it estimates have the norm 1, whatever that of the operator's.

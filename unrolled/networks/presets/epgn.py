@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.networks.channelwise import per_channel
-from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
+from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation
-from unrolled.networks.live_maps import widths_of_phases
+from unrolled.networks.map_widths import widths_of_phases
 from unrolled.networks.phases.phase import Images, Phase, State
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.priors.sparsifying_prior import LearnedProx
@@ -90,13 +90,14 @@ class EPGN(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("EPGN", phases=phases)
         if variant not in _PHASES:
             raise ValueError(f"EPGN: variant must be one of {', '.join(_PHASES)}, got {variant!r}")
         if nonlocal_window is not None and not 1 <= nonlocal_window <= LARGEST_SIZE:
             raise ValueError(f"EPGN: nonlocal_window must be in 1 … {LARGEST_SIZE:,} or None, got {nonlocal_window!r}")
-        told = noise_interval("EPGN", noise_range)
+        ranges = told("EPGN", noise_range, ratio_range)
         super().__init__(
             [
                 _PHASES[variant](
@@ -106,7 +107,7 @@ class EPGN(UnrolledNetwork):
                         nonlocal_window,
                         2 if complex_images else 1,
                     ),
-                    [] if told is None else [told],
+                    ranges,
                 )
                 for each in widths_of_phases("EPGN", features, 1 if shared else phases)
             ],
@@ -114,7 +115,8 @@ class EPGN(UnrolledNetwork):
             differentiation,
             start,
             complex_images,
-            told,
+            noise_range,
+            ratio_range,
         )
 
     def compacted_arguments(self) -> dict[str, Any]:

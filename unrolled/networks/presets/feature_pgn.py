@@ -27,7 +27,7 @@ class FeaturePGN(UnrolledNetwork):
         whether all phases have the same weights.
     channels : int
         of the image that are seen together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -51,9 +51,10 @@ class FeaturePGN(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("FeaturePGN", phases=phases)
-        ranges = told("FeaturePGN", noise_range)
+        ranges = told("FeaturePGN", noise_range, ratio_range)
         super().__init__(
             [
                 FeatureGradientPhase(
@@ -66,4 +67,5 @@ class FeaturePGN(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )

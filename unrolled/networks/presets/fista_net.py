@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.phase import Images, State
 from unrolled.networks.positive_numbers import check_positive, positive
@@ -54,7 +54,7 @@ class FISTANet(UnrolledNetwork):
         is told nothing.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`; no `Implicit`, for no two phases are one. The noise level scales μ_k and θ_k.
 
     Examples
@@ -77,6 +77,7 @@ class FISTANet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("FISTANet", phases=phases)
         check_positive("FISTANet", step=step, threshold=threshold)
@@ -93,7 +94,9 @@ class FISTANet(UnrolledNetwork):
             shared,
             complex_images,
         )
-        numbers = PhaseNumbers(step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range))
+        numbers = PhaseNumbers(
+            step, threshold if listens(priors[0]) else None, told("FISTANet", noise_range, ratio_range)
+        )
         super().__init__(
             [FISTANetPhase(each, numbers, k) for k, each in enumerate(priors, 1)],
             1,
@@ -101,6 +104,7 @@ class FISTANet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
 
     def compacted_arguments(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from unrolled.networks.conditioning import told
 from unrolled.networks.data_steps.proximal_data_step import ProximalStep
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import of_each
+from unrolled.networks.map_widths import of_each
 from unrolled.networks.phases.half_quadratic import HalfQuadraticPhase
 from unrolled.networks.positive_numbers import check_positive
 from unrolled.networks.presets.own_priors import listens, priors_of_phases
@@ -41,7 +41,7 @@ class HQSNet(UnrolledNetwork):
         that scales by it is made with one range. One that is made without ranges is told nothing.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`; no `Implicit`, for no two phases are one.
 
     Examples
@@ -64,6 +64,7 @@ class HQSNet(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("HQSNet", phases=phases)
         if isinstance(differentiation, Implicit):
@@ -71,7 +72,7 @@ class HQSNet(UnrolledNetwork):
                 "HQSNet: differentiation by Implicit needs phases that are one, and here each has weights of its own, "
                 "α and β; DeepEquilibrium repeats one phase"
             )
-        ranges = told("HQSNet", noise_range)
+        ranges = told("HQSNet", noise_range, ratio_range)
         alphas, betas = in_equal_ratios("ridges", ridges, phases), in_equal_ratios("levels", levels, phases)
         told_to_prior = [(min(betas) / 2, 2 * max(betas))]
         priors = priors_of_phases(
@@ -97,6 +98,7 @@ class HQSNet(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )
 
     def compacted_arguments(self) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.networks.channelwise import apart, per_channel, together
-from unrolled.networks.conditioning import Factors, Interval, noise_interval, of_images
+from unrolled.networks.conditioning import Factors, Interval, of_images, told
 from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.networks.differentiation import Differentiation, Implicit
-from unrolled.networks.live_maps import Widths, widths_of_phases
+from unrolled.networks.map_widths import Widths, widths_of_phases
 from unrolled.networks.phases.phase import Phase, State
 from unrolled.networks.positive_numbers import positive
 from unrolled.networks.priors.symmetric_prior import SymmetricMaps
@@ -75,6 +75,7 @@ class ISTANetPlus(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("ISTANetPlus", phases=phases)
         if not symmetry >= 0:
@@ -83,14 +84,14 @@ class ISTANetPlus(UnrolledNetwork):
             raise ValueError(
                 f"ISTANetPlus: symmetry must be 0 with Implicit, which sees only the last phase, got {symmetry!r}"
             )
-        told = noise_interval("ISTANetPlus", noise_range)
+        ranges = told("ISTANetPlus", noise_range, ratio_range)
         super().__init__(
             [
                 ISTAPhase(
                     each,
                     shrinkage_of(penalty, None, threshold, learn_penalty),
                     2 if complex_images else 1,
-                    [] if told is None else [told],
+                    ranges,
                 )
                 for each in widths_of_phases("ISTANetPlus", features, 1 if shared else phases)
             ],
@@ -98,7 +99,8 @@ class ISTANetPlus(UnrolledNetwork):
             differentiation,
             start,
             complex_images,
-            told,
+            noise_range,
+            ratio_range,
         )
         self.symmetry = symmetry
 

@@ -13,7 +13,8 @@ class LearnedPrimalDual(UnrolledNetwork):
 
     Adler, Öktem, IEEE Trans. Med. Imaging 37(6), 2018, algorithm 3, with a memory of n images f and n duals h. Duals
     begin at 0. For operators whose measurements are pictures, such as sinograms or the Fourier plane: D convolves them.
-    It carries measurements, so there are no tiles.
+    It carries measurements, so there are no tiles. Every map has a slope of its own; deepinv's `PDNet`, whose maps
+    share one, has 251,980 parameters at the same sizes.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class LearnedPrimalDual(UnrolledNetwork):
         see `UnrolledNetwork`.
     complex_measurements : bool, optional
         whether measurements are complex; by default if images are.
-    noise_range
+    noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -57,6 +58,7 @@ class LearnedPrimalDual(UnrolledNetwork):
         complex_images: bool = False,
         complex_measurements: bool | None = None,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("LearnedPrimalDual", phases=phases)
         if isinstance(differentiation, Implicit):
@@ -65,7 +67,7 @@ class LearnedPrimalDual(UnrolledNetwork):
                 f"their own and no fixed point, got {differentiation!r}"
             )
         complex_duals = complex_images if complex_measurements is None else complex_measurements
-        ranges = told("LearnedPrimalDual", noise_range)
+        ranges = told("LearnedPrimalDual", noise_range, ratio_range)
         super().__init__(
             [
                 LearnedPrimalDualPhase(
@@ -78,4 +80,5 @@ class LearnedPrimalDual(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )

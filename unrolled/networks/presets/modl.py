@@ -28,7 +28,7 @@ class MoDL(UnrolledNetwork):
         whether all phases have one D and one λ, as in the paper.
     channels : int
         of the image that D sees together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -49,9 +49,10 @@ class MoDL(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("MoDL", phases=phases)
-        ranges = told("MoDL", noise_range)
+        ranges = told("MoDL", noise_range, ratio_range)
         super().__init__(
             [
                 DataConsistencyPhase(
@@ -64,4 +65,5 @@ class MoDL(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )

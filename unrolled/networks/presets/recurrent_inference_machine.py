@@ -26,7 +26,7 @@ class RecurrentInferenceMachine(UnrolledNetwork):
         of the image that h sees together.
     differentiation : Differentiation, optional
         `Unroll()` or `Recompute()`.
-    start, complex_images, noise_range
+    start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -44,6 +44,7 @@ class RecurrentInferenceMachine(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("RecurrentInferenceMachine", phases=phases, features=features, channels=channels)
         if isinstance(differentiation, Implicit):
@@ -51,6 +52,6 @@ class RecurrentInferenceMachine(UnrolledNetwork):
                 "RecurrentInferenceMachine: differentiation must be Unroll() or Recompute(), for what it remembers "
                 f"changes from phase to phase and has no fixed point that it is trained for, got {differentiation!r}"
             )
-        ranges = told("RecurrentInferenceMachine", noise_range)
+        ranges = told("RecurrentInferenceMachine", noise_range, ratio_range)
         phase = RecurrentPhase(features, channels, complex_images, ranges)
-        super().__init__([phase], phases, differentiation, start, complex_images, noise_range)
+        super().__init__([phase], phases, differentiation, start, complex_images, noise_range, ratio_range)

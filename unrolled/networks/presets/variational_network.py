@@ -29,7 +29,7 @@ class VariationalNetwork(UnrolledNetwork):
         whether all phases have the same filters, activations and step.
     channels : int
         of the image that the filters see together.
-    differentiation, start, complex_images, noise_range
+    differentiation, start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
     Examples
@@ -51,9 +51,10 @@ class VariationalNetwork(UnrolledNetwork):
         start: Start | None = None,
         complex_images: bool = False,
         noise_range: tuple[float, float] | None = None,
+        ratio_range: tuple[float, float] | None = None,
     ):
         check_sizes("VariationalNetwork", phases=phases)
-        ranges = told("VariationalNetwork", noise_range)
+        ranges = told("VariationalNetwork", noise_range, ratio_range)
         super().__init__(
             [
                 VariationalPhase(
@@ -69,4 +70,5 @@ class VariationalNetwork(UnrolledNetwork):
             start,
             complex_images,
             noise_range,
+            ratio_range,
         )

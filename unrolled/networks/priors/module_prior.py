@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval
-from unrolled.networks.positive_numbers import positive
+from unrolled.networks.positive_numbers import check_positive, positive
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.priors.prior import Prior
 
@@ -44,8 +44,8 @@ class ModulePrior(MapPrior):
     ):
         if not isinstance(module, nn.Module):
             raise ValueError(f"prior: must be a module that maps images to images, got {module!r}")
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"ModulePrior: sigma must be > 0 or None, got {sigma!r}")
+        if sigma is not None:
+            check_positive("ModulePrior", sigma=sigma)
         if len(ranges) and sigma is None:
             raise ValueError("ModulePrior: ranges scale sigma, so sigma must be given")
         super().__init__(channels, complex_images, ranges)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
-from unrolled.networks.live_maps import Widths, live_maps, of_channels, widths_of
+from unrolled.networks.map_widths import Widths, live_maps, of_channels, widths_of
 from unrolled.networks.maps import ENOUGH, SparsifyingMap, SynthesisMap, WindowAttention, scaled, shrinking
 from unrolled.networks.narrow import convolve
 from unrolled.networks.priors.map_prior import MapPrior

@@ -1,5 +1,6 @@
 """On what a run ran: versions, machine, git revision."""
 
+import functools
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -20,10 +21,17 @@ def environment() -> dict[str, str | None]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": str(torch.get_num_threads()),
         "processes": str(distributed.size()),
-        "revision": revision(),
+        "revision": _first_revision(),
     }
 
 
+@functools.cache
+def _first_revision() -> str | None:
+    """The revision when it was first asked for: a process that runs several times goes on with the code it has read."""
+    return revision()
+
+
+@functools.cache
 def _version(package: str) -> str | None:
     """The version of a package; None of one that is used without being installed, as this one may be in a checkout."""
     try:

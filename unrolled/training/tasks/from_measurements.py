@@ -22,7 +22,13 @@ from unrolled.system.devices import seed_generators, send
 from unrolled.training.distributed import in_shards
 from unrolled.training.losses import LossGiven, as_loss
 from unrolled.training.random_numbers import own_randomness
-from unrolled.training.tasks.reconstruction import Reconstructor, check_loss, name_of_loss, recipe_of
+from unrolled.training.tasks.reconstruction import (
+    Reconstructor,
+    check_loss,
+    may_gain_by_compiling,
+    name_of_loss,
+    recipe_of,
+)
 from unrolled.training.tasks.task import Task
 
 HELD_OUT = 0.1
@@ -104,7 +110,7 @@ class MeasuredTask(Task):
         )
         self.norm = network.norm_of(operator)  # found once: operators of batches are of its kind
         self.batches, self.validation = batches, validation
-        self.gains_by_compiling = not operator.complex_images
+        self.gains_by_compiling = may_gain_by_compiling(network, operator)
         self.epoch = len(batches)
         first = validation.sample(0)
         if self.own_loss is not None:

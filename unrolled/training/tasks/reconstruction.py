@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unrolled import weights
 from unrolled.data import Batches, with_fixed_phase, with_phase
 from unrolled.metrics import shown_psnr
-from unrolled.networks import UnrolledNetwork
+from unrolled.networks import Implicit, UnrolledNetwork
 from unrolled.operators import LinearOperator, VaryingGaussianNoise
 from unrolled.operators import Noise as NoiseLaw
 from unrolled.operators.noise import with_white_noise
@@ -49,9 +49,12 @@ class Reconstructor(nn.Module):
         self.network, self.operator, self.noise = network, operator, noise
         self.register_load_state_dict_pre_hook(_rename_earlier)
 
-    def measure(self, x: Tensor, level: Tensor | None = None) -> Tensor:
-        """The measurements of images x, with noise; of a level for each image, if they are given, (batch,)."""
-        y: Tensor = self.operator(x)
+    def measure(self, x: Tensor, level: Tensor | None = None, operator: LinearOperator | None = None) -> Tensor:
+        """The measurements of images x, with noise; of a level for each image, if they are given, (batch,).
+
+        By another operator than its own, if one is given.
+        """
+        y: Tensor = (self.operator if operator is None else operator)(x)
         if level is not None:
             return with_white_noise(y, level)
         return y if self.noise is None else self.noise(y)
@@ -67,6 +70,11 @@ class Reconstructor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Measure the images x and reconstruct them."""
         return self.network(self.measure(x), self.operator)
+
+
+def may_gain_by_compiling(network: UnrolledNetwork, operator: LinearOperator) -> bool:
+    """Whether a compiled loss is worth a trial: of complex numbers and of `Implicit` the compiler makes no code."""
+    return not (operator.complex_images or isinstance(network.differentiation, Implicit))
 
 
 def _rename_earlier(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -134,7 +142,7 @@ class ReconstructionTask(Task):
         network.norm_of(operator)  # found before anything is learned, and kept by copies too
         self.batches, self.seed = batches, seed
         self.varying = noise if isinstance(noise, VaryingGaussianNoise) else None
-        self.gains_by_compiling = not operator.complex_images  # the compiler makes no code for complex numbers
+        self.gains_by_compiling = may_gain_by_compiling(network, operator)
         if operator.complex_images:
             validation = [with_fixed_phase(image, index) for index, image in enumerate(validation)]
         self.validation = [image.unsqueeze(0).to(self.device) for image in validation]
@@ -159,20 +167,30 @@ class ReconstructionTask(Task):
         assert isinstance(model, Reconstructor)
         images, level = batch if isinstance(batch, tuple) else (batch, None)
         x = with_phase(images) if model.operator.complex_images else images
-        y = model.measure(x, level)
+        return self.loss_of_measured(model, x, level, model.operator)
+
+    def loss_of_measured(
+        self, model: Reconstructor, x: Tensor, level: Tensor | None, operator: LinearOperator
+    ) -> Tensor:
+        """The loss of images, of which an operator measures noisy measurements."""
+        y = model.measure(x, level, operator)
         if self.own_loss is None:
             told = (
                 {"noise": model.told(level)} if model.network.takes_noise else {}
             )  # losses of older programs take none
-            return model.network.loss(x, y, model.operator, **told)
+            return model.network.loss(x, y, operator, **told)
         truth = x if self.own_loss.needs_truth else None
-        return self.own_loss(model.network, y, model.operator, truth, noise=model.known(level))
+        return self.own_loss(model.network, y, operator, truth, noise=model.known(level))
+
+    def validated_by(self, index: int) -> LinearOperator:
+        """The operator that measures a validation image."""
+        return self.model.operator
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The mean PSNR over the validation images, of magnitudes if complex, and that of the network's start."""
         assert isinstance(model, Reconstructor)
-        network, operator = model.network, model.operator
+        network = model.network
 
         def figures(numbered: tuple[int, Tensor]) -> tuple[float, float]:
             index, x = numbered
@@ -180,7 +198,8 @@ class ReconstructionTask(Task):
             level = None
             if self.varying is not None:
                 level = torch.tensor([self.varying.quantile((index + 0.5) / len(self.validation))])
-            y = model.measure(x, level)
+            operator = self.validated_by(index)
+            y = model.measure(x, level, operator)
             found, start = network(y, operator, noise=model.told(level)), network.first_image(y, operator)
             return float(shown_psnr(found, x)), float(shown_psnr(start, x))
 

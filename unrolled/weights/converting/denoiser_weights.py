@@ -11,7 +11,7 @@ from unrolled.networks.conditioning import Interval
 from unrolled.networks.priors.unet import Boundary
 from unrolled.weights.converting.foreign_files import ForeignWeights
 from unrolled.weights.converting.key_mapping import listed
-from unrolled.weights.priors_of_others import from_deepinv_dncnn, from_deepinv_drunet, from_deepinv_unet
+from unrolled.weights.converting.priors_of_others import from_deepinv_dncnn, from_deepinv_drunet, from_deepinv_unet
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from unrolled.operators import CartesianMask, Coils, Identity, LinearOperator, M
 from unrolled.weights.converting.denoiser_weights import inside, read_as
 from unrolled.weights.converting.foreign_files import ForeignWeights
 from unrolled.weights.converting.key_mapping import From, before_softplus, counted, fill_from, kept, made_of, placed
-from unrolled.weights.priors_of_others import from_fastmri_unet
+from unrolled.weights.converting.priors_of_others import from_fastmri_unet
 
 FIGURES = re.compile(r"(NMSE|SSIM|PSNR|ValLoss|TotExamples|TotSliceExamples)\..*|loss\..*")
 """Names in checkpoints of its training that are no weights: sums of figures, and the window of its loss."""

@@ -58,12 +58,7 @@ def fill_from(network: nn.Module, origins: Origins, weights: ForeignWeights, ign
         if a name is missing or left over, or a tensor has another shape.
     """
     wanted = {origin.key for origin in origins.values() if isinstance(origin, From)}
-    skipped = re.compile("|".join(ignored) or "(?!)")
-    missing = sorted(wanted - weights.tensors.keys())
-    left = sorted(key for key in weights.tensors.keys() - wanted if not skipped.fullmatch(key))
-    if missing or left:
-        found = [f"{what} {listed(keys)}" for what, keys in (("lacks", missing), ("also has", left)) if keys]
-        raise ValueError(f"weights: {weights.name} {' and '.join(found)}")
+    check_names(weights.name, weights.tensors, wanted, ignored)
     own = network.state_dict()
     assert own.keys() == origins.keys(), own.keys() ^ origins.keys()
     state = {}
@@ -77,6 +72,25 @@ def fill_from(network: nn.Module, origins: Origins, weights: ForeignWeights, ign
             )
         state[name] = tensor.to(own[name].dtype)
     network.load_state_dict(state)
+
+
+def check_names(owner: str, given: Iterable[str], wanted: Iterable[str], ignored: Iterable[str] = ()) -> None:
+    """Raise ValueError, which says what is missing and what is left over, unless names are those that are wanted.
+
+    Parameters
+    ----------
+    owner : str
+        what has the names, for the error.
+    given, wanted : iterable of str
+    ignored : iterable of str
+        patterns of names that may be left over.
+    """
+    skipped = re.compile("|".join(ignored) or "(?!)")
+    missing = sorted(set(wanted) - set(given))
+    left = sorted(key for key in set(given) - set(wanted) if not skipped.fullmatch(key))
+    if missing or left:
+        found = [f"{what} {listed(keys)}" for what, keys in (("lacks", missing), ("also has", left)) if keys]
+        raise ValueError(f"weights: {owner} {' and '.join(found)}")
 
 
 def brought(origins: Origins) -> int:

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.weights.converting.key_mapping import check_names
+
 Tensors = dict[str, Tensor]
 Options = dict[str, Any]
 
-COUNTS = "num_batches_tracked"
+COUNTS = r".*\.num_batches_tracked"
 """Of batches that a norm has seen: nothing depends on it in use, so it is left out."""
 
 
@@ -194,16 +196,6 @@ def _features(tensors: Tensors, scales: int) -> list[int]:
 
 
 def _renamed(owner: str, state: Tensors, names: dict[str, str]) -> Tensors:
-    """A state under other names.
-
-    Raises
-    ------
-    ValueError
-        if it lacks one of the keys, or has others.
-    """
-    given = {name for name in state if name.rpartition(".")[2] != COUNTS}
-    problems = [("lack", names.keys() - given), ("have no use for", given - names.keys())]
-    said = [f"{verb} {', '.join(sorted(keys)[:8])}" for verb, keys in problems if keys]
-    if said or not state:
-        raise ValueError(f"weights: as those of {owner} they {' and '.join(said) or 'are empty'}")
+    """A state under other names; ValueError if it lacks one of the keys, or has others."""
+    check_names(f"as a state of {owner} it", state, names, [COUNTS])
     return {ours: state[theirs] for theirs, ours in names.items()}

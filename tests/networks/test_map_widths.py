@@ -19,7 +19,7 @@ from unrolled.networks import (
     UnrolledNetwork,
 )
 from unrolled.networks.composed import PARTS
-from unrolled.networks.live_maps import live_maps
+from unrolled.networks.map_widths import live_maps
 from unrolled.penalties import MCP, Filters
 from unrolled.sparsify import Constant, MagnitudePruning
 from unrolled.system.recipes import build, describe, subclasses

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unrolled.networks import DRUNet, ResidualCNN, UNet
+from unrolled.networks import DRUNet, LearnedPrimalDual, ResidualCNN, UNet
 from unrolled.system.vision import import_torchvision
-from unrolled.weights.priors_of_others import (
+from unrolled.weights.converting.priors_of_others import (
     from_deepinv_dncnn,
     from_deepinv_drunet,
     from_deepinv_unet,
@@ -109,6 +109,14 @@ def test_dncnn_of_deepinv_is_as_large_by_default(deepinv):
         theirs, ours = deepinv.DnCNN(pretrained=None, device=None), ResidualCNN(64, 20, channels=3)
     counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (theirs, ours)]
     assert counts == [668_227, 668_227]
+
+
+def test_learned_primal_dual_is_as_large_as_deepinvs_but_for_the_slopes(deepinv):
+    """Ten phases with five images and five duals, and 32 maps twice in each block, which there have one slope."""
+    blocks = deepinv.PDNet_PrimalBlock(), deepinv.PDNet_DualBlock()
+    theirs = 10 * sum(parameter.numel() for block in blocks for parameter in block.parameters())
+    assert theirs == 251_980
+    assert LearnedPrimalDual().parameter_count == theirs + 10 * 2 * 2 * 31
 
 
 @pytest.mark.parametrize(("blocks", "channels"), [(1, 1), (2, 3)])
@@ -234,9 +242,9 @@ def test_unets_of_fastmri(fastmri, pools, sides):
 
 def test_names_that_lack_or_are_left_over_are_said():
     state = state_of_fastmri(3, 2, 1)
-    with pytest.raises(ValueError, match=r"weights: as those of fastMRI's U-Net they lack conv\.layers\.4\.weight$"):
+    with pytest.raises(ValueError, match=r"weights: as a state of fastMRI's U-Net it lacks conv\.layers\.4\.weight$"):
         from_fastmri_unet({name: part for name, part in state.items() if name != "conv.layers.4.weight"})
-    with pytest.raises(ValueError, match=r"they have no use for more, other$"):
+    with pytest.raises(ValueError, match=r"it also has more, other$"):
         from_fastmri_unet({**state, "other": state["conv.layers.0.weight"], "more": state["conv.layers.0.weight"]})
     for take, owner in (
         (from_fastmri_unet, "fastMRI's U-Net"),
@@ -245,5 +253,5 @@ def test_names_that_lack_or_are_left_over_are_said():
         (from_deepinv_drunet, "DRUNet"),
     ):
         for given in ({}, {"w": torch.zeros(1)}):
-            with pytest.raises(ValueError, match=f"weights: as those of {owner} they"):
+            with pytest.raises(ValueError, match=f"weights: as a state of {owner} it lacks"):
                 take(given)

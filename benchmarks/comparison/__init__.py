@@ -1,0 +1,1 @@
+"""All networks on the same problems, each with the same processor time."""
