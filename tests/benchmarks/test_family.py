@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import family
+from benchmarks import carried, family
 from unrolled.cli.network_list import preset_classes
 from unrolled.networks import MoDL
 
@@ -90,3 +90,11 @@ def test_the_page_has_the_table(tmp_path, monkeypatch):
     assert "| `A` | +1.23 | (1) |\n| `B` | (1) | (2) |" in text
     assert "(1) no  \n(2) never" in text
     assert "2 minutes of one core" in text
+
+
+def test_documentation_shows_the_figures_that_were_measured():
+    for file, section, begin in (
+        (family.FIGURES, family.section, family.BEGIN),
+        (carried.FIGURES, carried.section, carried.BEGIN),
+    ):
+        assert f"{begin}\n\n{section(json.loads(file.read_text()))}\n\n" in family.PAGE.read_text()
