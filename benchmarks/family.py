@@ -88,35 +88,44 @@ class Kind:
     batch : int, optional
         crops in a step, where few of them teach less than their noise: by default as the config says, which means
         larger ones.
+    rate : float
+        by which the learning rate of the config is multiplied, as is usual with larger batches.
     """
 
     settings: Callable[[Path], Settings]
     complex_images: bool = False
     complex_measurements: bool = False
     batch: int | None = None
+    rate: float = 1.0
 
 
 KINDS = {
     "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK), batch=16),
-    "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4)),
+    "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4), batch=12),
     "blur": Kind(lambda _: _operator("Blur", kernel=_operator("GaussianKernel", sigma=1.2))),
     "fourier": Kind(
-        lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25)), complex_measurements=True
+        lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25)),
+        complex_measurements=True,
+        batch=24,
     ),
     "complex fourier": Kind(
         lambda _: _one_size("MaskedFourier", mask=_operator("RadialMask", ratio=0.25), complex_images=True),
         complex_images=True,
         complex_measurements=True,
+        batch=80,
+        rate=2.0,
     ),
-    "coils": Kind(
+    "coils": Kind(  # with six columns in the middle, of which maps can be estimated in so small an image
         lambda _: _one_size(
-            "MultiCoilFourier", maps=_operator("Coils", coils=4), mask=_operator("CartesianMask", acceleration=4)
+            "MultiCoilFourier",
+            maps=_operator("Coils", coils=4),
+            mask=_operator("CartesianMask", acceleration=3, center=0.1875),
         ),
         complex_images=True,
         complex_measurements=True,
     ),
     "radon": Kind(lambda _: _one_size("Radon", angles=12)),
-    "downsampling": Kind(lambda _: _operator("Downsampling", factor=2)),
+    "downsampling": Kind(lambda _: _operator("Downsampling", factor=2), batch=16),
     "dense": Kind(_dense),
 }
 
@@ -203,6 +212,7 @@ def config(
         arguments["complex_measurements"] = kind.complex_measurements
     training = {key: value for key, value in settings["training"].items() if key not in ("minutes", "epochs")}
     training |= {"steps": steps, "validations": 1, "average": 0.0} | ({"batch": kind.batch} if kind.batch else {})
+    training["learning_rate"] *= kind.rate
     training |= overrides
     settings.pop("noise", None)
     return settings | {
@@ -217,7 +227,7 @@ def of_a_matrix(name: str) -> Settings:
     """A config of a network that is made for one matrix, which no config can hold."""
     return {
         "network": _operator(name, phases=4, threshold=0.01),
-        "training": {"batch": 4, "learning_rate": 1.0e-3},
+        "training": {"batch": 4, "learning_rate": 0.1 if name == "ALISTA" else 1.0e-3},  # nine numbers are learned
     }
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from unrolled.networks.initial_weights import of_one_size
+
 
 class GatedCell(nn.Module):
     """s⁺ = (1 − g)∘s + g∘tanh(W[v, r∘s] + w) with the gates g, r = σ(V[v, s] + u): a gated recurrent unit, by pixel.
@@ -18,7 +20,7 @@ class GatedCell(nn.Module):
     def __init__(self, inputs: int, features: int):
         super().__init__()
         self.gates = nn.Conv2d(inputs + features, 2 * features, 1)
-        self.content = nn.Conv2d(inputs + features, features, 1)
+        self.content = of_one_size(nn.Conv2d(inputs + features, features, 1), rectified=False)
 
     def forward(self, v: Tensor, s: Tensor) -> Tensor:
         """What is remembered next.

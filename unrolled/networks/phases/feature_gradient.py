@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.channelwise import apart, together
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images
 from unrolled.networks.data_steps.gradient_data_step import GradientStep, gradient
+from unrolled.networks.initial_weights import of_one_size
 from unrolled.networks.phases.phase import FeatureMaps, Phase, State
 from unrolled.networks.priors.half_resolution_prior import ResidualBlock
 from unrolled.networks.sizes import check_sizes
@@ -66,7 +67,7 @@ class FeatureGradientPhase(Phase):
         self.features, self.scale, self.channels, self.complex_images = features, scale, channels, complex_images
         pixels = scale**2 * channels * (2 if complex_images else 1)
         self.step = GradientStep(step, ranges)
-        self.first = nn.Conv2d(2 * pixels, features, 3, padding=1)
+        self.first = of_one_size(nn.Conv2d(2 * pixels, features, 3, padding=1), rectified=False)
         self.gate = nn.Parameter(torch.zeros(features))
         self.blocks = nn.ModuleList(ResidualBlock(features, penalty, threshold=threshold) for _ in range(blocks))
         self.last = nn.Conv2d(features, pixels, 3, padding=1)

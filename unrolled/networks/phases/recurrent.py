@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unrolled.networks.channelwise import apart, together
 from unrolled.networks.conditioning import Factors, Interval, check_told, of_images
 from unrolled.networks.data_steps.gradient_data_step import gradient
+from unrolled.networks.initial_weights import of_one_size
 from unrolled.networks.phases.phase import FeatureMaps, Phase, State
 from unrolled.networks.recurrent_cells import GatedCell
 from unrolled.networks.sizes import check_sizes
@@ -46,8 +47,8 @@ class RecurrentPhase(Phase):
         check_sizes("RecurrentPhase", features=features, channels=channels)
         self.features, self.channels = features, channels
         parts = channels * (2 if complex_images else 1)
-        self.first = nn.Conv2d(2 * parts, features, 5, padding=2)
-        self.second = nn.Conv2d(features, features, 3, padding=2, dilation=2)
+        self.first = of_one_size(nn.Conv2d(2 * parts, features, 5, padding=2))
+        self.second = of_one_size(nn.Conv2d(features, features, 3, padding=2, dilation=2))
         self.last = nn.Conv2d(features, parts, 3, padding=1, bias=False)
         self.cells = nn.ModuleList([GatedCell(features, features), GatedCell(features, features)])
         nn.init.zeros_(self.last.weight)

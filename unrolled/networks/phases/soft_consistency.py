@@ -1,5 +1,6 @@
 """Soft data consistency in all frequencies, also in those of which no image is the transform."""
 
+import torch
 from torch import Tensor
 
 from unrolled.networks.data_steps.gradient_data_step import GradientStep
@@ -7,6 +8,9 @@ from unrolled.networks.phases.algorithm_phase import AlgorithmPhase
 from unrolled.networks.phases.phase import Images, State
 from unrolled.networks.priors.prior import Prior
 from unrolled.operators import LinearOperator
+from unrolled.operators.linear_map import LinearMap
+from unrolled.operators.operator import Scaled
+from unrolled.operators.sampled_fourier import SampledFourier
 
 
 class SoftConsistencyPhase(AlgorithmPhase):
@@ -16,8 +20,10 @@ class SoftConsistencyPhase(AlgorithmPhase):
     differs from `VariationalPhase` in that k need not be the transform of an image: what the coils measured and no
     image explains, such as noise, stays in k.
 
-    The phase is that of k exactly, but k is not carried. From k = y + V(x₀ − Aᴴy), which for the adjoint as the start
-    is y itself, every phase leads to a k of the form
+    The phase is that of k exactly, but k is not carried. In k-space it begins with k = y + V(x₀ − Aᴴy), which for the
+    adjoint as the start is y itself. Other operators are not so near to orthonormal rows that Aᴴy is an image, and with
+    them k begins with y where it is measured and with the start elsewhere, k = y + (1 − M)Vx₀: without a prior that is
+    x₀ − Aᴴ(Ax₀ − y); the first prior is given x₀. Every phase then leads to a k of the form
 
         k = y + MVp + (1 − M)Vq,    p⁺ = (1 − η)p − R(x),    q⁺ = q − R(x),
 
@@ -43,8 +49,10 @@ class SoftConsistencyPhase(AlgorithmPhase):
         self.direct = direct
 
     def begin(self, x: Tensor, y: Tensor, operator: LinearOperator) -> State:
-        change = x - operator.adjoint(y)
-        return x, change, change
+        if _measures_kspace(operator):
+            change = x - operator.adjoint(y)
+            return x, change, change
+        return x, torch.zeros_like(x), x
 
     def forward(self, state: State, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> State:
         x, sampled, others = state
@@ -53,3 +61,7 @@ class SoftConsistencyPhase(AlgorithmPhase):
         sampled = sampled - self.step.weight(condition) * sampled - taken
         others = others - taken
         return operator.adjoint(y + operator(sampled - others)) + others, sampled, others
+
+
+def _measures_kspace(operator: LinearMap) -> bool:
+    return isinstance(operator.operator if isinstance(operator, Scaled) else operator, SampledFourier)

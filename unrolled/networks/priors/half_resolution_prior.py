@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
+from unrolled.networks.initial_weights import of_one_size
 from unrolled.networks.maps import scaled
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.shrinkage import shrinkage_of
@@ -53,7 +54,7 @@ class HalfResolutionPrior(MapPrior):
     ):
         check_sizes("HalfResolutionPrior", features=features, blocks=blocks)
         super().__init__(channels, complex_images, ranges, 1 + blocks + (penalty is not None))
-        self.first = _convolution(4 * self.parts, features)
+        self.first = of_one_size(_convolution(4 * self.parts, features), rectified=False)
         self.blocks = nn.ModuleList(ResidualBlock(features, penalty, learn_penalty, threshold) for _ in range(blocks))
         self.last = _convolution(features, 4 * self.parts)
         for parameter in self.last.parameters():
@@ -90,7 +91,8 @@ class ResidualBlock(nn.Module):
         threshold: float = 0.01,
     ):
         super().__init__()
-        self.first, self.second = _convolution(features, features), _convolution(features, features)
+        self.first = of_one_size(_convolution(features, features))
+        self.second = of_one_size(_convolution(features, features), rectified=False)
         self.shrinkage = None if penalty is None else shrinkage_of(penalty, features, threshold, learn_penalty)
 
     def forward(self, v: Tensor, factor: Tensor | None = None, of_thresholds: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrolled.networks.conditioning import Interval, of_images
+from unrolled.networks.initial_weights import of_one_size
 from unrolled.networks.priors.map_prior import MapPrior
 from unrolled.networks.sizes import check_sizes
 
@@ -43,9 +44,8 @@ class ResidualCNN(MapPrior):
             raise ValueError(f"ResidualCNN: depth must be >= 2, got {depth}")
         super().__init__(channels, complex_images, ranges)
         sizes = [self.parts, *[features] * (depth - 1), self.parts]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1, bias=bias) for before, after in pairwise(sizes)
-        )
+        layers = [nn.Conv2d(before, after, 3, padding=1, bias=bias) for before, after in pairwise(sizes)]
+        self.layers = nn.ModuleList([*map(of_one_size, layers[:-1]), layers[-1]])
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
         self.reach = depth
