@@ -37,8 +37,10 @@ class TestDeepEquilibrium(NetworkLaws):
         "ADMM, told the noise": unrolled_admm,
     }
     implicit_options = {}
+    rate = 2e-3
 
     def contracting(self, network):
+        super().contracting(network)
         step = getattr(network.phases[0], "data_step", None)
         if type(step).__name__ == "GradientStep":
             with torch.no_grad():
@@ -75,7 +77,7 @@ def test_its_gradient_is_that_of_the_fixed_point_in_the_memory_of_one_phase():
         if how is not None:
             network.differentiation = how
         else:
-            assert network.differentiation == Implicit()
+            assert network.differentiation == Implicit(iterations=150)
             network.differentiation = Implicit(iterations=300, tolerance=1e-12)
         loss = network.loss(truth, problem.y, problem.operator)
         found.append(torch.autograd.grad(loss, list(network.parameters())))

@@ -26,13 +26,12 @@ class TestFeaturePGN(NetworkLaws):
         ),
     }
 
+    rate = 2e-3
+
     def contracting(self, network):
-        (phase,) = network.phases
+        super().contracting(network)
         with torch.no_grad():
-            phase.step.raw_weight.fill_(0.2915)  # a step of .85
-            for parameter in phase.parameters():
-                if parameter.ndim == 4:
-                    parameter.mul_(0.5)
+            network.phases[0].step.raw_weight.fill_(0.2915)  # a step of .85
 
 
 def written_out(x, carried, y, operator, phase):

@@ -24,7 +24,14 @@ class TestHQSNet(NetworkLaws):
         # It does not start where all is explained, for there the first data step has nothing to do.
         "small": lambda **options: HQSNet(**{"features": 8, "depth": 3, "start": unexplained(), **options}),
         "own priors, told the noise": lambda **options: HQSNet(
-            **{"features": 8, "depth": 2, "shared": False, "noise_range": (0.01, 0.2), **options}
+            **{
+                "features": 8,
+                "depth": 2,
+                "shared": False,
+                "noise_range": (0.01, 0.2),
+                "start": unexplained(),
+                **options,
+            }
         ),
     }
     rate = 3e-3

@@ -48,7 +48,7 @@ class TestLearnedPrimalDual(NetworkLaws):
             **{"memory": 3, "features": 3, "noise_range": (0.01, 0.2), **options}
         ),
     }
-    rate = 1e-2
+    rate = 3e-3
     no_tiles = "tile: LearnedPrimalDualPhase carries measurements, which are of the image as a whole, so it has no"
     no_implicit = "LearnedPrimalDual: differentiation must be Unroll.. or Recompute.., .* got Implicit"
 

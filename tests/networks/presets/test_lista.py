@@ -12,7 +12,7 @@ from tests.networks.dictionary_networks import (
     trained_error,
 )
 from tests.networks.laws import double, pictures
-from unrolled.networks import LISTA, AdjointStart
+from unrolled.networks import LISTA, AdjointStart, Implicit
 from unrolled.operators import Dense
 from unrolled.penalties import L1, MCP
 
@@ -50,6 +50,13 @@ class TestLISTA(DictionaryLaws):
         with torch.no_grad():
             for phase in network.phases:
                 phase.of_code.mul_(0.2)
+
+    def test_the_implicit_gradient_is_that_of_many_unrolled_phases(self, case, kind):
+        if case.startswith("support selection"):
+            with pytest.raises(ValueError, match="trusted must be 0 with shared phases"):
+                self.make(case, kind, shared=True, differentiation=Implicit())
+            return
+        super().test_the_implicit_gradient_is_that_of_many_unrolled_phases(case, kind)
 
 
 @pytest.mark.parametrize("kind", ["real", "complex"])

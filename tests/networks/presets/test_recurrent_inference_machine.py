@@ -22,7 +22,7 @@ class TestRecurrentInferenceMachine(NetworkLaws):
             **{"features": 4, "noise_range": (0.01, 0.2), **options}
         ),
     }
-    rate = 1e-2
+    rate = 3e-3
     no_implicit = "RecurrentInferenceMachine: differentiation must be Unroll.. or Recompute.., .* got Implicit"
 
 

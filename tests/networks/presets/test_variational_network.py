@@ -20,7 +20,7 @@ class TestVariationalNetwork(NetworkLaws):
         with torch.no_grad():
             network.phases[0].data_step.raw_weight.fill_(0.2915)  # a step of .85
             for weights in network.phases[0].prior.activation.parameters():
-                weights.mul_(0.2)
+                weights.mul_(0.05)
 
 
 @pytest.mark.parametrize("kind", ["real", "complex"])

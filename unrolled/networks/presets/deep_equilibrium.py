@@ -35,7 +35,8 @@ class DeepEquilibrium(UnrolledNetwork):
     features, depth, channels : int
         of D, see `ResidualCNN`; a phase of one's own has its own.
     differentiation : Differentiation, optional
-        by default `Implicit()`.
+        by default `Implicit(iterations=phases)`: while phases do not contract yet, as at the start of training, where D
+        is the identity, more iterations of the gradient than of the image make it too large.
     start, complex_images, noise_range, ratio_range
         see `UnrolledNetwork`.
 
@@ -66,7 +67,7 @@ class DeepEquilibrium(UnrolledNetwork):
         elif not isinstance(phase, Phase):
             raise ValueError(f"DeepEquilibrium: phase must be of the class Phase, got {phase!r}")
         check_images("DeepEquilibrium", phase, complex_images)
-        how = Implicit() if differentiation is None else differentiation
+        how = Implicit(iterations=phases) if differentiation is None else differentiation
         super().__init__([phase], phases, how, start, complex_images, noise_range, ratio_range)
 
     def compacted_arguments(self) -> dict[str, Any]:
