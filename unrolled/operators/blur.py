@@ -45,6 +45,7 @@ class Blur(Filtering):
 
     Examples
     --------
+    >>> import torch
     >>> from unrolled.operators import MotionKernel
     >>> operator = Blur(MotionKernel(length=3))
     >>> x = torch.tensor([[0.0, 0, 9, 0, 0]]).expand(1, 1, 1, 5)
