@@ -72,7 +72,7 @@ def power_of_two(tensor: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
 
     Divided by it, nothing is rounded, and the energies of small and of large numbers are numbers too.
     """
-    size = tensor.abs().detach().amax(axes, keepdim=True)
+    size = tensor.abs().detach().amax(axes, keepdim=True)  # in this order, for ONNX detaches no complex numbers
     if torch.compiler.is_exporting():  # other runtimes do not take numbers apart
         return torch.where(size > 0, torch.where(size > 0, size, 1).log2().ceil().exp2(), 1)
     return torch.where(size > 0, size / torch.frexp(size).mantissa, 1)
