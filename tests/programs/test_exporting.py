@@ -87,7 +87,7 @@ def law_and_kinds():
 
 @pytest.mark.parametrize(("cls", "kind"), law_and_kinds())
 def test_every_network_is_a_program(cls, kind, tmp_path):
-    """In double precision, for what rounding does to a network may be more than what is looked for."""
+    """In double precision, where rounding hides no difference."""
     path = tmp_path / "program.pt2"
     for law in every_law():
         for case in first_of(law.cases) if law.network_class is cls else ():
