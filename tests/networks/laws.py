@@ -308,7 +308,8 @@ class NetworkLaws:
         scale = max(float(gradient.abs().max()) for gradient in gradients)
         assert scale > 1e-6
         for found, expected in zip(implicit, gradients, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * scale)
+            # Conjugate gradients, by which several coils are solved, end at 1e-10 themselves.
+            torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9 * scale)
         # And not merely the gradient of the last phase.
         _, last = self.loss_and_gradients(case, kind, True, differentiation=ways["last"], **options)
         assert max(float((a - b).abs().max()) for a, b in zip(last, gradients, strict=True)) > 1e-3 * scale
