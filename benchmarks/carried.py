@@ -42,11 +42,10 @@ SMALL = {"phases": 5, "features": 21, "blocks": 1}
 NETWORKS: dict[str, tuple[Callable[[], UnrolledNetwork], float]] = {
     "EPGN": (lambda: EPGN(phases=5, features=16), 4e-3),
     "ISTANetPlus": (lambda: ISTANetPlus(phases=5, features=16), 4e-3),
-    "FeaturePGN": (lambda: FeaturePGN(**SMALL), 4e-3),
-    "FeaturePGN, nothing handed on": (lambda: gated(None, **SMALL), 4e-3),
-    "FeaturePGN, gates start at 0": (lambda: gated(0.0, **SMALL), 4e-3),
-    "FeaturePGN, gates start at 0.5": (lambda: gated(0.5, **SMALL), 4e-3),
-    "FeaturePGN, gates start at 1": (lambda: gated(1.0, **SMALL), 4e-3),
+    "FeaturePGN": (lambda: FeaturePGN(**SMALL), 2e-3),
+    "FeaturePGN, nothing handed on": (lambda: gated(None, **SMALL), 2e-3),
+    "FeaturePGN, gates start at 0": (lambda: gated(0.0, **SMALL), 2e-3),
+    "FeaturePGN, gates start at 1": (lambda: gated(1.0, **SMALL), 2e-3),
 }
 """How each is made, and its learning rate."""
 

@@ -18,6 +18,7 @@ import contextlib
 import inspect
 import io
 import json
+import re
 import shutil
 import sys
 import time
@@ -33,6 +34,7 @@ from torch.nn import functional as F
 
 from benchmarks import command
 from benchmarks.report import machine
+from unrolled import operators
 from unrolled.cli import main as unrolled_main
 from unrolled.cli.network_list import by_default, preset_classes
 from unrolled.data import embedded_images
@@ -268,9 +270,9 @@ def section(result: Settings) -> str:
     kinds, reasons = list(dict.fromkeys(each["operator"] for each in cells)), list[str]()
     rows: dict[str, list[str]] = {}
     for each in cells:
-        if "reason" in each and each["reason"] not in reasons:
-            reasons.append(each["reason"])
-        shown = f"{each['gain']:+.2f}" if "gain" in each else f"({reasons.index(each['reason']) + 1})"
+        if (reason := _of_any_operator(each.get("reason", ""))) and reason not in reasons:
+            reasons.append(reason)
+        shown = f"{each['gain']:+.2f}" if "gain" in each else f"({reasons.index(reason) + 1})"
         rows.setdefault(each["network"], []).append(shown)
     lines = [
         f"PSNR above the start in dB after {result['steps']} steps from configs/networks, on held-out images of "
@@ -284,6 +286,11 @@ def section(result: Settings) -> str:
         *(f"({number}) {reason}  " for number, reason in enumerate(reasons, 1)),
     ]
     return "\n".join(lines).rstrip()
+
+
+def _of_any_operator(reason: str) -> str:
+    """A reason without the name of the operator that was refused, so that it is said once for all of them."""
+    return re.sub(rf"\b({'|'.join(operators.__all__)})(?= (is|are) )", "the operator", reason)
 
 
 def put(text: str, begin: str, end: str) -> None:

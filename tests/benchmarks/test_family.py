@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import family
+from benchmarks import carried, family
 from unrolled.cli.network_list import preset_classes
 from unrolled.networks import MoDL
 
@@ -78,8 +78,8 @@ def test_the_page_has_the_table(tmp_path, monkeypatch):
     environment = {"device": "a CPU", "threads": 1, "python": "3.11", "torch": "2.13"}
     cells = [
         {"network": "A", "operator": "blur", "ok": True, "gain": 1.234, "seconds": 30},
-        {"network": "A", "operator": "coils", "ok": True, "reason": "no", "seconds": 30},
-        {"network": "B", "operator": "blur", "ok": True, "reason": "no", "seconds": 30},
+        {"network": "A", "operator": "coils", "ok": True, "reason": "A: Blur is no Dense", "seconds": 30},
+        {"network": "B", "operator": "blur", "ok": True, "reason": "A: Radon is no Dense", "seconds": 30},
         {"network": "B", "operator": "coils", "ok": True, "reason": "never", "seconds": 30},
     ]
     family.put(family.section({"steps": 100, "cells": cells, "environment": environment}), family.BEGIN, family.END)
@@ -88,5 +88,13 @@ def test_the_page_has_the_table(tmp_path, monkeypatch):
     assert text.endswith("below\n")
     assert "old" not in text
     assert "| `A` | +1.23 | (1) |\n| `B` | (1) | (2) |" in text
-    assert "(1) no  \n(2) never" in text
+    assert "(1) A: the operator is no Dense  \n(2) never" in text
     assert "2 minutes of one core" in text
+
+
+def test_documentation_shows_the_figures_that_were_measured():
+    for file, section, begin in (
+        (family.FIGURES, family.section, family.BEGIN),
+        (carried.FIGURES, carried.section, carried.BEGIN),
+    ):
+        assert f"{begin}\n\n{section(json.loads(file.read_text()))}\n\n" in family.PAGE.read_text()

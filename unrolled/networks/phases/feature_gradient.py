@@ -24,7 +24,7 @@ class FeatureGradientPhase(Phase):
 
     U takes every scale × scale pixels of v and g apart into as many maps of that part of the resolution; C are 3×3
     convolutions with a bias, and C_out starts at 0, so an untrained phase is a gradient step. The gate γ is one learned
-    number for every map, and starts at 0. The first phase is given the start, in every map of z one of its pixels.
+    number for every map. The first phase is given the start, in every map of z one of its pixels.
     Images whose sides are no multiples of the scale are continued by their last row or column.
 
     Parameters
@@ -42,6 +42,8 @@ class FeatureGradientPhase(Phase):
         where the thresholds start.
     step : float > 0
         where the learned ρ starts.
+    gate : float
+        where γ starts.
     channels : int
         of the image that are seen together; others have feature maps of their own, by the same weights.
     complex_images : bool
@@ -58,6 +60,7 @@ class FeatureGradientPhase(Phase):
         penalty: Penalty | list[Penalty] | None = None,
         threshold: float = 0.01,
         step: float = 1.0,
+        gate: float = 0.5,
         channels: int = 1,
         complex_images: bool = False,
         ranges: Sequence[Interval] = (),
@@ -68,7 +71,7 @@ class FeatureGradientPhase(Phase):
         pixels = scale**2 * channels * (2 if complex_images else 1)
         self.step = GradientStep(step, ranges)
         self.first = of_one_size(nn.Conv2d(2 * pixels, features, 3, padding=1), rectified=False)
-        self.gate = nn.Parameter(torch.zeros(features))
+        self.gate = nn.Parameter(torch.full((features,), float(gate)))
         self.blocks = nn.ModuleList(ResidualBlock(features, penalty, threshold=threshold) for _ in range(blocks))
         self.last = nn.Conv2d(features, pixels, 3, padding=1)
         for parameter in self.last.parameters():

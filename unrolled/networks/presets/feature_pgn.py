@@ -21,7 +21,7 @@ class FeaturePGN(UnrolledNetwork):
     ----------
     phases : int
         iterations.
-    features, blocks, scale, penalty, threshold, step
+    features, blocks, scale, penalty, threshold, step, gate
         see `FeatureGradientPhase`.
     shared : bool
         whether all phases have the same weights.
@@ -45,6 +45,7 @@ class FeaturePGN(UnrolledNetwork):
         penalty: Penalty | list[Penalty] | None = None,
         threshold: float = 0.01,
         step: float = 1.0,
+        gate: float = 0.5,
         shared: bool = False,
         channels: int = 1,
         differentiation: Differentiation | None = None,
@@ -58,7 +59,7 @@ class FeaturePGN(UnrolledNetwork):
         super().__init__(
             [
                 FeatureGradientPhase(
-                    features, blocks, scale, penalty, threshold, step, channels, complex_images, ranges
+                    features, blocks, scale, penalty, threshold, step, gate, channels, complex_images, ranges
                 )
                 for _ in range(1 if shared else phases)
             ],

@@ -92,7 +92,7 @@ class ResidualBlock(nn.Module):
     ):
         super().__init__()
         self.first = of_one_size(_convolution(features, features))
-        self.second = of_one_size(_convolution(features, features), rectified=False)
+        self.second = _convolution(features, features)  # small at first, as sums of blocks grow
         self.shrinkage = None if penalty is None else shrinkage_of(penalty, features, threshold, learn_penalty)
 
     def forward(self, v: Tensor, factor: Tensor | None = None, of_thresholds: Tensor | None = None) -> Tensor:
