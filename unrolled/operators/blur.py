@@ -6,7 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrolled.operators.filtering import Filtering, Method
+from unrolled.operators.filtering import Filtering, Method, padded
 from unrolled.operators.frequencies import inverse_real_fourier, real_fourier
 from unrolled.operators.kernels import Kernel, read_kernel
 from unrolled.system.arraylike import ArrayLike
@@ -45,6 +45,7 @@ class Blur(Filtering):
 
     Examples
     --------
+    >>> import torch
     >>> from unrolled.operators import MotionKernel
     >>> operator = Blur(MotionKernel(length=3))
     >>> x = torch.tensor([[0.0, 0, 9, 0, 0]]).expand(1, 1, 1, 5)
@@ -76,8 +77,7 @@ class Blur(Filtering):
             if self.boundary != "circular":
                 extended, top, left = F.pad(extended, (columns, columns, rows, rows), "replicate"), rows, columns
             height, width = extended.shape[2:]
-            centred = F.pad(self.kernel, (0, width - columns, 0, height - rows))
-            k = real_fourier(centred.roll((-(rows // 2), -(columns // 2)), (0, 1)))
+            k = real_fourier(padded(self.kernel, (height, width)).roll((-(rows // 2), -(columns // 2)), (0, 1)))
             alpha = TIKHONOV * self.kernel.abs().sum().square()
             inverse = (1 + TIKHONOV) * k.conj() / (k.abs().square() + alpha)
             x = inverse_real_fourier(inverse * real_fourier(extended), (height, width))

@@ -153,8 +153,7 @@ class Filtering(LinearOperator):
 
         All frequencies that look alike after the downsampling are summed.
         """
-        rows, columns = self.kernel.shape
-        power = torch.fft.fft2(F.pad(self.kernel, (0, width - columns, 0, height - rows))).abs().square()
+        power = torch.fft.fft2(padded(self.kernel, (height, width))).abs().square()
         return reduce(power, "(p h) (q w) -> h w", "sum", p=self.factor, q=self.factor)
 
     def _bound(self) -> Tensor:
@@ -221,7 +220,7 @@ def convolve(x: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = False) -
     rows, columns = kernel.shape
     if by_fft:
         size = x.shape[2:]
-        whole = inverse_real_fourier(real_fourier(x) * real_fourier(kernel, size), size)
+        whole = inverse_real_fourier(real_fourier(x) * real_fourier(padded(kernel, size)), size)
         return whole[..., rows - 1 :: stride, columns - 1 :: stride]
     if torch.compiler.is_exporting():  # into a program, which takes any number of images
         maps = F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
@@ -239,7 +238,7 @@ def convolve_adjoint(y: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = 
     if by_fft:
         spread = F.pad(_spread(y, stride), (columns - 1, 0, rows - 1, 0))
         size = spread.shape[2:]
-        return inverse_real_fourier(real_fourier(spread) * real_fourier(kernel, size).conj(), size)
+        return inverse_real_fourier(real_fourier(spread) * real_fourier(padded(kernel, size)).conj(), size)
     if torch.compiler.is_exporting():
         maps = F.conv_transpose2d(y.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], stride=stride)
         return maps.view(*y.shape[:2], *maps.shape[2:])
@@ -252,6 +251,12 @@ def convolve_adjoint(y: Tensor, kernel: Tensor, stride: int = 1, by_fft: bool = 
         kernels = kernel.flip(0, 1).expand(count, 1, rows, columns)
         maps = F.conv_transpose2d(maps, kernels, stride=stride, groups=count)
     return rearrange(maps, "1 (b c) h w -> b c h w", b=y.shape[0])
+
+
+def padded(kernel: Tensor, size: Sequence[int]) -> Tensor:
+    """The kernel with zeros below and to its right, of a size; ONNX does not do it within a Fourier transform."""
+    rows, columns = kernel.shape
+    return F.pad(kernel, (0, size[1] - columns, 0, size[0] - rows))
 
 
 def _spread(y: Tensor, stride: int) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unrolled.operators.sampling import SamplingMask
@@ -28,16 +27,13 @@ def inverse_fourier(y: Tensor, centered: bool = False) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(y, (-2, -1)), norm="ortho"), (-2, -1))
 
 
-def real_fourier(x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    """The Fourier transform of real images, padded with zeros to a size: those frequencies that tell the others."""
-    if torch.compiler.is_exporting():  # for runtimes that have no inverse from half of the plane
-        height, width = x.shape[-2:]
-        return torch.fft.fft2(x if size is None else F.pad(x, (0, size[1] - width, 0, size[0] - height)))
-    return torch.fft.rfft2(x, s=size)
+def real_fourier(x: Tensor) -> Tensor:
+    """The Fourier transform of real images: one half of the plane, or in a program, for other runtimes, all of it."""
+    return torch.fft.fft2(x) if torch.compiler.is_exporting() else torch.fft.rfft2(x)
 
 
 def inverse_real_fourier(frequencies: Tensor, size: Sequence[int]) -> Tensor:
-    """Its inverse, images of a size, which half of the frequencies do not tell."""
+    """Its inverse: images of a size, which half of the frequencies does not tell."""
     if torch.compiler.is_exporting():
         return torch.fft.ifft2(frequencies).real
     return torch.fft.irfft2(frequencies, s=size)

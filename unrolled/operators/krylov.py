@@ -47,10 +47,9 @@ def begin(
     """The state before the first step, from an image or from 0; over the other axes than these all is done at once."""
     residual = right if start is None else right - matrix(start)
     energy = _inner(residual, residual, axes)
-    x = start
-    if x is None:
-        x = right - right if torch.compiler.is_exporting() else torch.zeros_like(right)  # ONNX has no complex zeros
-    return State(x, residual, residual, energy, torch.zeros_like(energy))
+    if start is None:  # ONNX has no complex zeros
+        start = right - right if torch.compiler.is_exporting() else torch.zeros_like(right)
+    return State(start, residual, residual, energy, torch.zeros_like(energy))
 
 
 def advance(matrix: Callable[[Tensor], Tensor], state: State, axes: tuple[int, ...] = (1, 2, 3)) -> State:
@@ -73,7 +72,7 @@ def power_of_two(tensor: Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> Tensor:
 
     Divided by it, nothing is rounded, and the energies of small and of large numbers are numbers too.
     """
-    size = tensor.abs().detach().amax(axes, keepdim=True)
+    size = tensor.abs().detach().amax(axes, keepdim=True)  # in this order, for ONNX detaches no complex numbers
     if torch.compiler.is_exporting():  # other runtimes do not take numbers apart
         return torch.where(size > 0, torch.where(size > 0, size, 1).log2().ceil().exp2(), 1)
     return torch.where(size > 0, size / torch.frexp(size).mantissa, 1)

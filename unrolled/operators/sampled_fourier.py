@@ -265,8 +265,8 @@ class MultiCoilFourier(SampledFourier):
     def forward(self, x: Tensor) -> Tensor:
         self._check_images(x)
         with full_precision(x):
-            images = x.reshape(-1, x.shape[1], 1, *x.shape[2:])  # ONNX reshapes complex numbers, and unsqueezes none
-            seen = self._sensitivities() * images
+            # An axis for the coils; ONNX reshapes complex numbers, but has no form of unsqueeze of them.
+            seen = self._sensitivities() * x.reshape(-1, x.shape[1], 1, *x.shape[2:])
             seen = seen.sum(1, keepdim=True) if self.sets else seen
             return self._frequencies() * fourier(seen, self.centered)
 

@@ -175,7 +175,7 @@ def _measured(operator: LinearOperator, shape: tuple[int, int, int], batch: int,
     kind = kind.to_complex() if operator.complex_images else kind
     x = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(kind)
     y: Tensor = operator(x if not x.is_complex() else x * torch.tensor(0.6 + 0.8j, dtype=kind))
-    return y.contiguous()  # whatever lies in memory otherwise gets strides of any length, which files do not hold
+    return y.contiguous()  # the tracer takes other strides for variable ones, which it cannot write
 
 
 def _arguments(program: Program, y: Tensor) -> list[Tensor]:
@@ -200,9 +200,10 @@ def _traced(program: Program, arguments: list[Tensor], moving: dict[int, str]) -
 
 
 def _write_and_load(path: Path, traced: "ExportedProgram", facts: dict[str, Any]) -> Run:
+    # In the graphs of loops the stack of modules holds classes, where the file takes their names.
     for part in traced.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule) and part is not traced.graph_module:
-            for node in part.graph.nodes:  # of loops; it names classes, where a file wants text
+            for node in part.graph.nodes:
                 node.meta.pop("nn_module_stack", None)
     with _quietly():
         torch.export.save(traced, path, extra_files={CARD: json.dumps(facts)})

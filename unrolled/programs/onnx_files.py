@@ -58,7 +58,7 @@ def write_onnx(path: Path, traced: "ExportedProgram", moving: dict[int, str], fa
     for name, origin in UNKNOWN.items():
         if name in used:
             raise _unknown(f"{name}, {origin}")
-    if any(_loops_over_complex_numbers(node) for node in traced.graph.nodes):
+    if _loops_over_complex_numbers(traced.graph_module):
         raise _unknown("loops over complex numbers, such as conjugate gradients that end when they have converged")
     size = sum(part.nbytes for part in [*traced.state_dict.values(), *traced.constants.values()] if _is_tensor(part))
     if size > LARGEST:
@@ -161,11 +161,12 @@ def _quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _loops_over_complex_numbers(node: torch.fx.Node) -> bool:
-    if node.target is not torch.ops.higher_order.while_loop:
-        return False
-    carried = [each.meta["val"] for each in node.all_input_nodes if "val" in each.meta]
-    return any(_is_tensor(value) and value.is_complex() for value in carried)
+def _loops_over_complex_numbers(program: torch.fx.GraphModule) -> bool:
+    """Whether a loop is given complex numbers, or makes some, as Fourier transforms do."""
+    loops = [node for node in program.graph.nodes if node.target is torch.ops.higher_order.while_loop]
+    parts = [getattr(program, part.target) for loop in loops for part in loop.args[:2]]
+    values = [node.meta.get("val") for part in parts for node in part.graph.nodes]
+    return any(_is_tensor(value) and value.is_complex() for value in values)
 
 
 def _is_tensor(part: Any) -> bool:
