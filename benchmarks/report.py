@@ -232,10 +232,10 @@ def beside_deepinv(result: dict[str, Any]) -> str:
             "",
             "    python -m benchmarks.unfolded --json docs/performance/unfolded.json",
             "",
-            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns, quartiles "
-            f"in brackets. Both sides have the same weights (a denoiser of {unfolded.DEPTH} convolutions with "
-            f"{unfolded.FEATURES} maps, {unfolded.PHASES} phases), solve their systems to the same accuracy and make the "
-            f"same image of {unfolded.SIDE}², which is looked at first.",
+            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns, "
+            f"quartiles in brackets. Both sides have the same weights (a denoiser of {unfolded.DEPTH} convolutions "
+            f"with {unfolded.FEATURES} maps, {unfolded.PHASES} phases), solve their systems to the same accuracy and "
+            f"make the same image of {unfolded.SIDE}², which is looked at first.",
             "",
             unfolded.table(result["rows"]),
         ]

@@ -192,9 +192,12 @@ def rows_of(pair: Pair, rounds: int, device: torch.device) -> list[dict[str, Any
     ValueError
         if the two make other images.
     """
+    pair.ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as `fit` and `load` lay them
     found = difference(pair)
     if found > ACCURACY:
-        raise ValueError(f"{pair.name}: images must agree within {ACCURACY} of the largest value, they differ by {found:.2g}")
+        raise ValueError(
+            f"{pair.name}: images must agree within {ACCURACY} of the largest value, they differ by {found:.2g}"
+        )
     rows = []
     for task, count in BATCHES.items():
         x = pair.images(count)
