@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import convolutions, prox, sparsify
+from benchmarks import convolutions, prox, sparsify, unfolded
 from benchmarks.throughput import of_product
 from unrolled.system.files import replacing
 
@@ -224,7 +224,26 @@ def sparsifying(result: dict[str, Any]) -> str:
     )
 
 
+def beside_deepinv(result: dict[str, Any]) -> str:
+    """Three unrolled networks beside the same ones of deepinv."""
+    return "\n".join(
+        [
+            "## MoDL, a variational network and unfolded ADMM",
+            "",
+            "    python -m benchmarks.unfolded --json docs/performance/unfolded.json",
+            "",
+            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns, "
+            f"quartiles in brackets. Both sides have the same weights (a denoiser of {unfolded.DEPTH} convolutions "
+            f"with {unfolded.FEATURES} maps, {unfolded.PHASES} phases), solve their systems to the same accuracy and "
+            f"make the same image of {unfolded.SIDE}², which is looked at first.",
+            "",
+            unfolded.table(result["rows"]),
+        ]
+    )
+
+
 SECTIONS = {
+    "unfolded": beside_deepinv,
     "prox": shrinking,
     "sparsify": sparsifying,
     "convolutions": thin,

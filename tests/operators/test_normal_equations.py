@@ -48,10 +48,10 @@ def test_every_image_reaches_the_tolerance_alone(operator):
         torch.testing.assert_close(operator.solve(b[3:], 0.1, tolerance=tolerance), x[3:], rtol=0, atol=tolerance)
 
 
-def test_a_good_start_needs_no_step_and_a_budget_is_kept(operator):
-    b, calls = image(operator), []
+def test_a_good_start_needs_no_step_and_a_budget_is_kept(operator, monkeypatch):
+    b, calls, gram = image(operator), [], type(operator).gram
     exact = operator.solve(b, 0.1, tolerance=1e-13)
-    operator.register_forward_pre_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(type(operator), "gram", lambda *given: calls.append(1) or gram(*given))
     assert torch.equal(operator.solve(b, 0.1, start=exact, tolerance=1e-6), exact)
     assert len(calls) == 1
     operator.solve(b, 0.1, tolerance=1e-13, iterations=3)

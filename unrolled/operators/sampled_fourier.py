@@ -265,16 +265,21 @@ class MultiCoilFourier(SampledFourier):
     def forward(self, x: Tensor) -> Tensor:
         self._check_images(x)
         with full_precision(x):
-            # An axis for the coils; ONNX reshapes complex numbers, but has no form of unsqueeze of them.
-            seen = self._sensitivities() * x.reshape(-1, x.shape[1], 1, *x.shape[2:])
-            seen = seen.sum(1, keepdim=True) if self.sets else seen
-            return self._frequencies() * fourier(seen, self.centered)
+            return self._frequencies() * fourier(self._seen(x), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         self._check_measurements(y)
         with full_precision(y):
-            images = inverse_fourier(self._frequencies() * y, self.centered)
-            return self._as_images((self._sensitivities().conj() * images).sum(2))
+            return self._united(inverse_fourier(self._frequencies() * y, self.centered))
+
+    def gram(self, x: Tensor) -> Tensor:
+        self._check_images(x)
+        with full_precision(x):
+            # What each coil sees is filtered. Centring moves it in a circle before and back after, which changes no
+            # filter, so that the mask is all that has to be moved.
+            power = self._frequencies().square()
+            power = torch.fft.ifftshift(power, (-2, -1)) if self.centered else power
+            return self._united(inverse_fourier(power * fourier(self._seen(x))))
 
     def of_images(self, which: slice) -> "MultiCoilFourier":
         return self._with(_some(self.maps, which, 3), _some(self.mask, which, 2))
@@ -309,6 +314,16 @@ class MultiCoilFourier(SampledFourier):
 
     def _with(self, maps: Tensor, mask: Tensor) -> "MultiCoilFourier":
         return MultiCoilFourier(maps, mask, **self._options()).to(self.mask)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the coils see of images, with an axis for them."""
+        # ONNX reshapes complex numbers, but has no form of unsqueeze of them.
+        seen = self._sensitivities() * x.reshape(-1, x.shape[1], 1, *x.shape[2:])
+        return seen.sum(1, keepdim=True) if self.sets else seen
+
+    def _united(self, images: Tensor) -> Tensor:
+        """The adjoint of what the coils see."""
+        return self._as_images((self._sensitivities().conj() * images).sum(2))
 
     def _sensitivities(self) -> Tensor:
         """The maps, to be multiplied with images (batch, channel, 1, height, width)."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unrolled.networks import DictionaryNetwork, UnrolledNetwork
@@ -106,7 +107,7 @@ def load(
     Returns
     -------
     network, operator
-        in evaluation mode
+        in evaluation mode, the weights of convolutions with the channels last in memory
 
     Raises
     ------
@@ -147,6 +148,8 @@ def load(
     keep_dictionary(path, card, network, operator)
     if "matrix_hash" in card and card["matrix_hash"] != _matrix_hash(operator):
         raise ValueError(f"weights: {path} was trained for another measurement matrix than this machine draws")
+    # As in training: learned maps are faster so, on CPUs by a third.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().to(target), operator.eval().to(target)
 
 

@@ -50,7 +50,9 @@ class ProximalStep(DataStep):
         ridge = self.weight(condition)
         right = operator.adjoint(y) + ridge * z
         if not self.closed_form:
-            return operator.solve(right, ridge, iterations=self.iterations)
+            # z is near the solution in late phases. How far so many steps come shall not depend on z, though.
+            start = z if self.iterations is None else None
+            return operator.solve(right, ridge, start=start, iterations=self.iterations)
         with full_precision(right):
             exact = operator.solve_exactly(right, ridge.reshape(-1, 1, 1, 1))
         if exact is None:

@@ -53,6 +53,6 @@ class ResidualCNN(MapPrior):
     def on_maps(self, maps: Tensor, factors: Tensor | None) -> Tensor:
         z = maps
         for layer in self.layers[:-1]:
-            z = F.relu(layer(z))
+            z = F.relu(layer(z), inplace=True)
         change = self.layers[-1](z).to(maps.dtype)
         return maps + (change if factors is None else of_images(factors[:, 0]) * change)
