@@ -102,7 +102,7 @@ class Kind:
 
 
 KINDS = {
-    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK), batch=16),
+    "blocks": Kind(lambda _: _operator("BlockCompressedSensing", ratio=0.25, block=BLOCK), batch=32),
     "inpainting": Kind(lambda _: _one_size("Inpainting", keep=0.4), batch=12),
     "blur": Kind(lambda _: _operator("Blur", kernel=_operator("GaussianKernel", sigma=1.2))),
     "fourier": Kind(

@@ -93,7 +93,7 @@ def test_what_is_read_only_by_the_dead_is_dead():
 def test_it_is_left_as_it_was_and_the_small_one_is_a_network_like_any_other(tmp_path):
     sparse = without_filters(network()).float()
     before = copy.deepcopy(sparse.state_dict())
-    small = sparse.compacted()
+    small = sparse.compacted().to(memory_format=torch.channels_last)
     assert all(torch.equal(before[key], value) for key, value in sparse.state_dict().items())
     operator, x = BlockCompressedSensing(measurements=30, block=9), picture(18, 27).unsqueeze(0)
     small.loss(x, operator(x), operator).backward()

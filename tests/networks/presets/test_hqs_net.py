@@ -70,7 +70,7 @@ def test_phases_share_a_denoiser_and_have_numbers_of_their_own():
 def test_what_phases_share_is_once_in_the_weights(tmp_path):
     operator, x = measured("real")
     torch.manual_seed(0)
-    network = disturbed(HQSNet(3, 4, 2)).float()
+    network = disturbed(HQSNet(3, 4, 2)).float().to(memory_format=torch.channels_last)
     unrolled.save(tmp_path / "w.safetensors", network, operator)
     _, tensors = read(tmp_path / "w.safetensors")
     assert sum(tensor.numel() for key, tensor in tensors.items() if key.startswith("network.")) == (
