@@ -29,12 +29,11 @@ BEGIN, END = "<!-- carried -->", "<!-- end of carried -->"
 HELD_OUT = 12
 
 
-def gated(start: float | None, **options: Any) -> FeaturePGN:
-    """FeaturePGN whose gates start at a number; None: they are 0 and stay so."""
-    network = FeaturePGN(**options)
+def nothing_handed_on(**options: Any) -> FeaturePGN:
+    """FeaturePGN whose gates are 0 and stay so."""
+    network = FeaturePGN(gate=0.0, **options)
     for phase in network.phases:
-        phase.gate.data.fill_(0.0 if start is None else start)  # type: ignore[union-attr, operator]
-        phase.gate.requires_grad_(start is not None)  # type: ignore[union-attr, operator]
+        phase.gate.requires_grad_(False)  # type: ignore[union-attr, operator]
     return network
 
 
@@ -43,9 +42,9 @@ NETWORKS: dict[str, tuple[Callable[[], UnrolledNetwork], float]] = {
     "EPGN": (lambda: EPGN(phases=5, features=16), 4e-3),
     "ISTANetPlus": (lambda: ISTANetPlus(phases=5, features=16), 4e-3),
     "FeaturePGN": (lambda: FeaturePGN(**SMALL), 2e-3),
-    "FeaturePGN, nothing handed on": (lambda: gated(None, **SMALL), 2e-3),
-    "FeaturePGN, gates start at 0": (lambda: gated(0.0, **SMALL), 2e-3),
-    "FeaturePGN, gates start at 1": (lambda: gated(1.0, **SMALL), 2e-3),
+    "FeaturePGN, nothing handed on": (lambda: nothing_handed_on(**SMALL), 2e-3),
+    "FeaturePGN, gates start at 0": (lambda: FeaturePGN(gate=0.0, **SMALL), 2e-3),
+    "FeaturePGN, gates start at 1": (lambda: FeaturePGN(gate=1.0, **SMALL), 2e-3),
 }
 """How each is made, and its learning rate."""
 

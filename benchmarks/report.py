@@ -30,6 +30,11 @@ def machine(environment: dict[str, Any]) -> str:
     )
 
 
+def section(title: str, command: str, *parts: str) -> str:
+    """A title, the command that measures, and what follows: text, tables, figures."""
+    return "\n\n".join([f"## {title}", f"    {command}", *parts])
+
+
 def throughput(name: str, result: dict[str, Any]) -> str:
     """The table of one machine."""
     ceiling = result["ceilings"]
@@ -102,16 +107,11 @@ def summary(result: dict[str, Any]) -> str:
 
 def thin(result: dict[str, Any]) -> str:
     """The table of convolutions from and to one channel."""
-    return "\n".join(
-        [
-            "## Convolutions from and to one channel",
-            "",
-            "    python -m benchmarks.convolutions --json docs/performance/convolutions.json",
-            "",
-            f"5×5, 32 channels on the other side; batch×height×width above. {machine(result['environment'])}.",
-            "",
-            convolutions.table(result["rows"]),
-        ]
+    return section(
+        "Convolutions from and to one channel",
+        "python -m benchmarks.convolutions --json docs/performance/convolutions.json",
+        f"5×5, 32 channels on the other side; batch×height×width above. {machine(result['environment'])}.",
+        convolutions.table(result["rows"]),
     )
 
 
@@ -140,16 +140,12 @@ def memory(result: dict[str, Any]) -> str:
 def large(result: dict[str, Any]) -> str:
     """The large image."""
     (row,) = result["rows"]
-    return "\n".join(
-        [
-            "## A large image",
-            "",
-            "    python -m benchmarks.memory --large 9999 --json docs/performance/large.json",
-            "",
-            f"{row['megapixels']:.0f} megapixels by `epgn-cs25` in float32, in tiles: "
-            f"{row['seconds'] / 60:.1f} minutes, {row['peak_mib']:.0f} MiB at the peak of the whole process, with "
-            f"the image and the result; {machine(result['environment'])}.",
-        ]
+    return section(
+        "A large image",
+        "python -m benchmarks.memory --large 9999 --json docs/performance/large.json",
+        f"{row['megapixels']:.0f} megapixels by `epgn-cs25` in float32, in tiles: "
+        f"{row['seconds'] / 60:.1f} minutes, {row['peak_mib']:.0f} MiB at the peak of the whole process, with "
+        f"the image and the result; {machine(result['environment'])}.",
     )
 
 
@@ -175,70 +171,51 @@ def allocation(result: dict[str, Any]) -> str:
 def imports(result: dict[str, Any]) -> str:
     """What importing costs."""
     seconds = result["seconds"]
-    return "\n".join(
-        [
-            "## Importing",
-            "",
-            "    python -m benchmarks.imports --json docs/performance/imports.json",
-            "",
-            f"`import unrolled` takes {seconds['unrolled']:.2f} s where `import torch` takes {seconds['torch']:.2f} s: "
-            f"{result['ratio']:.2f}×; {machine(result['environment'])}.",
-        ]
+    return section(
+        "Importing",
+        "python -m benchmarks.imports --json docs/performance/imports.json",
+        f"`import unrolled` takes {seconds['unrolled']:.2f} s where `import torch` takes {seconds['torch']:.2f} s: "
+        f"{result['ratio']:.2f}×; {machine(result['environment'])}.",
     )
 
 
 def shrinking(result: dict[str, Any]) -> str:
     """How fast the proximal maps are."""
-    return "\n".join(
-        [
-            "## Proximal maps",
-            "",
-            "    python -m benchmarks.prox --peers --json docs/performance/prox.json",
-            "",
-            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns. Forward "
-            "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers and "
-            "signs; of a root only the gradient of its equation is kept, a single product. Those without a "
-            "compiled figure are found numerically, in a search that depends on the data, and are "
-            "timed on fewer numbers.",
-            "",
-            prox.tables(result),
-        ]
+    return section(
+        "Proximal maps",
+        "python -m benchmarks.prox --peers --json docs/performance/prox.json",
+        f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns. Forward "
+        "and backward, the maps select no data by a mask, which a CPU does not vectorise, but by rectifiers and "
+        "signs; of a root only the gradient of its equation is kept, a single product. Those without a "
+        "compiled figure are found numerically, in a search that depends on the data, and are "
+        "timed on fewer numbers.",
+        prox.tables(result),
     )
 
 
 def sparsifying(result: dict[str, Any]) -> str:
     """What strategies cost in training, and what compacting gains."""
-    return "\n".join(
-        [
-            "## Sparse weights",
-            "",
-            "    python -m benchmarks.sparsify --peers --json docs/performance/sparsify.json",
-            "",
-            f"{machine(result['environment'])}; medians of {result['rounds']} rounds of {result['steps']} steps, in "
-            "which all variants of an optimiser take turns. Strengths are so small that all networks stay dense. Peers "
-            "do the same where their name says so: torchao's wrapper of an optimiser has a proximal map with the step "
-            "of gradient descent, also for Adam; Torch-Pruning adds a subgradient of l1 to that of norms' scales.",
-            "",
-            sparsify.tables(result),
-        ]
+    return section(
+        "Sparse weights",
+        "python -m benchmarks.sparsify --peers --json docs/performance/sparsify.json",
+        f"{machine(result['environment'])}; medians of {result['rounds']} rounds of {result['steps']} steps, in "
+        "which all variants of an optimiser take turns. Strengths are so small that all networks stay dense. Peers "
+        "do the same where their name says so: torchao's wrapper of an optimiser has a proximal map with the step "
+        "of gradient descent, also for Adam; Torch-Pruning adds a subgradient of l1 to that of norms' scales.",
+        sparsify.tables(result),
     )
 
 
 def beside_deepinv(result: dict[str, Any]) -> str:
     """Three unrolled networks beside the same ones of deepinv."""
-    return "\n".join(
-        [
-            "## MoDL, a variational network and unfolded ADMM",
-            "",
-            "    python -m benchmarks.unfolded --json docs/performance/unfolded.json",
-            "",
-            f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns, "
-            f"quartiles in brackets. Both sides have the same weights (a denoiser of {unfolded.DEPTH} convolutions "
-            f"with {unfolded.FEATURES} maps, {unfolded.PHASES} phases), solve their systems to the same accuracy and "
-            f"make the same image of {unfolded.SIDE}², which is looked at first.",
-            "",
-            unfolded.table(result["rows"]),
-        ]
+    return section(
+        "MoDL, a variational network and unfolded ADMM",
+        "python -m benchmarks.unfolded --json docs/performance/unfolded.json",
+        f"{machine(result['environment'])}; medians of {result['rounds']} rounds in which all take turns, quartiles in "
+        f"brackets. Both sides have the same weights (a denoiser of {unfolded.DEPTH} convolutions with "
+        f"{unfolded.FEATURES} maps, {unfolded.PHASES} phases), solve their systems to the same accuracy and make the "
+        f"same image of {unfolded.SIDE}², which is looked at first.",
+        unfolded.table(result["rows"]),
     )
 
 
@@ -259,7 +236,7 @@ def page() -> str:
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FIGURES.glob("*.json"))}
     parts = [(FIGURES / "introduction.md").read_text().strip()]
     parts += [*(throughput(name, found[name]) for name in ("cpu", "cpu-amd")), on_a_gpu(found.get("gpu"))]
-    parts += [section(found[name]) for name, section in SECTIONS.items() if name in found]
+    parts += [made(found[name]) for name, made in SECTIONS.items() if name in found]
     return "\n\n".join(parts) + "\n"
 
 

@@ -95,17 +95,13 @@ def pairs() -> Iterator[Pair]:
     physics = deepinv.physics.MultiCoilMRI(mask=mask, coil_maps=operator.maps[None], img_size=(SIDE, SIDE))
     physics.tol = TOLERANCE
 
-    denoiser = deepinv.models.DnCNN(2, 2, depth=DEPTH, nf=FEATURES, pretrained=None)
+    denoiser, prior = _denoisers(deepinv)
     modl = deepinv.models.MoDL(denoiser, num_iter=PHASES)
-    prior = ResidualCNN(FEATURES, DEPTH, complex_images=True)
-    _copy(denoiser, prior)
     phase = ProximalGradientPhase(prior, ProximalStep(1.0))
     network = ComposedNetwork(phase, PHASES, shared=True, start=AdjointStart(), complex_images=True)
     yield Pair("MoDL", modl, network, operator, physics, True)
 
-    denoiser = deepinv.models.DnCNN(2, 2, depth=DEPTH, nf=FEATURES, pretrained=None)
-    prior = ResidualCNN(FEATURES, DEPTH, complex_images=True)
-    _copy(denoiser, prior)
+    denoiser, prior = _denoisers(deepinv)
     varnet = deepinv.models.VarNet(_Taken(denoiser), num_cascades=PHASES)
     phases = VariationalPhase(prior, GradientStep(1.0))
     network = ComposedNetwork(phases, PHASES, shared=True, start=AdjointStart(), complex_images=True)
@@ -144,14 +140,16 @@ class _Taken(nn.Module):
         return x - self.denoiser(x)
 
 
-def _copy(theirs: nn.Module, ours: ResidualCNN) -> None:
-    """Give both the same weights."""
-    layers = [theirs.in_conv, *theirs.conv_list, theirs.out_conv]
+def _denoisers(deepinv: Any) -> tuple[nn.Module, ResidualCNN]:
+    """The denoiser of complex images, here and there, with the same weights; so small that phases do not diverge."""
+    theirs = deepinv.models.DnCNN(2, 2, depth=DEPTH, nf=FEATURES, pretrained=None)
+    ours = ResidualCNN(FEATURES, DEPTH, complex_images=True)
     with torch.no_grad():
-        for layer, own in zip(layers, ours.layers, strict=True):
+        for layer, own in zip([theirs.in_conv, *theirs.conv_list, theirs.out_conv], ours.layers, strict=True):
             layer.weight.mul_(0.5)
             own.weight.copy_(layer.weight)
             own.bias.copy_(layer.bias)
+    return theirs, ours
 
 
 def runner(pair: Pair, variant: str, task: str, x: Tensor) -> Callable[[], Any]:

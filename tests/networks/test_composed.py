@@ -26,7 +26,7 @@ def composed(phase, phases, data_step=None, ranges=(), complex_images=False, **o
 
 class TestComposedNetwork(NetworkLaws):
     network_class = ComposedNetwork
-    implicit_options = {"shared": True, "phases": 80}  # where the phases with data consistency have converged
+    implicit_options = {"shared": True, "phases": 100}  # where the phases with data consistency have converged
     cases = {
         "proximal gradient": lambda phases=2, **options: composed(ProximalGradientPhase, phases, **options),
         "data consistency, told the noise": lambda phases=2, **options: composed(
