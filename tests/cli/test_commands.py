@@ -91,7 +91,9 @@ OTHERS = untrained_configs("cs")
 
 @pytest.mark.parametrize("config", OF_MRI, ids=lambda path: path.stem)
 def test_every_config_of_magnetic_resonance_trains_and_evaluates(config, train, photos, tmp_path, capsys):
-    assert train("--operator.height=66", "--operator.width=66", "--data.crop=66", config=config) == 0
+    drawn = "operator" in yaml.safe_load(config.read_text())["operator"]["init_args"]  # which follows the crops
+    sizes = [] if drawn else ["--operator.height=66", "--operator.width=66"]
+    assert train(*sizes, "--data.crop=66", config=config) == 0
     assert "validation PSNR" in capsys.readouterr().out
     if config not in first_of(OF_MRI):
         return
@@ -121,6 +123,32 @@ def test_every_config_trains(config, train, photos, tmp_path, capsys):
     assert {"python", "torch", "device", "revision"} <= set(environment)
     # The saved config is a config: it resumes (here: to its end at once).
     assert main(["train", "--config", str(folder / "config.yaml"), "--resume"]) == 0
+
+
+def test_weights_are_evaluated_on_operators_of_every_size_and_kind(train, photos, tmp_path, capsys, recwarn):
+    masks = ["--network.ratio_range=[0.1,0.5]", "--data.crop=66"]
+    assert train(*masks, config="configs/mri/epgn_masks.yaml") == 0
+    weights = str(tmp_path / "run" / "best.safetensors")
+    other, figures = write_picture(tmp_path / "other.png", 40, 50), str(tmp_path / "figures.json")
+    evaluate = ["evaluate", "--weights", weights, "--json", figures, "--data"]
+    radial = ["--operator=MaskedFourier", "--operator.mask", "RadialMask"]
+    found = {}
+    for ratio in ("0.1", "0.9"):
+        for image in (photos / "0.png", other):
+            assert main([*evaluate, str(image), *radial, "--operator.mask.ratio", ratio]) == 0
+            found[ratio, image] = json.loads(Path(figures).read_text())["start_psnr"]
+    assert all(found["0.9", image] > found["0.1", image] + 1 for image in (photos / "0.png", other))
+    assert main([*evaluate, str(other), "--operator", "Inpainting", "--operator.keep=0.5"]) == 0
+    drawn = ["--operator=DrawnOperator", "--operator.operator", "Inpainting", "--operator.operator.keep=0.5"]
+    sizes = ["--operator.operator.height=8", "--operator.operator.width=8", "--operator.ranges.keep=[0.3,0.4]"]
+    assert main([*evaluate, str(other), *drawn, *sizes]) == 0
+    assert not [warning for warning in recwarn if "alone" in str(warning.message)]
+    capsys.readouterr()
+    fixed = ["--operator.mask.ratio=0.2", "--operator.height=66", "--operator.width=66"]
+    assert "images must be (batch, channel, 66, 66), got" in errors(capsys, *evaluate, str(other), *radial, *fixed)
+    with pytest.raises(SystemExit):
+        main([*evaluate, str(other), "--operator=Inpainting", "--operator.kept=0.5"])
+    assert "'kept' is not accepted" in capsys.readouterr().err
 
 
 def test_a_penalty_can_be_chosen_in_the_config(train, tmp_path):

@@ -121,6 +121,20 @@ def test_what_is_found_of_images_is_given_to_all_that_are_drawn():
     assert all(each.fitted and torch.equal(each.autocorrelation, fitted) for each in drawn)
 
 
+def test_a_few_operators_are_made_once_and_are_fitted_when_they_are_made():
+    draw = DrawnOperator(BlockCompressedSensing(ratio=0.5, block=4), {"ratio": {"choices": [0.25, 0.5, 0.75]}})
+    before = several(draw, 1)[0]
+    draw.fit_images([torch.rand(1, 40, 40)])
+    assert not before.fitted
+    drawn = several(draw, 30)
+    assert all(each.fitted for each in drawn)
+    assert sorted(each.measurements for each in {id(each): each for each in drawn}.values()) == [4, 8, 12]
+    sized = DrawnOperator(INPAINTING)
+    first, other = (sized.in_training(0, 0, 0, sides) for sides in ((8, 8), (8, 16)))
+    assert first is sized.in_training(0, 7, 0, (8, 8))
+    assert other.image_shape == (0, 8, 16)
+
+
 def test_normalized_operators_have_the_norm_1():
     draw = DrawnOperator(Radon(angles=10, height=8, width=8), {"angles": [5, 60]}, normalized=True)
     for operator in several(draw, 3, (12, 12)):

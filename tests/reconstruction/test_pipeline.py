@@ -8,8 +8,9 @@ from PIL import Image
 import unrolled
 from tests.helpers import picture, write_picture
 from unrolled.data import read_image
+from unrolled.metrics import shown_psnr
 from unrolled.networks import EPGN
-from unrolled.operators import BlockCompressedSensing, Inpainting, MaskedFourier, RadialMask
+from unrolled.operators import BlockCompressedSensing, DrawnOperator, Inpainting, MaskedFourier, RadialMask
 from unrolled.reconstruction.evaluation import table
 from unrolled.reconstruction.pipeline import iterates
 from unrolled.solvers.methods import classical
@@ -186,8 +187,30 @@ def test_what_goes_in_comes_out_in_its_own_units(model, tmp_path):
         unrolled.reconstruct(tmp_path / "twelve.png", network, operator)
     found = unrolled.reconstruct(tmp_path / "twelve.png", network, operator, scale=4080)
     torch.testing.assert_close(found.clamp(0, 4080), 4080 * expected, rtol=1e-3, atol=5)
-    with pytest.raises(ValueError, match="operator: weights bring their own"):
-        unrolled.reconstruct(image / 255, "epgn-cs25", operator)
+
+
+def test_weights_take_another_operator_in_place_of_their_own(tmp_path):
+    torch.manual_seed(0)
+    network, own, few = EPGN(1, 2), *(BlockCompressedSensing(ratio=ratio, block=11) for ratio in (0.5, 0.2))
+    own.fit_images([picture(44, 44)])
+    path, images = tmp_path / "w.safetensors", [picture(33, 22, seed) for seed in range(3)]
+    unrolled.save(path, network, own)
+    with pytest.warns(UserWarning, match=r"was trained for BlockCompressedSensing\(ratio=0.5, block=11, .* alone"):
+        found = unrolled.reconstruct(images[0], path, few)
+    assert not few.fitted  # what the caller has given stays as it is
+    fitted = BlockCompressedSensing(ratio=0.2, block=11)
+    fitted.take_fit(own)
+    network.eval()
+    torch.testing.assert_close(found, unrolled.reconstruct(images[0], network, fitted))
+    draw = DrawnOperator(few, {"ratio": [0.2, 0.6]})
+    with pytest.warns(UserWarning, match="alone"):
+        drawn = unrolled.evaluate(path, images, draw)
+    assert not draw.operator.fitted
+    draw.take_fit(own)
+    for index, (image, row) in enumerate(zip(images, drawn["images"], strict=True)):
+        expected = unrolled.reconstruct(image, network, draw.in_validation(index, (33, 22)))
+        assert row["psnr"] == pytest.approx(float(shown_psnr(expected[None], image[None])), abs=1e-3)
+    assert len({row["psnr"] for row in drawn["images"]}) == 3
 
 
 def test_complex_images_come_back_complex():

@@ -3,29 +3,26 @@
 import os
 from typing import Any
 
-from jsonargparse import set_parsing_settings
-
-from unrolled.cli import command_line
-from unrolled.operators import Noise
+from unrolled.cli import operator_option
+from unrolled.operators import LinearOperator, Noise, OperatorDraw
 from unrolled.reconstruction.evaluation import evaluate, table
 from unrolled.reconstruction.noise_level import stated
 from unrolled.system.files import check_writable, write_json
 from unrolled.system.scales import Scale
 from unrolled.weights.card import find
 from unrolled.weights.card import record as record_in_card
-from unrolled.weights.networks import load
 
 
 def run(argv: list[str]) -> int:
     """Evaluate weights."""
-    set_parsing_settings(subclasses_enabled=[Noise])
-    return command_line.run("evaluate", evaluate_weights, argv, own_classes=True)
+    return operator_option.run("evaluate", evaluate_weights, argv)
 
 
 def evaluate_weights(
     *,
     weights: str,
     data: str,
+    operator: LinearOperator | OperatorDraw | None = None,
     json: str | None = None,
     record: str | None = None,
     scale: Scale | None = None,
@@ -44,6 +41,9 @@ def evaluate_weights(
         a name that `unrolled zoo` lists, or a file.
     data : str
         a folder or file of images or HDF5.
+    operator : optional
+        measure by another operator than that of the weights: its class, whose arguments are --operator.NAME. Where no
+        height is given, it is made for the size of each image.
     json : str, optional
         write the figures to this file.
     record : str, optional
@@ -70,13 +70,12 @@ def evaluate_weights(
         raise ValueError(
             f"record: is kept in a file of weights, got the shipped {weights!r}; copy {find(weights)} first"
         )
-    network, operator = load(weights, device)
     if json is not None:
         check_writable(json, weights, data)
     if record is not None:
         check_writable(find(weights))
-    how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key}
-    result = evaluate(network, data, operator, progress=True, noise=stated(noise, noise_level), **how)
+    how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key, "device": device}
+    result = evaluate(weights, data, operator, progress=True, noise=stated(noise, noise_level), **how)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

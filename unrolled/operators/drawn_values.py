@@ -59,7 +59,11 @@ class Among:
 
     def at(self, part: float) -> Any:
         """The value at a part, in [0, 1), of all."""
-        return self.values[int(part * len(self.values))]
+        return self.values[self.number(part)]
+
+    def number(self, part: float) -> int:
+        """The place of this value among them."""
+        return int(part * len(self.values))
 
     @property
     def tried(self) -> list[Any]:

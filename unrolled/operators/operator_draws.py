@@ -26,6 +26,9 @@ Sides = tuple[int, int]
 CLOSE_TO_ONE = 1e-3
 """A norm that differs less from 1 is left as it is."""
 
+MOST_KEPT = 64
+"""Operators: where so few are drawn they are kept, for a matrix takes as long to draw as a step of a small network."""
+
 
 class OperatorDraw(Described, ABC):
     """A rule that draws operators, for images of any size that they measure.
@@ -71,6 +74,10 @@ class OperatorDraw(Described, ABC):
     @abstractmethod
     def fit_images(self, images: list[Tensor]) -> None:
         """See `LinearMap.fit_images`: what is found is given to all that are drawn."""
+
+    @abstractmethod
+    def take_fit(self, other: LinearOperator) -> None:
+        """Take over what another operator has learned of images, where nothing has been learned yet."""
 
     def in_training(self, seed: int, step: int, group: int, sides: Sides) -> LinearOperator:
         """The operator of a group of images in a step."""
@@ -137,10 +144,24 @@ class DrawnOperator(OperatorDraw):
                 raise ValueError("DrawnOperator: ranges must not hold operators on real images and on complex ones")
         self._multiple = math.lcm(*(each.multiple for each in [operator, *tried]))
         self.typical = self._normalized(operator)
+        counts = [len(drawn.values) if isinstance(drawn, Among) else math.inf for drawn in self.ranges.values()]
+        self._keeps = math.prod(counts) <= MOST_KEPT
+        self._kept: dict[tuple[Any, ...], LinearOperator] = {}
 
     def draw(self, parts: Iterator[float], height: int, width: int) -> LinearOperator:
-        changes = {name: drawn.at(next(parts)) for name, drawn in self.ranges.items()}
-        made = self._made(changes, (height, width))
+        chosen = {name: next(parts) for name in self.ranges}
+        if not self._keeps:
+            return self._drawn(chosen, height, width)
+        numbers = [drawn.number(chosen[name]) for name, drawn in self.ranges.items() if isinstance(drawn, Among)]
+        key = (height, width, *numbers)
+        if key not in self._kept:
+            if len(self._kept) >= MOST_KEPT:  # of images of many sizes
+                self._kept.clear()
+            self._kept[key] = self._drawn(chosen, height, width)
+        return self._kept[key]
+
+    def _drawn(self, chosen: dict[str, float], height: int, width: int) -> LinearOperator:
+        made = self._made({name: self.ranges[name].at(part) for name, part in chosen.items()}, (height, width))
         if made.image_shape is not None and made.image_shape[1:] != (height, width):
             raise ValueError(
                 f"DrawnOperator: {type(made).__name__} measures images of {made.image_shape[1]} × "
@@ -183,6 +204,12 @@ class DrawnOperator(OperatorDraw):
     def fit_images(self, images: list[Tensor]) -> None:
         if not self.operator.fitted:
             self.operator.fit_images(images)
+            self._kept.clear()
+
+    def take_fit(self, other: LinearOperator) -> None:
+        if not self.operator.fitted:
+            self.operator.take_fit(other)
+            self._kept.clear()
 
 
 class OneOfOperators(OperatorDraw):
@@ -237,6 +264,10 @@ class OneOfOperators(OperatorDraw):
     def fit_images(self, images: list[Tensor]) -> None:
         for each in self.draws:
             each.fit_images(images)
+
+    def take_fit(self, other: LinearOperator) -> None:
+        for each in self.draws:
+            each.take_fit(other)
 
 
 def merged(operators: Sequence[LinearOperator], counts: Sequence[int]) -> LinearOperator | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.data.complex_phase import with_fixed_phase
@@ -15,15 +16,16 @@ from unrolled.data.sources import open_images
 from unrolled.data.stores import StoredImage, as_stored_image, check_bright, stored, to_float
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, OperatorDraw
+from unrolled.reconstruction.chosen import resolve
 from unrolled.reconstruction.noise_level import StatedNoise, checked, told
 from unrolled.reconstruction.pipeline import (
+    device_of,
     gains_by_compiling,
     invert,
     linear_start,
     measure,
     picture,
-    resolve,
 )
 from unrolled.system.scales import Scale, as_scale
 
@@ -31,8 +33,9 @@ from unrolled.system.scales import Scale, as_scale
 def evaluate(
     network: UnrolledNetwork | str | Path,
     images: str | Path | dict[str, Any] | Sequence[Any],
-    operator: LinearOperator | None = None,
+    operator: LinearOperator | OperatorDraw | None = None,
     *,
+    device: str = "cpu",
     bfloat16: bool = False,
     compile: bool | None = None,
     progress: bool = False,
@@ -53,8 +56,13 @@ def evaluate(
     network : UnrolledNetwork, or the name or file of weights
     images : a folder or file of images or HDF5, a dict of names and images, or a list of images
         (channel, height, width) or (height, width): tensors, arrays, pictures of Pillow.
-    operator : LinearOperator
-        needed with a network; weights bring their own.
+    operator : LinearOperator or OperatorDraw, optional
+        needed with a network. Weights bring the operator that they were trained for; another one may be given, and a
+        warning says so unless they were trained for operators that are drawn. Of a draw every image gets the operator
+        that validation gives to the image of the same number, made for its size; `DrawnOperator(operator)`, without
+        ranges, follows the sizes of images alone.
+    device : str
+        where weights are loaded to; "auto" takes the GPU if there is one.
     bfloat16 : bool
         run the learned part in bfloat16.
     compile : bool, optional
@@ -83,7 +91,7 @@ def evaluate(
         if there are no images, one cannot be read, their white is not known, or the weights cannot be loaded.
     """
     scale, noise = as_scale("images", scale), checked(noise)
-    network, operator = resolve(network, operator)
+    network, chosen = resolve(network, operator, device)
     rows = []
     pairs = named_images(images, scale, key)
     pixels = Counter[tuple[int, ...]]()
@@ -92,6 +100,7 @@ def evaluate(
     for index, (name, stored_image) in enumerate(tqdm(pairs, disable=not progress, unit="image", leave=False)):
         try:
             truth = to_float(stored_image.read())
+            operator = operator_for(truth, index, chosen, device_of(network))
             x = with_fixed_phase(truth, index) if operator.complex_images else truth
             size = (x.shape[-2], x.shape[-1])
             began = time.perf_counter()
@@ -116,6 +125,26 @@ def evaluate(
         )
     means = {key: float(torch.tensor([row[key] for row in rows]).mean()) for key in ("psnr", "ssim", "start_psnr")}
     return {**means, "peak": peak_text(scale), "images": rows}
+
+
+def operator_for(
+    image: Tensor, index: int, chosen: LinearOperator | OperatorDraw, device: torch.device
+) -> LinearOperator:
+    """The operator that measures an image: the one that is chosen, or that of a draw for this image.
+
+    Parameters
+    ----------
+    image : Tensor, (channel, height, width)
+    index : int
+        the number of the image.
+    chosen : LinearOperator or OperatorDraw
+    device : torch.device
+        where what is drawn is moved to.
+    """
+    if isinstance(chosen, LinearOperator):
+        return chosen
+    height, width = (side + -side % chosen.multiple for side in image.shape[-2:])
+    return chosen.in_validation(index, (height, width)).to(device)
 
 
 def peak_text(scale: Scale | None) -> str:

@@ -19,16 +19,9 @@ from unrolled.data.volumes import Found, find_volumes
 from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
+from unrolled.reconstruction.chosen import choose
 from unrolled.reconstruction.noise_level import StatedNoise, told
-from unrolled.reconstruction.pipeline import (
-    choose,
-    device_of,
-    gains_by_compiling,
-    invert,
-    measure,
-    picture,
-    sides,
-)
+from unrolled.reconstruction.pipeline import device_of, gains_by_compiling, invert, measure, picture, sides
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
 
 BATCH = {"cpu": 2**17, "cuda": 2**22}

@@ -15,6 +15,7 @@ from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import numbers_of
 from unrolled.operators.units import ones_for_zeros, over
+from unrolled.reconstruction.chosen import choose
 from unrolled.reconstruction.noise_level import StatedNoise, level_of, told, warn_of_others, with_noise
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.reconstruction.unit_measurements import measurements_to_unit
@@ -23,7 +24,6 @@ from unrolled.system.arraylike import as_tensor
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import sides_within
 from unrolled.system.scales import OUTSIDE, Scale, range_of
-from unrolled.weights.networks import check_parts, load
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""
@@ -35,9 +35,6 @@ half to nine tenths of the time for each; in bfloat16 eager code may be faster, 
 WHOLE = 2**20
 """Images of more pixels are reconstructed in tiles: as one they would need about 600 bytes a pixel."""
 
-
-DEFAULT = "epgn-cs25"
-"""The weights that reconstruct where nobody names others."""
 
 CLASSICAL = "tv"
 """The method of `classical` that reconstructs where an operator is given alone."""
@@ -72,7 +69,8 @@ def reconstruct(
     network : UnrolledNetwork, or the name or file of weights, optional
         by default the weights "epgn-cs25"; total variation if an operator is given alone.
     operator : LinearOperator, optional
-        needed with a network; weights bring their own.
+        needed with a network. Weights bring the one that they were trained for; another one may be given, and a warning
+        says so unless they were trained for operators that are drawn.
     y : Tensor or array, measurements of a batch of images in the operator's shape
         instead of an image; for block compressive sensing (batch, channel, m, rows, columns).
     size : (height, width), optional
@@ -302,34 +300,6 @@ def _reconstruct(network: UnrolledNetwork, y: Tensor, operator: LinearOperator, 
     return network(y, operator, noise=noise)
 
 
-def resolve(
-    network: UnrolledNetwork | str | Path, operator: LinearOperator | None
-) -> tuple[UnrolledNetwork, LinearOperator]:
-    """A network with its operator: as given, or loaded from weights."""
-    by_name = isinstance(network, (str, Path))
-    check_parts(None if by_name else network, operator)
-    if not isinstance(network, UnrolledNetwork):
-        if operator is not None:
-            raise ValueError(
-                "operator: weights bring their own; to use another one, load them first: "
-                "network, _ = unrolled.load(…), or unrolled.load(…, operator=…)"
-            )
-        return load(network)
-    if operator is None:
-        raise ValueError("operator: is needed with a network; only weights bring their own")
-    return network, operator
-
-
-def choose(
-    network: UnrolledNetwork | str | Path | None, operator: LinearOperator | None
-) -> tuple[UnrolledNetwork | None, LinearOperator]:
-    """As `resolve`, but without a network the default weights, or None with an operator, for total variation."""
-    if network is None and operator is not None:
-        check_parts(None, operator)
-        return None, operator
-    return resolve(DEFAULT if network is None else network, operator)
-
-
 def picture(x: Tensor, size: tuple[int, int] | None, *, clip: bool = True, magnitude: bool = True) -> Tensor:
     """Images (…, height, width) cut to their size and clipped to [0, 1]; of complex images the magnitude.
 
@@ -370,6 +340,9 @@ def check_image(image: Tensor, operator: LinearOperator) -> None:
         )
 
 
-def device_of(network: UnrolledNetwork | None, operator: LinearOperator) -> torch.device:
+def device_of(network: UnrolledNetwork | None, operator: LinearOperator | None = None) -> torch.device:
     """The device that a network is on, or an operator that stands alone."""
-    return numbers_of(operator)[1] if network is None else next(network.parameters()).device
+    if network is not None:
+        return next(network.parameters()).device
+    assert operator is not None
+    return numbers_of(operator)[1]

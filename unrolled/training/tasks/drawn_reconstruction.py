@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from unrolled.data.batches import Batches, places
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.operator_draws import OperatorDraw, merged
+from unrolled.system.recipes import describe, writable
 from unrolled.system.scalars import whole_number
 from unrolled.training.losses.by_name import LossGiven
 from unrolled.training.tasks.reconstruction import (
@@ -118,6 +120,9 @@ class DrawnReconstructionTask(ReconstructionTask):
             level = None if batch.level is None else batch.level[which]
             losses.append(len(x[which]) / len(x) * self.loss_of_measured(model, x[which], level, operator))
         return torch.stack(losses).sum()
+
+    def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
+        super().save(model, path, {**card, "operators": writable(describe(self.draw))})
 
     def facts(self) -> Mapping[str, str | None]:
         group = None if self.images_per_operator is None else str(self.images_per_operator)
