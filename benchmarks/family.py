@@ -293,10 +293,11 @@ def _of_any_operator(reason: str) -> str:
     return re.sub(rf"\b({'|'.join(operators.__all__)})(?= (is|are) )", "the operator", reason)
 
 
-def put(text: str, begin: str, end: str) -> None:
-    """Write a text between two marks of docs/networks.md."""
-    head, rest = PAGE.read_text().split(begin)
-    with replacing(PAGE) as temporary:
+def put(text: str, begin: str, end: str, page: Path | None = None) -> None:
+    """Write a text between two marks of a page, by default docs/networks.md."""
+    page = page or PAGE
+    head, rest = page.read_text().split(begin)
+    with replacing(page) as temporary:
         temporary.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
