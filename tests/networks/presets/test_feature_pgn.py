@@ -8,8 +8,8 @@ from torch import nn
 from tests.networks.laws import NetworkLaws, double, measured
 from tests.networks.priors.laws import disturb, images
 from tests.networks.training import trained_ten_steps
-from unrolled.networks import FeaturePGN
-from unrolled.operators import Identity
+from unrolled.networks import FeaturePGN, GradientStep
+from unrolled.operators import Dense, Identity
 from unrolled.penalties import L1
 
 
@@ -24,6 +24,7 @@ class TestFeaturePGN(NetworkLaws):
         "at the whole, shrinking, told the noise": lambda **options: small(
             **{"scale": 1, "penalty": L1(), "noise_range": (0.01, 0.2), **options}
         ),
+        "with proximal steps": lambda **options: small(**{"proximal": True, "step": 0.3, **options}),
     }
 
     rate = 2e-3
@@ -31,7 +32,9 @@ class TestFeaturePGN(NetworkLaws):
     def contracting(self, network):
         super().contracting(network)
         with torch.no_grad():
-            network.phases[0].step.raw_weight.fill_(0.2915)  # a step of .85
+            network.phases[0].gate.mul_(0.2)
+            if isinstance(network.phases[0].step, GradientStep):
+                network.phases[0].step.raw_weight.fill_(0.2915)  # a step of .85
 
 
 def written_out(x, carried, y, operator, phase):
@@ -89,6 +92,29 @@ def test_its_size_and_that_untrained_it_descends_the_gradient():
     torch.testing.assert_close(network(y, operator), expected)
 
 
+def test_untrained_with_proximal_steps_it_solves_in_every_phase():
+    torch.manual_seed(0)
+    matrix, x = torch.randn(20, 36, dtype=torch.float64), torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    operator = Dense(matrix / torch.linalg.matrix_norm(matrix, ord=2), 6, 6).double()
+    y, ridge = operator(x), 0.3
+    network = small(phases=2, proximal=True, step=ridge).double()
+    a, normal = operator.matrix, operator.matrix.T @ operator.matrix + ridge * torch.eye(36, dtype=torch.float64)
+    expected = network.first_image(y, operator).flatten(1)
+    for _ in range(2):
+        expected = torch.linalg.solve(normal, (y.flatten(1) @ a + ridge * expected).T).T
+    torch.testing.assert_close(network(y, operator).flatten(1), expected, rtol=1e-5, atol=1e-6)
+    # Few steps of conjugate gradients come nearer the more there are, and leave what explains y as it is.
+    errors = []
+    for iterations in (1, 3, 9):
+        few = small(phases=2, proximal=True, step=ridge, iterations=iterations).double()
+        errors.append(float((few(y, operator).detach().flatten(1) - expected).norm()))
+        torch.testing.assert_close(few.phases[0].step(x, y, operator), x)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[2] < 0.05 * errors[0]
+    maps = small(phases=1, proximal=True).phases[0].first.in_channels
+    assert maps == 12  # the image, the gradient and the correction, in four maps each
+
+
 @pytest.mark.parametrize(("channels", "together", "scale"), [(3, 3, 2), (4, 2, 2), (3, 1, 3)])
 def test_channels_that_are_seen_together_have_features_of_their_own(channels, together, scale):
     x = images(channels, False)  # of odd sides
@@ -121,6 +147,8 @@ def test_bad_arguments_are_refused_by_name():
     for key, value in {"phases": 0, "features": 0, "blocks": 0, "scale": 0, "channels": 0, "step": -1.0}.items():
         with pytest.raises(ValueError, match=f": {key} must be"):
             small(**{key: value})
+    with pytest.raises(ValueError, match="FeatureGradientPhase: iterations are of proximal steps, got 3 without"):
+        small(iterations=3)
 
 
 @pytest.mark.parametrize("name", [pytest.param("Radon", marks=pytest.mark.full), "MaskedFourier"])

@@ -41,14 +41,14 @@ def test_names_and_weights_make_losses():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("l2", "loss: must be one of mse, l1, huber, .*equivariant, .*, got 'l2'"),
+        ("l2", "loss: must be one of mse, l1, log_mse, huber, .*equivariant, .*, got 'l2'"),
         ({"mse": 1, "l2": 1}, "loss: must be one of mse, .*, got 'l2'"),
         ({"mse": -1}, "weights must be finite numbers >= 0, got -1"),
         ({"mse": math.nan}, "weights must be finite numbers >= 0, got nan"),
         ({"mse": "1"}, "loss: mse must be a number, got '1'"),
         ({"mse": 0, "l1": 0}, "not all 0"),
         ({"mse": 1, "phases": 2}, r"decay must be in \(0, 1\], got 2"),
-        ({}, "loss: must have at least one of mse, l1, huber, charbonnier, ssim, edges with a weight"),
+        ({}, "loss: must have at least one of mse, l1, log_mse, huber, charbonnier, ssim, edges with a weight"),
         ({"phases": 0.5}, "loss: must have at least one of"),
         ({"mse": 1, "ssdu": 1}, "loss: sums are of losses that compare images, and 'ssdu' learns from measurements"),
         (3, "loss: must be one of mse, .*, got 3"),

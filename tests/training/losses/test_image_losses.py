@@ -10,11 +10,13 @@ from torch.nn import functional
 
 from tests.helpers import picture
 from tests.training.losses.small import measured
+from unrolled.metrics import psnr
 from unrolled.training.losses import (
     CharbonnierLoss,
     EdgeLoss,
     HuberLoss,
     L1Loss,
+    LogMSELoss,
     MSELoss,
     PhaseLoss,
     SSIMLoss,
@@ -35,7 +37,19 @@ def test_they_are_those_of_pytorch():
         torch.testing.assert_close(loss.distance(IMAGE, TRUTH), expected(IMAGE, TRUTH), msg=str(loss))
 
 
-@pytest.mark.parametrize("loss", [MSELoss(), L1Loss(), HuberLoss(0.1), CharbonnierLoss(0.02), EdgeLoss()])
+def test_the_logarithm_is_psnr_of_each_image_down_to_its_floor():
+    expected = -np.mean([float(psnr(x[None], y[None])) for x, y in zip(IMAGE, TRUTH, strict=True)])
+    assert LogMSELoss(1e-30).distance(IMAGE, TRUTH).item() * 10 / math.log(10) == pytest.approx(expected)
+    assert LogMSELoss(1e-4).distance(IMAGE, IMAGE).item() == pytest.approx(math.log(1e-4))
+    # Of two images with errors of 1 and 100 units, each pulls as strongly as the other.
+    image = TRUTH + torch.tensor([1e-3, 1e-1], dtype=torch.float64).view(2, 1, 1, 1) * IMAGE
+    image.requires_grad_()
+    (pull,) = torch.autograd.grad(LogMSELoss(1e-12).distance(image, TRUTH), image)
+    small, large = ((pull[index] * (image - TRUTH)[index]).sum().item() for index in (0, 1))
+    assert small == pytest.approx(large, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [MSELoss(), L1Loss(), LogMSELoss(), HuberLoss(0.1), CharbonnierLoss(0.02), EdgeLoss()])
 def test_of_complex_images_it_is_that_of_magnitudes_of_the_difference(loss):
     turn = torch.polar(torch.ones(()), torch.tensor(0.7)).to(torch.complex128)
     expected = loss.distance(IMAGE, TRUTH)

@@ -22,6 +22,7 @@ from unrolled.training.losses import (
     HuberLoss,
     ImageLoss,
     L1Loss,
+    LogMSELoss,
     Loss,
     MSELoss,
     PhaseLoss,
@@ -33,6 +34,7 @@ from unrolled.training.losses.by_name import OwnLoss
 LOSSES = {
     "mse": MSELoss(),
     "l1": L1Loss(),
+    "log": LogMSELoss(),
     "huber": HuberLoss(0.05),
     "charbonnier": CharbonnierLoss(),
     "ssim": SSIMLoss(window=5),

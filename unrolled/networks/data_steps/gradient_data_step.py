@@ -24,7 +24,11 @@ class GradientStep(DataStep):
         super().__init__(step, ranges)
 
     def forward(self, z: Tensor, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:
-        return z - self.weight(condition) * gradient(z, y, operator)
+        return z - self.correction(gradient(z, y, operator), operator, condition)
+
+    def correction(self, g: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:
+        """ρg of a gradient g = Aᴴ(Az − y): what the step takes from z."""
+        return self.weight(condition) * g
 
 
 def gradient(x: Tensor, y: Tensor, operator: LinearOperator) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from unrolled.networks.conditioning import Interval
 from unrolled.networks.data_steps.data_step import DataStep
+from unrolled.networks.data_steps.gradient_data_step import gradient
 from unrolled.operators import LinearOperator
 from unrolled.system.devices import full_precision
 
@@ -47,12 +48,14 @@ class ProximalStep(DataStep):
         return "(AᴴA + λ)⁻¹ in closed form" if self.closed_form else None
 
     def forward(self, z: Tensor, y: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:
+        if (
+            self.iterations is not None and not self.closed_form
+        ):  # few steps come farther from z, which is near the solution in late phases
+            return z - self.correction(gradient(z, y, operator), operator, condition)
         ridge = self.weight(condition)
         right = operator.adjoint(y) + ridge * z
         if not self.closed_form:
-            # z is near the solution in late phases. How far so many steps come shall not depend on z, though.
-            start = z if self.iterations is None else None
-            return operator.solve(right, ridge, start=start, iterations=self.iterations)
+            return operator.solve(right, ridge, start=z)
         with full_precision(right):
             exact = operator.solve_exactly(right, ridge.reshape(-1, 1, 1, 1))
         if exact is None:
@@ -61,3 +64,7 @@ class ProximalStep(DataStep):
                 "with closed_form=False, and conjugate gradients take its place"
             )
         return exact
+
+    def correction(self, g: Tensor, operator: LinearOperator, condition: Tensor | None = None) -> Tensor:
+        """(AᴴA + λ)⁻¹g of a gradient g = Aᴴ(Az − y): what the step takes from z."""
+        return operator.solve(g, self.weight(condition), iterations=self.iterations)

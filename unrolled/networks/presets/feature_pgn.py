@@ -23,6 +23,8 @@ class FeaturePGN(UnrolledNetwork):
         iterations.
     features, blocks, scale, penalty, threshold, step, gate
         see `FeatureGradientPhase`.
+    proximal, iterations
+        see `FeatureGradientPhase`: with `proximal` the data step is v = x − (AᴴA + λ)⁻¹g.
     shared : bool
         whether all phases have the same weights.
     channels : int
@@ -46,6 +48,8 @@ class FeaturePGN(UnrolledNetwork):
         threshold: float = 0.01,
         step: float = 1.0,
         gate: float = 0.5,
+        proximal: bool = False,
+        iterations: int | None = None,
         shared: bool = False,
         channels: int = 1,
         differentiation: Differentiation | None = None,
@@ -56,13 +60,9 @@ class FeaturePGN(UnrolledNetwork):
     ):
         check_sizes("FeaturePGN", phases=phases)
         ranges = told("FeaturePGN", noise_range, ratio_range)
+        sizes = features, blocks, scale, penalty, threshold, step, gate, channels, complex_images
         super().__init__(
-            [
-                FeatureGradientPhase(
-                    features, blocks, scale, penalty, threshold, step, gate, channels, complex_images, ranges
-                )
-                for _ in range(1 if shared else phases)
-            ],
+            [FeatureGradientPhase(*sizes, ranges, proximal, iterations) for _ in range(1 if shared else phases)],
             phases if shared else 1,
             differentiation,
             start,

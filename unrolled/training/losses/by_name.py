@@ -16,6 +16,7 @@ from unrolled.training.losses.image_losses import (
     HuberLoss,
     ImageLoss,
     L1Loss,
+    LogMSELoss,
     MSELoss,
     PhaseLoss,
     SSIMLoss,
@@ -28,6 +29,7 @@ from unrolled.training.losses.ssdu import SSDU
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSELoss,
     "l1": L1Loss,
+    "log_mse": LogMSELoss,
     "huber": HuberLoss,
     "charbonnier": CharbonnierLoss,
     "ssim": SSIMLoss,
