@@ -104,7 +104,7 @@ def test_untrained_with_proximal_steps_it_solves_in_every_phase():
         expected = torch.linalg.solve(normal, (y.flatten(1) @ a + ridge * expected).T).T
     torch.testing.assert_close(network(y, operator).flatten(1), expected, rtol=1e-5, atol=1e-6)
     # Few steps of conjugate gradients come nearer the more there are, and leave what explains y as it is.
-    errors = []
+    operator, errors = operator @ Identity(), []  # without a closed form
     for iterations in (1, 3, 9):
         few = small(phases=2, proximal=True, step=ridge, iterations=iterations).double()
         errors.append(float((few(y, operator).detach().flatten(1) - expected).norm()))
