@@ -64,7 +64,12 @@ class OperatorDraw(Described, ABC):
     @property
     @abstractmethod
     def multiple(self) -> int:
-        """The sides of images must be multiples of this many pixels."""
+        """Images whose sides are multiples of this many pixels are measured whole by all operators that are drawn."""
+
+    @property
+    def smallest(self) -> int:
+        """The sides of images must be at least so many pixels; `OneOfOperators` measures a part of others."""
+        return self.multiple
 
     @property
     @abstractmethod
@@ -215,6 +220,8 @@ class DrawnOperator(OperatorDraw):
 class OneOfOperators(OperatorDraw):
     """An operator of one of several kinds.
 
+    A kind that measures multiples of some number of pixels is made for the largest ones that lie in an image.
+
     Parameters
     ----------
     draws : list of OperatorDraw or LinearOperator
@@ -251,11 +258,21 @@ class OneOfOperators(OperatorDraw):
 
     def draw(self, parts: Iterator[float], height: int, width: int) -> LinearOperator:
         number = int(np.searchsorted(self.limits, next(parts), side="right"))
-        return self.draws[min(number, len(self.draws) - 1)].draw(parts, height, width)
+        kind = self.draws[min(number, len(self.draws) - 1)]
+        if min(height, width) < kind.smallest:
+            raise ValueError(
+                f"OneOfOperators: {type(kind.typical).__name__} measures images of at least {kind.smallest} × "
+                f"{kind.smallest} pixels, got {height} × {width}"
+            )
+        return kind.draw(parts, *measured_sides(kind, height, width))
 
     @property
     def multiple(self) -> int:
         return math.lcm(*(each.multiple for each in self.draws))
+
+    @property
+    def smallest(self) -> int:
+        return max(each.smallest for each in self.draws)
 
     @property
     def sides(self) -> Sides | None:
@@ -268,6 +285,12 @@ class OneOfOperators(OperatorDraw):
     def take_fit(self, other: LinearOperator) -> None:
         for each in self.draws:
             each.take_fit(other)
+
+
+def measured_sides(by: OperatorDraw | LinearOperator, height: int, width: int) -> Sides:
+    """The largest sides within these that are multiples as an operator measures them."""
+    multiple = by.multiple if isinstance(by, LinearOperator) or by.smallest == by.multiple else 1
+    return height - height % multiple, width - width % multiple
 
 
 def merged(operators: Sequence[LinearOperator], counts: Sequence[int]) -> LinearOperator | None:

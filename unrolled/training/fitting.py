@@ -158,7 +158,8 @@ def fit(
             return train(measured, training, **how, resume=goes_on)
         assert operator is not None
         if draw is not None:
-            size, multiple = draw.sides, draw.multiple
+            # Of kinds with multiples of their own, each measures a part of an image.
+            size, multiple = draw.sides, draw.multiple if draw.multiple == draw.smallest else 1
         else:
             size, multiple = None if operator.image_shape is None else operator.image_shape[1:], operator.multiple
         images, batches, held_out = _data(dataset, multiple, size, crop, seed, scale, ahead=place.type == "cuda")

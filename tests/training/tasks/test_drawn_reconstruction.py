@@ -12,6 +12,7 @@ from unrolled.operators import (
     BlockCompressedSensing,
     CartesianMask,
     Coils,
+    Downsampling,
     DrawnOperator,
     Inpainting,
     MultiCoilFourier,
@@ -19,6 +20,7 @@ from unrolled.operators import (
     VaryingGaussianNoise,
 )
 from unrolled.training import DrawnReconstructionTask
+from unrolled.training.tasks.drawn_reconstruction import part_for
 from unrolled.weights.card import read_card
 
 MASKS = DrawnOperator(Inpainting(keep=0.5, height=8, width=8), {"keep": [0.2, 0.8], "seed": "anew"})
@@ -61,6 +63,38 @@ def test_the_loss_is_the_mean_over_images_each_by_its_own_operator(draw):
         operator = draw.in_training(0, 3, place // 2, (22, 22)).double()
         errors.append((made.model.network(operator(x[None]), operator) - x).square().mean())
     torch.testing.assert_close(loss, torch.stack(errors).mean())
+
+
+def test_kinds_with_multiples_of_their_own_measure_the_largest_part_of_an_image():
+    draw = OneOfOperators([BLOCKS, Downsampling(4), MASKS])
+    held_out = [image[:, :33, :44] for image in HELD_OUT] * 2
+    made = DrawnReconstructionTask(told(), draw, RandomCrops(IMAGES, 26, 5), held_out, images_per_operator=1)
+    largest = {
+        BlockCompressedSensing: ((22, 22), (33, 44)),
+        Downsampling: ((24, 24), (32, 44)),
+        Inpainting: ((26, 26), (33, 44)),
+    }
+    assert made.draw.smallest == 11
+    seen = set()
+    for step in range(4):
+        batch = made.batch(step, 4)
+        for group in batch.groups:
+            part = part_for(group.operator, batch.images[group.images])
+            assert tuple(part.shape[-2:]) == largest[type(group.operator)][0]
+            assert torch.equal(part, batch.images[group.images][..., : part.shape[-2], : part.shape[-1]])
+            seen.add(type(group.operator))
+        assert made.loss(made.model, batch, step) > 0
+    assert seen == set(largest)
+    for index, image in enumerate(made.validation):
+        operator = made.validated_by(index)
+        assert tuple(image.shape[-2:]) == largest[type(operator)][1]
+        operator(image)
+    with pytest.raises(
+        ValueError, match=r"crop: must be at least 11 pixels for these operators, got images of 10 × 10"
+    ):
+        DrawnReconstructionTask(told(), draw, RandomCrops(IMAGES, 10, 5), held_out)
+    with pytest.raises(ValueError, match="measures images of at least 11 × 11 pixels, got 10 × 40"):
+        OneOfOperators([BLOCKS]).in_training(0, 0, 0, (10, 40))
 
 
 def test_parts_of_a_batch_have_the_operators_of_the_whole():

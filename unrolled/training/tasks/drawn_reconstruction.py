@@ -13,7 +13,7 @@ from unrolled.data import with_phase
 from unrolled.data.batches import Batches, places
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.operator_draws import OperatorDraw, merged
+from unrolled.operators.operator_draws import OperatorDraw, measured_sides, merged
 from unrolled.system.recipes import describe, writable
 from unrolled.system.scalars import whole_number
 from unrolled.training.losses.by_name import LossGiven
@@ -24,6 +24,12 @@ from unrolled.training.tasks.reconstruction import (
     check_loss,
     recipe_of,
 )
+
+
+def part_for(operator: LinearOperator, images: Tensor) -> Tensor:
+    """The part of images that an operator measures: the upper left one, of the multiples of pixels that it takes."""
+    height, width = measured_sides(operator, images.shape[-2], images.shape[-1])
+    return images[..., :height, :width]
 
 
 class Group(NamedTuple):
@@ -78,9 +84,15 @@ class DrawnReconstructionTask(ReconstructionTask):
         super().__init__(network, draw.typical, batches, validation, loss, device, noise, seed)
         if images_per_operator is not None:
             images_per_operator = whole_number("images_per_operator:", images_per_operator)
+        height, width = batches.batch(0, 1).shape[-2:]
+        if min(height, width) < draw.smallest:
+            raise ValueError(
+                f"crop: must be at least {draw.smallest} pixels for these operators, got images of {height} × {width}"
+            )
         self.draw, self.images_per_operator = draw, images_per_operator
         self.gains_by_compiling = False  # code is compiled for one operator
         self._validated_by: dict[int, LinearOperator] = {}
+        self.validation = [part_for(self.validated_by(index), image) for index, image in enumerate(self.validation)]
         if self.own_loss is not None:
             check_loss(self.own_loss, self.validated_by(0), self.model.known())
 
@@ -118,7 +130,8 @@ class DrawnReconstructionTask(ReconstructionTask):
         losses = []
         for which, operator in batch.groups:
             level = None if batch.level is None else batch.level[which]
-            losses.append(len(x[which]) / len(x) * self.loss_of_measured(model, x[which], level, operator))
+            part = part_for(operator, x[which])
+            losses.append(len(part) / len(x) * self.loss_of_measured(model, part, level, operator))
         return torch.stack(losses).sum()
 
     def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
