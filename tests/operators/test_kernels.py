@@ -6,7 +6,7 @@ import scipy.ndimage
 import torch
 
 from tests.helpers import write_matrix
-from unrolled.operators import Blur, BoxKernel, Downsampling, GaussianKernel, Kernel, MotionKernel
+from unrolled.operators import Blur, BoxKernel, Downsampling, GaussianKernel, Kernel, MotionKernel, ShakeKernel
 from unrolled.operators.kernels import ANTIALIASING, antialiasing
 from unrolled.system.recipes import build, describe
 
@@ -17,6 +17,8 @@ KERNELS = [
     MotionKernel(7.5, 30),
     MotionKernel(0.4, 10),
     MotionKernel(6, -135),
+    ShakeKernel(9),
+    ShakeKernel(0.3, 1.0, 5),
 ]
 
 
@@ -26,7 +28,11 @@ def test_drawn_kernels_are_means_around_their_middle(kernel):
     assert drawn.dtype == torch.float64
     assert drawn.min() >= 0
     torch.testing.assert_close(drawn.sum(), torch.tensor(1.0, dtype=torch.float64))
-    torch.testing.assert_close(drawn, drawn.flip(0, 1))
+    if not isinstance(kernel, ShakeKernel):  # whose path is of no symmetric form
+        torch.testing.assert_close(drawn, drawn.flip(0, 1))
+    for axis in (0, 1):
+        places = torch.arange(drawn.shape[axis], dtype=torch.float64) - (drawn.shape[axis] - 1) / 2
+        assert abs(float(drawn.sum(1 - axis) @ places)) < 1e-9
 
 
 def test_a_gaussian_is_that_of_scipy():
@@ -64,6 +70,32 @@ def test_motion_is_where_many_points_of_the_path_are(angle):
     torch.testing.assert_close(drawn, counted, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("length", "shaking", "seed"), [(17.0, 0.0, 1), (21.0, 0.5, 7), (9.0, 1.0, 2**32 - 1)])
+def test_a_shaken_camera_spends_its_time_along_a_path_of_the_length(length, shaking, seed):
+    drawn = ShakeKernel(length, shaking, seed).draw()
+    # The path by its definition, at other moments; what falls on a pixel is weighed by tents.
+    amplitudes = np.random.RandomState(seed).standard_normal((32, 2))
+    moments = (np.arange(20_000) + 0.5) / 20_000
+    path = sum(
+        amplitudes[k - 1] * k ** (1.5 * shaking - 3) * np.cos(np.pi * k * moments)[:, None] for k in range(1, 33)
+    )
+    path = path * length / np.ptp(path, axis=0).max()
+    path = path - path.mean(0)
+    places = np.arange(drawn.shape[0]) - drawn.shape[0] // 2
+    rows, columns = (np.maximum(0, 1 - np.abs(path[:, axis : axis + 1] - places)) for axis in (0, 1))
+    np.testing.assert_allclose(drawn, rows.T @ columns / len(moments), atol=0.003)
+    assert max((drawn.sum(axis) > 0).sum() for axis in (0, 1)) in (length, length + 1, length + 2)
+    assert torch.equal(drawn, ShakeKernel(length, shaking, seed).draw())
+
+
+def test_the_rougher_the_longer_is_the_way_of_a_shaken_camera():
+    def way(shaking, seed):
+        return np.linalg.norm(np.diff(ShakeKernel(9, shaking, seed)._path(), axis=0), axis=1).sum()
+
+    ways = [np.mean([way(shaking, seed) for seed in range(20)]) for shaking in (0, 0.5, 1)]
+    assert ways[0] < ways[1] < ways[2]
+
+
 @pytest.mark.parametrize("name", ANTIALIASING)
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 def test_antialiasing_kernels_have_the_middle_of_the_square(name, factor):
@@ -99,6 +131,9 @@ def test_kernels_from_files(tmp_path, suffix):
         (lambda: BoxKernel(5000), "BoxKernel: size must be in 1 … 4096"),
         (lambda: MotionKernel(-1.0), r"MotionKernel: length must be in \(0, 4096\], got -1.0"),
         (lambda: MotionKernel(3.0, math.inf), "MotionKernel: angle must be a finite number"),
+        (lambda: ShakeKernel(0.0), r"ShakeKernel: length must be in \(0, 4096\], got 0.0"),
+        (lambda: ShakeKernel(9, 1.1), r"ShakeKernel: shaking must be in \[0, 1\], got 1.1"),
+        (lambda: ShakeKernel(9, 0.5, -1), r"ShakeKernel: seed must be in \[0, 2\^32\), got -1"),
         (lambda: Blur(torch.ones(3)), "must be .rows, columns., got shape"),
         (lambda: Blur(torch.full((3, 3), torch.nan)), "must be finite"),
         (lambda: Blur(torch.zeros(3, 3)), "Blur: kernel must not be 0 everywhere"),

@@ -45,6 +45,7 @@ CASES = {
     "coils": CoilNoise(COVARIANCE),
     "levels, logarithmic": VaryingGaussianNoise(0.05, 0.5),
     "levels, uniform": VaryingGaussianNoise(0.0, 0.5, "uniform"),
+    "levels, shifted": VaryingGaussianNoise(0.0, 0.5, "shifted"),
 }
 
 
@@ -137,7 +138,10 @@ def test_speckle_of_one_look_is_exponential():
         assert float((drawn > threshold).double().mean()) == pytest.approx(math.exp(-threshold), abs=5e-3)
 
 
-@pytest.mark.parametrize("noise", [VaryingGaussianNoise(0.01, 0.3), VaryingGaussianNoise(0.0, 0.3, "uniform")])
+@pytest.mark.parametrize(
+    "noise",
+    [VaryingGaussianNoise(0.01, 0.3), *(VaryingGaussianNoise(0.0, 0.3, each) for each in ("uniform", "shifted"))],
+)
 def test_a_level_is_a_function_of_seed_step_and_place(noise):
     levels = noise.levels(0, 3, range(8))
     assert torch.equal(levels[2:5], noise.levels(0, 3, range(2, 5)))
@@ -150,8 +154,12 @@ def test_a_level_is_a_function_of_seed_step_and_place(noise):
         assert float((many < level).double().mean()) == pytest.approx(float(part), abs=0.03)
     x = torch.tensor([0.03, 0.1], dtype=torch.float64)
     below = torch.stack([(many < level).double().mean() for level in x])
-    by_hand = x / 0.3 if noise.spread == "uniform" else (x / 0.01).log() / math.log(30)
-    torch.testing.assert_close(below, by_hand, atol=0.03, rtol=0)
+    by_hand = {
+        "uniform": x / 0.3,
+        "logarithmic": (x / 0.01).log() / math.log(30),
+        "shifted": ((x + 0.003) / 0.003).log() / math.log(101),
+    }
+    torch.testing.assert_close(below, by_hand[noise.spread], atol=0.03, rtol=0)
 
 
 def test_every_image_of_a_batch_has_one_level():
@@ -215,7 +223,10 @@ def test_lost_measurements_are_low_or_high_and_the_others_stay():
         (lambda: VaryingGaussianNoise(0.2, 0.1), "0 <= low < high, both finite, got 0.2 and 0.1"),
         (lambda: VaryingGaussianNoise(0.1, float("inf")), "both finite"),
         (lambda: VaryingGaussianNoise(0.0, 0.1), "low must be > 0 for a logarithmic spread"),
-        (lambda: VaryingGaussianNoise(0.1, 0.2, "cosine"), "spread must be 'logarithmic' or 'uniform', got 'cosine'"),
+        (
+            lambda: VaryingGaussianNoise(0.1, 0.2, "cosine"),
+            "spread must be one of logarithmic, uniform, shifted, got 'cosine'",
+        ),
         (lambda: VaryingGaussianNoise(0.1, 0.2)(torch.ones(2, dtype=torch.int64)), "must be real floating-point"),
         (lambda: VaryingGaussianNoise(0.1, 0.2)(torch.tensor(1.0)), "a batch of images, got one number"),
     ],

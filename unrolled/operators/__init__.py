@@ -14,7 +14,7 @@ from unrolled.operators.fan_beam import FanBeam
 from unrolled.operators.fastmri_mask import FastMRIMask
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
-from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel
+from unrolled.operators.kernels import BoxKernel, GaussianKernel, Kernel, MotionKernel, ShakeKernel
 from unrolled.operators.krylov import conjugate_gradient_iterates, conjugate_gradients
 from unrolled.operators.largest_singular_value import power_iteration
 from unrolled.operators.noise import ComplexGaussianNoise, GaussianNoise, Noise, PoissonNoise, SaltAndPepperNoise
@@ -71,6 +71,7 @@ __all__ = [
     "SampledFourier",
     "SamplingMask",
     "Scaled",
+    "ShakeKernel",
     "SpeckleNoise",
     "Stack",
     "Sum",

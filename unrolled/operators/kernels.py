@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from unrolled.system.scalars import PlainNumbers
 
 ANTIALIASING = ("bicubic", "bilinear", "box", "gaussian")
 """Names of the kernels that `antialiasing` draws."""
+
+MOMENTS = 1000
+"""Of a path that is drawn."""
 
 LARGEST_SIDE = 4096
 """Of a kernel that is drawn, in pixels: what a recipe may ask for is bounded."""
@@ -131,6 +135,67 @@ class MotionKernel(Kernel):
         at = tuple((middles * reach).round().long() + side for reach, side in ((down, rows), (right, columns)))
         kernel.index_put_(at, places.diff() / 2, accumulate=True)
         return kernel
+
+
+@dataclass(frozen=True)
+class ShakeKernel(Kernel):
+    """A hand shakes the camera: the part of the time that a random path spends at every pixel.
+
+    The path is p(t) = Σₖ aₖ k^(−r) cos(πkt) for t from 0 to 1, k = 1 … 32, with Gaussian aₖ in both directions: it is
+    smooth, slows down where it turns, and looks like those that were measured of hand-held cameras (Levin and others,
+    CVPR 2009). It is scaled to the length that is asked for and moved so that its mean lies in the middle.
+
+    Parameters
+    ----------
+    length : float in (0, 4096]
+        the longer side of the box around the path, in pixels.
+    shaking : float in [0, 1]
+        how rough the path is, r = 3 − 1.5·shaking. 0: it turns once or twice; 1: it trembles.
+    seed : int in [0, 2³²)
+        of the path, the same on every machine.
+
+    Examples
+    --------
+    >>> kernel = ShakeKernel(length=9, seed=3).draw()
+    >>> kernel.shape[0] <= 13 and kernel.shape[1] <= 13, round(float(kernel.sum()), 6)
+    (True, 1.0)
+    """
+
+    length: float = 13.0
+    shaking: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("length", self.length, 0, LARGEST_SIDE)
+        if not 0 <= self.shaking <= 1:
+            raise ValueError(f"ShakeKernel: shaking must be in [0, 1], got {self.shaking!r}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"ShakeKernel: seed must be in [0, 2^32), got {self.seed!r}")
+
+    def draw(self) -> Tensor:
+        path = torch.from_numpy(self._path())
+        path = path * (self.length / float((path.amax(0) - path.amin(0)).max()))
+        path = path - path.mean(0)
+        # Every moment falls on the four pixels around it, the nearer the more.
+        reach = int(path.abs().max().ceil())
+        kernel = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
+        corner = path.floor()
+        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            place = corner + torch.tensor([down, right])
+            weight = (1 - (path - place).abs()).clamp(min=0).prod(1)
+            inside = weight > 0
+            rows, columns = (place[inside].long() + reach).unbind(1)
+            kernel.index_put_((rows, columns), weight[inside], accumulate=True)
+        return kernel / kernel.sum()
+
+    def _path(self) -> np.ndarray:
+        """The places at `MOMENTS` moments, (moment, 2), in any units."""
+        k, t = np.arange(1, 33), (np.arange(MOMENTS) + 0.5) / MOMENTS
+        amplitudes = (
+            np.random.RandomState(self.seed).standard_normal((32, 2)) * (k ** (1.5 * self.shaking - 3))[:, None]
+        )
+        path: np.ndarray = np.cos(np.pi * t[:, None] * k) @ amplitudes
+        return path
 
 
 def antialiasing(name: str, factor: int) -> Tensor:

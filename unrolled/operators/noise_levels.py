@@ -12,7 +12,7 @@ from torch import Tensor
 from unrolled.operators.noise import Noise, with_white_noise
 from unrolled.system.arraylike import as_tensor
 
-Spread = Literal["logarithmic", "uniform"]
+Spread = Literal["logarithmic", "uniform", "shifted"]
 
 DOMAIN = 0x6E6F697365
 """Keeps the levels apart from all else that is drawn from the same seed and step."""
@@ -29,8 +29,9 @@ class VaryingGaussianNoise(Noise):
     ----------
     low, high : float, 0 <= low < high
         of the level, a standard deviation in the units of y; of complex measurements √E|noise|².
-    spread : "logarithmic" or "uniform"
-        whether log σ or σ is drawn evenly. A logarithm needs low > 0.
+    spread : "logarithmic", "uniform" or "shifted"
+        whether log σ, σ, or log(σ + high/100) is drawn evenly. The logarithm of σ needs low > 0; with the shifted one
+        small levels are as frequent, down to none at all.
     """
 
     low: float
@@ -40,14 +41,14 @@ class VaryingGaussianNoise(Noise):
     def __post_init__(self) -> None:
         if self.spread not in get_args(Spread):
             raise ValueError(
-                f"VaryingGaussianNoise: spread must be 'logarithmic' or 'uniform', got {self.spread!r:.100}"
+                f"VaryingGaussianNoise: spread must be one of {', '.join(get_args(Spread))}, got {self.spread!r:.100}"
             )
         if not 0 <= self.low < self.high < math.inf:
             raise ValueError(
                 f"VaryingGaussianNoise: must have 0 <= low < high, both finite, got {self.low!r} and {self.high!r}"
             )
         if self.spread == "logarithmic" and self.low == 0:
-            raise ValueError("VaryingGaussianNoise: low must be > 0 for a logarithmic spread, got 0; or use 'uniform'")
+            raise ValueError("VaryingGaussianNoise: low must be > 0 for a logarithmic spread, got 0; or use 'shifted'")
 
     @property
     def level_range(self) -> tuple[float, float]:
@@ -57,7 +58,12 @@ class VaryingGaussianNoise(Noise):
         """The level that a part, in [0, 1], of all levels is below."""
         if self.spread == "uniform":
             return self.low + part * (self.high - self.low)
-        return self.low * (self.high / self.low) ** part
+        low, high = self.low + self._shift, self.high + self._shift
+        return low * (high / low) ** part - self._shift
+
+    @property
+    def _shift(self) -> float:
+        return self.high / 100 if self.spread == "shifted" else 0.0
 
     def levels(self, seed: int, step: int, places: Iterable[int]) -> Tensor:
         """The level of every image of a step, (places,): whatever the other places are, and other steps."""
@@ -81,6 +87,9 @@ class VaryingGaussianNoise(Noise):
         low, high = self.low, self.high
         if self.spread == "uniform":
             mean = (low**2 + low * high + high**2) / 3
-        else:
-            mean = (high**2 - low**2) / (2 * math.log(high / low))
+        else:  # of the logarithm of σ + shift, evenly drawn
+            shift = self._shift
+            low, high = low + shift, high + shift
+            square, first = ((high**power - low**power) / (power * math.log(high / low)) for power in (2, 1))
+            mean = square - 2 * shift * first + shift**2
         return torch.full_like(y.real, mean)

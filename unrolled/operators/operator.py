@@ -215,6 +215,9 @@ class Scaled(LinearOperator):
     def norm(self) -> Tensor:
         return abs(self.factor) * self.operator.norm()
 
+    def conditioner(self) -> LinearMap | None:
+        return self.operator.conditioner()
+
     def estimate(self, y: Tensor) -> Tensor:
         return self.operator.estimate(y / self.factor)
 
