@@ -22,8 +22,9 @@ def told(noise_range=(0.01, 0.5)):
     return EPGN(1, 4, noise_range=noise_range)
 
 
-def task(network, noise=LEVELS, **more):
+def task(network, noise=LEVELS, units=1.0, **more):
     operator, held_out = BlockCompressedSensing(ratio=0.25, block=11), [HELD_OUT[0][:, :33, :44]] * 3
+    operator = operator if units == 1 else units * operator
     return ReconstructionTask(network, operator, RandomCrops(IMAGES, 22), held_out, noise=noise, **more)
 
 
@@ -41,6 +42,29 @@ def test_each_image_has_its_level_and_the_network_is_told_it(monkeypatch):
     assert torch.equal(noise, levels)
     spread = (y - made.model.operator(images)).flatten(1).std(1)
     torch.testing.assert_close(spread, levels, rtol=0.3, atol=0)
+
+
+def test_relative_levels_mean_the_same_for_operators_in_any_units(monkeypatch):
+    relative = VaryingGaussianNoise(LEVELS.low, LEVELS.high, relative=True)
+    made = task(told(), relative, units=50.0, seed=5)
+    images, levels = made.batch(3, 6)
+    seen = []
+    condition = EPGN.condition
+    monkeypatch.setattr(
+        EPGN,
+        "condition",
+        lambda self, y, operator, noise, norm: (
+            seen.append((y, noise, norm)) or condition(self, y, operator, noise, norm)
+        ),
+    )
+    made.loss(made.model, (images, levels), 3)
+    (y, noise, norm), *_ = seen
+    assert norm == 50
+    torch.testing.assert_close(noise / norm, levels)
+    plain = task(told(), relative, seed=5)
+    spread = (y / norm - plain.model.operator(images)).flatten(1).std(1)
+    torch.testing.assert_close(spread, levels, rtol=0.3, atol=0)
+    assert made.validate(made.model)["start_psnr"] == pytest.approx(plain.validate(plain.model)["start_psnr"], abs=1e-3)
 
 
 def test_validation_is_at_levels_spread_evenly(monkeypatch):
@@ -78,7 +102,12 @@ def test_a_killed_run_goes_on_bit_for_bit_and_its_weights_say_their_levels(tmp_p
             fit(tmp_path / "run", network=told(), noise=other, training=often, resume=True)
     best = tmp_path / "run" / "best.safetensors"
     assert unrolled.load(best)[0].noise_range == (0.01, 0.5)
-    assert json.loads(read_card(best)["noise"])["init_args"] == {"low": 0.02, "high": 0.3, "spread": "logarithmic"}
+    assert json.loads(read_card(best)["noise"])["init_args"] == {
+        "low": 0.02,
+        "high": 0.3,
+        "spread": "logarithmic",
+        "relative": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def _draw_scores(axes: Axes, drawn: dict[str, list[float]], score: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     losses = axes.twinx()
-    losses.semilogy(drawn["step"], drawn["loss"], color="tab:red", alpha=0.5)
+    losses.plot(drawn["step"], drawn["loss"], color="tab:red", alpha=0.5)
+    if all(loss > 0 for loss in drawn["loss"] if math.isfinite(loss)):  # some losses are logarithms already
+        losses.set_yscale("log")
     losses.set_ylabel("training loss", color="tab:red")
 
 

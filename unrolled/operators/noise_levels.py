@@ -32,11 +32,15 @@ class VaryingGaussianNoise(Noise):
     spread : "logarithmic", "uniform" or "shifted"
         whether log σ, σ, or log(σ + high/100) is drawn evenly. The logarithm of σ needs low > 0; with the shifted one
         small levels are as frequent, down to none at all.
+    relative : bool
+        whether training multiplies levels by the norm that networks divide an operator and its measurements by, see
+        `UnrolledNetwork.norm_of`: so they mean the same for operators in any units.
     """
 
     low: float
     high: float
     spread: Spread = "logarithmic"
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.spread not in get_args(Spread):

@@ -173,6 +173,7 @@ class ReconstructionTask(Task):
         self, model: Reconstructor, x: Tensor, level: Tensor | None, operator: LinearOperator
     ) -> Tensor:
         """The loss of images, of which an operator measures noisy measurements."""
+        level = self.in_units_of(operator, level)
         y = model.measure(x, level, operator)
         if self.own_loss is None:
             told = (
@@ -185,6 +186,12 @@ class ReconstructionTask(Task):
     def validated_by(self, index: int) -> LinearOperator:
         """The operator that measures a validation image."""
         return self.model.operator
+
+    def in_units_of(self, operator: LinearOperator, level: Tensor | None) -> Tensor | None:
+        """The noise level of every image in the units of the measurements, where it is drawn relative to them."""
+        if level is None or self.varying is None or not self.varying.relative:
+            return level
+        return level * self.model.network.norm_of(operator)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -199,6 +206,7 @@ class ReconstructionTask(Task):
             if self.varying is not None:
                 level = torch.tensor([self.varying.quantile((index + 0.5) / len(self.validation))])
             operator = self.validated_by(index)
+            level = self.in_units_of(operator, level)
             y = model.measure(x, level, operator)
             found, start = network(y, operator, noise=model.told(level)), network.first_image(y, operator)
             return float(shown_psnr(found, x)), float(shown_psnr(start, x))
