@@ -7,7 +7,7 @@ from torch import Tensor
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.reconstruction.many import Asked, Measured
-from unrolled.reconstruction.noise_level import level_of
+from unrolled.reconstruction.noise_level import level_in, level_of
 from unrolled.reconstruction.pipeline import device_of
 from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.system.arrays import read_array
@@ -58,13 +58,15 @@ class MeasurementFile:
         magnitude : bool
             of complex reconstructions their magnitude.
         noise_level : float, optional
-            of the measurements, in their units.
+            of the measurements, in their units; by default it is estimated for networks that take it.
         """
 
         def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
             y, white = measurements_to_unit(self.part(index), operator, device_of(network, operator), scale)
             span = UNIT if scale is None else Range(0.0, float(white), True)
-            level = None if noise_level is None else level_of(noise_level) / float(white)
-            return Measured(y, size, span, None, magnitude, scale == "max", level)
+            stated = None if noise_level is None else level_of(noise_level) / float(white)
+            level = level_in(y, operator, network, stated)
+            told = None if level is None else float(level)
+            return Measured(y, size, span, None, magnitude, scale == "max", told)
 
         return Asked(self.name if self.count == 1 else f"{self.name} {index}", measured)

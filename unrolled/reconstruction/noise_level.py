@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import Noise
+from unrolled.operators import LinearOperator, Noise
 from unrolled.operators.noise import with_white_noise
+from unrolled.reconstruction.noise_estimation import estimate_noise
 from unrolled.system.scalars import as_number
 
 ROUNDING = 1e-6
@@ -55,6 +56,41 @@ def told(noise: StatedNoise | None, network: UnrolledNetwork | None) -> float | 
         low, high = noise.level_range or (0.0, math.inf)
         return high if low == high else None
     return noise
+
+
+def level_in(
+    y: Tensor, operator: LinearOperator, network: UnrolledNetwork | None, level: float | Tensor | None
+) -> float | Tensor | None:
+    """The noise level of measurements that a network is told: as stated, or else estimated of each image.
+
+    Parameters
+    ----------
+    y : Tensor, (batch, …)
+        measurements of images with white at 1.
+    operator : LinearOperator
+    network : UnrolledNetwork, or None for a classical method
+    level : float or Tensor, optional
+        as it was stated.
+
+    Returns
+    -------
+    float or Tensor (batch,), or None for networks that take none
+
+    Warns
+    -----
+    UserWarning
+        with the estimate; or with the reason why there is none, and the network takes the least level of its range.
+    """
+    if level is not None or network is None or network.noise_range is None:
+        return level
+    try:
+        found = [estimate_noise(y[index : index + 1], operator) for index in range(len(y))]
+    except ValueError as error:
+        warnings.warn(f"{error}; until then {network.noise_range[0]:g} is assumed", stacklevel=3)
+        return None
+    said = ", ".join(map(str, found[:3])) + ", …" * (len(found) > 3)
+    warnings.warn(f"noise: no level was given, and {said} is estimated, where white is 1", stacklevel=3)
+    return torch.tensor([each.level for each in found])
 
 
 def warn_of_others(noise: float, network: UnrolledNetwork, stacklevel: int = 2) -> None:

@@ -16,7 +16,7 @@ from unrolled.operators import LinearOperator
 from unrolled.operators.intake import numbers_of
 from unrolled.operators.units import ones_for_zeros, over
 from unrolled.reconstruction.chosen import choose
-from unrolled.reconstruction.noise_level import StatedNoise, level_of, told, warn_of_others, with_noise
+from unrolled.reconstruction.noise_level import StatedNoise, level_in, level_of, told, warn_of_others, with_noise
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
 from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.solvers.methods import classical
@@ -96,8 +96,8 @@ def reconstruct(
     noise : float >= 0 or Noise, optional
         of an image: added to the measurements, the same each time; a law of noise, or the standard deviation of white
         noise where white is 1, of complex measurements √E|noise|². Of y: the standard deviation of the noise in it, in
-        its units. A network that takes the noise level is told it, and a warning says so if it lies outside of the
-        levels that the network was trained for.
+        its units; of y it is estimated where it is not given, and a warning says the estimate. A network that takes the
+        noise level is told it, and a warning says so if it lies outside of the levels that it was trained for.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def reconstruct(
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile, "progress": progress}
     if y is not None:
         unit, white = measurements_to_unit(y, operator, device_of(chosen, operator), scale)
-        how["noise"] = None if noise is None else level_of(noise) / white
+        how["noise"] = level_in(unit, operator, chosen, None if noise is None else level_of(noise) / white)
         found = invert(unit, chosen, operator, **how)
         found = picture(found, size, clip=scale is None, magnitude=magnitude is not False)
         return found if scale is None else over(white, found).to(found.real.dtype) * found
