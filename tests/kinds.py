@@ -328,7 +328,7 @@ def reconstruct(path: Path) -> None:
     if not weights.exists():
         unrolled.save(weights, *small_pair())
     out = path.with_name("out.png")
-    command("reconstruct", "--measurements", str(path), "--weights", str(weights), "--out", str(out))
+    command("reconstruct", "--measured", str(path), "--weights", str(weights), "--out", str(out))
     read_image(out)
     out.unlink()
 

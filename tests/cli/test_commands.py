@@ -304,7 +304,7 @@ def test_tiles_and_large_images_give_the_same_picture(weights, tmp_path, capsys,
 def test_reconstruct_takes_measurements(weights, tmp_path):
     _, operator = unrolled.load(weights)
     np.save(tmp_path / "y.npy", operator(picture(44, 55).unsqueeze(0)).numpy())
-    argv = ["reconstruct", "--measurements", str(tmp_path / "y.npy"), "--weights", weights]
+    argv = ["reconstruct", "--measured", str(tmp_path / "y.npy"), "--weights", weights]
     assert main([*argv, "--out", str(tmp_path / "x.png"), "--size", "[40,50]"]) == 0
     assert size_and_mode(tmp_path / "x.png") == ((50, 40), "L")
 
@@ -328,8 +328,8 @@ def test_bad_input_is_refused_before_any_work(weights, tmp_path, capsys):
         (["reconstruct", photo, "--weights", weights, "--out", str(tmp_path / "x.doc")], "must end in one of"),
         (["reconstruct", str(tmp_path / "broken.png"), "--weights", weights, "--out", out], "broken.png"),
         (["reconstruct", str(tmp_path / "one.png"), "--weights", weights, "--out", out], "at least 7 pixels"),
-        (["reconstruct", "--weights", weights, "--out", out], "an image or --measurements"),
-        (["reconstruct", "--measurements", y, "--weights", weights, "--out", out], "measurements must be"),
+        (["reconstruct", "--weights", weights, "--out", out], "an image or --measured"),
+        (["reconstruct", "--measured", y, "--weights", weights, "--out", out], "measurements must be"),
     ]:  # fmt: skip
         assert message in errors(capsys, *argv), argv
     assert not Path(out).exists()

@@ -28,25 +28,24 @@ def weights(tmp_path):
     return str(path)
 
 
+@pytest.mark.filterwarnings("ignore:noise. cannot be estimated from measurements by BlockCompressedSensing")
 def test_commands_take_a_noise_level(weights, tmp_path, capsys):
     write_picture(tmp_path / "photo.png", 33, 44)
     photo, figures = str(tmp_path / "photo.png"), []
-    for level in ([], ["--noise-level", "0.1"], ["--noise-level=0.2"]):
+    for level in ([], ["--noise", "0.1"], ["--noise=0.2"]):
         argv = ["evaluate", "--weights", weights, "--data", photo, "--json", str(tmp_path / "r.json"), *level]
         assert main(argv) == 0
         figures.append(json.loads((tmp_path / "r.json").read_text())["psnr"])
     assert figures == sorted(figures, reverse=True)
     assert len(set(figures)) == 3
-    assert (
-        main(["reconstruct", photo, "--weights", weights, "--out", str(tmp_path / "x.png"), "--noise-level=0.1"]) == 0
-    )
+    assert main(["reconstruct", photo, "--weights", weights, "--out", str(tmp_path / "x.png"), "--noise=0.1"]) == 0
     assert f"PSNR {figures[1]:.1f}"[:-1] in capsys.readouterr().out
     np.save(tmp_path / "y.npy", unrolled.load(weights)[1](picture(33, 44).unsqueeze(0)).numpy())
-    argv = ["reconstruct", "--measurements", str(tmp_path / "y.npy"), "--weights", weights, "--out"]
-    for name, level in (("a", []), ("b", ["--noise-level=0.2"])):
+    argv = ["reconstruct", "--measured", str(tmp_path / "y.npy"), "--weights", weights, "--out"]
+    for name, level in (("a", []), ("b", ["--noise=0.2"])):
         assert main([*argv, str(tmp_path / f"{name}.png"), *level]) == 0
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
-    assert main(["evaluate", "--weights", weights, "--data", photo, "--noise-level=-1"]) == 1
+    assert main(["evaluate", "--weights", weights, "--data", photo, "--noise=-1"]) == 1
     assert "error: noise: must be a standard deviation, a finite number >= 0, got -1.0" in capsys.readouterr().err
 
 

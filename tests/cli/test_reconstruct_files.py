@@ -137,15 +137,15 @@ def test_measurements_of_one_file_or_of_a_folder(run, weights, tmp_path):
     np.save(tmp_path / "y" / "batch.npy", y)
     np.save(tmp_path / "y" / "one.npy", y[:1])
     np.save(tmp_path / "y" / "wrong.npy", y[:, :, :5])
-    status, said = run("--measurements", "y", "--out", "out", "--size", "[30,20]")
+    status, said = run("--measured", "y", "--out", "out", "--size", "[30,20]")
     assert (status, files(tmp_path / "out")) == (1, ["batch.npy", "one.npy"])
     assert "failed: wrong.npy 0: BlockCompressedSensing: measurements must be" in said
     expected = unrolled.reconstruct(None, weights, y=y, size=(30, 20))
     np.testing.assert_allclose(np.load(tmp_path / "out" / "batch.npy"), expected[:, 0], atol=1e-5)
-    assert run("--measurements", "y/batch.npy", "--out", "x.png")[1].count("holds one image, and there are 3") == 1
+    assert run("--measured", "y/batch.npy", "--out", "x.png")[1].count("holds one image, and there are 3") == 1
     np.save(tmp_path / "y300.npy", 300 * y[:1])
     for scale, white in (("max", None), ("300", 300)):
-        assert run("--measurements", "y300.npy", "--out", "x.png", "--scale", scale)[0] == 0
+        assert run("--measured", "y300.npy", "--out", "x.png", "--scale", scale)[0] == 0
         found = unrolled.reconstruct(None, weights, y=300 * y[:1], scale="max" if white is None else white)[0]
         levels = 255 * (found / (white or found.max())).clamp(0, 1)
         assert np.abs(np.asarray(Image.open(tmp_path / "x.png")) - levels[0].numpy()).max() < 0.6
@@ -163,8 +163,8 @@ def test_complex_images_are_kept_or_their_magnitudes_are_asked_for(run, tmp_path
     assert run("wave.h5", "--out", "x.npy", w=weights)[0] == 0
     assert np.load(tmp_path / "x.npy").dtype == np.complex64
     np.save(tmp_path / "y.npy", operator(image[None]))
-    assert run("--measurements", "y.npy", "--out", "y.nii", w=weights)[0] == 0
-    assert run("--measurements", "y.npy", "--out", "y.png", w=weights)[0] == 0
+    assert run("--measured", "y.npy", "--out", "y.nii", w=weights)[0] == 0
+    assert run("--measured", "y.npy", "--out", "y.png", w=weights)[0] == 0
     kept = np.asarray(nibabel.load(tmp_path / "y.nii").dataobj)[..., 0].T
     np.testing.assert_allclose(kept, np.load(tmp_path / "x.npy"), atol=1e-5)
     shown = np.asarray(Image.open(tmp_path / "y.png"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from PIL import Image
 
 from tests.helpers import write_matrix
 from unrolled.operators import Blur, BoxKernel, Downsampling, GaussianKernel, Kernel, MotionKernel, ShakeKernel
@@ -119,6 +120,23 @@ def test_kernels_from_files(tmp_path, suffix):
     path = write_matrix(tmp_path / f"k{suffix}", kernel)
     np.testing.assert_allclose(Blur(path).kernel, kernel, rtol=1e-6)
     np.testing.assert_allclose(Downsampling(2, str(path)).kernel, kernel, rtol=1e-6)
+
+
+def test_a_kernel_may_be_a_picture(tmp_path):
+    drawn = ShakeKernel(9, seed=2).draw()
+    levels = (65535 * drawn / drawn.max()).round().numpy().astype(np.uint16)
+    for name, picture in (("k.png", levels), ("k.tif", levels), ("bytes.PNG", (levels / 257).astype(np.uint8))):
+        Image.fromarray(picture).save(tmp_path / name)
+        np.testing.assert_allclose(Blur(tmp_path / name).kernel, drawn, atol=1e-5 if name.startswith("k") else 1e-3)
+    Image.new("L", (5, 5)).save(tmp_path / "black.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for name, message in (
+        ("black.png", "kernel must be a picture of at most 4096 pixels a side that is not black, got .* of 5 × 5"),
+        ("broken.png", "Blur: kernel cannot be read from .*broken.png"),
+        ("missing.png", "Blur: kernel cannot be read from .*missing.png"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Blur(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

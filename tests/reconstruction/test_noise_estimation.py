@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import unrolled
@@ -24,6 +25,7 @@ from unrolled.operators import (
     Radon,
 )
 from unrolled.operators.noise import with_white_noise
+from unrolled.reconstruction import noise_estimation
 from unrolled.reconstruction.noise_estimation import estimate_noise
 
 PHOTO = embedded_images("test")["camera"][None, :, :192, :256]
@@ -70,6 +72,12 @@ def test_the_error_is_how_much_chance_changes_the_level(name):
     levels = np.array([each.level for each in found])
     assert levels.mean() == pytest.approx(0.3, rel=0.02)
     assert levels.std() == pytest.approx(np.mean([each.error for each in found]), rel=0.4)
+
+
+def test_its_constants_are_those_of_the_law_of_variances():
+    law = scipy.stats.chi2(noise_estimation.SIDE**2)
+    assert law.ppf(noise_estimation.SMOOTH) == pytest.approx(noise_estimation.QUANTILE, rel=1e-6)
+    assert law.pdf(noise_estimation.QUANTILE) == pytest.approx(noise_estimation.DENSITY, rel=1e-4)
 
 
 def test_what_has_no_noise_has_none():

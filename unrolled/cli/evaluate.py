@@ -6,7 +6,6 @@ from typing import Any
 from unrolled.cli import operator_option
 from unrolled.operators import LinearOperator, Noise, OperatorDraw
 from unrolled.reconstruction.evaluation import evaluate, table
-from unrolled.reconstruction.noise_level import stated
 from unrolled.system.files import check_writable, write_json
 from unrolled.system.scales import Scale
 from unrolled.weights.card import find
@@ -30,8 +29,7 @@ def evaluate_weights(
     device: str = "auto",
     bfloat16: bool = False,
     compile: bool | None = None,
-    noise: Noise | None = None,
-    noise_level: float | None = None,
+    noise: Noise | float | None = None,
 ) -> None:
     """Measure images, reconstruct them with trained weights, and print PSNR and SSIM of each.
 
@@ -60,11 +58,9 @@ def evaluate_weights(
         compute the learned part in bfloat16.
     compile : bool, optional
         compile the network first, which takes a minute; by default from 150 megapixels on, on a CPU, in float32.
-    noise : Noise, optional
-        added to the measurements, such as PhotonNoise; its arguments are --noise.NAME.
-    noise_level : float, optional
-        standard deviation of white noise that is added to the measurements, where white is 1; weights that take the
-        noise level are told it.
+    noise : optional
+        added to the measurements: the standard deviation of white noise, where white is 1, which weights that take the
+        noise level are told; or a law, such as PhotonNoise, whose arguments are --noise.NAME.
     """
     if record is not None and not os.path.isfile(weights):
         raise ValueError(
@@ -75,7 +71,7 @@ def evaluate_weights(
     if record is not None:
         check_writable(find(weights))
     how: dict[str, Any] = {"bfloat16": bfloat16, "compile": compile, "scale": scale, "key": key, "device": device}
-    result = evaluate(weights, data, operator, progress=True, noise=stated(noise, noise_level), **how)
+    result = evaluate(weights, data, operator, progress=True, noise=noise, **how)
     print(table(result))
     if json is not None:
         write_json(json, result, indent=1)

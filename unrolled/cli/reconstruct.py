@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import set_parsing_settings
 from torch import Tensor
 
-from unrolled.cli import command_line
+from unrolled.cli import operator_option
 from unrolled.cli.command_line import Flag
 from unrolled.cli.panels import PANELS, write_panels
 from unrolled.cli.reconstruct_files import run_jobs
@@ -15,16 +14,16 @@ from unrolled.data.volumes import kind_of_file
 from unrolled.figures.pictures import check_beside, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator, Noise, SampledFourier
+from unrolled.operators import LinearOperator, Noise, OperatorDraw, SampledFourier
+from unrolled.reconstruction.chosen import DEFAULT, operator_for, resolve
 from unrolled.reconstruction.evaluation import peak_text
 from unrolled.reconstruction.jobs import Job, image_sources, is_picture, measurement_sources, names_a_file, plan
-from unrolled.reconstruction.noise_level import StatedNoise, stated
+from unrolled.reconstruction.noise_level import StatedNoise
 from unrolled.reconstruction.outputs import Output, ending_of
-from unrolled.reconstruction.pipeline import WHOLE, iterates, linear_start, measure, reconstruct
+from unrolled.reconstruction.pipeline import WHOLE, device_of, iterates, linear_start, measure, reconstruct
 from unrolled.system.files import check_writable
 from unrolled.system.scales import Scale
 from unrolled.training import distributed
-from unrolled.weights.networks import load
 
 STRIP = 4
 """Images side by side in a strip of iterates."""
@@ -32,8 +31,7 @@ STRIP = 4
 
 def run(argv: list[str]) -> int:
     """Reconstruct an image."""
-    set_parsing_settings(subclasses_enabled=[Noise])
-    return command_line.run("reconstruct", reconstruct_image, argv, own_classes=True)
+    return operator_option.run("reconstruct", reconstruct_image, argv)
 
 
 def reconstruct_image(
@@ -41,10 +39,11 @@ def reconstruct_image(
     /,
     *,
     out: str,
-    weights: str = "epgn-cs25",
+    weights: str = DEFAULT,
+    operator: LinearOperator | OperatorDraw | None = None,
     color: Flag = False,
     iterates: Flag = False,
-    measurements: str | None = None,
+    measured: str | None = None,
     size: tuple[int, int] | None = None,
     format: str | None = None,
     bits: Literal[8, 16, 32] | None = None,
@@ -59,8 +58,7 @@ def reconstruct_image(
     device: str = "auto",
     scale: Scale | None = None,
     kspace: str | None = None,
-    noise: Noise | None = None,
-    noise_level: float | None = None,
+    noise: Noise | float | None = None,
 ) -> int:
     """Measure images and reconstruct them from the measurements, or reconstruct from measurements.
 
@@ -71,17 +69,21 @@ def reconstruct_image(
     Parameters
     ----------
     image : str, optional
-        the image to measure, a folder, or a file of many: HDF5, NIfTI, DICOM; leave it out with --measurements.
+        the image to measure, a folder, or a file of many: HDF5, NIfTI, DICOM; leave it out with --measured.
     out : str
         a file, of which the ending says what it holds (.png .tif .jpg .npy .h5 .nii.gz …), or a folder.
     weights : str
         a name that `unrolled zoo` lists, or a file.
+    operator : optional
+        another operator than that of the weights: its class, whose arguments are --operator.NAME. Where no height is
+        given, it is made for the size of each image.
     color : bool
         reconstruct red, green and blue, each by itself, instead of the luma.
     iterates : bool
         also write a strip of the images after each phase, of one picture.
-    measurements : str, optional
-        a file of measurements (.npy, .mat, .h5) of one image or a batch to reconstruct from, or a folder of them.
+    measured : str, optional
+        a file to reconstruct from, or a folder of them: measurements of one image or a batch (.npy, .mat, .h5), or a
+        picture that is blurred, small, noisy or has holes.
     size : (int, int), optional
         [HEIGHT,WIDTH] of the image that was measured.
     format : str, optional
@@ -114,20 +116,18 @@ def reconstruct_image(
         of: a number or max; by default 1.
     kspace : str, optional
         has become a command of its own: unrolled kspace FILE.
-    noise : Noise, optional
-        added to the measurements of an image, such as PhotonNoise; its arguments are --noise.NAME.
-    noise_level : float, optional
-        standard deviation of the noise, for weights that take it. White noise of this level is added to what is
-        measured of an image, in which white is 1; given measurements have it, in their own units.
+    noise : optional
+        added to what is measured of an image: the standard deviation of white noise, where white is 1, or a law such as
+        PhotonNoise, whose arguments are --noise.NAME. Of what was --measured the standard deviation in its units; by
+        default it is estimated for weights that take it, and told.
     """
     if kspace is not None:
         raise ValueError(f"--kspace is a command of its own: unrolled kspace {kspace} --out {out} …")
-    if (image is None) == (measurements is None):
-        raise ValueError("give an image or --measurements, one of them")
-    added = stated(noise, noise_level)
-    if image is None and noise is not None:
-        raise ValueError("--noise is added to what is measured of an image; of --measurements state the --noise-level")
-    target, inputs = Path(out), Path(str(measurements if image is None else image))
+    if (image is None) == (measured is None):
+        raise ValueError("give an image or --measured, one of them")
+    if image is None and isinstance(noise, Noise):
+        raise ValueError(f"--noise of what was --measured must be a standard deviation, got {noise}")
+    target, inputs = Path(out), Path(str(measured if image is None else image))
     how: dict[str, Any] = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
     if image is not None and size is not None:
         raise ValueError(f"--size is of the image that measurements are of, an image has its own, got {list(size)}")
@@ -135,30 +135,34 @@ def reconstruct_image(
     if alone and names_a_file(target) and not (skip_existing or format or figures or key):
         output = Output(ending_of(target), bits or 0)
         output.check(str(inputs), color, False, scale)
-        _reconstruct_picture(inputs, target, output, weights, device, color, scale, iterates, added, how)
+        check_writable(target, inputs, weights)
+        network, chosen = resolve(weights, operator, device)
+        _reconstruct_picture(inputs, target, output, network, chosen, weights, color, scale, iterates, noise, how)
         return 0
     if iterates:
         raise ValueError("--iterates is of one picture that is written to a file, without options of many")
-    network, operator = load(weights, distributed.own_device(device))
+    network, chosen = resolve(weights, operator, distributed.own_device(device))
 
     def jobs() -> list[Job]:
         if image is None:
             shown = magnitude if magnitude is not None else is_picture(target, format, bits or 0)
-            sources = measurement_sources(inputs, operator, size, scale, shown, noise_level)
+            level = None if isinstance(noise, Noise) else noise
+            sources = measurement_sources(inputs, chosen, size, scale, shown, level, color)
         else:
-            sources = image_sources(inputs, key, color, scale, magnitude, added)
-        return plan(sources, inputs, target, format, bits or 0, color and image is not None, scale)
+            sources = image_sources(inputs, key, color, scale, magnitude, noise)
+        return plan(sources, inputs, target, format, bits or 0, color, scale)
 
     more: dict[str, Any] = {"skip": skip_existing, "overwrite": overwrite, "figures": figures}
-    return run_jobs(jobs, target, network, operator, peak=peak_text(scale), **more, **how)
+    return run_jobs(jobs, target, network, chosen, peak=peak_text(scale), **more, **how)
 
 
 def _reconstruct_picture(
     image: Path,
     target: Path,
     output: Output,
+    network: UnrolledNetwork,
+    chosen: LinearOperator | OperatorDraw,
     weights: str,
-    device: str,
     color: bool,
     scale: Scale | None,
     iterates: bool,
@@ -166,12 +170,11 @@ def _reconstruct_picture(
     how: dict[str, Any],
 ) -> None:
     """Write the reconstruction of one picture, and pictures beside it that compare."""
-    check_writable(target, image, weights)
-    network, operator = load(weights, device)
+    truth, span = single_to_unit("image", image, scale, color)
+    operator = operator_for(truth, 0, chosen, device_of(network))
     beside = {"comparison": True, "iterates": iterates, PANELS: isinstance(operator, SampledFourier)}
     for what in (what for what, written in beside.items() if written):
         check_beside(_beside(target, what), image, weights)
-    truth, span = single_to_unit("image", image, scale, color)
     given = 1.0 if span.given else None
     found = reconstruct(truth, network, operator, **how, progress=True, scale=given, noise=noise)
     output.write(target, [found], [span])

@@ -9,7 +9,7 @@ from typing import Any
 
 from unrolled.cli.failures import REFUSED
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, OperatorDraw
 from unrolled.reconstruction.jobs import Job, check_targets, work
 from unrolled.reconstruction.result_table import (
     FAILED,
@@ -35,7 +35,7 @@ def run_jobs(
     plan: Callable[[], list[Job]],
     out: Path,
     network: UnrolledNetwork,
-    operator: LinearOperator,
+    operator: LinearOperator | OperatorDraw,
     *,
     skip: bool,
     overwrite: bool,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unrolled.operators.matrix import check_matrix, read_matrix
@@ -15,6 +16,9 @@ from unrolled.system.scalars import PlainNumbers
 
 ANTIALIASING = ("bicubic", "bilinear", "box", "gaussian")
 """Names of the kernels that `antialiasing` draws."""
+
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+"""Endings of files of kernels that are pictures."""
 
 MOMENTS = 1000
 """Of a path that is drawn."""
@@ -232,7 +236,8 @@ def read_kernel(operator: str, kernel: Kernel | ArrayLike | str | Path) -> Tenso
     ----------
     operator : str
         whose argument it is, for messages.
-    kernel : Kernel, Tensor or array (height, width), or a file of one (`.npy`, `.mat`, `.h5`)
+    kernel : Kernel, Tensor or array (height, width), or a file of one (`.npy`, `.mat`, `.h5`), or of a picture
+        which is brought to the sum 1.
 
     Returns
     -------
@@ -247,7 +252,7 @@ def read_kernel(operator: str, kernel: Kernel | ArrayLike | str | Path) -> Tenso
     if isinstance(kernel, Kernel):
         kernel = kernel.draw()
     elif isinstance(kernel, (str, Path)):
-        kernel = read_matrix(kernel)
+        kernel = _picture(operator, kernel) if str(kernel).lower().endswith(PICTURES) else read_matrix(kernel)
     kernel = as_numbers(f"{operator}: kernel", kernel)
     if kernel.is_complex():
         raise ValueError(f"{operator}: kernel must be real, got {kernel.dtype}")
@@ -255,6 +260,21 @@ def read_kernel(operator: str, kernel: Kernel | ArrayLike | str | Path) -> Tenso
     if not bool(kernel.any()):
         raise ValueError(f"{operator}: kernel must not be 0 everywhere")
     return kernel.detach().clone() if kernel is given else kernel.detach()
+
+
+def _picture(operator: str, path: str | Path) -> Tensor:
+    """The brightness of a picture as a kernel of the sum 1."""
+    try:
+        with Image.open(path) as picture:
+            bright = torch.from_numpy(np.asarray(picture.convert("F"), dtype=np.float64).copy())
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{operator}: kernel cannot be read from {path}: {error}") from error
+    if max(bright.shape) > LARGEST_SIDE or not bool(bright.any()):
+        raise ValueError(
+            f"{operator}: kernel must be a picture of at most {LARGEST_SIDE} pixels a side that is not black, got "
+            f"{path} of {bright.shape[0]} × {bright.shape[1]}"
+        )
+    return bright / bright.sum()
 
 
 def _around_middle(size: int) -> Tensor:

@@ -5,6 +5,9 @@ import warnings
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
 from unrolled.system.devices import torch_device
@@ -70,6 +73,37 @@ def choose(
         check_parts(None, operator)
         return None, operator
     return resolve(DEFAULT if network is None else network, operator)
+
+
+def operator_for(
+    image: Tensor, index: int, chosen: LinearOperator | OperatorDraw, device: torch.device
+) -> LinearOperator:
+    """The operator that measures an image, (channel, height, width), when it is padded to the multiples of pixels."""
+    height, width = (side + -side % chosen.multiple for side in image.shape[-2:])
+    return operator_for_sides((height, width), index, chosen, device)
+
+
+def operator_for_sides(
+    sides: tuple[int, int], index: int, chosen: LinearOperator | OperatorDraw, device: torch.device
+) -> LinearOperator:
+    """The operator that is chosen, or that of a draw for an image.
+
+    Parameters
+    ----------
+    sides : (height, width)
+        of the image.
+    index : int
+        the number of the image.
+    chosen : LinearOperator or OperatorDraw
+    device : torch.device
+        where what is drawn is moved to.
+    """
+    return chosen if isinstance(chosen, LinearOperator) else chosen.in_validation(index, sides).to(device)
+
+
+def typical(chosen: LinearOperator | OperatorDraw) -> LinearOperator:
+    """The operator that is chosen, or one of a draw."""
+    return chosen if isinstance(chosen, LinearOperator) else chosen.typical
 
 
 def _warn_of_others(weights: str | Path, operator: LinearOperator | OperatorDraw) -> None:

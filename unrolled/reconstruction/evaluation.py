@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from unrolled.data.complex_phase import with_fixed_phase
@@ -17,7 +16,7 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
-from unrolled.reconstruction.chosen import resolve
+from unrolled.reconstruction.chosen import operator_for, resolve
 from unrolled.reconstruction.noise_level import StatedNoise, checked, told
 from unrolled.reconstruction.pipeline import (
     device_of,
@@ -125,26 +124,6 @@ def evaluate(
         )
     means = {key: float(torch.tensor([row[key] for row in rows]).mean()) for key in ("psnr", "ssim", "start_psnr")}
     return {**means, "peak": peak_text(scale), "images": rows}
-
-
-def operator_for(
-    image: Tensor, index: int, chosen: LinearOperator | OperatorDraw, device: torch.device
-) -> LinearOperator:
-    """The operator that measures an image: the one that is chosen, or that of a draw for this image.
-
-    Parameters
-    ----------
-    image : Tensor, (channel, height, width)
-    index : int
-        the number of the image.
-    chosen : LinearOperator or OperatorDraw
-    device : torch.device
-        where what is drawn is moved to.
-    """
-    if isinstance(chosen, LinearOperator):
-        return chosen
-    height, width = (side + -side % chosen.multiple for side in image.shape[-2:])
-    return chosen.in_validation(index, (height, width)).to(device)
 
 
 def peak_text(scale: Scale | None) -> str:

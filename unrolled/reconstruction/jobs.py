@@ -10,9 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unrolled.data.images import SUFFIXES
 from unrolled.data.volumes import find_volumes
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, OperatorDraw
+from unrolled.reconstruction.chosen import typical
 from unrolled.reconstruction.many import (
     Asked,
     Reconstruction,
@@ -20,7 +22,7 @@ from unrolled.reconstruction.many import (
     reconstruct_each,
     worth_compiling,
 )
-from unrolled.reconstruction.measurement_entries import MeasurementFile
+from unrolled.reconstruction.measurement_entries import MeasurementFile, ask_picture
 from unrolled.reconstruction.noise_level import StatedNoise
 from unrolled.reconstruction.outputs import ENDINGS, Output, Unwritable, ending_of
 from unrolled.reconstruction.result_table import FAILED, WRITTEN, Row, row_of
@@ -111,29 +113,36 @@ def image_sources(
 
 def measurement_sources(
     path: str | Path,
-    operator: LinearOperator,
+    chosen: LinearOperator | OperatorDraw,
     size: tuple[int, int] | None,
     scale: Scale | None,
     magnitude: bool,
     noise_level: float | None = None,
+    color: bool = False,
 ) -> list[Source]:
-    """The measurements of a file, or of all files of a folder."""
-    path = as_path("measurements", path)
+    """The measurements of a file, or of all files of a folder, of which some may be pictures."""
+    path = as_path("measured", path)
     paths = [path]
     if path.is_dir():
+        kinds = (*MEASUREMENTS, *SUFFIXES)
         paths = sorted(
-            each for each in path.rglob("*") if each.suffix.lower() in MEASUREMENTS and not each.name.startswith(".")
+            each for each in path.rglob("*") if each.suffix.lower() in kinds and not each.name.startswith(".")
         )
         if not paths:
-            raise ValueError(f"measurements: {path} holds no measurements ({', '.join(MEASUREMENTS)})")
+            raise ValueError(f"measured: {path} holds no measurements ({', '.join(kinds)})")
     root, sources = path if path.is_dir() else path.parent, []
     for each in paths:
         name = each.relative_to(root)
-        source = Source(each, name.with_suffix(""), str(name), ".npy")
+        shown = each.suffix.lower() in SUFFIXES
+        source = Source(each, name.with_suffix(""), str(name), each.suffix.lower() if shown else ".npy")
         try:
+            if shown:
+                source.asked = [ask_picture(each, str(name), size, scale, color, noise_level)]
+                sources.append(source)
+                continue
             file = MeasurementFile(each, str(name))
             source.asked = [file.ask(index, size, scale, magnitude, noise_level) for index in range(file.count)]
-            source.is_complex = operator.complex_images and not magnitude
+            source.is_complex = typical(chosen).complex_images and not magnitude
         except (ValueError, OSError) as error:
             source.error = str(error)
         sources.append(source)
@@ -296,7 +305,7 @@ def work(
     jobs: Sequence[Job],
     rows: list[Row],
     network: UnrolledNetwork,
-    operator: LinearOperator,
+    operator: LinearOperator | OperatorDraw,
     *,
     stopped: Callable[[], int] = lambda: 0,
     progress: bool = False,

@@ -18,8 +18,8 @@ from unrolled.data.stores import StoredImage, check_bright, stored
 from unrolled.data.volumes import Found, find_volumes
 from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
-from unrolled.reconstruction.chosen import choose
+from unrolled.operators import LinearOperator, OperatorDraw
+from unrolled.reconstruction.chosen import choose, operator_for, typical
 from unrolled.reconstruction.noise_level import StatedNoise, told
 from unrolled.reconstruction.pipeline import device_of, gains_by_compiling, invert, measure, picture, sides
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
@@ -38,6 +38,8 @@ class Measured(NamedTuple):
 
     y : Tensor, (1, …)
         of the image with white at 1.
+    operator : LinearOperator
+        by which it was measured.
     size : (height, width), or None for the whole
     span : Range
         of the image, in the units that it came in.
@@ -51,6 +53,7 @@ class Measured(NamedTuple):
     """
 
     y: Tensor
+    operator: LinearOperator
     size: tuple[int, int] | None
     span: Range
     truth: Tensor | None
@@ -66,13 +69,14 @@ class Asked:
     Parameters
     ----------
     name : str
-    measured : callable (network, operator) ↦ Measured
+    measured : callable (network, chosen) ↦ Measured
+        where an operator is chosen, or a draw that makes one for every image.
     image : StoredImage, optional
         the image that is measured.
     """
 
     name: str
-    measured: Callable[[UnrolledNetwork | None, LinearOperator], Measured]
+    measured: Callable[[UnrolledNetwork | None, LinearOperator | OperatorDraw], Measured]
     image: StoredImage | None = None
 
     @property
@@ -235,15 +239,16 @@ def ask_image(
         of the noise.
     """
 
-    def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
+    def measured(network: UnrolledNetwork | None, chosen: LinearOperator | OperatorDraw) -> Measured:
         if darkness is not None and darkness.error:
             raise ValueError(darkness.error)
         truth, span = image.with_range()
         if darkness is None and image.kind is not None:
             refuse_dark("image", [(brightness(truth), image.kind)])
         shown = not truth.is_complex() if magnitude is None else magnitude
+        operator = operator_for(truth, seed, chosen, device_of(network, typical(chosen)))
         y = measure(truth, network, operator, noise, seed)
-        return Measured(y, sides(truth), span, truth, shown, level=told(noise, network))
+        return Measured(y, operator, sides(truth), span, truth, shown, level=told(noise, network))
 
     return Asked(name, measured, image)
 
@@ -251,7 +256,7 @@ def ask_image(
 def reconstruct_each(
     asked: Iterable[Asked | Reconstruction],
     network: UnrolledNetwork | None,
-    operator: LinearOperator,
+    operator: LinearOperator | OperatorDraw,
     *,
     tile: int | None = None,
     bfloat16: bool = False,
@@ -267,7 +272,7 @@ def reconstruct_each(
         as in `reconstruct`.
     """
     how = {"tile": tile, "bfloat16": bfloat16, "compile": compile}
-    most = BATCH.get(device_of(network, operator).type, 1)
+    most = BATCH.get(device_of(network, typical(operator)).type, 1)
     waiting: list[tuple[str, Measured]] = []
     for each in asked:
         failed = each if isinstance(each, Reconstruction) else None
@@ -277,23 +282,24 @@ def reconstruct_each(
             except REFUSED as error:
                 failed = _failed(each.name, error)
         if waiting and (failed or not _go_together([*(one for _, one in waiting), new], most)):
-            yield from _together(waiting, network, operator, how)
+            yield from _together(waiting, network, how)
             waiting = []
         if failed is not None:
             yield failed
         else:
             waiting.append((each.name, new))
     if waiting:
-        yield from _together(waiting, network, operator, how)
+        yield from _together(waiting, network, how)
 
 
 def worth_compiling(
     asked: Iterable[Asked | Reconstruction],
     network: UnrolledNetwork | None,
-    operator: LinearOperator,
+    chosen: LinearOperator | OperatorDraw,
     bfloat16: bool = False,
 ) -> bool:
     """Whether there are so many pixels of images of one size that compiling the network pays."""
+    operator = typical(chosen)
     if not gains_by_compiling(sys.maxsize, network, operator, bfloat16):  # whatever the headers of the images say
         return False
     pixels = Counter[tuple[int, ...]]()
@@ -308,17 +314,18 @@ def _go_together(measured: list[Measured], most: int) -> bool:
     first, last = measured[0], measured[-1]
     pixels = math.prod(last.size) if last.size else last.y.numel()
     alike = (first.y.shape, first.y.dtype, first.size) == (last.y.shape, last.y.dtype, last.size)
+    alike = alike and first.operator is last.operator
     return alike and len(measured) * pixels <= most
 
 
 def _together(
-    waiting: list[tuple[str, Measured]], network: UnrolledNetwork | None, operator: LinearOperator, how: dict[str, Any]
+    waiting: list[tuple[str, Measured]], network: UnrolledNetwork | None, how: dict[str, Any]
 ) -> Iterator[Reconstruction]:
     began = time.perf_counter()
     try:
         levels = [each.level for _, each in waiting if each.level is not None]
         noise = torch.tensor(levels) if levels else None
-        found = invert(torch.cat([each.y for _, each in waiting]), network, operator, **how, noise=noise)
+        found = invert(torch.cat([each.y for _, each in waiting]), network, waiting[0][1].operator, **how, noise=noise)
         images = [
             picture(x, each.size, clip=not each.span.given, magnitude=each.magnitude)
             for x, (_, each) in zip(found, waiting, strict=True)
@@ -328,7 +335,7 @@ def _together(
             yield _failed(waiting[0][0], error)
             return
         for alone in waiting:  # one of them, perhaps
-            yield from _together([alone], network, operator, how)
+            yield from _together([alone], network, how)
         return
     seconds = (time.perf_counter() - began) / len(waiting)
     for image, (name, each) in zip(images, waiting, strict=True):

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import LinearOperator
+from unrolled.operators import LinearOperator, OperatorDraw
+from unrolled.reconstruction.chosen import operator_for_sides, typical
 from unrolled.reconstruction.many import Asked, Measured
+from unrolled.reconstruction.noise_estimation import PICTURES
 from unrolled.reconstruction.noise_level import level_in, level_of
 from unrolled.reconstruction.pipeline import device_of
 from unrolled.reconstruction.unit_measurements import measurements_to_unit
@@ -61,12 +64,57 @@ class MeasurementFile:
             of the measurements, in their units; by default it is estimated for networks that take it.
         """
 
-        def measured(network: UnrolledNetwork | None, operator: LinearOperator) -> Measured:
-            y, white = measurements_to_unit(self.part(index), operator, device_of(network, operator), scale)
+        def measured(network: UnrolledNetwork | None, chosen: LinearOperator | OperatorDraw) -> Measured:
+            part, place = self.part(index), device_of(network, typical(chosen))
+            operator = operator_for_sides(_sides(part, size), index, chosen, place)
+            y, white = measurements_to_unit(part, operator, place, scale)
             span = UNIT if scale is None else Range(0.0, float(white), True)
             stated = None if noise_level is None else level_of(noise_level) / float(white)
             level = level_in(y, operator, network, stated)
             told = None if level is None else float(level)
-            return Measured(y, size, span, None, magnitude, scale == "max", told)
+            return Measured(y, operator, size, span, None, magnitude, scale == "max", told)
 
         return Asked(self.name if self.count == 1 else f"{self.name} {index}", measured)
+
+
+def ask_picture(
+    path: Path,
+    name: str,
+    size: tuple[int, int] | None,
+    scale: Scale | None,
+    color: bool,
+    noise_level: float | None = None,
+) -> Asked:
+    """The image of a picture that was measured: blurred, made smaller, noisy or with holes.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+    size, scale, color
+        as in `reconstruct`.
+    noise_level : float, optional
+        of the picture, in which white is 1; by default it is estimated for networks that take it.
+    """
+
+    def measured(network: UnrolledNetwork | None, chosen: LinearOperator | OperatorDraw) -> Measured:
+        image, span = single_to_unit("measured", path, scale, color)
+        place = device_of(network, typical(chosen))
+        operator = operator_for_sides(_sides(image, size), 0, chosen, place)
+        if not isinstance(operator, PICTURES):
+            raise ValueError(
+                f"measured: {path} is a picture, which {type(operator).__name__} does not give; name the --operator "
+                f"that it was measured by, such as {', '.join(kind.__name__ for kind in PICTURES)}"
+            )
+        y = image.unsqueeze(0).to(place)
+        level = level_in(y, operator, network, None if noise_level is None else level_of(noise_level))
+        return Measured(y, operator, size, span, None, True, level=None if level is None else float(level))
+
+    return Asked(name, measured)
+
+
+def _sides(measured: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Of an image whose measurements have these sides, where nobody says its own."""
+    if size is not None or measured.ndim < 2:
+        return size or (1, 1)
+    return measured.shape[-2], measured.shape[-1]

@@ -5,20 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import chi2
 from torch import Tensor
 
-from unrolled.operators import LinearOperator
+from unrolled.operators import Blur, Downsampling, Identity, Inpainting, LinearOperator, Scaled
 from unrolled.operators.masked_samples import MaskedSamples
 from unrolled.operators.sampled_fourier import SampledFourier
 from unrolled.operators.tomography import Tomography
 from unrolled.system.arraylike import as_tensor
+
+PICTURES = (Identity, Blur, Downsampling, Inpainting)
+"""Operators whose measurements are pictures that people have."""
 
 SMOOTH = 0.1
 """The part of an image, of its blocks, that is taken to be without texture."""
 
 SIDE = 6
 """Numbers in a row of a block."""
+
+QUANTILE, DENSITY = 25.6432999, 0.0259762
+"""Of χ² with `SIDE`² degrees of freedom: what the part `SMOOTH` is below, and the density there."""
 
 FEW = 200
 """Numbers from which on a level is estimated."""
@@ -50,7 +55,7 @@ class NoiseEstimate:
 def estimate_noise(y: Any, operator: LinearOperator | None = None) -> NoiseEstimate:
     """The level of white noise in measurements of one image.
 
-    Of pictures (an image itself, blurred, or made smaller) it is that of a Laplacian which is 0 of all planes (Immerkær,
+    Of pictures (an image itself, blurred, or made smaller) it is that of a Laplacian that is 0 of planes (Immerkær,
     "Fast noise variance estimation", Computer Vision and Image Understanding 64(2), 1996) in the tenth of all blocks
     where it is least, so that texture elsewhere does not count. Of sinograms it is that of second differences along the
     detector in the same way; of Fourier samples that of the highest tenth of the frequencies that were sampled.
@@ -72,6 +77,8 @@ def estimate_noise(y: Any, operator: LinearOperator | None = None) -> NoiseEstim
         if the measurements are of a kind of which noise cannot be told from signal, or too few.
     """
     y = as_tensor("measurements", y)
+    while isinstance(operator, Scaled):
+        operator = operator.operator
     if isinstance(operator, SampledFourier):
         return _of_frequencies(y, operator)
     if isinstance(operator, Tomography):
@@ -79,7 +86,7 @@ def estimate_noise(y: Any, operator: LinearOperator | None = None) -> NoiseEstim
     if isinstance(operator, MaskedSamples):
         known = operator.mask.expand(y.shape[-2:]) if operator.mask.ndim == 2 else operator.mask
         return _of_values(_laplacian(y), _laplacian_inside(known.to(y.real.dtype)))
-    if operator is None or operator.picture_measurements:
+    if operator is None or isinstance(operator, PICTURES):
         return _of_blocks(_laplacian(y))
     raise ValueError(
         f"noise: cannot be estimated from measurements by {type(operator).__name__}, in which nothing tells noise from "
@@ -90,8 +97,11 @@ def estimate_noise(y: Any, operator: LinearOperator | None = None) -> NoiseEstim
 def _laplacian(y: Tensor) -> Tensor:
     """(batch · channel, rows, columns), each of unit variance for white noise of unit variance, and independent."""
     _large_enough(y, 3)
-    picture = y.reshape(-1, 1, *y.shape[-2:])
-    kernel = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], dtype=y.dtype, device=y.device) / 6
+    picture = torch.cat([y.real, y.imag]) * math.sqrt(2) if y.is_complex() else y
+    picture = picture.reshape(-1, 1, *y.shape[-2:])
+    kernel = (
+        torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], dtype=picture.dtype, device=y.device) / 6
+    )
     return torch.nn.functional.conv2d(picture, kernel[None, None], stride=3)[:, 0]
 
 
@@ -125,11 +135,10 @@ def _of_blocks(numbers: Tensor) -> NoiseEstimate:
     if not len(moving):
         return NoiseEstimate(0.0, 0.0)
     freedom = SIDE**2
-    level = math.sqrt(float(moving.quantile(SMOOTH)) * freedom / float(chi2.ppf(SMOOTH, freedom)))
+    quantile = float(moving.quantile(SMOOTH))
+    level = math.sqrt(quantile * freedom / QUANTILE)
     # Of a quantile p of n numbers of the density f the variance is p(1 − p)/(n f²).
-    density = float(chi2.pdf(chi2.ppf(SMOOTH, freedom), freedom)) * freedom / level**2
-    spread = math.sqrt(SMOOTH * (1 - SMOOTH) / len(moving)) / density
-    quantile = level**2 * float(chi2.ppf(SMOOTH, freedom)) / freedom
+    spread = math.sqrt(SMOOTH * (1 - SMOOTH) / len(moving)) / (DENSITY * freedom / level**2)
     return NoiseEstimate(level, level * spread / (2 * quantile))
 
 

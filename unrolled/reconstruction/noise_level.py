@@ -33,13 +33,6 @@ def checked(noise: StatedNoise | None) -> StatedNoise | None:
     return noise if noise is None or isinstance(noise, Noise) else level_of(noise)
 
 
-def stated(noise: Noise | None, noise_level: float | None) -> StatedNoise | None:
-    """The noise of a command that takes a law or a level."""
-    if noise is not None and noise_level is not None:
-        raise ValueError(f"noise: give a law or a noise_level, one of them, got {noise} and {noise_level!r}")
-    return noise_level if noise is None else noise
-
-
 def with_noise(y: Tensor, noise: StatedNoise | None, seed: int = 0) -> Tensor:
     """Measurements with noise, drawn on the CPU by a seed."""
     generator = torch.Generator().manual_seed(seed)
