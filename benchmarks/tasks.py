@@ -106,7 +106,9 @@ TASKS = [
     Task("Cartesian columns, every 4th", _fourier(CartesianMask(4, seed=3))),
     Task("random frequencies, 20%", _fourier(GaussianMask(0.2, seed=3)), 0.02),
     *(
-        Task(f"tomography, {angles} angles", lambda side, angles=angles: Radon(angles, side, side, sums="joseph"), noise)
+        Task(
+            f"tomography, {angles} angles", lambda side, angles=angles: Radon(angles, side, side, sums="joseph"), noise
+        )
         for angles, noise in ((20, 0.0), (45, 0.01), (90, 0.03))
     ),
 ]

@@ -14,7 +14,7 @@ from unrolled.data import embedded_images, read_image
 from unrolled.metrics import psnr
 from unrolled.networks import EPGN
 from unrolled.operators import Blur, Downsampling, Inpainting, ShakeKernel
-from unrolled.reconstruction.noise_estimation import estimate_noise
+from unrolled.operators.noise_estimation import estimate_noise
 
 NOISE = 0.02
 MASK = Inpainting(keep=0.85, height=120, width=100).mask

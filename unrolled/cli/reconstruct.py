@@ -15,7 +15,6 @@ from unrolled.figures.pictures import check_beside, save_side_by_side
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise, OperatorDraw, SampledFourier
-from unrolled.reconstruction.chosen import DEFAULT, operator_for, resolve
 from unrolled.reconstruction.evaluation import peak_text
 from unrolled.reconstruction.jobs import Job, image_sources, is_picture, measurement_sources, names_a_file, plan
 from unrolled.reconstruction.noise_level import StatedNoise
@@ -24,6 +23,7 @@ from unrolled.reconstruction.pipeline import WHOLE, device_of, iterates, linear_
 from unrolled.system.files import check_writable
 from unrolled.system.scales import Scale
 from unrolled.training import distributed
+from unrolled.weights.chosen import DEFAULT, operator_for, resolve
 
 STRIP = 4
 """Images side by side in a strip of iterates."""

@@ -16,7 +16,6 @@ from unrolled.data.stores import StoredImage, as_stored_image, check_bright, sto
 from unrolled.metrics import psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
-from unrolled.reconstruction.chosen import operator_for, resolve
 from unrolled.reconstruction.noise_level import StatedNoise, checked, told
 from unrolled.reconstruction.pipeline import (
     device_of,
@@ -27,6 +26,7 @@ from unrolled.reconstruction.pipeline import (
     picture,
 )
 from unrolled.system.scales import Scale, as_scale
+from unrolled.weights.chosen import operator_for, resolve
 
 
 def evaluate(

@@ -14,7 +14,6 @@ from unrolled.data.images import SUFFIXES
 from unrolled.data.volumes import find_volumes
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
-from unrolled.reconstruction.chosen import typical
 from unrolled.reconstruction.many import (
     Asked,
     Reconstruction,
@@ -28,6 +27,7 @@ from unrolled.reconstruction.outputs import ENDINGS, Output, Unwritable, ending_
 from unrolled.reconstruction.result_table import FAILED, WRITTEN, Row, row_of
 from unrolled.system.files import as_path, check_writable
 from unrolled.system.scales import Scale, as_scale
+from unrolled.weights.chosen import typical
 
 MEASUREMENTS = (".npy", ".mat", ".h5", ".hdf5")
 """Files of a folder that are taken for measurements."""

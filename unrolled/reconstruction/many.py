@@ -19,10 +19,10 @@ from unrolled.data.volumes import Found, find_volumes
 from unrolled.metrics import shown_psnr, ssim
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
-from unrolled.reconstruction.chosen import choose, operator_for, typical
 from unrolled.reconstruction.noise_level import StatedNoise, told
 from unrolled.reconstruction.pipeline import device_of, gains_by_compiling, invert, measure, picture, sides
 from unrolled.system.scales import UNIT, Range, Scale, as_scale, brightness, refuse_dark
+from unrolled.weights.chosen import choose, operator_for, typical
 
 BATCH = {"cpu": 2**17, "cuda": 2**22}
 """Pixels of images of one size that are reconstructed together, at most. On a CPU images of 99² take .6 of the time in

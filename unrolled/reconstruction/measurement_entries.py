@@ -7,14 +7,14 @@ from torch import Tensor
 from unrolled.data.unit_images import single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, OperatorDraw
-from unrolled.reconstruction.chosen import operator_for_sides, typical
+from unrolled.operators.noise_estimation import PICTURES
+from unrolled.operators.unit_measurements import measurements_to_unit
 from unrolled.reconstruction.many import Asked, Measured
-from unrolled.reconstruction.noise_estimation import PICTURES
 from unrolled.reconstruction.noise_level import level_in, level_of
 from unrolled.reconstruction.pipeline import device_of
-from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.system.arrays import read_array
 from unrolled.system.scales import UNIT, Range, Scale
+from unrolled.weights.chosen import operator_for_sides, typical
 
 
 class MeasurementFile:

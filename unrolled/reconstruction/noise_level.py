@@ -10,7 +10,7 @@ from torch import Tensor
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.operators.noise import with_white_noise
-from unrolled.reconstruction.noise_estimation import estimate_noise
+from unrolled.operators.noise_estimation import estimate_noise
 from unrolled.system.scalars import as_number
 
 ROUNDING = 1e-6

@@ -15,12 +15,12 @@ from unrolled.data.stores import to_float
 from unrolled.metrics import shown_psnr
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.reconstruction.chosen import resolve
 from unrolled.reconstruction.evaluation import named_images
 from unrolled.reconstruction.pipeline import check_image, device_of, pad
 from unrolled.solvers.methods import METHODS, classical
 from unrolled.system.scalars import as_number, whole_number
 from unrolled.system.scales import Scale
+from unrolled.weights.chosen import resolve
 
 Reconstruct = Callable[[Tensor, LinearOperator], Tensor]
 NOISE = (0.0, 0.01, 0.02, 0.05, 0.1)

@@ -14,16 +14,16 @@ from unrolled.data.unit_images import batch_to_unit, single_to_unit
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.intake import numbers_of
+from unrolled.operators.unit_measurements import measurements_to_unit
 from unrolled.operators.units import ones_for_zeros, over
-from unrolled.reconstruction.chosen import choose
 from unrolled.reconstruction.noise_level import StatedNoise, level_in, level_of, told, warn_of_others, with_noise
 from unrolled.reconstruction.tiles import TILE, in_tiles, why_no_tiles
-from unrolled.reconstruction.unit_measurements import measurements_to_unit
 from unrolled.solvers.methods import classical
 from unrolled.system.arraylike import as_tensor
 from unrolled.system.compilation import Compiled
 from unrolled.system.scalars import sides_within
 from unrolled.system.scales import OUTSIDE, Scale, range_of
+from unrolled.weights.chosen import choose
 
 SMALLEST = 7
 """Sides of images must be at least this many pixels: below, quality has no meaning (SSIM looks at windows of 7)."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import Inpainting, LinearOperator, MaskedFourier, SampledFourier, Scaled
+from unrolled.operators import Inpainting, LinearOperator, SampledFourier, Scaled
 from unrolled.operators.masked_samples import MaskedSamples
+from unrolled.operators.measurement_parts import at_negative, tells_negative
 from unrolled.training.losses.loss import Loss, reconstruction, with_own
 
 
@@ -116,8 +117,8 @@ class SSDU(Loss):
         score = -(-torch.rand(free.shape, dtype=mask.dtype, device=mask.device).log()).log()
         if self.selection == "gaussian":
             score = score - sum((k / self.spread).square() / 2 for k in _frequencies(samples, relative=True))
-        if _is_symmetric(samples):
-            score = torch.maximum(score, _negative(score, samples))
+        if tells_negative(samples):
+            score = torch.maximum(score, at_negative(score, samples))
         score = torch.where(free, score, -math.inf)
         count = (self.part * free.flatten(1).sum(1)).round().long().clamp(min=1)
         least = score.flatten(1).sort(descending=True).values.gather(1, count[:, None] - 1)
@@ -162,20 +163,6 @@ def _frequencies(samples: MaskedSamples, relative: bool = False) -> tuple[Tensor
     if not relative:
         rows, columns = (rows * height).round(), (columns * width).round()
     return rows[:, None], columns
-
-
-def _is_symmetric(samples: MaskedSamples) -> bool:
-    """Whether what is measured at a frequency tells what is measured at its negative."""
-    return isinstance(samples, MaskedFourier) and not samples.complex_images
-
-
-def _negative(plane: Tensor, samples: MaskedSamples) -> Tensor:
-    """Numbers at the negative of every frequency."""
-    axes = (-2, -1)
-    centered = isinstance(samples, SampledFourier) and samples.centered
-    plane = torch.fft.ifftshift(plane, axes) if centered else plane
-    plane = plane.flip(axes).roll((1, 1), axes)
-    return torch.fft.fftshift(plane, axes) if centered else plane
 
 
 def _relative_error(v: Tensor, u: Tensor) -> Tensor:

@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.operators import Blur, Downsampling, Identity, Inpainting, LinearOperator, Scaled
+from unrolled.operators.blur import Blur
+from unrolled.operators.downsampling import Downsampling
+from unrolled.operators.identity import Identity
+from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.masked_samples import MaskedSamples
+from unrolled.operators.operator import LinearOperator, Scaled
 from unrolled.operators.sampled_fourier import SampledFourier
 from unrolled.operators.tomography import Tomography
 from unrolled.system.arraylike import as_tensor

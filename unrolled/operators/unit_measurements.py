@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.operators import LinearOperator
+from unrolled.operators.operator import LinearOperator
 from unrolled.operators.units import image_scale, over
 from unrolled.system.arraylike import as_numbers, as_tensor, is_floating
 from unrolled.system.scales import Scale, as_scale

@@ -23,10 +23,10 @@ from unrolled.operators import (
     MultiCoilFourier,
     RadialMask,
     Radon,
+    noise_estimation,
 )
 from unrolled.operators.noise import with_white_noise
-from unrolled.reconstruction import noise_estimation
-from unrolled.reconstruction.noise_estimation import estimate_noise
+from unrolled.operators.noise_estimation import estimate_noise
 
 PHOTO = embedded_images("test")["camera"][None, :, :192, :256]
 OPERATORS = {
