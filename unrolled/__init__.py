@@ -12,12 +12,14 @@ from unrolled.reconstruction.many import reconstruct_all
 from unrolled.reconstruction.pipeline import reconstruct
 from unrolled.system import earlier_paths
 from unrolled.training import TrainingOptions, fit
+from unrolled.training.adaptation import adapt
 from unrolled.weights.networks import load, save
 
 __all__ = [
     "Shrinkage",
     "ShrinkageMixture",
     "TrainingOptions",
+    "adapt",
     "evaluate",
     "export",
     "fit",

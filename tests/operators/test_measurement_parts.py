@@ -34,6 +34,7 @@ OPERATORS = {
     "blurred": Blur(GaussianKernel(1.0)),
     "smaller": Downsampling(2),
     "images": Identity(),
+    "blurred, with holes": Inpainting(keep=0.6, height=32, width=40) @ Blur(GaussianKernel(1.0)),
     "in other units": 30 * Radon(12, 32, 40),
 }
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "kspace": "reconstruct a slice of measured k-space (magnetic resonance)",
     "evaluate": "PSNR and SSIM of trained weights on a folder of images",
     "robustness": "PSNR under noise, other operators and worst-case perturbations",
+    "adapt": "fine-tune weights on measurements of your own, without true images",
     "train": "train a network that reconstructs images, from a config",
     "classify": "train a network that classifies images, and make it sparse, from a config",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",

@@ -83,6 +83,9 @@ def split(operator: LinearOperator, y: Tensor, share: float, random: np.random.G
     if isinstance(operator, Scaled) and type(operator) is Scaled:
         parts = split(operator.operator, y, share, random)
         return tuple(Part(Scaled(part.operator, operator.factor), part.axis, part.places, part.mask) for part in parts)  # type: ignore[return-value]
+    if type(operator) is Composition and isinstance(operator.outer, MaskedSamples):
+        parts = _of_samples(operator.outer, share, random)
+        return tuple(Part(Composition(part.operator, operator.inner), mask=part.mask) for part in parts)  # type: ignore[return-value]
     if isinstance(operator, MaskedSamples):
         return _of_samples(operator, share, random)
     if isinstance(operator, Tomography):

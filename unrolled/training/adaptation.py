@@ -1,0 +1,285 @@
+"""Fine-tuning of a network on measurements of the user's own, without true images."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled import weights
+from unrolled.networks import UnrolledNetwork, mean_square
+from unrolled.operators import LinearOperator
+from unrolled.operators.measurement_parts import Part, split
+from unrolled.operators.noise import with_white_noise
+from unrolled.operators.noise_estimation import estimate_noise
+from unrolled.operators.unit_measurements import measurements_to_unit
+from unrolled.system.files import check_writable
+from unrolled.training.losses.by_name import as_loss
+from unrolled.training.losses.loss import Loss, reconstruction
+from unrolled.training.losses.motions import MOTIONS
+from unrolled.training.options import TrainingOptions
+from unrolled.training.random_numbers import own_randomness
+from unrolled.training.tasks.reconstruction import Reconstructor, recipe_of
+from unrolled.training.tasks.task import Task
+from unrolled.training.train_task import train
+from unrolled.weights.chosen import resolve
+
+DOMAIN = 0x70617274
+"""Keeps what is drawn here apart from all else that is drawn from the same seed and step."""
+
+SHOWN_TO_PREDICT = 0.25
+"""The part of what is shown that the splitting loss hides in every step."""
+
+DEFAULTS = {"minutes": 4.0, "batch": 1, "learning_rate": 2e-4, "validations": 10, "average": 0.9}
+
+
+@dataclass(frozen=True)
+class SplittingLoss(Loss):
+    """Predict what is hidden, and find again what was found: for any operator whose measurements have parts.
+
+    In every step a part of the measurements is hidden, and the network reconstructs x̂ of the rest; the first term is
+    the mean square of what it predicts wrongly of the hidden part, over that of the hidden part. (It is the idea of
+    SSDU, Yaman and others, MRM 2020, and of Noise2Self, Batson and Royer, ICML 2019.) For the second, x̂ of all that is
+    shown is moved, measured anew with noise of the same level and reconstructed: the mean square of the difference over
+    that of x̂, as in equivariant imaging (Chen, Tachella, Davies, CVPR 2022).
+
+    Parameters
+    ----------
+    part : float in (0, 1)
+        of the measurements that is hidden.
+    moved : float >= 0
+        weight of the second term.
+    """
+
+    part: float = SHOWN_TO_PREDICT
+    moved: float = 1.0
+
+    needs_truth = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.part < 1:
+            raise ValueError(f"SplittingLoss: part must be in (0, 1), got {self.part!r}")
+        if not 0 <= self.moved < math.inf:
+            raise ValueError(f"SplittingLoss: moved must be a finite number >= 0, got {self.moved!r}")
+
+    def __call__(
+        self,
+        network: UnrolledNetwork,
+        y: Tensor,
+        operator: LinearOperator,
+        truth: Tensor | None = None,
+        *,
+        noise: float | Tensor | None = None,
+    ) -> Tensor:
+        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+        shown, hidden = split(operator, y, self.part, random)
+        image, _ = reconstruction(network, shown.of(y), shown.operator, noise)
+        loss = _relative(hidden.operator(image), hidden.of(y)).mean()
+        if not self.moved:
+            return loss
+        with torch.no_grad():
+            moved, _ = reconstruction(network, y, operator, noise)
+            for motion in ("flips", "shifts", "turns"):
+                if motion != "turns" or moved.shape[-1] == moved.shape[-2]:
+                    moved = MOTIONS[motion](moved)
+            measured = operator(moved)
+            if noise is not None:
+                measured = with_white_noise(measured, noise)
+        again, _ = reconstruction(network, measured, operator, noise)
+        return loss + self.moved * mean_square(again - moved) / mean_square(moved)
+
+
+def _relative(found: Tensor, true: Tensor) -> Tensor:
+    """‖found − true‖²/‖true‖² of every image of a batch."""
+    error, size = ((each.conj() * each).real.flatten(1).sum(1) for each in (found - true, true))
+    return error / torch.where(size > 0, size, 1)
+
+
+class AdaptationTask(Task):
+    """Learn from measurements of a few images, of which a part is held out to be predicted.
+
+    Parameters
+    ----------
+    network, operator
+    y : Tensor, (batch, …)
+        measurements of images with white at 1.
+    noise : Tensor (batch,) or None
+        their noise level, for losses and networks that take it.
+    loss : Loss that needs no true images
+    hold_out : float in (0, 1)
+        the part of the measurements that is held out.
+    seed : int
+        of what is held out.
+
+    Raises
+    ------
+    ValueError
+        if the loss needs true images or cannot be had, or the measurements cannot be divided.
+    """
+
+    score = "predicted"
+
+    def __init__(
+        self,
+        network: UnrolledNetwork,
+        operator: LinearOperator,
+        y: Tensor,
+        noise: Tensor | None,
+        loss: Loss,
+        hold_out: float = 0.1,
+        seed: int = 0,
+    ):
+        network.check(operator)
+        if loss.needs_truth:
+            raise ValueError(f"loss: must be one that needs no true images, got {type(loss).__name__}")
+        parts: tuple[Part, Part] = split(operator, y, hold_out, np.random.default_rng((DOMAIN, seed)))
+        self.shown, self.hidden = parts
+        loss.check(self.shown.operator, noise)
+        self.model = Reconstructor(network, operator)
+        self.y, self.noise, self.own_loss = y, noise, loss
+        self.seen = self.shown.of(y)
+        self.epoch = len(y)
+
+    def batch(self, step: int, size: int, part: range | None = None) -> Tensor:
+        """Numbers of images: all in turn."""
+        places = range(size) if part is None else part
+        return torch.tensor([(step * size + place) % len(self.y) for place in places])
+
+    def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
+        assert isinstance(model, Reconstructor)
+        noise = None if self.noise is None else self.noise[batch]
+        return self.own_loss(model.network, self.seen[batch], self.shown.operator, noise=noise)
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """How well what is held out is predicted: −10 log₁₀ ‖error‖²/‖measured‖², the mean over the images."""
+        assert isinstance(model, Reconstructor)
+        scores = []
+        with own_randomness(self.y.device):
+            for index in range(len(self.y)):
+                noise = None if self.noise is None else self.noise[index : index + 1]
+                told = noise if model.network.takes_noise else None
+                image = model.network(self.seen[index : index + 1], self.shown.operator, noise=told)
+                error = _relative(self.hidden.operator(image), self.hidden.of(self.y[index : index + 1]))
+                scores.append(-10 * math.log10(max(float(error), 1e-30)))
+        return {"predicted": sum(scores) / len(scores)}
+
+    def save(self, model: nn.Module, path: Path, card: dict[str, Any]) -> None:
+        assert isinstance(model, Reconstructor)
+        weights.save(path, model.network, model.operator, card)
+
+    def facts(self) -> Mapping[str, str | None]:
+        return {"network": recipe_of(self.model.network), "operator": recipe_of(self.model.operator)}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What came of an adaptation.
+
+    Parameters
+    ----------
+    network : UnrolledNetwork
+        the adapted one if it predicts held-out measurements better, else the one that was given.
+    before, after : float
+        how well held-out measurements are predicted, in dB, by the given network and by the adapted one.
+    kept : bool
+        whether `network` is the adapted one.
+    """
+
+    network: UnrolledNetwork
+    before: float
+    after: float
+    kept: bool
+
+
+def adapt(
+    network: UnrolledNetwork | str | Path,
+    y: Any,
+    operator: LinearOperator | None = None,
+    *,
+    noise: float | None = None,
+    loss: Loss | str | None = None,
+    training: TrainingOptions | None = None,
+    hold_out: float = 0.1,
+    scale: Any = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Adapted:
+    """Fine-tune a network on measurements of a few images, without true ones; one image is enough.
+
+    A part of the measurements is held out, and the adapted network is kept only if it predicts that part better.
+
+    Parameters
+    ----------
+    network : UnrolledNetwork, or the name or file of weights
+    y : Tensor or array, (batch, …)
+        measurements of images, as `unrolled.reconstruct` takes them.
+    operator : LinearOperator, optional
+        that they were measured by; by default that of the weights.
+    noise : float, optional
+        standard deviation of their noise, in their units; by default it is estimated, where that is possible.
+    loss : Loss or name, optional
+        one that needs no true images; by default `SplittingLoss`.
+    training : TrainingOptions, optional
+        by default four minutes at a small learning rate.
+    hold_out : float in (0, 1)
+        the part of the measurements that is held out.
+    scale : optional
+        what white is in the images, as in `unrolled.reconstruct`.
+    seed : int
+    out : str or Path, optional
+        where the weights are written to if they are kept.
+    device : str
+        where weights are loaded to.
+    progress : bool
+
+    Returns
+    -------
+    Adapted
+
+    Raises
+    ------
+    ValueError
+        for wrong arguments, measurements that do not fit, and a loss that needs true images.
+    """
+    if out is not None:
+        check_writable(out)
+    given, operator = resolve(network, operator, device)
+    place = next(given.parameters()).device
+    unit, white = measurements_to_unit(y, operator, place, scale)
+    levels = _levels(unit, operator, None if noise is None else noise / white)
+    chosen = as_loss(loss) or SplittingLoss()
+    assert isinstance(chosen, Loss)
+    with tempfile.TemporaryDirectory() as folder:
+        state = {name: value.clone() for name, value in given.state_dict().items()}
+        task = AdaptationTask(given, operator, unit, levels, chosen, hold_out, seed)
+        given.eval()
+        before = task.validate(task.model)["predicted"]
+        options = TrainingOptions(**DEFAULTS) if training is None else training  # type: ignore[arg-type]
+        train(task, options, folder=folder, seed=seed, progress=progress)
+        adapted, _ = weights.load(Path(folder) / "best.safetensors", str(place), operator)
+        given.load_state_dict(state)
+        task.model.network = adapted
+        after = task.validate(task.model)["predicted"]
+    kept = after > before
+    if kept and out is not None:
+        weights.save(out, adapted, operator, {"adapted": {"before": before, "after": after, "images": len(unit)}})
+    return Adapted(adapted if kept else given.eval(), before, after, kept)
+
+
+def _levels(unit: Tensor, operator: LinearOperator, stated: Tensor | None) -> Tensor | None:
+    """The noise level of every image: as stated, or else estimated; None where it cannot be."""
+    if stated is not None:
+        return stated.expand(len(unit))
+    try:
+        found = [estimate_noise(unit[index : index + 1], operator).level for index in range(len(unit))]
+    except ValueError:
+        return None
+    return torch.tensor(found, device=unit.device)
