@@ -188,6 +188,12 @@ SOLVERS = (
 )
 
 
+def adapted(y: Any) -> torch.Tensor:
+    """How well a network predicts what is held out, before it is adapted."""
+    few = unrolled.TrainingOptions(steps=1, batch=1, warmup=1, validations=1)
+    return torch.tensor(unrolled.adapt(network(), y, BLOCKS, training=few, progress=False).before)
+
+
 ENTRIES: dict[str, Entry] = {
     "reconstruct.image": Entry(lambda x: unrolled.reconstruct(x, network(), BLOCKS), IMAGE[None], "image", True, True),
     "reconstruct_all.images": Entry(all_of, IMAGE[None], "image", True),
@@ -235,6 +241,7 @@ ENTRIES: dict[str, Entry] = {
     "reconstruct.y": Entry(
         lambda y: unrolled.reconstruct(None, network(), BLOCKS, y=y), Y.double().numpy(), "measurements"
     ),
+    "adapt.y": Entry(adapted, Y.double().numpy(), "measurements"),
     "classical.weights": Entry(
         lambda weights: classical("tv", BLOCKS(X), BLOCKS, iterations=2, weights=weights),
         1 + WHOLE[:1, :1],

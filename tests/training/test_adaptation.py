@@ -15,8 +15,8 @@ from unrolled.networks import FeaturePGN
 from unrolled.operators import BlockCompressedSensing, Blur, Inpainting, MotionKernel, Radon
 from unrolled.operators.measurement_parts import split
 from unrolled.training import TrainingOptions
-from unrolled.training.adaptation import DOMAIN, AdaptationTask, SplittingLoss
-from unrolled.training.losses import SURE, MSELoss
+from unrolled.training.adaptation import DOMAIN, AdaptationTask
+from unrolled.training.losses import SURE, MSELoss, SplittingLoss
 from unrolled.weights.card import read_card
 
 HOLES = Inpainting(keep=0.5, height=48, width=48)

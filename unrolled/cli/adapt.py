@@ -13,7 +13,8 @@ from unrolled.system.arrays import read_array
 from unrolled.system.files import check_writable
 from unrolled.system.scales import Scale
 from unrolled.training import distributed
-from unrolled.training.adaptation import DEFAULTS, SplittingLoss, adapt
+from unrolled.training.adaptation import DEFAULTS, adapt
+from unrolled.training.losses import SplittingLoss
 from unrolled.training.options import TrainingOptions
 from unrolled.weights.chosen import DEFAULT, operator_for_sides
 from unrolled.weights.networks import load

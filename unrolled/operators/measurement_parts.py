@@ -95,7 +95,8 @@ def split(operator: LinearOperator, y: Tensor, share: float, random: np.random.G
     if isinstance(operator, (Identity, Blur, Downsampling)):
         hidden = torch.from_numpy(random.random(y.shape[-2:]) < share).to(y.real.dtype)
         return tuple(  # type: ignore[return-value]
-            Part(Composition(Inpainting(mask).to(y.device), operator), mask=mask) for mask in (1 - hidden, hidden)
+            Part(Composition(Inpainting(mask).to(y.device, y.real.dtype), operator), mask=mask)
+            for mask in (1 - hidden, hidden)
         )
     raise ValueError(
         f"split: measurements by {type(operator).__name__} are not known to have parts; those of samples of "

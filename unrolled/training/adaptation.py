@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import weights
-from unrolled.networks import UnrolledNetwork, mean_square
+from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.measurement_parts import Part, split
-from unrolled.operators.noise import with_white_noise
 from unrolled.operators.noise_estimation import estimate_noise
 from unrolled.operators.unit_measurements import measurements_to_unit
 from unrolled.system.files import check_writable
 from unrolled.training.losses.by_name import as_loss
-from unrolled.training.losses.loss import Loss, reconstruction
-from unrolled.training.losses.motions import MOTIONS
+from unrolled.training.losses.loss import Loss
+from unrolled.training.losses.splitting import SplittingLoss, relative_error
 from unrolled.training.options import TrainingOptions
 from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.reconstruction import Reconstructor, recipe_of
@@ -32,72 +31,7 @@ from unrolled.weights.chosen import resolve
 DOMAIN = 0x70617274
 """Keeps what is drawn here apart from all else that is drawn from the same seed and step."""
 
-SHOWN_TO_PREDICT = 0.25
-"""The part of what is shown that the splitting loss hides in every step."""
-
 DEFAULTS = {"minutes": 4.0, "batch": 1, "learning_rate": 2e-4, "validations": 10, "average": 0.9}
-
-
-@dataclass(frozen=True)
-class SplittingLoss(Loss):
-    """Predict what is hidden, and find again what was found: for any operator whose measurements have parts.
-
-    In every step a part of the measurements is hidden, and the network reconstructs x̂ of the rest; the first term is
-    the mean square of what it predicts wrongly of the hidden part, over that of the hidden part. (It is the idea of
-    SSDU, Yaman and others, MRM 2020, and of Noise2Self, Batson and Royer, ICML 2019.) For the second, x̂ of all that is
-    shown is moved, measured anew with noise of the same level and reconstructed: the mean square of the difference over
-    that of x̂, as in equivariant imaging (Chen, Tachella, Davies, CVPR 2022).
-
-    Parameters
-    ----------
-    part : float in (0, 1)
-        of the measurements that is hidden.
-    moved : float >= 0
-        weight of the second term.
-    """
-
-    part: float = SHOWN_TO_PREDICT
-    moved: float = 1.0
-
-    needs_truth = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.part < 1:
-            raise ValueError(f"SplittingLoss: part must be in (0, 1), got {self.part!r}")
-        if not 0 <= self.moved < math.inf:
-            raise ValueError(f"SplittingLoss: moved must be a finite number >= 0, got {self.moved!r}")
-
-    def __call__(
-        self,
-        network: UnrolledNetwork,
-        y: Tensor,
-        operator: LinearOperator,
-        truth: Tensor | None = None,
-        *,
-        noise: float | Tensor | None = None,
-    ) -> Tensor:
-        random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        shown, hidden = split(operator, y, self.part, random)
-        image, _ = reconstruction(network, shown.of(y), shown.operator, noise)
-        loss = _relative(hidden.operator(image), hidden.of(y)).mean()
-        if not self.moved:
-            return loss
-        with torch.no_grad():
-            moved, _ = reconstruction(network, y, operator, noise)
-            for motion in ("flips", "shifts", "turns"):
-                if motion != "turns" or moved.shape[-1] == moved.shape[-2]:
-                    moved = MOTIONS[motion](moved)
-            measured = operator(moved)
-            if noise is not None:
-                measured = with_white_noise(measured, noise)
-        again, _ = reconstruction(network, measured, operator, noise)
-        return loss + self.moved * mean_square(again - moved) / mean_square(moved)
-
-
-def _relative(found: Tensor, true: Tensor) -> Tensor:
-    """‖found − true‖²/‖true‖² of every image of a batch."""
-    error, size = ((each.conj() * each).real.flatten(1).sum(1) for each in (found - true, true))
-    return error / torch.where(size > 0, size, 1)
 
 
 class AdaptationTask(Task):
@@ -165,7 +99,7 @@ class AdaptationTask(Task):
                 noise = None if self.noise is None else self.noise[index : index + 1]
                 told = noise if model.network.takes_noise else None
                 image = model.network(self.seen[index : index + 1], self.shown.operator, noise=told)
-                error = _relative(self.hidden.operator(image), self.hidden.of(self.y[index : index + 1]))
+                error = relative_error(self.hidden.operator(image), self.hidden.of(self.y[index : index + 1]))
                 scores.append(-10 * math.log10(max(float(error), 1e-30)))
         return {"predicted": sum(scores) / len(scores)}
 

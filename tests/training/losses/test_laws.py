@@ -26,6 +26,7 @@ from unrolled.training.losses import (
     Loss,
     MSELoss,
     PhaseLoss,
+    SplittingLoss,
     SSIMLoss,
     WeightedSum,
 )
@@ -47,6 +48,8 @@ LOSSES = {
     "sure": SURE(0.1),
     "pure": PURE(0.05),
     "ssdu": SSDU(),
+    "splitting": SplittingLoss(moved=0.0),
+    "splitting and moving": SplittingLoss(),
     "two splits": SSDU(selection="gaussian", center=0, splits=2),
     "equivariant": EquivariantImaging(("shifts", "flips", "rotations"), copies=2),
     "robust": EquivariantImaging(("flips",), fidelity=SURE(0.1)),
@@ -135,7 +138,7 @@ def test_what_the_network_adds_is_added_once(name):
     added = asymmetry[1] - asymmetry[0]
     assert added > 1e-4
     # Those with splits have it of the samples that the network is given.
-    tolerance = {"rtol": 0.6 if isinstance(LOSSES[name], SSDU) else 1e-8, "atol": 0}
+    tolerance = {"rtol": 0.6 if isinstance(LOSSES[name], SSDU | SplittingLoss) else 1e-8, "atol": 0}
     torch.testing.assert_close(values[1] - values[0], 0 * added if name == "own" else added, **tolerance)
 
 

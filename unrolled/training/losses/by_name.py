@@ -24,6 +24,7 @@ from unrolled.training.losses.image_losses import (
 )
 from unrolled.training.losses.loss import Loss
 from unrolled.training.losses.measurement_losses import SURE
+from unrolled.training.losses.splitting import SplittingLoss
 from unrolled.training.losses.ssdu import SSDU
 
 LOSSES: dict[str, type[Loss]] = {
@@ -35,6 +36,7 @@ LOSSES: dict[str, type[Loss]] = {
     "ssim": SSIMLoss,
     "edges": EdgeLoss,
     "ssdu": SSDU,
+    "splitting": SplittingLoss,
     "sure": SURE,
     "equivariant": EquivariantImaging,
 }
