@@ -137,10 +137,10 @@ def section(result: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "    python -m benchmarks.variants --train T91 BSD400 --json docs/variants.json",
-            f"`FeaturePGN` with one thing changed at a time, {result['minutes']:g} minutes of one core each: PSNR in dB "
-            f"on {HELD_OUT} held-out images, block compressive sensing at 25 %; {machine(result['environment'])}. As it "
-            "is: 6 phases of two blocks of 64 features with soft shrinkage, 8 crops of 66×66 a step, `loss: log_mse`, a "
-            "learning rate of 1.2e-3.",
+            f"`FeaturePGN` with one thing changed at a time, {result['minutes']:g} minutes of one core each: PSNR in "
+            f"dB on {HELD_OUT} held-out images, block compressive sensing at 25 %; {machine(result['environment'])}. "
+            "As it is: 6 phases of two blocks of 64 features with soft shrinkage, 8 crops of 66×66 a step, "
+            "`loss: log_mse`, a learning rate of 1.2e-3.",
             table(result["rows"]),
         ]
     )
