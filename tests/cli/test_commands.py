@@ -359,7 +359,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(train, tmp_path, capsy
 def test_zoo_lists_the_shipped_weights(capsys):
     assert main(["zoo"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in unrolled.weights.card.names())
+    rows = {line.split()[0]: line for line in out.splitlines()[1:] if line}
+    assert all(name in rows for name in unrolled.weights.card.names())
+    assert "compressive sensing  BlockCompressedSensing(ratio=0.25)  EPGN" in rows["epgn-cs25"]
+    assert rows["epgn-cs25"].endswith("224,664    941       32.85 (Set11)")
 
 
 def test_the_version_is_that_of_the_package(capsys):
