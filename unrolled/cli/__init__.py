@@ -18,6 +18,7 @@ COMMANDS = {
     "adapt": "fine-tune weights on measurements of your own, without true images",
     "train": "train a network that reconstructs images, from a config",
     "classify": "train a network that classifies images, and make it sparse, from a config",
+    "runs": "how far the trainings in a folder are, and how to go on with them",
     "data": "known data sets: list, check, get; prepare: image folders into HDF5",
     "penalties": "the penalties: list them, draw dropout rule, penalty and shrinkage",
     "networks": "the networks: phase equation, parameters, arithmetic, operators that they take; options of one",

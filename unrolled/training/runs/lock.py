@@ -45,6 +45,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder now."""
+    with suppress(OSError):
+        handle = os.open(folder / NAME, os.O_RDWR)
+        try:
+            lock(handle)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+    return False
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     here = folder, threading.get_ident()
