@@ -20,7 +20,7 @@ from unrolled.operators.unit_measurements import measurements_to_unit
 from unrolled.system.files import check_writable
 from unrolled.training.losses.by_name import as_loss
 from unrolled.training.losses.loss import Loss
-from unrolled.training.losses.splitting import SplittingLoss, relative_error
+from unrolled.training.losses.splitting_loss import SplittingLoss, relative_error
 from unrolled.training.options import TrainingOptions
 from unrolled.training.random_numbers import own_randomness
 from unrolled.training.tasks.reconstruction import Reconstructor, recipe_of

@@ -24,7 +24,7 @@ from unrolled.training.losses.image_losses import (
 )
 from unrolled.training.losses.loss import Loss
 from unrolled.training.losses.measurement_losses import SURE
-from unrolled.training.losses.splitting import SplittingLoss
+from unrolled.training.losses.splitting_loss import SplittingLoss
 from unrolled.training.losses.ssdu import SSDU
 
 LOSSES: dict[str, type[Loss]] = {
