@@ -22,7 +22,6 @@ from benchmarks.report import machine
 from unrolled.data import ImageData
 from unrolled.networks import EPGN, FeaturePGN, ISTANetPlus, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing
-from unrolled.system.files import write_json
 
 FIGURES = family.PAGE.with_name("carried.json")
 BEGIN, END = "<!-- carried -->", "<!-- end of carried -->"
@@ -52,9 +51,11 @@ NETWORKS: dict[str, tuple[Callable[[], UnrolledNetwork], float]] = {
 def run(name: str, train: list[str], steps: int, seed: int, out: Path) -> dict[str, Any]:
     """The figures of one network, trained unless it was."""
     folder = out / f"{name.replace(' ', '-').replace(',', '')}-{seed}-{steps}"
-    if (folder / "result.json").exists():
-        before: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        return before
+    return command.once(folder / "result.json", lambda: trained(name, train, steps, seed, folder))
+
+
+def trained(name: str, train: list[str], steps: int, seed: int, folder: Path) -> dict[str, Any]:
+    """The figures of one network after training."""
     make, rate = NETWORKS[name]
     torch.manual_seed(seed)
     network, operator = make(), BlockCompressedSensing(ratio=0.25)
@@ -68,7 +69,7 @@ def run(name: str, train: list[str], steps: int, seed: int, out: Path) -> dict[s
         network, operator, images, training, validation=held_out, crop=66, folder=folder, seed=seed, resume=True,
         progress=False,
     )  # fmt: skip
-    found = {
+    return {
         "network": name,
         "seed": seed,
         "parameters": network.parameter_count,
@@ -77,8 +78,6 @@ def run(name: str, train: list[str], steps: int, seed: int, out: Path) -> dict[s
         "seconds": round(time.process_time() - began),
         "gates": [float(phase.gate.abs().mean()) for phase in network.phases if hasattr(phase, "gate")],
     }
-    write_json(folder / "result.json", found, indent=1)
-    return found
 
 
 def row(found: dict[str, Any]) -> str:
@@ -122,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     names = " and ".join(Path(source).name for source in options.train)
     command.write(options.json, {"steps": options.steps, "train": names, "rows": rows})
     if options.json is not None and options.json.resolve() == FIGURES:
-        family.put(section(json.loads(FIGURES.read_text())), BEGIN, END)
+        command.put(family.PAGE, section(json.loads(FIGURES.read_text())), BEGIN, END)
 
 
 if __name__ == "__main__":

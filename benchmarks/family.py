@@ -40,7 +40,7 @@ from unrolled.cli.network_list import by_default, preset_classes
 from unrolled.data import embedded_images
 from unrolled.figures.pictures import save_picture
 from unrolled.networks import UnrolledNetwork
-from unrolled.system.files import replacing, write_json
+from unrolled.system.files import write_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 FIGURES = Path(__file__).parents[1] / "docs" / "family.json"
@@ -293,14 +293,6 @@ def _of_any_operator(reason: str) -> str:
     return re.sub(rf"\b({'|'.join(operators.__all__)})(?= (is|are) )", "the operator", reason)
 
 
-def put(text: str, begin: str, end: str, page: Path | None = None) -> None:
-    """Write a text between two marks of a page, by default docs/networks.md."""
-    page = page or PAGE
-    head, rest = page.read_text().split(begin)
-    with replacing(page) as temporary:
-        temporary.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Try what is asked for; returns the exit status."""
     known = preset_classes()
@@ -322,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table(cells[-1:]).splitlines()[1], flush=True)
     command.write(options.json, {"steps": options.steps, "cells": cells})
     if options.json is not None and options.json.resolve() == FIGURES:
-        put(section(json.loads(FIGURES.read_text())), BEGIN, END)
+        command.put(PAGE, section(json.loads(FIGURES.read_text())), BEGIN, END)
     return 0 if all(each["ok"] for each in cells) else 1
 
 

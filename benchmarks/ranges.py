@@ -6,7 +6,7 @@
 trains EPGN and FeaturePGN for block compressive sensing and for radial masks, for ratios of 10 to 50 % that are drawn
 in every step and told to the network, and for each of three ratios alone, each for the same processor time with one
 thread. All are then measured at all ratios on Set11. What is finished in the folder is not done again, a training that
-was stopped goes on; `--only` picks problems, networks or ratios. With `--json docs/ranges.json` the figures also go
+was stopped goes on; options pick problems, networks and ratios. With `--json docs/ranges.json` the figures also go
 into docs/operators.md.
 """
 
@@ -20,13 +20,10 @@ import torch
 
 import unrolled
 from benchmarks import command
-from benchmarks.comparison.pieces import end_with_parent
-from benchmarks.family import put
 from benchmarks.report import machine
 from unrolled.data import ImageData
 from unrolled.networks import EPGN, FeaturePGN, UnrolledNetwork
 from unrolled.operators import BlockCompressedSensing, DrawnOperator, LinearOperator, MaskedFourier, RadialMask
-from unrolled.system.files import write_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "operators.md"
 FIGURES = PAGE.with_name("ranges.json")
@@ -94,9 +91,11 @@ NETWORKS: dict[str, Callable[..., UnrolledNetwork]] = {
 def run(name: str, network_name: str, ratio: float | None, options: Any) -> dict[str, Any]:
     """The figures of one network on a problem, trained for a ratio or for all of them, unless it was."""
     folder = options.out / f"{name}-{network_name}-{'drawn' if ratio is None else f'{ratio:g}'}"
-    if (folder / "result.json").exists():
-        before: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        return before
+    return command.once(folder / "result.json", lambda: trained(name, network_name, ratio, options, folder))
+
+
+def trained(name: str, network_name: str, ratio: float | None, options: Any, folder: Path) -> dict[str, Any]:
+    """The figures of one network after training."""
     problem = PROBLEMS[name]
     torch.manual_seed(0)
     network = NETWORKS[network_name](**({"ratio_range": (EVERY[0], EVERY[-1])} if ratio is None else {}))
@@ -119,14 +118,18 @@ def run(name: str, network_name: str, ratio: float | None, options: Any) -> dict
         network, drawn, images, training, validation=held_out, crop=problem.crop, folder=folder, resume=goes_on,
         progress=False,
     )  # fmt: skip
-    found = {"problem": name, "network": network_name, "ratio": ratio, "parameters": network.parameter_count}
+    found: dict[str, Any] = {
+        "problem": name,
+        "network": network_name,
+        "ratio": ratio,
+        "parameters": network.parameter_count,
+    }
     found["steps"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["steps"]
-    trained, own = unrolled.load(folder / "best.safetensors")
+    best, own = unrolled.load(folder / "best.safetensors")
     for tested, seed in [*((each, 0) for each in sorted(ALONE)), (BETWEEN, 1)]:
         operator = problem.make(tested, seed)
         operator.take_fit(own)
-        found[f"{tested:.2f}"] = unrolled.evaluate(trained, options.set11, DrawnOperator(operator))["psnr"]
-    write_json(folder / "result.json", found, indent=1)
+        found[f"{tested:.2f}"] = unrolled.evaluate(best, options.set11, DrawnOperator(operator))["psnr"]
     return found
 
 
@@ -195,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no-bfloat16", dest="bfloat16", action="store_false")
     parser.add_argument("--out", type=Path, default=Path("runs/ranges"))
     options = parser.parse_args(argv)
-    end_with_parent()
+    command.end_with_parent()
     torch.set_num_threads(1)
     rows = []
     for ratio in (None, *options.ratios):
@@ -207,7 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     print(loss(rows))
     command.write(options.json, {"minutes": options.minutes, "rows": rows})
     if options.json is not None and options.json.resolve() == FIGURES:
-        put(section(json.loads(FIGURES.read_text())), BEGIN, END, PAGE)
+        command.put(PAGE, section(json.loads(FIGURES.read_text())), BEGIN, END)
 
 
 if __name__ == "__main__":

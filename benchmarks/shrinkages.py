@@ -188,8 +188,7 @@ def section(rows: list[dict[str, Any]]) -> str:
 
 def page(rows: list[dict[str, Any]], text: str) -> str:
     """The page with the part between its marks made anew."""
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n\n{section(rows)}\n\n{END}{rest.split(END)[1]}"
+    return command.with_part(text, section(rows), BEGIN, END)
 
 
 def main(argv: list[str] | None = None) -> None:

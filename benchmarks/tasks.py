@@ -8,7 +8,6 @@ wavelets and the networks that `--weights` names. Strengths of classical methods
 `--held-out`, for every task and noise level. What is known of them in the folder `--out` is not computed again.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from benchmarks import command
 from benchmarks.compared import TITLES, tuned
-from benchmarks.comparison.pieces import end_with_parent
 from unrolled.data.stores import to_float
 from unrolled.metrics import psnr
 from unrolled.operators import (
@@ -43,7 +41,6 @@ from unrolled.operators.noise import with_white_noise
 from unrolled.operators.unit_norm import norm_for_networks
 from unrolled.reconstruction.evaluation import named_images
 from unrolled.solvers.methods import STRENGTHS, classical
-from unrolled.system.files import write_json
 from unrolled.weights.networks import load
 
 METHODS = ("tv", "wavelet-l1")
@@ -153,18 +150,15 @@ def score(task: Task, images: Sequence[Tensor], reconstruct: Callable[[Tensor, L
 def by_classical(task: Task, method: str, held_out: list[Tensor], test: list[Tensor], kept: Path) -> dict[str, float]:
     """The figures of a classical method, with its strength tuned for the task."""
     file = kept / f"{method}-{task.key}.json".replace(" ", "-")
-    if file.exists():
-        found: dict[str, float] = json.loads(file.read_text())
-        return found
 
     def with_strength(strength: float) -> Callable[[Tensor, LinearOperator], Tensor]:
         return lambda y, operator: classical(method, y, operator, strength, scale=1.0)
 
-    strength = tuned(lambda strength: score(task, held_out, with_strength(strength)), STRENGTHS[method])
-    found = {"psnr": score(task, test, with_strength(strength)), "strength": strength}
-    kept.mkdir(parents=True, exist_ok=True)
-    write_json(file, found)
-    return found
+    def find() -> dict[str, float]:
+        strength = tuned(lambda strength: score(task, held_out, with_strength(strength)), STRENGTHS[method])
+        return {"psnr": score(task, test, with_strength(strength)), "strength": strength}
+
+    return command.once(file, find)
 
 
 def by_network(task: Task, weights: str, test: list[Tensor]) -> float:
@@ -231,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="tasks with this in their name")
     parser.add_argument("--out", type=Path, default=Path("runs/tasks"))
     options = parser.parse_args(argv)
-    end_with_parent()
+    command.end_with_parent()
     torch.set_num_threads(1)
     held_out, test = images_of(options.held_out, TUNED_ON), images_of(options.test, options.images)
     rows = []

@@ -17,14 +17,11 @@ import torch
 
 import unrolled
 from benchmarks import command
-from benchmarks.comparison.pieces import end_with_parent
-from benchmarks.family import put
 from benchmarks.report import machine
 from unrolled.data import ImageData
 from unrolled.networks import FeaturePGN
 from unrolled.operators import BlockCompressedSensing
 from unrolled.penalties import L1
-from unrolled.system.files import write_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 FIGURES = PAGE.with_name("variants.json")
@@ -86,9 +83,11 @@ VARIANTS = {
 def run(name: str, seed: int, options: Any) -> dict[str, Any]:
     """The figures of one variant, trained unless it was."""
     folder = options.out / f"{name}-{seed}".replace(" ", "-")
-    if (folder / "result.json").exists():
-        before: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        return before
+    return command.once(folder / "result.json", lambda: trained(name, seed, options, folder))
+
+
+def trained(name: str, seed: int, options: Any, folder: Path) -> dict[str, Any]:
+    """The figures of one variant after training."""
     variant = VARIANTS[name]
     torch.manual_seed(seed)
     network, operator = FeaturePGN(**{**SIZES, **variant.network}), BlockCompressedSensing(ratio=0.25)
@@ -104,9 +103,7 @@ def run(name: str, seed: int, options: Any) -> dict[str, Any]:
     )  # fmt: skip
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = {"variant": name, "seed": seed, "parameters": network.parameter_count, "steps": lines[-1]["steps"]}
-    found["psnr"] = max(line["psnr"] for line in lines)
-    write_json(folder / "result.json", found, indent=1)
-    return found
+    return {**found, "psnr": max(line["psnr"] for line in lines)}
 
 
 def by_variant(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -156,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no-bfloat16", dest="bfloat16", action="store_false")
     parser.add_argument("--out", type=Path, default=Path("runs/variants"))
     options = parser.parse_args(argv)
-    end_with_parent()
+    command.end_with_parent()
     torch.set_num_threads(1)
     rows = []
     for seed in options.seeds:
@@ -166,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     print(table(rows))
     command.write(options.json, {"minutes": options.minutes, "rows": rows})
     if options.json is not None and options.json.resolve() == FIGURES:
-        put(section(json.loads(FIGURES.read_text())), BEGIN, END)
+        command.put(PAGE, section(json.loads(FIGURES.read_text())), BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import with_part
 from benchmarks.comparison.pieces import FACTORS, TRIAL, VALIDATIONS
 from benchmarks.comparison.problems import NEEDED, problem
 from benchmarks.comparison.rows import Row, table
@@ -31,11 +32,7 @@ def titles() -> dict[str, str]:
 
 def page(result: dict[str, Any], text: str) -> str:
     """A page with the part between its marks made anew; without marks it is put at the end."""
-    part = f"{BEGIN}\n\n{section(result)}\n\n{END}"
-    if BEGIN not in text:
-        return f"{text.rstrip()}\n\n{part}\n"
-    head, rest = text.split(BEGIN)
-    return f"{head}{part}{rest.split(END)[1]}"
+    return with_part(text, section(result), BEGIN, END)
 
 
 def section(result: dict[str, Any]) -> str:

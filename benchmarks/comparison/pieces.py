@@ -5,10 +5,8 @@ python -m benchmarks.comparison.pieces OUT PROBLEM NETWORK PIECE
 A piece that is finished is a JSON file in the network's folder. Trainings go on from their checkpoints.
 """
 
-import ctypes
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import command
 from benchmarks.comparison.cases import Case
 from benchmarks.comparison.classical import methods_of
 from benchmarks.comparison.entries import ENTRIES
@@ -221,17 +220,11 @@ def finish(out: Path, problem_name: str, network: str, name: str) -> int:
 
 def main(argv: list[str]) -> int:
     """Do a piece in this process, which has one thread and ends with the one that started it."""
-    end_with_parent()
+    command.end_with_parent()
     keep_freed_memory()
     torch.set_num_threads(1)
     out, problem_name, network, name = argv
     return finish(Path(out), problem_name, network, name)
-
-
-def end_with_parent() -> None:
-    """Let this process be asked to stop when the one that started it ends (Linux)."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

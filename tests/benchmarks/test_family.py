@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import carried, family
+from benchmarks import carried, command, family
 from unrolled.cli.network_list import preset_classes
 from unrolled.networks import MoDL
 
@@ -71,10 +71,9 @@ def test_who_stops_it_stops_all(tmp_path, monkeypatch):
     assert not (tmp_path / "MoDL-blocks" / "cell.json").exists()
 
 
-def test_the_page_has_the_table(tmp_path, monkeypatch):
+def test_the_page_has_the_table(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"above\n{family.BEGIN}\nold\n{family.END}\nbelow\n")
-    monkeypatch.setattr(family, "PAGE", page)
     environment = {"device": "a CPU", "threads": 1, "python": "3.11", "torch": "2.13"}
     cells = [
         {"network": "A", "operator": "blur", "ok": True, "gain": 1.234, "seconds": 30},
@@ -82,7 +81,8 @@ def test_the_page_has_the_table(tmp_path, monkeypatch):
         {"network": "B", "operator": "blur", "ok": True, "reason": "A: Radon is no Dense", "seconds": 30},
         {"network": "B", "operator": "coils", "ok": True, "reason": "never", "seconds": 30},
     ]
-    family.put(family.section({"steps": 100, "cells": cells, "environment": environment}), family.BEGIN, family.END)
+    part = family.section({"steps": 100, "cells": cells, "environment": environment})
+    command.put(page, part, family.BEGIN, family.END)
     text = page.read_text()
     assert text.startswith("above")
     assert text.endswith("below\n")
@@ -90,6 +90,10 @@ def test_the_page_has_the_table(tmp_path, monkeypatch):
     assert "| `A` | +1.23 | (1) |\n| `B` | (1) | (2) |" in text
     assert "(1) A: the operator is no Dense  \n(2) never" in text
     assert "2 minutes of one core" in text
+    page.write_text("without marks\n")
+    for _ in range(2):
+        command.put(page, "a part", family.BEGIN, family.END)
+        assert page.read_text() == f"without marks\n\n{family.BEGIN}\n\na part\n\n{family.END}\n"
 
 
 def test_documentation_shows_the_figures_that_were_measured():

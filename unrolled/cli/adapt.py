@@ -2,22 +2,20 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from unrolled.cli import operator_option
 from unrolled.data.unit_images import single_to_unit
 from unrolled.data.volumes import kind_of_file
 from unrolled.operators import LinearOperator, OperatorDraw
+from unrolled.reconstruction.pipeline import device_of
 from unrolled.system.arrays import read_array
 from unrolled.system.files import check_writable
 from unrolled.system.scales import Scale
 from unrolled.training import distributed
-from unrolled.training.adaptation import DEFAULTS, adapt
+from unrolled.training.adaptation import adapt, few_minutes
 from unrolled.training.losses import SplittingLoss
-from unrolled.training.options import TrainingOptions
-from unrolled.weights.chosen import DEFAULT, operator_for_sides
-from unrolled.weights.networks import load
+from unrolled.weights.chosen import DEFAULT, operator_for_sides, resolve
 
 
 def run(argv: list[str]) -> int:
@@ -82,13 +80,11 @@ def adapt_weights(
     """
     check_writable(out, measured, weights)
     y, white = _read(Path(measured), color, scale)
-    place = distributed.own_device(device)
-    chosen = load(weights)[1] if operator is None else operator
-    by = operator_for_sides(size or (y.shape[-2], y.shape[-1]), 0, chosen, torch.device("cpu"))
-    training = TrainingOptions(**{**DEFAULTS, "minutes": minutes, "learning_rate": learning_rate})  # type: ignore[arg-type]
+    network, chosen = resolve(weights, operator, distributed.own_device(device))
+    by = operator_for_sides(size or (y.shape[-2], y.shape[-1]), 0, chosen, device_of(network))
     found = adapt(
-        weights, y, by, noise=noise, loss=SplittingLoss(part, moved), training=training, hold_out=hold_out,
-        scale=white, seed=seed, out=out, device=place,
+        network, y, by, noise=noise, loss=SplittingLoss(part, moved), training=few_minutes(minutes, learning_rate),
+        hold_out=hold_out, scale=white, seed=seed, out=out,
     )  # fmt: skip
     print(f"held-out measurements are predicted with {found.before:.2f} dB, after adapting with {found.after:.2f} dB")
     print(f"wrote {out}" if found.kept else f"the weights stay as they are, and {out} is not written")

@@ -39,6 +39,25 @@ def inverse_real_fourier(frequencies: Tensor, size: Sequence[int]) -> Tensor:
     return torch.fft.irfft2(frequencies, s=size)
 
 
+def places_of_frequencies(
+    sides: Sequence[int], centered: bool = False, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """How far from zero every row, (height, 1), and column, (width,), of frequencies lies, in parts of the sides."""
+    rows, columns = (torch.fft.fftfreq(side, device=device) for side in sides)
+    if centered:
+        rows, columns = torch.fft.fftshift(rows), torch.fft.fftshift(columns)
+    return rows[:, None], columns
+
+
+def near_zero(sides: Sequence[int], reach: int, centered: bool = False, device: torch.device | None = None) -> Tensor:
+    """Which frequencies are at most so far from zero in both directions, (height, width), True or False."""
+    rows, columns = (
+        (place * side).round().abs() <= reach
+        for place, side in zip(places_of_frequencies(sides, centered, device), sides, strict=True)
+    )
+    return rows & columns
+
+
 def hann(count: int, reach: int, like: Tensor) -> Tensor:
     """A Hann window around the middle of so many frequencies, 0 beyond its reach, (count,), float64, on a device."""
     distance = (torch.arange(count, dtype=torch.float64, device=like.device) - count // 2).abs()

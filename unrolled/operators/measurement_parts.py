@@ -1,8 +1,8 @@
 """Two parts of the measurements of an image, each with the operator that measures it: one to reconstruct from, and one
 that is to be predicted."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from unrolled.operators.block_compressed_sensing import BlockCompressedSensing
 from unrolled.operators.blur import Blur
 from unrolled.operators.downsampling import Downsampling
+from unrolled.operators.frequencies import near_zero
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.masked_samples import MaskedSamples
@@ -80,12 +81,12 @@ def split(operator: LinearOperator, y: Tensor, share: float, random: np.random.G
     """
     if not 0 < share < 1:
         raise ValueError(f"split: share must be in (0, 1), got {share!r}")
-    if isinstance(operator, Scaled) and type(operator) is Scaled:
-        parts = split(operator.operator, y, share, random)
-        return tuple(Part(Scaled(part.operator, operator.factor), part.axis, part.places, part.mask) for part in parts)  # type: ignore[return-value]
+    if type(operator) is Scaled:
+        factor = operator.factor
+        return _each(split(operator.operator, y, share, random), lambda part: Scaled(part, factor))
     if type(operator) is Composition and isinstance(operator.outer, MaskedSamples):
-        parts = _of_samples(operator.outer, share, random)
-        return tuple(Part(Composition(part.operator, operator.inner), mask=part.mask) for part in parts)  # type: ignore[return-value]
+        inner = operator.inner
+        return _each(_of_samples(operator.outer, share, random), lambda part: Composition(part, inner))
     if isinstance(operator, MaskedSamples):
         return _of_samples(operator, share, random)
     if isinstance(operator, Tomography):
@@ -94,14 +95,23 @@ def split(operator: LinearOperator, y: Tensor, share: float, random: np.random.G
         return _along(2, operator.measurements, share, random, lambda places: _rows(operator, places))
     if isinstance(operator, (Identity, Blur, Downsampling)):
         hidden = torch.from_numpy(random.random(y.shape[-2:]) < share).to(y.real.dtype)
-        return tuple(  # type: ignore[return-value]
-            Part(Composition(Inpainting(mask).to(y.device, y.real.dtype), operator), mask=mask)
-            for mask in (1 - hidden, hidden)
-        )
+        pixels = (Part(Inpainting(mask).to(y.device, y.real.dtype), mask=mask) for mask in (1 - hidden, hidden))
+        return _each(pixels, lambda part: Composition(part, operator))
     raise ValueError(
         f"split: measurements by {type(operator).__name__} are not known to have parts; those of samples of "
         "frequencies or pixels, tomography, block compressed sensing, blur and downsampling have"
     )
+
+
+def _each(parts: Iterable[Part], around: Callable[[LinearOperator], LinearOperator]) -> tuple[Part, Part]:
+    """Parts with something around their operators."""
+    shown, hidden = (replace(part, operator=around(part.operator)) for part in parts)
+    return shown, hidden
+
+
+def is_centered(operator: LinearOperator) -> bool:
+    """Whether the zero frequency lies in the middle of the measurements."""
+    return isinstance(operator, SampledFourier) and operator.centered
 
 
 def tells_negative(operator: LinearOperator) -> bool:
@@ -112,7 +122,7 @@ def tells_negative(operator: LinearOperator) -> bool:
 def at_negative(plane: Tensor, operator: LinearOperator) -> Tensor:
     """Numbers (…, height, width) at the negative of every frequency of an operator."""
     axes = (-2, -1)
-    centered = isinstance(operator, SampledFourier) and operator.centered
+    centered = is_centered(operator)
     plane = torch.fft.ifftshift(plane, axes) if centered else plane
     plane = plane.flip(axes).roll((1, 1), axes)
     return torch.fft.fftshift(plane, axes) if centered else plane
@@ -125,12 +135,12 @@ def _of_samples(operator: MaskedSamples, share: float, random: np.random.Generat
         score = torch.maximum(score, at_negative(score, operator)).square()  # of two the larger: as likely as of one
     hidden = (score < share).to(mask.dtype) * mask
     if isinstance(operator, SampledFourier):
-        rows, columns = (torch.fft.fftfreq(length, 1 / length).abs() for length in mask.shape[-2:])
-        center = (torch.maximum(rows[:, None], columns) <= CENTER).to(mask)
-        hidden = hidden * (1 - (torch.fft.fftshift(center) if operator.centered else center))
-    for part in (hidden, mask - hidden):
-        _check_left(operator, int(part.flatten(-2).sum(-1).min()))
-    return tuple(Part(operator.with_mask(part), mask=part) for part in (mask - hidden, hidden))  # type: ignore[return-value]
+        hidden = hidden * ~near_zero(mask.shape[-2:], CENTER, operator.centered, mask.device)
+    masks = mask - hidden, hidden
+    if not all(bool(part.flatten(-2).any(-1).all()) for part in masks):
+        raise ValueError(f"split: {type(operator).__name__} has too few samples to be divided")
+    shown, rest = (Part(operator.with_mask(part), mask=part) for part in masks)
+    return shown, rest
 
 
 def _along(
@@ -141,8 +151,10 @@ def _along(
         raise ValueError(f"split: needs at least 2 measurements along the axis {axis}, got {count}")
     number = min(max(1, round(share * count)), count - 1)
     order = torch.from_numpy(random.permutation(count))
-    parts = order[number:].sort().values, order[:number].sort().values
-    return tuple(Part(make(places), axis, places) for places in parts)  # type: ignore[return-value]
+    shown, hidden = (
+        Part(make(each), axis, each) for each in (order[number:].sort().values, order[:number].sort().values)
+    )
+    return shown, hidden
 
 
 def _angles(operator: Tomography, places: Tensor) -> LinearOperator:
@@ -157,8 +169,3 @@ def _rows(operator: BlockCompressedSensing, places: Tensor) -> LinearOperator:
     made = BlockCompressedSensing(matrix=rows, block=operator.block).to(rows.device)
     made.take_fit(operator)
     return made
-
-
-def _check_left(operator: LinearOperator, left: int) -> None:
-    if left < 1:
-        raise ValueError(f"split: {type(operator).__name__} has too few samples to be divided")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.operators.blur import Blur
 from unrolled.operators.downsampling import Downsampling
+from unrolled.operators.frequencies import places_of_frequencies
 from unrolled.operators.identity import Identity
 from unrolled.operators.inpainting import Inpainting
 from unrolled.operators.masked_samples import MaskedSamples
@@ -98,9 +99,14 @@ def estimate_noise(y: Any, operator: LinearOperator | None = None) -> NoiseEstim
     )
 
 
+def estimate_each(y: Tensor, operator: LinearOperator) -> list[NoiseEstimate]:
+    """The level of every image of a batch of measurements; ValueError as `estimate_noise`."""
+    return [estimate_noise(each, operator) for each in y.split(1)]
+
+
 def _laplacian(y: Tensor) -> Tensor:
     """(batch · channel, rows, columns), each of unit variance for white noise of unit variance, and independent."""
-    _large_enough(y, 3)
+    _check_size(y)
     picture = torch.cat([y.real, y.imag]) * math.sqrt(2) if y.is_complex() else y
     picture = picture.reshape(-1, 1, *y.shape[-2:])
     kernel = (
@@ -117,14 +123,14 @@ def _laplacian_inside(known: Tensor) -> Tensor:
 
 def _second_differences(y: Tensor) -> Tensor:
     """Along the detector; (batch · channel, angles, differences) of unit variance and independent."""
-    _large_enough(y, 3)
+    _check_size(y)
     length = y.shape[-1] // 3 * 3
     first, middle, last = y.reshape(-1, *y.shape[-2:])[..., :length].unflatten(-1, (-1, 3)).unbind(-1)
     return (first - 2 * middle + last) / math.sqrt(6)
 
 
-def _large_enough(y: Tensor, side: int) -> None:
-    if y.ndim < 2 or min(y.shape[-2:]) < side:
+def _check_size(y: Tensor) -> None:
+    if y.ndim < 2 or min(y.shape[-2:]) < 3:
         raise ValueError(f"noise: cannot be estimated from measurements of the shape {tuple(y.shape)}; give its level")
 
 
@@ -161,10 +167,8 @@ def _of_values(numbers: Tensor, used: Tensor) -> NoiseEstimate:
 def _of_frequencies(y: Tensor, operator: SampledFourier) -> NoiseEstimate:
     """Of the samples of the highest frequencies, whose squared magnitudes have an exponential law."""
     height, width = y.shape[-2:]
-    rows, columns = (torch.fft.fftfreq(length).abs() for length in (height, width))
-    radius = torch.maximum(rows[:, None], columns)
-    if operator.arguments.get("centered"):
-        radius = torch.fft.fftshift(radius)
+    rows, columns = places_of_frequencies((height, width), operator.centered)
+    radius = torch.maximum(rows.abs(), columns.abs())
     sampled = operator.mask.reshape(-1, height, width)[0].bool().cpu()
     if not bool(sampled.any()):
         raise ValueError("noise: cannot be estimated where nothing was sampled; give its level")

@@ -68,8 +68,13 @@ class OperatorDraw(Described, ABC):
 
     @property
     def smallest(self) -> int:
-        """The sides of images must be at least so many pixels; `OneOfOperators` measures a part of others."""
+        """The sides of images must be at least so many pixels."""
         return self.multiple
+
+    @property
+    def granularity(self) -> int:
+        """Images must be cut to multiples of this many pixels; 1 where each kind takes a part of its own multiples."""
+        return self.multiple if self.multiple == self.smallest else 1
 
     @property
     @abstractmethod
@@ -264,7 +269,7 @@ class OneOfOperators(OperatorDraw):
                 f"OneOfOperators: {type(kind.typical).__name__} measures images of at least {kind.smallest} × "
                 f"{kind.smallest} pixels, got {height} × {width}"
             )
-        return kind.draw(parts, *measured_sides(kind, height, width))
+        return kind.draw(parts, *largest_multiples(kind.granularity, height, width))
 
     @property
     def multiple(self) -> int:
@@ -287,9 +292,8 @@ class OneOfOperators(OperatorDraw):
             each.take_fit(other)
 
 
-def measured_sides(by: OperatorDraw | LinearOperator, height: int, width: int) -> Sides:
-    """The largest sides within these that are multiples as an operator measures them."""
-    multiple = by.multiple if isinstance(by, LinearOperator) or by.smallest == by.multiple else 1
+def largest_multiples(multiple: int, height: int, width: int) -> Sides:
+    """The largest sides within these that are multiples of so many pixels."""
     return height - height % multiple, width - width % multiple
 
 

@@ -138,11 +138,10 @@ def measurement_sources(
         try:
             if shown:
                 source.asked = [ask_picture(each, str(name), size, scale, color, noise_level)]
-                sources.append(source)
-                continue
-            file = MeasurementFile(each, str(name))
-            source.asked = [file.ask(index, size, scale, magnitude, noise_level) for index in range(file.count)]
-            source.is_complex = typical(chosen).complex_images and not magnitude
+            else:
+                file = MeasurementFile(each, str(name))
+                source.asked = [file.ask(index, size, scale, magnitude, noise_level) for index in range(file.count)]
+                source.is_complex = typical(chosen).complex_images and not magnitude
         except (ValueError, OSError) as error:
             source.error = str(error)
         sources.append(source)

@@ -10,7 +10,7 @@ from torch import Tensor
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator, Noise
 from unrolled.operators.noise import with_white_noise
-from unrolled.operators.noise_estimation import estimate_noise
+from unrolled.operators.noise_estimation import estimate_each
 from unrolled.system.scalars import as_number
 
 ROUNDING = 1e-6
@@ -77,7 +77,7 @@ def level_in(
     if level is not None or network is None or network.noise_range is None:
         return level
     try:
-        found = [estimate_noise(y[index : index + 1], operator) for index in range(len(y))]
+        found = estimate_each(y, operator)
     except ValueError as error:
         warnings.warn(f"{error}; until then {network.noise_range[0]:g} is assumed", stacklevel=3)
         return None

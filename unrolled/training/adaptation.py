@@ -1,5 +1,6 @@
 """Fine-tuning of a network on measurements of the user's own, without true images."""
 
+import copy
 import math
 import tempfile
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from unrolled import weights
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
 from unrolled.operators.measurement_parts import Part, split
-from unrolled.operators.noise_estimation import estimate_noise
+from unrolled.operators.noise_estimation import estimate_each
 from unrolled.operators.unit_measurements import measurements_to_unit
 from unrolled.system.files import check_writable
 from unrolled.training.losses.by_name import as_loss
@@ -31,7 +32,10 @@ from unrolled.weights.chosen import resolve
 DOMAIN = 0x70617274
 """Keeps what is drawn here apart from all else that is drawn from the same seed and step."""
 
-DEFAULTS = {"minutes": 4.0, "batch": 1, "learning_rate": 2e-4, "validations": 10, "average": 0.9}
+
+def few_minutes(minutes: float = 4.0, learning_rate: float = 2e-4) -> TrainingOptions:
+    """How an adaptation is trained where nobody says how."""
+    return TrainingOptions(minutes=minutes, batch=1, learning_rate=learning_rate, validations=10, average=0.9)
 
 
 class AdaptationTask(Task):
@@ -191,21 +195,17 @@ def adapt(
     levels = _levels(unit, operator, None if noise is None else noise / white)
     chosen = as_loss(loss) or SplittingLoss()
     assert isinstance(chosen, Loss)
+    given.eval()
+    task = AdaptationTask(copy.deepcopy(given), operator, unit, levels, chosen, hold_out, seed)
+    before = task.validate(task.model)["predicted"]
     with tempfile.TemporaryDirectory() as folder:
-        state = {name: value.clone() for name, value in given.state_dict().items()}
-        task = AdaptationTask(given, operator, unit, levels, chosen, hold_out, seed)
-        given.eval()
-        before = task.validate(task.model)["predicted"]
-        options = TrainingOptions(**DEFAULTS) if training is None else training  # type: ignore[arg-type]
-        train(task, options, folder=folder, seed=seed, progress=progress)
+        train(task, training or few_minutes(), folder=folder, seed=seed, progress=progress)
         adapted, _ = weights.load(Path(folder) / "best.safetensors", str(place), operator)
-        given.load_state_dict(state)
-        task.model.network = adapted
-        after = task.validate(task.model)["predicted"]
+    after = task.validate(Reconstructor(adapted, operator))["predicted"]
     kept = after > before
     if kept and out is not None:
         weights.save(out, adapted, operator, {"adapted": {"before": before, "after": after, "images": len(unit)}})
-    return Adapted(adapted if kept else given.eval(), before, after, kept)
+    return Adapted(adapted if kept else given, before, after, kept)
 
 
 def _levels(unit: Tensor, operator: LinearOperator, stated: Tensor | None) -> Tensor | None:
@@ -213,7 +213,6 @@ def _levels(unit: Tensor, operator: LinearOperator, stated: Tensor | None) -> Te
     if stated is not None:
         return stated.expand(len(unit))
     try:
-        found = [estimate_noise(unit[index : index + 1], operator).level for index in range(len(unit))]
+        return torch.tensor([each.level for each in estimate_each(unit, operator)], device=unit.device)
     except ValueError:
         return None
-    return torch.tensor(found, device=unit.device)

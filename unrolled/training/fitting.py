@@ -158,8 +158,7 @@ def fit(
             return train(measured, training, **how, resume=goes_on)
         assert operator is not None
         if draw is not None:
-            # Of kinds with multiples of their own, each measures a part of an image.
-            size, multiple = draw.sides, draw.multiple if draw.multiple == draw.smallest else 1
+            size, multiple = draw.sides, draw.granularity
         else:
             size, multiple = None if operator.image_shape is None else operator.image_shape[1:], operator.multiple
         images, batches, held_out = _data(dataset, multiple, size, crop, seed, scale, ahead=place.type == "cuda")

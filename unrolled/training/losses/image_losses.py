@@ -117,9 +117,7 @@ class CharbonnierLoss(ImageLoss):
         _check_positive(self, "epsilon", self.epsilon)
 
     def distance(self, image: Tensor, truth: Tensor) -> Tensor:
-        error = image - truth
-        squares = error.real.square() + error.imag.square() if error.is_complex() else error.square()
-        return (squares + self.epsilon**2).sqrt().mean()
+        return (_squares(image - truth) + self.epsilon**2).sqrt().mean()
 
 
 @dataclass(frozen=True)
@@ -141,9 +139,7 @@ class LogMSELoss(ImageLoss):
         _check_positive(self, "floor", self.floor)
 
     def distance(self, image: Tensor, truth: Tensor) -> Tensor:
-        error = image - truth
-        squares = error.real.square() + error.imag.square() if error.is_complex() else error.square()
-        return (squares.mean((1, 2, 3)) + self.floor).log().mean()
+        return (_squares(image - truth).mean((1, 2, 3)) + self.floor).log().mean()
 
 
 @dataclass(frozen=True)
@@ -269,6 +265,11 @@ class PhaseLoss(Loss):
         pairs = [network.compared(image, truth, operator) for image in images]
         terms = [weight * self.loss.between(*pair) for weight, pair in zip(weights, pairs, strict=True)]
         return with_own(torch.stack(terms).sum() / sum(weights), own)
+
+
+def _squares(error: Tensor) -> Tensor:
+    """|error|² of every number."""
+    return error.real.square() + error.imag.square() if error.is_complex() else error.square()
 
 
 def _check_positive(loss: Loss, name: str, value: float) -> None:

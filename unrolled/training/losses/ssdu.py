@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from unrolled.networks import UnrolledNetwork
-from unrolled.operators import Inpainting, LinearOperator, SampledFourier, Scaled
+from unrolled.operators import Inpainting, LinearOperator, Scaled
+from unrolled.operators.frequencies import near_zero, places_of_frequencies
 from unrolled.operators.masked_samples import MaskedSamples
-from unrolled.operators.measurement_parts import at_negative, tells_negative
+from unrolled.operators.measurement_parts import at_negative, is_centered, tells_negative
 from unrolled.training.losses.loss import Loss, reconstruction, with_own
 
 
@@ -116,7 +117,8 @@ class SSDU(Loss):
         # The largest of log p + Gumbel noise are a draw without replacement in proportion to p.
         score = -(-torch.rand(free.shape, dtype=mask.dtype, device=mask.device).log()).log()
         if self.selection == "gaussian":
-            score = score - sum((k / self.spread).square() / 2 for k in _frequencies(samples, relative=True))
+            places = places_of_frequencies(mask.shape[-2:], is_centered(samples), mask.device)
+            score = score - sum((k / self.spread).square() / 2 for k in places)
         if tells_negative(samples):
             score = torch.maximum(score, at_negative(score, samples))
         score = torch.where(free, score, -math.inf)
@@ -143,8 +145,7 @@ class SSDU(Loss):
         sampled = samples.mask.reshape(-1, *samples.mask.shape[-2:]) > 0
         if isinstance(samples, Inpainting):
             return sampled
-        rows, columns = _frequencies(samples)
-        return sampled & ~((rows.abs() <= self.center) & (columns.abs() <= self.center))
+        return sampled & ~near_zero(sampled.shape[-2:], self.center, is_centered(samples), sampled.device)
 
 
 def _with_mask(operator: LinearOperator, mask: Tensor) -> LinearOperator:
@@ -152,17 +153,6 @@ def _with_mask(operator: LinearOperator, mask: Tensor) -> LinearOperator:
         return Scaled(_with_mask(operator.operator, mask), operator.factor)
     assert isinstance(operator, MaskedSamples)
     return operator.with_mask(mask)
-
-
-def _frequencies(samples: MaskedSamples, relative: bool = False) -> tuple[Tensor, Tensor]:
-    """How far from zero every row, (height, 1), and column, (width), of frequencies lies; or in parts of the side."""
-    height, width = samples.mask.shape[-2:]
-    rows, columns = (torch.fft.fftfreq(side, device=samples.mask.device) for side in (height, width))
-    if isinstance(samples, SampledFourier) and samples.centered:
-        rows, columns = torch.fft.fftshift(rows), torch.fft.fftshift(columns)
-    if not relative:
-        rows, columns = (rows * height).round(), (columns * width).round()
-    return rows[:, None], columns
 
 
 def _relative_error(v: Tensor, u: Tensor) -> Tensor:

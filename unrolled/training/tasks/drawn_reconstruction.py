@@ -13,7 +13,7 @@ from unrolled.data import with_phase
 from unrolled.data.batches import Batches, places
 from unrolled.networks import UnrolledNetwork
 from unrolled.operators import LinearOperator
-from unrolled.operators.operator_draws import OperatorDraw, measured_sides, merged
+from unrolled.operators.operator_draws import OperatorDraw, largest_multiples, merged
 from unrolled.system.recipes import describe, writable
 from unrolled.system.scalars import whole_number
 from unrolled.training.losses.by_name import LossGiven
@@ -28,7 +28,7 @@ from unrolled.training.tasks.reconstruction import (
 
 def part_for(operator: LinearOperator, images: Tensor) -> Tensor:
     """The part of images that an operator measures: the upper left one, of the multiples of pixels that it takes."""
-    height, width = measured_sides(operator, images.shape[-2], images.shape[-1])
+    height, width = largest_multiples(operator.multiple, images.shape[-2], images.shape[-1])
     return images[..., :height, :width]
 
 
